@@ -1,0 +1,103 @@
+"""Rows of a data set, a few at a time, as the model wants them.
+
+A data set is an ndarray (a memory map too) or a CSR array, of bool, uint8, float32 or
+float64. It is never copied or made dense as a whole: what is cast, gathered or binarised
+is one minibatch or one block.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from skrbm import _kernels
+
+
+class Summary(NamedTuple):
+    """What one pass over the values of a data set finds."""
+
+    low: float
+    high: float
+    binary: bool
+
+
+def canonical(X):
+    """Return the data set as a plain ndarray or a CSR array without duplicate entries.
+
+    Shares memory with `X`, unless duplicate entries have to be summed.
+    """
+    if not sp.issparse(X):
+        return np.asarray(X)
+    X = sp.csr_array(X)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+def summarize(X):
+    """Find the range of the values, and whether all of them are 0 or 1."""
+    if X.dtype == bool:
+        return Summary(0.0, 1.0, True)
+    low, high, binary = np.inf, -np.inf, True
+    values = X.data.reshape(-1, 1) if sp.issparse(X) else X
+    for rows in _kernels.row_blocks(*values.shape):
+        block = values[rows]
+        low = min(low, float(block.min()))
+        high = max(high, float(block.max()))
+        binary = binary and bool(((block == 0) | (block == 1)).all())
+    if sp.issparse(X) and X.nnz < X.shape[0] * X.shape[1]:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Summary(low, high, binary)
+
+
+def blocks(X, dtype, row_size):
+    """Yield ``(rows, v)``: slices of rows, and those rows in `dtype`, dense or CSR.
+
+    A block has at most `BLOCK_SIZE` times 16 elements of `row_size` to the row: enough
+    for products to run at full speed, little enough to bound memory.
+    """
+    for rows in _kernels.row_blocks(X.shape[0], row_size, 16 * _kernels.BLOCK_SIZE):
+        yield rows, X[rows].astype(dtype, copy=False)
+
+
+def minibatches(n_rows, batch_size, order=None):
+    """Yield what selects the rows of each minibatch: slices, or pieces of `order`."""
+    for start in range(0, n_rows, batch_size):
+        rows = slice(start, min(start + batch_size, n_rows))
+        yield rows if order is None else order[rows]
+
+
+def take_dense(X, rows, out):
+    """Copy rows of a dense data set into the first rows of `out`; return those."""
+    if isinstance(rows, slice):
+        out = out[: rows.stop - rows.start]
+        out[...] = X[rows]
+    else:
+        out = out[: len(rows)]
+        if X.dtype == out.dtype:
+            np.take(X, rows, axis=0, out=out, mode="clip")  # "raise" would buffer
+        else:
+            out[...] = X[rows]
+    return out
+
+
+def take_sparse(X, rows, dtype):
+    """Return rows of a CSR data set as a CSR array whose values may be written to."""
+    batch = X[rows]
+    data = np.array(batch.data, dtype=dtype)
+    return sp.csr_array((data, batch.indices, batch.indptr), shape=batch.shape)
+
+
+def binarize(values, rng):
+    """Overwrite values, taken as probabilities of a 1, with draws of 0 or 1.
+
+    Only values strictly between 0 and 1 use random numbers, in the order of the rows: a
+    dense minibatch and its sparse twin become the same states. What lies below 0 becomes
+    0, above 1 becomes 1.
+    """
+    np.clip(values, 0, 1, out=values)
+    flat = values.reshape(-1)
+    uncertain = np.flatnonzero((flat > 0) & (flat < 1))
+    draws = flat[uncertain]
+    flat[uncertain] = _kernels.bernoulli(draws, rng, out=draws)

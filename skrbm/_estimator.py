@@ -1,0 +1,702 @@
+"""The scikit-learn face: parameters, validation, public methods, tags. No formula."""
+
+import contextlib
+import copy
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skrbm import _batches, _training
+from skrbm._compat import Interval, StrOptions, _fit_context
+from skrbm._model import RBM
+
+# Rows and columns of the training data that the record of an epoch scores.
+_RECORD_SIZE = 100
+
+
+class BernoulliRBMEstimator(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Bernoulli restricted Boltzmann machine.
+
+    A density model of binary rows with binary hidden units,
+
+    .. math::
+        p(v) = \\frac{1}{Z} \\sum_h \\exp(b \\cdot v + c \\cdot h + v W h),
+
+    trained by following the gradient of the mean log-likelihood, whose intractable half is
+    estimated from Markov chains (persistent contrastive divergence, or contrastive
+    divergence). As a transformer it turns rows into the probabilities of the hidden units;
+    as a density model it scores rows by their exact pseudo-log-likelihood and draws new
+    ones.
+
+    It can stand wherever :class:`sklearn.neural_network.BernoulliRBM` does.
+
+    Parameters
+    ----------
+    n_components : int, default=256
+        Number of hidden units.
+
+    solver : {"pcd", "cd"}, default="pcd"
+        Where the chains of the negative phase start: "pcd", persistent contrastive
+        divergence [1]_, goes on from where they were after the last minibatch, and learns
+        the better density; "cd", contrastive divergence [2]_, starts them at the rows of
+        the minibatch.
+
+    n_gibbs_steps : int, default=1
+        Gibbs steps that the chains take for each minibatch: the k of PCD-k and CD-k.
+
+    n_chains : int, default=None
+        Number of persistent chains, independent of the minibatches' size. None means
+        `batch_size`. Solver "cd" has one chain for each row of the minibatch, whatever
+        this says.
+
+    learning_rate : float, default=0.1
+        Step length in the gradient of the mean log-likelihood of a minibatch. Much larger
+        values may diverge, smaller ones need more epochs.
+
+    schedule : {"linear", "constant"}, default="linear"
+        The learning rate over the updates of `fit`: "linear" goes from `learning_rate` to
+        0 at the end of `n_iter` epochs, which averages out the noise of the chains;
+        "constant" stays. `partial_fit` cannot know the end and is always constant.
+
+    momentum : float, default=0.0
+        The fraction of the last update that is added to the next one, in [0, 1).
+
+    weight_decay : float, default=0.0
+        Strength of the L2 penalty on the weights: at each update they shrink by a factor
+        of ``1 - learning_rate * weight_decay``. Biases are not penalised.
+
+    centering : bool, default=True
+        Whether to use the centred gradient [3]_, in which visible and hidden units count
+        from their means. It learns the same model by a shorter way, and treats data and
+        their complement alike.
+
+    batch_size : int, default=10
+        Number of rows in a minibatch.
+
+    n_iter : int, default=10
+        Number of epochs, passes of `fit` over the training data.
+
+    shuffle : bool, default=True
+        Whether `fit` presents the rows in a new order in each epoch.
+
+    stochastic_binarization : bool, default=True
+        Whether values between 0 and 1, grey levels for instance, are taken as
+        probabilities and drawn anew, 0 or 1, at each presentation during training. With
+        False they enter the learning step as they are. Without effect on binary data, and
+        on what is computed after training.
+
+    warm_start : bool, default=False
+        Whether `fit` starts from the parameters, chains and momentum of the last fit
+        instead of from the beginning.
+
+    verbose : int, default=0
+        Whether to print a line for each epoch.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the initial weights, the order of the rows and all draws of training, and
+        of the draws of `gibbs` and `sample` where those are given no other. An int gives
+        the same model at each call of `fit`.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features)
+        Weights; float32 where `X` was float32, bool or uint8, else float64.
+
+    intercept_hidden_ : ndarray of shape (n_components,)
+        Biases of the hidden units.
+
+    intercept_visible_ : ndarray of shape (n_features,)
+        Biases of the visible units.
+
+    h_samples_ : ndarray of shape (n_chains, n_components)
+        Hidden states, 0 or 1, of the chains of the negative phase.
+
+    n_iter_ : int
+        Number of epochs that the last `fit` ran and kept.
+
+    history_ : dict of lists
+        How training went, one entry for each epoch of the last `fit`: "learning_rate" (at
+        the end of the epoch), "pseudo_log_likelihood" (nats; mean over up to 100 training
+        rows and estimated from up to 100 columns, always the same ones) and "seconds".
+
+    random_state_ : RandomState
+        Where `gibbs` and `sample` draw from unless told otherwise.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during fit, if all of them are strings.
+
+    See Also
+    --------
+    sklearn.neural_network.BernoulliRBM : PCD-1 with as many chains as rows in a minibatch.
+
+    References
+    ----------
+    .. [1] Tieleman, T. (2008). Training restricted Boltzmann machines using approximations
+       to the likelihood gradient. ICML 2008, 1064-1071.
+    .. [2] Hinton, G. E. (2002). Training products of experts by minimizing contrastive
+       divergence. Neural Computation, 14(8), 1771-1800.
+    .. [3] Melchior, J., Fischer, A. and Wiskott, L. (2016). How to center deep Boltzmann
+       machines. JMLR, 17(99), 1-61.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> X = np.array([[0, 0, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]] * 50)
+    >>> rbm = BernoulliRBMEstimator(n_components=2, n_iter=100, random_state=0).fit(X)
+    >>> rbm.transform(X).shape
+    (200, 2)
+    >>> bool(rbm.score(X) > -2)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "solver": [StrOptions({"pcd", "cd"})],
+        "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
+        "n_chains": [Interval(Integral, 1, None, closed="left"), None],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "schedule": [StrOptions({"linear", "constant"})],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "centering": ["boolean"],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "stochastic_binarization": ["boolean"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components=256,
+        *,
+        solver="pcd",
+        n_gibbs_steps=1,
+        n_chains=None,
+        learning_rate=0.1,
+        schedule="linear",
+        momentum=0.0,
+        weight_decay=0.0,
+        centering=True,
+        batch_size=10,
+        n_iter=10,
+        shuffle=True,
+        stochastic_binarization=True,
+        warm_start=False,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.solver = solver
+        self.n_gibbs_steps = n_gibbs_steps
+        self.n_chains = n_chains
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.centering = centering
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.shuffle = shuffle
+        self.stochastic_binarization = stochastic_binarization
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # Training ---------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fit the model to the data `X`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, binary or with values in [0, 1]. bool, uint8, float32 and
+            float64 are used as they are, and cast minibatch by minibatch; other types are
+            converted to float64. Sparse data stay sparse (CSR; other formats are
+            converted).
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        self : BernoulliRBMEstimator
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, `X` is empty, has NaN or infinite values, or
+            does not match the model that a warm start goes on from.
+
+        Warns
+        -----
+        UserWarning
+            If `X` has values outside [0, 1], or training was interrupted from the
+            keyboard: the epochs finished by then are kept.
+        ConvergenceWarning
+            If training diverged: the epochs before are kept.
+        """
+        warm = self.warm_start and hasattr(self, "components_")
+        with _unchanged_on_error(self):
+            X, summary = self._validate_training_data(X, reset=not warm)
+            state = self._resume(X) if warm else self._start(X)
+            self.history_ = {
+                "learning_rate": [],
+                "pseudo_log_likelihood": [],
+                "seconds": [],
+            }
+            outcome = _training.train(
+                state,
+                self._settings(summary),
+                X,
+                n_epochs=self.n_iter,
+                schedule=self.schedule,
+                shuffle=self.shuffle,
+                report=self._reporter(X, state.model.dtype),
+            )
+            self._keep(outcome.state)
+            self.n_iter_ = outcome.n_epochs
+        if outcome.stopped == "interrupted":
+            warnings.warn(
+                f"Training was interrupted by the user after {self.n_iter_} of "
+                f"{self.n_iter} epochs; the model of the last finished epoch is kept."
+            )
+        elif outcome.stopped == "diverged":
+            self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}")
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Update the model with the rows of `X`, once, in order.
+
+        The rows are cut into minibatches of `batch_size`, so that a stream gives the same
+        model however it is cut into calls, as long as each but the last has a multiple of
+        `batch_size` rows. The learning rate is constant, since the end of the stream is not
+        known; lower it with ``set_params(learning_rate=...)`` towards the end for a better
+        model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, as for `fit`. The dtype of the model is that of the first call.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        self : BernoulliRBMEstimator
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`.
+
+        Warns
+        -----
+        UserWarning
+            If `X` has values outside [0, 1].
+        ConvergenceWarning
+            If training diverged: the model from before the call is kept.
+        """
+        first = not hasattr(self, "components_")
+        with _unchanged_on_error(self):
+            X, summary = self._validate_training_data(X, reset=first)
+            state = self._start(X) if first else self._resume(X)
+            before = state.copy()
+            sound = _training.train_on_chunk(state, self._settings(summary), X)
+            self._keep(state if sound else before)
+        if not sound:
+            self._warn_of_divergence("in this call of partial_fit")
+        return self
+
+    def _validate_training_data(self, X, reset):
+        X = _batches.canonical(self._validate(X, reset=reset))
+        summary = _batches.summarize(X)
+        if summary.low < 0 or summary.high > 1:
+            consequence = (
+                "In training, values below 0 count as 0 and values above 1 as 1."
+                if self.stochastic_binarization
+                else "In training, they are used as they are."
+            )
+            warnings.warn(
+                f"X has values from {summary.low:g} to {summary.high:g}, but "
+                f"{type(self).__name__} models values in [0, 1]: binary data, or "
+                f"probabilities. {consequence} Scale X with MinMaxScaler, or make it "
+                "binary with Binarizer, both in sklearn.preprocessing."
+            )
+        return X, summary
+
+    def _validate(self, X, reset=False):
+        return validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32, np.bool_, np.uint8],
+            reset=reset,
+        )
+
+    def _settings(self, summary):
+        return _training.Settings(
+            solver=self.solver,
+            n_gibbs_steps=self.n_gibbs_steps,
+            batch_size=self.batch_size,
+            learning_rate=float(self.learning_rate),
+            momentum=float(self.momentum),
+            weight_decay=float(self.weight_decay),
+            centering=self.centering,
+            binarize=self.stochastic_binarization and not summary.binary,
+        )
+
+    def _n_chains_for(self, X):
+        if self.solver == "cd":
+            return min(self.batch_size, X.shape[0])
+        return self.batch_size if self.n_chains is None else self.n_chains
+
+    def _start(self, X):
+        """Return the state of an untrained model, and seed what draws after training."""
+        random_state = check_random_state(self.random_state)
+        seed, later = random_state.randint(np.iinfo(np.int32).max, size=2)
+        self.random_state_ = np.random.RandomState(later)
+        return _training.initial_state(
+            n_features=X.shape[1],
+            n_components=self.n_components,
+            n_chains=self._n_chains_for(X),
+            dtype=np.float64 if X.dtype == np.float64 else np.float32,
+            seed=seed,
+        )
+
+    def _resume(self, X):
+        """Return a copy of the state that the last training ended in."""
+        if self.n_components != len(self.components_):
+            raise ValueError(
+                f"n_components is {self.n_components}, but the model to go on from has "
+                f"{len(self.components_)} components. Set n_components back, or train a "
+                "new model: clone the estimator, or call fit with warm_start=False."
+            )
+        n_chains = self._n_chains_for(X)
+        return _training.TrainingState(
+            model=RBM(*(np.array(parameter, order="C") for parameter in self._model)),
+            # Rows are repeated, or left out, where the number of chains has changed.
+            chains=np.resize(self.h_samples_, (n_chains, self.n_components)),
+            **copy.deepcopy(self._learning),
+        )
+
+    def _keep(self, state):
+        """Set the fitted attributes."""
+        self.components_ = state.model.weights.T
+        self.intercept_visible_ = state.model.visible_bias
+        self.intercept_hidden_ = state.model.hidden_bias
+        self.h_samples_ = state.chains
+        self._learning = {
+            "hidden_mean": state.hidden_mean,
+            "visible_mean": state.visible_mean,
+            "n_rows_seen": state.n_rows_seen,
+            "velocity": state.velocity,
+            "rng": state.rng,
+        }
+
+    def _reporter(self, X, dtype):
+        """Return the function that records, and if verbose prints, each epoch."""
+        rows, columns = (
+            np.linspace(0, n - 1, min(n, _RECORD_SIZE)).astype(int) for n in X.shape
+        )
+        v = X[rows].astype(dtype)
+
+        def report(model, learning_rate, seconds):
+            score = float(model.pseudo_log_likelihood(v, columns).mean())
+            self.history_["learning_rate"].append(learning_rate)
+            self.history_["pseudo_log_likelihood"].append(score)
+            self.history_["seconds"].append(seconds)
+            if self.verbose:
+                print(
+                    f"[{type(self).__name__}] Iteration {len(self.history_['seconds'])}, "
+                    f"pseudo-likelihood = {score:.2f}, time = {seconds:.2f}s",
+                    flush=True,
+                )
+
+        return report
+
+    def _warn_of_divergence(self, when):
+        warnings.warn(
+            f"Training diverged {when}: a parameter was not finite, or larger than "
+            f"{_training.LARGEST_PARAMETER:g}. The model from before is kept. Lower "
+            f"learning_rate, which is {self.learning_rate:g}.",
+            ConvergenceWarning,
+        )
+
+    # The fitted model -------------------------------------------------------------------
+
+    @property
+    def _model(self):
+        return RBM(self.components_.T, self.intercept_visible_, self.intercept_hidden_)
+
+    @property
+    def _n_features_out(self):
+        return self.components_.shape[0]
+
+    def _by_blocks(self, function, X, n_columns):
+        """Apply a function of visible rows to all rows, in bounded memory."""
+        model = self._model
+        shape = (X.shape[0],) if n_columns is None else (X.shape[0], n_columns)
+        dtype = np.float64 if n_columns is None else self._dtype_for(X)
+        out = np.empty(shape, dtype=dtype)
+        for rows, v in _batches.blocks(X, model.dtype, max(self.components_.shape)):
+            out[rows] = function(model, v)
+        return out
+
+    def _dtype_for(self, X):
+        """Return the dtype of results for `X`: its own if it is float, or the model's."""
+        return X.dtype if X.dtype.kind == "f" else self.components_.dtype
+
+    def transform(self, X):
+        """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows to transform.
+
+        Returns
+        -------
+        H : ndarray of shape (n_samples, n_components)
+            Probabilities, of the dtype of `X` if that is float32 or float64, else of the
+            model's.
+        """
+        check_is_fitted(self)
+        X = _batches.canonical(self._validate(X))
+        return self._by_blocks(RBM.mean_hidden, X, self._n_features_out)
+
+    def inverse_transform(self, H):
+        """Compute the probabilities of the visible units, ``p(v = 1 | H)``.
+
+        Parameters
+        ----------
+        H : array-like of shape (n_samples, n_components)
+            Hidden states, or probabilities as `transform` returns them.
+
+        Returns
+        -------
+        V : ndarray of shape (n_samples, n_features)
+            Probabilities, of the dtype of `H` if that is float32 or float64.
+        """
+        check_is_fitted(self)
+        H = check_array(
+            H,
+            dtype=[np.float64, np.float32, np.bool_, np.uint8],
+            input_name="H",
+            estimator=self,
+        )
+        if H.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"H has {H.shape[1]} columns, but this model has {self._n_features_out} "
+                "components: pass hidden states, as transform returns them."
+            )
+        return self._by_blocks(RBM.mean_visible, H, self.n_features_in_)
+
+    def free_energy(self, X):
+        """Compute the free energy of each row.
+
+        ``F(v) = - log sum_h exp(-E(v, h))``, the negative log-likelihood less the log
+        partition function. Differences of it compare rows under one model; it does not
+        compare models.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows to score.
+
+        Returns
+        -------
+        free_energy : float64 ndarray of shape (n_samples,)
+            Free energies, in nats.
+        """
+        check_is_fitted(self)
+        X = _batches.canonical(self._validate(X))
+        return self._by_blocks(RBM.free_energy, X, None)
+
+    def score_samples(self, X, *, n_flips=None):
+        """Compute the pseudo-log-likelihood of each row.
+
+        The sum over all features of the log-probability of the feature's value given all
+        other features [1]_: exact, without randomness, and for each row the same whatever
+        rows stand around it. On a value v between 0 and 1 it is the mean of the two
+        log-probabilities, of weight v and 1 - v.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows to score.
+
+        n_flips : int, default=None
+            Estimate the sum from this many features, the same for all rows and in every
+            call, instead of from all. None, or as many as there are, is exact. The time
+            it takes is proportional.
+
+        Returns
+        -------
+        score : float64 ndarray of shape (n_samples,)
+            Pseudo-log-likelihoods, in nats.
+
+        References
+        ----------
+        .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
+           Statistician, 24(3), 179-195.
+        """
+        check_is_fitted(self)
+        columns = None
+        if n_flips is not None:
+            check_scalar(n_flips, "n_flips", Integral, min_val=1)
+            if n_flips < self.n_features_in_:
+                order = np.random.RandomState(0).permutation(self.n_features_in_)
+                columns = np.sort(order[:n_flips])
+        X = _batches.canonical(self._validate(X))
+        return self._by_blocks(
+            lambda model, v: model.pseudo_log_likelihood(v, columns), X, None
+        )
+
+    def score(self, X, y=None):
+        """Compute the mean pseudo-log-likelihood of the rows.
+
+        Higher is better: what model selection maximises when it is given no other
+        `scoring`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows to score.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        score : float
+            Mean over the rows of `score_samples`, in nats.
+        """
+        return float(self.score_samples(X).mean())
+
+    # Draws ------------------------------------------------------------------------------
+
+    def gibbs(self, v, *, n_gibbs_steps=1, random_state=None):
+        """Run one chain from each row of `v`.
+
+        Parameters
+        ----------
+        v : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Visible states to start from.
+
+        n_gibbs_steps : int, default=1
+            Number of Gibbs steps, from visible to hidden to visible states.
+
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws. None goes on with `random_state_`, so that each call
+            draws anew.
+
+        Returns
+        -------
+        v_new : ndarray of shape (n_samples, n_features)
+            Visible states, 0 or 1, in the dtype of `v` if that is float32 or float64, else
+            in the model's.
+        """
+        check_is_fitted(self)
+        check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
+        v = _batches.canonical(self._validate(v))
+        rng = self._generator(random_state)
+        h = self._model.sample_hidden(v.astype(self.components_.dtype, copy=False), rng)
+        return self._visible_after(h, n_gibbs_steps, rng, self._dtype_for(v))
+
+    def sample(self, n_samples=1, *, n_gibbs_steps=100, init=None, random_state=None):
+        """Draw rows from the model, each from a chain of its own.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows to draw.
+
+        n_gibbs_steps : int, default=100
+            Number of Gibbs steps that each chain takes from its start.
+
+        init : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
+            Visible states to start from; chain i starts at row ``i % n_rows``. None
+            starts at the hidden states of the training's chains, `h_samples_`, in random
+            order, which after persistent contrastive divergence are close to the model's
+            distribution already.
+
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws. None goes on with `random_state_`, so that each call
+            draws anew.
+
+        Returns
+        -------
+        v : ndarray of shape (n_samples, n_features)
+            Visible states, 0 or 1, in the model's dtype.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
+        rng = self._generator(random_state)
+        if init is None:
+            chains = np.resize(rng.permutation(len(self.h_samples_)), n_samples)
+            h = self.h_samples_[chains]
+        else:
+            init = _batches.canonical(self._validate(init))
+            if init.shape[0] > n_samples:
+                raise ValueError(
+                    f"init has {init.shape[0]} rows, but n_samples is {n_samples}: pass "
+                    "n_samples to get as many rows as there are starts, or more."
+                )
+            v = init[np.resize(np.arange(init.shape[0]), n_samples)]
+            h = self._model.sample_hidden(v.astype(self.components_.dtype), rng)
+        return self._visible_after(h, n_gibbs_steps, rng, self.components_.dtype)
+
+    def _visible_after(self, h, n_gibbs_steps, rng, dtype):
+        """Return the visible states that chains at hidden states `h` end in."""
+        model = self._model
+        model.gibbs(h, n_gibbs_steps - 1, rng)
+        return model.sample_visible(h, rng).astype(dtype, copy=False)
+
+    def _generator(self, random_state):
+        if random_state is None:
+            random_state = self.random_state_
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        return np.random.Generator(np.random.SFC64(seed))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+@contextlib.contextmanager
+def _unchanged_on_error(estimator):
+    """Give an estimator its attributes back if anything in the block goes wrong."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

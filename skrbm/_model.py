@@ -1,0 +1,215 @@
+"""The restricted Boltzmann machine itself: pure mathematics on three arrays.
+
+With visible states v and hidden states h in {0, 1}, weights W, visible bias b and hidden
+bias c, the energy is::
+
+    E(v, h) = - b . v - c . h - v . W . h,        p(v, h) = exp(-E(v, h)) / Z
+
+This room knows no data set, no training and no scikit-learn. Rows are samples; visible
+rows are dense or CSR, in the model's dtype; random draws come from the generator that is
+passed in.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from skrbm import _kernels
+
+
+class RBM(NamedTuple):
+    """Parameters of a Bernoulli restricted Boltzmann machine.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_features, n_components)
+        C-contiguous, so that dense and sparse products both read it in order.
+    visible_bias : ndarray of shape (n_features,)
+    hidden_bias : ndarray of shape (n_components,)
+    """
+
+    weights: np.ndarray
+    visible_bias: np.ndarray
+    hidden_bias: np.ndarray
+
+    @property
+    def dtype(self):
+        return self.weights.dtype
+
+    def _empty(self, n_rows, n_columns):
+        return np.empty((n_rows, n_columns), dtype=self.dtype)
+
+    def hidden_input(self, v, out=None):
+        """Return ``v W + c``, the log-odds of each hidden unit."""
+        out = self._empty(v.shape[0], len(self.hidden_bias)) if out is None else out
+        _kernels.product(v, self.weights, out)
+        out += self.hidden_bias
+        return out
+
+    def mean_hidden(self, v, out=None):
+        """Return ``p(h_j = 1 | v)``."""
+        return _kernels.logistic(self.hidden_input(v, out))
+
+    def mean_visible(self, h):
+        """Return ``p(v_i = 1 | h)``."""
+        mean = h @ self.weights.T
+        mean += self.visible_bias
+        return _kernels.logistic(mean)
+
+    def sample_hidden(self, v, rng, out=None):
+        """Draw ``h ~ p(h | v)``."""
+        mean = self.mean_hidden(v, out)
+        return _kernels.bernoulli(mean, rng, out=mean)
+
+    def sample_visible(self, h, rng, out=None, work=None):
+        """Draw ``v ~ p(v | h)``; with `work` for the log-odds, `out` may be boolean."""
+        out = self._empty(len(h), len(self.visible_bias)) if out is None else out
+        work = np.matmul(h, self.weights.T, out=out if work is None else work)
+        return _kernels.bernoulli_from_log_odds(work, self.visible_bias, rng, out=out)
+
+    def gibbs(self, h, n_steps, rng):
+        """Run chains of hidden states through `n_steps` steps h -> v -> h, in place."""
+        v = self._empty(len(h), len(self.visible_bias)) if n_steps else None
+        for _ in range(n_steps):
+            self.sample_visible(h, rng, out=v)
+            self.sample_hidden(v, rng, out=h)
+        return h
+
+    def energy(self, v, h):
+        """Return ``E(v, h)`` of each pair of rows, in nats."""
+        coupled = np.einsum("ij,ij->i", h, self.hidden_input(v))
+        return -(v @ self.visible_bias) - coupled
+
+    def free_energy(self, v):
+        """Return ``F(v) = -log sum_h exp(-E(v, h))`` of each row, in nats, as float64.
+
+        ``F(v) = - b . v - sum_j log(1 + exp(c_j + (v W)_j))``
+        """
+        hidden = _kernels.softplus(self.hidden_input(v))
+        return -(v @ self.visible_bias) - hidden.sum(axis=1, dtype=np.float64)
+
+    def pseudo_log_likelihood(self, v, columns=None):
+        """Return the pseudo-log-likelihood of each row, in nats, as float64.
+
+        ``PL(v) = sum_i [v_i log p_i + (1 - v_i) log(1 - p_i)]`` with
+        ``p_i = p(v_i = 1 | all other units)``; given `columns`, the sum over them alone,
+        scaled up to all units.
+        """
+        log_odds = self.visible_log_odds(v, columns)
+        total = -_kernels.softplus(log_odds).sum(axis=1)
+        v = v if columns is None else v[:, columns]
+        if sp.issparse(v):
+            total += v.multiply(log_odds).sum(axis=1)
+        else:
+            total += np.einsum("ij,ij->i", v, log_odds)
+        return total * (len(self.visible_bias) / log_odds.shape[1])
+
+    def visible_log_odds(self, v, columns=None):
+        """Return the log-odds of visible units, each given all the others.
+
+        For unit i, with a the hidden input of the row *without* unit i::
+
+            log p(v_i = 1 | rest) / p(v_i = 0 | rest)
+                = b_i + sum_j [softplus(a_j + W_ij) - softplus(a_j)]
+
+        For a binary row this is ``F(v with v_i = 0) - F(v with v_i = 1)``; a value between
+        0 and 1 enters the hidden input of the others as it is.
+
+        Parameters
+        ----------
+        v : {ndarray, CSR array} of shape (n_rows, n_features)
+        columns : ndarray of int, default=None
+            The units that are asked for; None means all.
+
+        Returns
+        -------
+        log_odds : float64 ndarray of shape (n_rows, n_columns)
+        """
+        inputs = self.hidden_input(v)
+        weights, bias = self.weights, self.visible_bias
+        if columns is not None:
+            v, weights, bias = v[:, columns], weights[columns], bias[columns]
+        largest = float(np.abs(weights).max(initial=0.0))
+        if largest < _EXPONENT_LIMIT[self.dtype.char]:
+            log_odds = _change_if_on(inputs, weights, largest)
+            rows, units, values = _nonzero(v)
+            ones = values == 1
+            at = rows[ones], units[ones]
+            log_odds[at] = -_change_if_off(inputs, weights, *at)
+            rows, units, values = rows[~ones], units[~ones], values[~ones]
+        else:  # exp(W) overflows: every entry goes the slow way
+            log_odds = np.empty(v.shape)
+            rows, units = np.indices(v.shape).reshape(2, -1)
+            values = (v.toarray() if sp.issparse(v) else v).reshape(-1)
+        log_odds[rows, units] = _change_from(values, inputs, weights, rows, units)
+        log_odds += bias
+        return log_odds
+
+
+# The bound on |W| under which exp(W) and products of a few of its elements stay finite
+# and above zero.
+_EXPONENT_LIMIT = {"f": 80.0, "d": 700.0}
+
+
+def _nonzero(v):
+    """Return row indices, column indices and values of the entries that are not 0."""
+    if sp.issparse(v):
+        v = v.tocoo()
+        return v.row, v.col, v.data
+    flat = np.flatnonzero(v)
+    return *np.divmod(flat, v.shape[1]), v.reshape(-1)[flat]
+
+
+def _change_if_on(inputs, weights, largest):
+    """Return ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` for all rows and units.
+
+    With p = sigma(a), the sum is ``sum_j log(1 - p_j + p_j exp(W_ij))``, whose terms are
+    positive: nothing cancels, exp is taken of W once for all rows, and as many factors as
+    cannot overflow are multiplied before a logarithm is taken.
+    """
+    p = np.ascontiguousarray(_kernels.logistic(inputs.copy()).T)
+    q = np.ascontiguousarray(_kernels.logistic(-inputs).T)
+    growth = np.exp(weights.T, order="C")
+    (n_components, n_rows), n_units = p.shape, len(weights)
+    n_factors = int(_EXPONENT_LIMIT[weights.dtype.char] / max(largest, 1.0))
+    change = np.zeros((n_rows, n_units))
+    for block in _kernels.row_blocks(n_rows, n_units):
+        change_block = change[block]
+        step = max(1, min(n_factors, _kernels.BLOCK_SIZE // change_block.size))
+        for start in range(0, n_components, n_factors):
+            factors = slice(start, min(start + n_factors, n_components))
+            total = 1.0
+            for first in range(factors.start, factors.stop, step):
+                some = slice(first, min(first + step, factors.stop))
+                terms = p[some, block, None] * growth[some, None]
+                terms += q[some, block, None]
+                total *= np.multiply.reduce(terms, axis=0)
+            change_block += np.log(total)
+    return change
+
+
+def _change_if_off(inputs, weights, rows, units):
+    """Return ``sum_j [softplus(a_j - W_ij) - softplus(a_j)]`` for pairs (row, unit)."""
+    p, q = _kernels.logistic(inputs.copy()), _kernels.logistic(-inputs)
+    change = np.empty(len(rows))
+    for block in _kernels.row_blocks(len(rows), weights.shape[1]):
+        terms = np.exp(-weights[units[block]])
+        terms *= p[rows[block]]
+        terms += q[rows[block]]
+        change[block] = np.log(terms, out=terms).sum(axis=1)
+    return change
+
+
+def _change_from(values, inputs, weights, rows, units):
+    """Return ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` for pairs (row, unit).
+
+    Here a is the hidden input less the contribution of the unit at its present value.
+    """
+    change = np.empty(len(rows))
+    for block in _kernels.row_blocks(len(rows), weights.shape[1]):
+        weight = weights[units[block]]
+        without = inputs[rows[block]] - values[block, None] * weight
+        terms = _kernels.softplus(without + weight) - _kernels.softplus(without)
+        change[block] = terms.sum(axis=1)
+    return change

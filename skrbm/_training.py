@@ -1,0 +1,235 @@
+"""The learning step and the epoch loop: minibatch -> two means -> update.
+
+One step serves `fit` and `partial_fit`. All that a step changes is in `TrainingState`; how
+it changes is in `Settings`. This room knows no scikit-learn: it neither warns nor prints.
+"""
+
+import dataclasses
+import time
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from skrbm import _batches
+from skrbm._model import RBM
+from skrbm._phases import DensePhases, SparsePhases
+from skrbm._solvers import SOLVERS
+
+# Standard deviation of the initial weights.
+INITIAL_SCALE = 0.01
+# Weight of a new minibatch in the moving average of the hidden units' means.
+HIDDEN_MEAN_RATE = 0.01
+# A parameter beyond this makes its unit deterministic many times over.
+LARGEST_PARAMETER = 1e3
+
+# The factor of the learning rate, as a function of the part of the updates that is done.
+SCHEDULES = {
+    "linear": lambda done: 1.0 - done,
+    "constant": lambda done: 1.0,
+}
+
+
+class Settings(NamedTuple):
+    """What a learning step needs to know besides the state."""
+
+    solver: str
+    n_gibbs_steps: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    centering: bool
+    binarize: bool
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """All that learning changes.
+
+    Attributes
+    ----------
+    model : RBM
+    chains : ndarray of shape (n_chains, n_components)
+        Hidden states of the chains.
+    hidden_mean : ndarray of shape (n_components,)
+        Moving average of the mean hidden units: the hidden offset of centering.
+    visible_mean : float64 ndarray of shape (n_features,)
+        Mean of the rows seen, and of one more row of one half: the visible offset.
+    n_rows_seen : int
+        How many rows stand behind `visible_mean`.
+    velocity : RBM or None
+        What momentum carries from step to step.
+    rng : numpy.random.Generator
+    """
+
+    model: RBM
+    chains: np.ndarray
+    hidden_mean: np.ndarray
+    visible_mean: np.ndarray
+    n_rows_seen: int
+    velocity: RBM | None
+    rng: np.random.Generator
+
+    def copy(self):
+        """Return a copy that owns its arrays; the generator is shared."""
+        return dataclasses.replace(
+            self,
+            model=RBM(*(array.copy() for array in self.model)),
+            chains=self.chains.copy(),
+            hidden_mean=self.hidden_mean.copy(),
+            visible_mean=self.visible_mean.copy(),
+            velocity=self.velocity and RBM(*(array.copy() for array in self.velocity)),
+        )
+
+
+def initial_state(n_features, n_components, n_chains, dtype, seed):
+    """Return the state before the first step: units independent and fair."""
+    rng = np.random.Generator(np.random.SFC64(seed))
+    weights = INITIAL_SCALE * rng.standard_normal((n_features, n_components))
+    return TrainingState(
+        model=RBM(
+            weights.astype(dtype),
+            np.zeros(n_features, dtype=dtype),
+            np.zeros(n_components, dtype=dtype),
+        ),
+        chains=rng.integers(2, size=(n_chains, n_components)).astype(dtype),
+        hidden_mean=np.full(n_components, 0.5, dtype=dtype),
+        visible_mean=np.full(n_features, 0.5),
+        n_rows_seen=0,
+        velocity=None,
+        rng=rng,
+    )
+
+
+class Learner:
+    """The learning step, with the work space it needs.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Changed in place.
+    settings : Settings
+    X : {ndarray, CSR array} of shape (n_samples, n_features)
+    """
+
+    def __init__(self, state, settings, X):
+        self.state = state
+        self.settings = settings
+        self.X = X
+        self.solver = SOLVERS[settings.solver](state.chains, settings.n_gibbs_steps)
+        phases = SparsePhases if sp.issparse(X) else DensePhases
+        batch_size = min(settings.batch_size, X.shape[0])
+        n_negative = self.solver.n_negative
+        self.phases = phases(state.model, batch_size, n_negative or batch_size)
+        if settings.momentum and state.velocity is None:
+            state.velocity = RBM(*(np.zeros_like(array) for array in state.model))
+
+    def epoch(self, rates, order=None, follow_mean=False):
+        """Take one step for each minibatch, and for each rate."""
+        batches = _batches.minibatches(self.X.shape[0], self.settings.batch_size, order)
+        for rows, rate in zip(batches, rates, strict=True):
+            self.step(rows, rate, follow_mean)
+
+    def step(self, rows, rate, follow_mean):
+        """Take one step up the gradient of the minibatch's log-likelihood."""
+        state, settings, phases = self.state, self.settings, self.phases
+        phases.load(self.X, rows, self.solver.n_negative)
+        if settings.binarize:
+            phases.binarize(state.rng)
+        if follow_mean:
+            follow_visible_mean(state, phases.mean_visible(), phases.n_positive)
+        self.solver.run(state.model, phases, state.rng)
+        mean_hidden = phases.mean_hidden()
+        dv, dh = phases.weigh(rate)
+        if settings.centering:
+            state.hidden_mean += HIDDEN_MEAN_RATE * (mean_hidden - state.hidden_mean)
+            mu = state.visible_mean.astype(state.model.dtype)
+            gradient = phases.centred_gradient(dv, dh, mu, state.hidden_mean)
+        else:
+            gradient = phases.gradient(dv, dh)
+        if settings.weight_decay:
+            weights = state.model.weights
+            weights *= 1.0 - rate * settings.weight_decay
+        for number, (parameter, change) in enumerate(
+            zip(state.model, gradient, strict=True)
+        ):
+            if settings.momentum:
+                velocity = state.velocity[number]
+                velocity *= settings.momentum
+                velocity += change
+                change = velocity
+            parameter += change
+
+
+def _log_odds(mean):
+    mean = np.clip(mean, 1e-9, 1 - 1e-9)
+    return np.log(mean / (1 - mean))
+
+
+def follow_visible_mean(state, batch_mean, n_rows):
+    """Count a minibatch into the visible mean, and let the visible bias follow.
+
+    The bias is the log-odds of the visible mean, and what is learned on top: after the
+    first minibatch the model is that of independent units with the minibatch's means, and
+    after the first epoch with those of all data. No pass over the data comes before the
+    first step, and a stream ends the same however it is cut.
+    """
+    before = _log_odds(state.visible_mean)
+    state.n_rows_seen += n_rows
+    weight = n_rows / (state.n_rows_seen + 1)
+    state.visible_mean += weight * (batch_mean - state.visible_mean)
+    bias = state.model.visible_bias
+    bias += _log_odds(state.visible_mean) - before
+
+
+class Outcome(NamedTuple):
+    """The state after the last sound epoch, their number, and why there are no more."""
+
+    state: TrainingState
+    n_epochs: int
+    stopped: str | None  # None, "diverged" or "interrupted"
+
+
+def train(state, settings, X, *, n_epochs, schedule, shuffle, report):
+    """Run the epoch loop of `fit`.
+
+    `report` is called after each epoch with the model, the learning rate of its last step
+    and the seconds it took. `KeyboardInterrupt` ends training after the last finished
+    epoch; before the first is finished, it is raised.
+    """
+    learner = Learner(state, settings, X)
+    n_steps = -(-X.shape[0] // settings.batch_size)
+    factor = SCHEDULES[schedule]
+    outcome = Outcome(state.copy(), 0, None)
+    try:
+        for epoch in range(n_epochs):
+            start = time.perf_counter()
+            done = (np.arange(n_steps) + epoch * n_steps) / (n_epochs * n_steps)
+            rates = [settings.learning_rate * factor(part) for part in done.tolist()]
+            order = state.rng.permutation(X.shape[0]) if shuffle else None
+            learner.epoch(rates, order, follow_mean=epoch == 0)
+            if not is_sound(state.model):
+                return outcome._replace(stopped="diverged")
+            outcome = Outcome(state.copy(), epoch + 1, None)
+            report(state.model, rates[-1], time.perf_counter() - start)
+    except KeyboardInterrupt:
+        if outcome.n_epochs == 0:
+            raise
+        return outcome._replace(stopped="interrupted")
+    return outcome
+
+
+def train_on_chunk(state, settings, X):
+    """Run one unshuffled pass at a constant rate; return whether the model is sound."""
+    n_steps = -(-X.shape[0] // settings.batch_size)
+    rates = [settings.learning_rate] * n_steps
+    Learner(state, settings, X).epoch(rates, follow_mean=True)
+    return is_sound(state.model)
+
+
+def is_sound(model):
+    """Say whether all parameters are finite and none has exploded."""
+    return all(
+        max(float(array.max()), -float(array.min())) < LARGEST_PARAMETER for array in model
+    )
