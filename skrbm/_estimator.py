@@ -411,7 +411,7 @@ class BernoulliRBMEstimator(
         self.h_samples_ = state.chains
         self._learning = {
             "hidden_mean": state.hidden_mean,
-            "visible_mean": state.visible_mean,
+            "visible_sum": state.visible_sum,
             "n_rows_seen": state.n_rows_seen,
             "velocity": state.velocity,
             "rng": state.rng,

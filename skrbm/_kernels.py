@@ -8,28 +8,71 @@ Why not `scipy.special.expit` and `Generator.random`: in float32 `np.tanh` is ve
 and about ten times faster than `expit`, and raw 32-bit words cost half of a float draw.
 """
 
-import numpy as np
-import scipy.sparse as sp
+from typing import NamedTuple
 
-# Elements in a block of an elementwise chain: 256 kB of float32, a quarter of a common
-# L2 cache.
-BLOCK_SIZE = 1 << 16
+import numpy as np
+from scipy.sparse import _sparsetools
+
+# Elements in a block of an elementwise chain: 128 kB of float32, so that a few temporaries
+# fit a common L2 cache.
+BLOCK_SIZE = 1 << 15
 
 
 def row_blocks(n_rows, row_size, block_size=BLOCK_SIZE):
-    """Cut `n_rows` rows of `row_size` elements into slices of bounded size."""
-    step = max(1, block_size // max(1, row_size))
+    """Cut `n_rows` rows of `row_size` elements into slices of bounded size.
+
+    All but the last have an even number of rows: blocks of any size then use up a stream of
+    random words, two draws to the word, in the same way.
+    """
+    step = max(2, block_size // max(1, row_size) // 2 * 2)
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 
 
-def product(a, b, out):
-    """Write ``a @ b`` into the dense array `out`; `a` is dense or sparse."""
-    if sp.issparse(a):
-        out[...] = a @ b
-    else:
-        np.matmul(a, b, out=out)
-    return out
+class SparseRows(NamedTuple):
+    """The arrays of a CSR matrix, with the two products that training needs.
+
+    scipy's own objects check and copy more at each slice and product than the product of
+    a block takes.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+    n_columns: int
+
+    @classmethod
+    def from_csr(cls, a):
+        return cls(a.indptr, a.indices, a.data, a.shape[1])
+
+    @classmethod
+    def from_bool(cls, mask, dtype):
+        """Take the 0/1 matrix of a C-contiguous boolean array."""
+        n_rows, n_columns = mask.shape
+        flat = np.flatnonzero(mask)
+        starts = np.arange(n_rows + 1) * n_columns
+        indptr = np.searchsorted(flat, starts).astype(np.int32)
+        flat -= np.repeat(starts[:-1], np.diff(indptr))
+        data = np.ones(flat.size, dtype=dtype)
+        return cls(indptr, flat.astype(np.int32), data, n_columns)
+
+    def block(self, rows):
+        """Return some of the rows, sharing the arrays."""
+        return self._replace(indptr=self.indptr[rows.start : rows.stop + 1])
+
+    def add_product(self, b, out):
+        """Add the product with `b` to the C-contiguous array `out`, in place."""
+        shape = len(self.indptr) - 1, self.n_columns
+        self._add(_sparsetools.csr_matvecs, shape, b, out)
+
+    def add_transposed_product(self, b, out):
+        """Add the product of the transpose with `b` to `out`, in place."""
+        shape = self.n_columns, len(self.indptr) - 1
+        self._add(_sparsetools.csc_matvecs, shape, b, out)
+
+    def _add(self, matvecs, shape, b, out):
+        arrays = self.indptr, self.indices, self.data
+        matvecs(*shape, b.size // len(b), *arrays, b.reshape(-1), out.reshape(-1))
 
 
 def logistic(x):
@@ -51,59 +94,39 @@ def softplus(x):
     return result
 
 
-def _signed_uniform(n, dtype, rng):
-    """Draw `n` numbers uniform on [-2**31, 2**31), two from each 64-bit word of `rng`.
-
-    The resolution is that of 32 random bits (in float32, of the 24 it can hold).
-    """
-    bits = rng.bit_generator.random_raw((n + 1) // 2).view(np.int32)[:n]
-    return bits.astype(dtype)
+def _random_int32(n, rng):
+    """Draw `n` integers of 32 random bits, two from each 64-bit word of `rng`."""
+    return rng.bit_generator.random_raw((n + 1) // 2).view(np.int32)[:n]
 
 
 def bernoulli(mean, rng, out):
     """Write into `out` a 1 with probability `mean`, else 0, for every element.
 
-    `mean` and `out` are C-contiguous and of one shape; they may be the same array.
+    `mean` and `out` are C-contiguous and of one shape; they may be the same array. The
+    resolution is that of 32 random bits, or in float32 of the 24 it can hold.
     """
     flat_mean, flat_out = mean.reshape(-1), out.reshape(-1)
     for start in range(0, mean.size, BLOCK_SIZE):
         block = slice(start, start + BLOCK_SIZE)
         threshold = flat_mean[block] * 2.0**32
         threshold -= 2.0**31
-        draw = _signed_uniform(threshold.size, mean.dtype, rng)
+        draw = _random_int32(threshold.size, rng).astype(mean.dtype)
         np.less(draw, threshold, out=flat_out[block])
     return out
 
 
 def bernoulli_from_log_odds(x, bias, rng, out):
-    """Write into `out` a 1 with probability ``logistic(x + bias)``, else 0.
+    """Write into `out` a 1 with probability ``logistic(x + bias[:, None])``, else 0.
 
     ``u < logistic(z)`` for u uniform on [0, 1) is ``2 u - 1 < tanh(z / 2)``: the
-    probability itself is never formed. `x`, of shape (n_rows, n_columns), is overwritten;
-    `out` may be `x`, or an array of bool.
+    probability itself is never formed. `x`, of shape (len(bias), n_columns), is
+    overwritten.
     """
     for rows in row_blocks(*x.shape):
         threshold = x[rows]
-        threshold += bias
+        threshold += bias[rows, None]
         threshold *= 0.5
         np.tanh(threshold, out=threshold)
         threshold *= 2.0**31
-        draw = _signed_uniform(threshold.size, x.dtype, rng).reshape(threshold.shape)
-        np.less(draw, threshold, out=out[rows])
-    return out
-
-
-def csr_from_bool(mask, dtype):
-    """Return the 0/1 matrix of a C-contiguous boolean array as CSR.
-
-    Eight times faster than ``csr_array(mask)``: one pass finds the ones, and nothing is
-    sorted.
-    """
-    n_rows, n_columns = mask.shape
-    flat = np.flatnonzero(mask)
-    starts = np.arange(n_rows + 1) * n_columns
-    indptr = np.searchsorted(flat, starts)
-    flat -= np.repeat(starts[:-1], np.diff(indptr))
-    data = np.ones(flat.size, dtype=dtype)
-    index = np.int32 if max(flat.size, n_columns) < 2**31 else np.int64
-    return sp.csr_array((data, flat.astype(index), indptr.astype(index)), shape=mask.shape)
+        draw = _random_int32(threshold.size, rng).astype(x.dtype)
+        np.less(draw.reshape(threshold.shape), threshold, out=out[rows])

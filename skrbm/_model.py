@@ -43,8 +43,12 @@ class RBM(NamedTuple):
     def hidden_input(self, v, out=None):
         """Return ``v W + c``, the log-odds of each hidden unit."""
         out = self._empty(v.shape[0], len(self.hidden_bias)) if out is None else out
-        _kernels.product(v, self.weights, out)
-        out += self.hidden_bias
+        if sp.issparse(v):
+            out[...] = self.hidden_bias
+            _kernels.SparseRows.from_csr(v).add_product(self.weights, out)
+        else:
+            np.matmul(v, self.weights, out=out)
+            out += self.hidden_bias
         return out
 
     def mean_hidden(self, v, out=None):
@@ -63,18 +67,20 @@ class RBM(NamedTuple):
         return _kernels.bernoulli(mean, rng, out=mean)
 
     def sample_visible(self, h, rng, out=None, work=None):
-        """Draw ``v ~ p(v | h)``; with `work` for the log-odds, `out` may be boolean."""
+        """Draw ``v ~ p(v | h)``.
+
+        The product is taken as ``W h'``, which matrix libraries do faster than ``h W'``
+        with W in C order; `work`, of shape (n_features, n_rows), has room for it.
+        """
         out = self._empty(len(h), len(self.visible_bias)) if out is None else out
-        work = np.matmul(h, self.weights.T, out=out if work is None else work)
-        return _kernels.bernoulli_from_log_odds(work, self.visible_bias, rng, out=out)
+        work = np.matmul(self.weights, h.T, out=work)
+        _kernels.bernoulli_from_log_odds(work, self.visible_bias, rng, out=out.T)
+        return out
 
     def gibbs(self, h, n_steps, rng):
         """Run chains of hidden states through `n_steps` steps h -> v -> h, in place."""
-        v = self._empty(len(h), len(self.visible_bias)) if n_steps else None
         for _ in range(n_steps):
-            self.sample_visible(h, rng, out=v)
-            self.sample_hidden(v, rng, out=h)
-        return h
+            self.sample_hidden(self.sample_visible(h, rng), rng, out=h)
 
     def energy(self, v, h):
         """Return ``E(v, h)`` of each pair of rows, in nats."""
@@ -161,6 +167,11 @@ def _nonzero(v):
     return *np.divmod(flat, v.shape[1]), v.reshape(-1)[flat]
 
 
+def _on_and_off(inputs):
+    """Return ``sigma(a)`` and ``sigma(-a)``, both to full relative precision."""
+    return np.exp(-_kernels.softplus(-inputs)), np.exp(-_kernels.softplus(inputs))
+
+
 def _change_if_on(inputs, weights, largest):
     """Return ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` for all rows and units.
 
@@ -168,8 +179,7 @@ def _change_if_on(inputs, weights, largest):
     positive: nothing cancels, exp is taken of W once for all rows, and as many factors as
     cannot overflow are multiplied before a logarithm is taken.
     """
-    p = np.ascontiguousarray(_kernels.logistic(inputs.copy()).T)
-    q = np.ascontiguousarray(_kernels.logistic(-inputs).T)
+    p, q = (np.ascontiguousarray(part.T) for part in _on_and_off(inputs))
     growth = np.exp(weights.T, order="C")
     (n_components, n_rows), n_units = p.shape, len(weights)
     n_factors = int(_EXPONENT_LIMIT[weights.dtype.char] / max(largest, 1.0))
@@ -191,7 +201,7 @@ def _change_if_on(inputs, weights, largest):
 
 def _change_if_off(inputs, weights, rows, units):
     """Return ``sum_j [softplus(a_j - W_ij) - softplus(a_j)]`` for pairs (row, unit)."""
-    p, q = _kernels.logistic(inputs.copy()), _kernels.logistic(-inputs)
+    p, q = _on_and_off(inputs)
     change = np.empty(len(rows))
     for block in _kernels.row_blocks(len(rows), weights.shape[1]):
         terms = np.exp(-weights[units[block]])

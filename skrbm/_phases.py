@@ -19,25 +19,19 @@ JMLR, 17(99), 1-61.
 """
 
 import numpy as np
-import scipy.sparse as sp
 
 from skrbm import _batches, _kernels
-
-
-def _mean(rows):
-    return np.add.reduce(rows, axis=0) / rows.dtype.type(len(rows))
 
 
 class _Phases:
     """What dense and sparse phases share: the hidden rows, which are dense in both.
 
-    Subclasses hold `visible`, the rows of both phases, and its two parts
-    `positive_visible` and `negative_visible`; positive rows come first.
+    Subclasses hold the visible rows, `positive_visible` and `negative_visible`; where rows
+    of both phases stand together, the positive ones come first.
     """
 
     def __init__(self, model, max_rows):
         self._hidden = np.empty((max_rows, len(model.hidden_bias)), dtype=model.dtype)
-        self._gradient = np.empty_like(model.weights)
         self.n_positive = self.n_negative = 0
 
     def _resize(self, n_positive, n_negative):
@@ -52,23 +46,9 @@ class _Phases:
         self._shares[:n_positive] = 1 / n_positive
         self._shares[n_positive:] = -1 / n_negative
 
-    def infer_positive(self, model):
-        model.mean_hidden(self.positive_visible, out=self.positive_hidden)
-
-    def infer_negative(self, model):
-        model.mean_hidden(self.negative_visible, out=self.negative_hidden)
-
-    def infer_both(self, model):
-        model.mean_hidden(self.visible, out=self.hidden)
-
-    def mean_visible(self):
-        """Return the mean of the positive visible rows."""
-        shares = self._shares[: self.n_positive]
-        return self.positive_visible.T @ shares
-
     def mean_hidden(self):
         """Return the mean of the positive hidden rows."""
-        return _mean(self.positive_hidden)
+        return np.add.reduce(self.positive_hidden, axis=0) * (1 / self.n_positive)
 
     def weigh(self, rate):
         """Weigh the hidden rows by `rate` and by their share in the two means.
@@ -80,7 +60,7 @@ class _Phases:
         """
         shares = self._shares * rate
         self.hidden *= shares[:, None]
-        return self.visible.T @ shares, np.add.reduce(self.hidden, axis=0)
+        return self._combine_visible(shares), np.add.reduce(self.hidden, axis=0)
 
 
 class DensePhases(_Phases):
@@ -94,73 +74,152 @@ class DensePhases(_Phases):
         max_rows = max_positive + max_negative + 2
         super().__init__(model, max_rows)
         self._stack = np.empty((max_rows, len(model.visible_bias)), dtype=model.dtype)
+        self._gradient = np.empty_like(model.weights)
+        self._work = np.empty(len(model.visible_bias) * max_negative, dtype=model.dtype)
 
-    def load(self, X, rows, n_negative):
-        """Copy data rows in, with room for `n_negative` rows (None: as many) beside."""
+    def load(self, X, rows, n_negative, rng):
+        """Take in the data rows, with room for `n_negative` rows beside; None: as many.
+
+        Values between 0 and 1 are drawn, if `rng` is given.
+        """
         loaded = _batches.take_dense(X, rows, out=self._stack)
+        if rng is not None:
+            _batches.binarize(loaded, rng)
         self._resize(len(loaded), len(loaded) if n_negative is None else n_negative)
         self.visible = self._stack[: self.n_rows]
         self.positive_visible = self.visible[: self.n_positive]
         self.negative_visible = self.visible[self.n_positive :]
 
-    def binarize(self, rng):
-        _batches.binarize(self.positive_visible, rng)
+    def infer_both(self, model):
+        model.mean_hidden(self.visible, out=self.hidden)
 
-    def sample_negative(self, model, chains, rng):
-        model.sample_visible(chains, rng, out=self.negative_visible)
+    def _combine_visible(self, shares):
+        return self.visible.T @ shares
 
-    def gradient(self, dv, dh):
-        """Return the plain gradient, times the rate given to `weigh`."""
-        return np.matmul(self.visible.T, self.hidden, out=self._gradient), dv, dh
+    def infer_positive(self, model):
+        """Fill in the hidden means of the positive rows."""
+        model.mean_hidden(self.positive_visible, out=self.positive_hidden)
 
-    def centred_gradient(self, dv, dh, mu, lam):
-        """Return the centred gradient, times the rate given to `weigh`."""
+    def sample_negative(self, model, chains, rng, infer_positive):
+        """Draw the negative rows from the chains, and infer their hidden means.
+
+        With `infer_positive`, those of the positive rows as well.
+        """
+        n_features, n_chains = len(model.visible_bias), len(chains)
+        work = self._work[: n_features * n_chains].reshape(n_features, n_chains)
+        model.sample_visible(chains, rng, out=self.negative_visible, work=work)
+        if infer_positive:
+            model.mean_hidden(self.visible, out=self.hidden)
+        else:
+            model.mean_hidden(self.negative_visible, out=self.negative_hidden)
+
+    def mean_visible(self):
+        """Return the mean of the positive visible rows."""
+        return self.positive_visible.T @ self._shares[: self.n_positive]
+
+    def _combine_visible(self, shares):
+        return self.visible.T @ shares
+
+    def add_gradient(self, weights, dv, dh, mu, lam):
+        """Add the centred gradient of the weights to `weights`; return those of the biases.
+
+        Times the rate, as `weigh` returned `dv` and `dh`.
+        """
         corrections = slice(self.n_rows, self.n_rows + 2)
         self._stack[corrections] = mu, dv
         self._hidden[corrections] = -dh, -lam
         v, s = self._stack[: corrections.stop], self._hidden[: corrections.stop]
-        dW = np.matmul(v.T, s, out=self._gradient)
-        return dW, dv - (s @ lam) @ v, dh - (v @ mu) @ s
+        weights += np.matmul(v.T, s, out=self._gradient)
+        return dv - (s @ lam) @ v, dh - (v @ mu) @ s
 
 
 class SparsePhases(_Phases):
-    """Data rows stay CSR, and the sampled rows, which are sparse as well, become CSR.
+    """Data rows stay sparse, and the sampled rows, which are sparse as well, become so.
 
-    One dense array of sampled rows remains, to draw them in.
+    Where data are wide, the weights are larger than the cache, and a step takes as long as
+    it takes to read them. So it walks through them twice only, block of features by block:
+    once to draw the negative rows and to infer the hidden rows of both phases, once to
+    update. Visible rows are therefore held by feature, as (n_features, n_rows).
     """
 
     def __init__(self, model, max_positive, max_negative):
         super().__init__(model, max_positive + max_negative)
-        shape = max_negative, len(model.visible_bias)
-        self._log_odds = np.empty(shape, dtype=model.dtype)
-        self._on = np.empty(shape, dtype=bool)
+        size = 8 * _kernels.BLOCK_SIZE
+        self._blocks = list(_kernels.row_blocks(*model.weights.shape, size))
+        size = self._blocks[0].stop * max_negative
+        self._work = np.empty(size, dtype=model.dtype)
+        self._on = np.empty(size, dtype=bool)
 
-    def load(self, X, rows, n_negative):
-        """Copy data rows in, with room for `n_negative` rows (None: as many) beside."""
-        self.positive_visible = _batches.take_sparse(X, rows, self._hidden.dtype)
-        n_positive = self.positive_visible.shape[0]
+    def load(self, X, rows, n_negative, rng):
+        """Take in the data rows, with room for `n_negative` rows beside; None: as many.
+
+        Values between 0 and 1 are drawn, if `rng` is given.
+        """
+        batch = _batches.take_sparse(X, rows, self._hidden.dtype)
+        if rng is not None:
+            _batches.binarize(batch.data, rng)
+        n_positive, n_features = batch.shape
         self._resize(n_positive, n_positive if n_negative is None else n_negative)
+        self._n_features = n_features
+        self._positive = _kernels.SparseRows.from_csr(batch.tocsc().T)
 
-    def binarize(self, rng):
-        _batches.binarize(self.positive_visible.data, rng)
+    def infer_positive(self, model):
+        """Fill in the hidden means of the positive rows."""
+        self.positive_hidden[...] = model.hidden_bias
+        self._positive.add_transposed_product(model.weights, self.positive_hidden)
+        _kernels.logistic(self.positive_hidden)
 
-    def sample_negative(self, model, chains, rng):
-        on = self._on[: len(chains)]
-        model.sample_visible(chains, rng, out=on, work=self._log_odds[: len(chains)])
-        self.negative_visible = _kernels.csr_from_bool(on, self.hidden.dtype)
-        parts = [self.positive_visible, self.negative_visible]
-        self.visible = sp.vstack(parts, format="csr")
+    def sample_negative(self, model, chains, rng, infer_positive):
+        """Draw the negative rows from the chains, and infer their hidden means.
 
-    def gradient(self, dv, dh):
-        """Return the plain gradient, times the rate given to `weigh`."""
-        return self.visible.T @ self.hidden, dv, dh
+        With `infer_positive`, those of the positive rows as well.
+        """
+        inferred = self.hidden if infer_positive else self.negative_hidden
+        inferred[...] = model.hidden_bias
+        self._negative = []
+        for features in self._blocks:
+            weights = model.weights[features]
+            size, shape = len(weights) * len(chains), (len(weights), len(chains))
+            work, on = self._work[:size].reshape(shape), self._on[:size].reshape(shape)
+            np.matmul(weights, chains.T, out=work)
+            bias = model.visible_bias[features]
+            _kernels.bernoulli_from_log_odds(work, bias, rng, out=on)
+            on = _kernels.SparseRows.from_bool(on, self.hidden.dtype)
+            self._negative.append(on)
+            on.add_transposed_product(weights, self.negative_hidden)
+            if infer_positive:
+                block = self._positive.block(features)
+                block.add_transposed_product(weights, self.positive_hidden)
+        _kernels.logistic(inferred)
 
-    def centred_gradient(self, dv, dh, mu, lam):
-        """Return the centred gradient, times the rate given to `weigh`."""
-        v, s = self.visible, self.hidden
+    def mean_visible(self):
+        """Return the mean of the positive visible rows."""
+        mean = np.zeros(self._n_features, dtype=self._hidden.dtype)
+        self._positive.add_product(self._shares[: self.n_positive], mean)
+        return mean
+
+    def _combine_visible(self, shares):
+        total = np.zeros(self._n_features, dtype=shares.dtype)
+        self._positive.add_product(shares[: self.n_positive], total)
+        for features, negative in zip(self._blocks, self._negative, strict=True):
+            negative.add_product(shares[self.n_positive :], total[features])
+        return total
+
+    def add_gradient(self, weights, dv, dh, mu, lam):
+        """Add the centred gradient of the weights to `weights`; return those of the biases.
+
+        Times the rate, as `weigh` returned `dv` and `dh`.
+        """
+        s = self.hidden
         left, right = np.stack([mu, dv]), np.stack([-dh, -lam])
-        dW = np.matmul(left.T, right, out=self._gradient)
-        dW += v.T @ s
-        db = dv - v.T @ (s @ lam) - (right @ lam) @ left
-        dc = dh - (v @ mu) @ s - (left @ mu) @ right
-        return dW, db, dc
+        projected = np.zeros(self.n_rows, dtype=s.dtype)
+        self._positive.add_transposed_product(mu, projected[: self.n_positive])
+        for features, negative in zip(self._blocks, self._negative, strict=True):
+            block = weights[features]
+            block += left[:, features].T @ right
+            self._positive.block(features).add_product(self.positive_hidden, block)
+            negative.add_product(self.negative_hidden, block)
+            negative.add_transposed_product(mu[features], projected[self.n_positive :])
+        db = dv - self._combine_visible(s @ lam) - (right @ lam) @ left
+        dc = dh - projected @ s - (left @ mu) @ right
+        return db, dc

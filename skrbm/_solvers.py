@@ -27,8 +27,7 @@ class ContrastiveDivergence:
         chains = self.chains[: phases.n_positive]
         _kernels.bernoulli(phases.positive_hidden, rng, out=chains)
         model.gibbs(chains, self.n_gibbs_steps - 1, rng)
-        phases.sample_negative(model, chains, rng)
-        phases.infer_negative(model)
+        phases.sample_negative(model, chains, rng, infer_positive=False)
 
 
 class PersistentContrastiveDivergence:
@@ -45,8 +44,7 @@ class PersistentContrastiveDivergence:
 
     def run(self, model, phases, rng):
         model.gibbs(self.chains, self.n_gibbs_steps - 1, rng)
-        phases.sample_negative(model, self.chains, rng)
-        phases.infer_both(model)
+        phases.sample_negative(model, self.chains, rng, infer_positive=True)
         _kernels.bernoulli(phases.negative_hidden, rng, out=self.chains)
 
 

@@ -54,10 +54,10 @@ class TrainingState:
         Hidden states of the chains.
     hidden_mean : ndarray of shape (n_components,)
         Moving average of the mean hidden units: the hidden offset of centering.
-    visible_mean : float64 ndarray of shape (n_features,)
-        Mean of the rows seen, and of one more row of one half: the visible offset.
+    visible_sum : float64 ndarray of shape (n_features,)
+        Sum of the rows seen in `follow_visible_mean`.
     n_rows_seen : int
-        How many rows stand behind `visible_mean`.
+        Number of these rows.
     velocity : RBM or None
         What momentum carries from step to step.
     rng : numpy.random.Generator
@@ -66,10 +66,21 @@ class TrainingState:
     model: RBM
     chains: np.ndarray
     hidden_mean: np.ndarray
-    visible_mean: np.ndarray
+    visible_sum: np.ndarray
     n_rows_seen: int
     velocity: RBM | None
     rng: np.random.Generator
+
+    @property
+    def visible_mean(self):
+        """Mean of the rows seen and of one imaginary row: the visible offset of centering.
+
+        All values of that row are the mean of all values seen, so that no mean is 0 or 1,
+        and features that have not been on yet are taken to be as rare as others are.
+        """
+        total, n_features = self.visible_sum.sum(), len(self.visible_sum)
+        imaginary = (total + 0.5) / (self.n_rows_seen * n_features + 1)
+        return (self.visible_sum + imaginary) / (self.n_rows_seen + 1)
 
     def copy(self):
         """Return a copy that owns its arrays; the generator is shared."""
@@ -78,7 +89,7 @@ class TrainingState:
             model=RBM(*(array.copy() for array in self.model)),
             chains=self.chains.copy(),
             hidden_mean=self.hidden_mean.copy(),
-            visible_mean=self.visible_mean.copy(),
+            visible_sum=self.visible_sum.copy(),
             velocity=self.velocity and RBM(*(array.copy() for array in self.velocity)),
         )
 
@@ -95,7 +106,7 @@ def initial_state(n_features, n_components, n_chains, dtype, seed):
         ),
         chains=rng.integers(2, size=(n_chains, n_components)).astype(dtype),
         hidden_mean=np.full(n_components, 0.5, dtype=dtype),
-        visible_mean=np.full(n_features, 0.5),
+        visible_sum=np.zeros(n_features),
         n_rows_seen=0,
         velocity=None,
         rng=rng,
@@ -124,42 +135,45 @@ class Learner:
         self.phases = phases(state.model, batch_size, n_negative or batch_size)
         if settings.momentum and state.velocity is None:
             state.velocity = RBM(*(np.zeros_like(array) for array in state.model))
+        self.no_offsets = tuple(np.zeros_like(bias) for bias in state.model[1:])
 
     def epoch(self, rates, order=None, follow_mean=False):
         """Take one step for each minibatch, and for each rate."""
         batches = _batches.minibatches(self.X.shape[0], self.settings.batch_size, order)
-        for rows, rate in zip(batches, rates, strict=True):
-            self.step(rows, rate, follow_mean)
+        with np.errstate(over="ignore", invalid="ignore"):  # is_sound will tell
+            for rows, rate in zip(batches, rates, strict=True):
+                self.step(rows, rate, follow_mean)
 
     def step(self, rows, rate, follow_mean):
         """Take one step up the gradient of the minibatch's log-likelihood."""
         state, settings, phases = self.state, self.settings, self.phases
-        phases.load(self.X, rows, self.solver.n_negative)
-        if settings.binarize:
-            phases.binarize(state.rng)
+        binarizer = state.rng if settings.binarize else None
+        phases.load(self.X, rows, self.solver.n_negative, binarizer)
         if follow_mean:
             follow_visible_mean(state, phases.mean_visible(), phases.n_positive)
         self.solver.run(state.model, phases, state.rng)
-        mean_hidden = phases.mean_hidden()
-        dv, dh = phases.weigh(rate)
         if settings.centering:
-            state.hidden_mean += HIDDEN_MEAN_RATE * (mean_hidden - state.hidden_mean)
-            mu = state.visible_mean.astype(state.model.dtype)
-            gradient = phases.centred_gradient(dv, dh, mu, state.hidden_mean)
+            state.hidden_mean += HIDDEN_MEAN_RATE * (
+                phases.mean_hidden() - state.hidden_mean
+            )
+            offsets = state.visible_mean.astype(state.model.dtype), state.hidden_mean
         else:
-            gradient = phases.gradient(dv, dh)
+            offsets = self.no_offsets
+        dv, dh = phases.weigh(rate)
         if settings.weight_decay:
             weights = state.model.weights
             weights *= 1.0 - rate * settings.weight_decay
-        for number, (parameter, change) in enumerate(
-            zip(state.model, gradient, strict=True)
-        ):
-            if settings.momentum:
-                velocity = state.velocity[number]
+        target = state.model
+        if settings.momentum:
+            target = state.velocity
+            for velocity in target:
                 velocity *= settings.momentum
-                velocity += change
-                change = velocity
-            parameter += change
+        db, dc = phases.add_gradient(target.weights, dv, dh, *offsets)
+        np.add(target.visible_bias, db, out=target.visible_bias)
+        np.add(target.hidden_bias, dc, out=target.hidden_bias)
+        if settings.momentum:
+            for parameter, velocity in zip(state.model, target, strict=True):
+                parameter += velocity
 
 
 def _log_odds(mean):
@@ -176,9 +190,8 @@ def follow_visible_mean(state, batch_mean, n_rows):
     first step, and a stream ends the same however it is cut.
     """
     before = _log_odds(state.visible_mean)
+    state.visible_sum += n_rows * batch_mean
     state.n_rows_seen += n_rows
-    weight = n_rows / (state.n_rows_seen + 1)
-    state.visible_mean += weight * (batch_mean - state.visible_mean)
     bias = state.model.visible_bias
     bias += _log_odds(state.visible_mean) - before
 
@@ -194,13 +207,15 @@ class Outcome(NamedTuple):
 def train(state, settings, X, *, n_epochs, schedule, shuffle, report):
     """Run the epoch loop of `fit`.
 
-    `report` is called after each epoch with the model, the learning rate of its last step
-    and the seconds it took. `KeyboardInterrupt` ends training after the last finished
-    epoch; before the first is finished, it is raised.
+    The first epoch of a new model follows the visible mean; a model that goes on has it
+    already. `report` is called after each epoch with the model, the learning rate of its
+    last step and the seconds it took. `KeyboardInterrupt` ends training after the last
+    finished epoch; before the first is finished, it is raised.
     """
     learner = Learner(state, settings, X)
     n_steps = -(-X.shape[0] // settings.batch_size)
     factor = SCHEDULES[schedule]
+    new = state.n_rows_seen == 0
     outcome = Outcome(state.copy(), 0, None)
     try:
         for epoch in range(n_epochs):
@@ -208,7 +223,7 @@ def train(state, settings, X, *, n_epochs, schedule, shuffle, report):
             done = (np.arange(n_steps) + epoch * n_steps) / (n_epochs * n_steps)
             rates = [settings.learning_rate * factor(part) for part in done.tolist()]
             order = state.rng.permutation(X.shape[0]) if shuffle else None
-            learner.epoch(rates, order, follow_mean=epoch == 0)
+            learner.epoch(rates, order, follow_mean=new and epoch == 0)
             if not is_sound(state.model):
                 return outcome._replace(stopped="diverged")
             outcome = Outcome(state.copy(), epoch + 1, None)

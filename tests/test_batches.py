@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skrbm import _batches
+
+
+def test_canonical_sums_duplicates_in_a_copy():
+    data, indices, indptr = np.ones(3), np.array([2, 0, 2]), np.array([0, 3])
+    X = sp.csr_array((data, indices, indptr), shape=(1, 3))
+    assert_array_equal(_batches.canonical(X).toarray(), [[1, 0, 2]])
+    assert_array_equal(X.indices, [2, 0, 2])
+
+
+@pytest.mark.parametrize("form", [sp.csr_array, sp.csr_matrix])
+def test_canonical_shares_memory(form):
+    X = form(np.eye(3))
+    result = _batches.canonical(X)
+    assert isinstance(result, sp.csr_array)
+    assert np.shares_memory(result.data, X.data)
+
+
+@pytest.mark.parametrize(
+    ("X", "expected"),
+    [
+        (np.zeros((2, 2), bool), (0, 1, True)),
+        (np.array([[0, 1]], np.uint8), (0, 1, True)),
+        (np.array([[0, 255]], np.uint8), (0, 255, False)),
+        (np.array([[0.25, 0.75]]), (0.25, 0.75, False)),
+        (np.array([[-2.0, 1.0]]), (-2, 1, False)),
+        (sp.csr_array([[0.0, 3.0]]), (0, 3, False)),
+        (sp.csr_array([[2.0, 3.0]]), (2, 3, False)),
+        (sp.csr_array((3, 4)), (0, 0, True)),
+        (np.vstack([np.zeros((50_000, 2)), [[0.5, 1]]]), (0, 1, False)),
+    ],
+)
+def test_summarize(X, expected):
+    assert _batches.summarize(X) == expected
+
+
+@pytest.mark.parametrize("order", [None, [4, 1, 0, 3, 2]])
+def test_minibatches(order):
+    order = None if order is None else np.array(order)
+    X = np.arange(10.0).reshape(5, 2)
+    batches = [X[rows] for rows in _batches.minibatches(5, 2, order)]
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert_array_equal(np.vstack(batches), X if order is None else X[order])
+
+
+@pytest.mark.parametrize("rows", [slice(1, 3), np.array([3, 0])])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32, np.float64])
+def test_taken_rows_are_copies_in_the_model_dtype(dtype, rows):
+    X = np.array([[0, 1], [1, 1], [1, 0], [0, 0]], dtype=dtype)
+    sparse = sp.csr_array(X)
+    dense = _batches.take_dense(X, rows, np.empty((3, 2), np.float32))
+    taken = _batches.take_sparse(sparse, rows, np.float32)
+    assert dense.dtype == taken.dtype == np.float32
+    assert_array_equal(dense, X[rows])
+    assert_array_equal(taken.toarray(), X[rows])
+    dense[...] = 7
+    taken.data[...] = 7
+    assert_array_equal(sparse.toarray(), X)
+    assert X.max() == 1
+
+
+def test_binarize_draws_probabilities(rng):
+    p = np.array([-1, 0, 0.1, 0.5, 0.9, 1, 3])
+    values = np.tile(p, (100_000, 1))
+    _batches.binarize(values, rng)
+    assert set(np.unique(values)) == {0, 1}
+    assert_allclose(values.mean(axis=0), p.clip(0, 1), atol=0.01)
+    assert_array_equal(values[:, [0, 1, 5, 6]].std(axis=0), 0)
+
+
+def test_binarize_leaves_the_stream_to_uncertain_values():
+    """Zeros, stored or not, and ones take nothing from the stream."""
+    X = np.random.default_rng(0).random((30, 8)).round(1)
+    dense, sparse = X.copy(), sp.csr_array(X)
+    for values in (dense, sparse.data):
+        _batches.binarize(values, np.random.Generator(np.random.SFC64(5)))
+    assert_array_equal(dense, sparse.toarray())

@@ -1,0 +1,51 @@
+"""scikit-learn's own checks, on every solver and option, with no expected failure."""
+
+import pytest
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skrbm import BernoulliRBMEstimator
+
+# The checks feed data of any range, and arrays after frames, on purpose.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:X has values from"),
+    pytest.mark.filterwarnings("ignore:X does not have valid feature names"),
+]
+
+CONFIGURATIONS = [
+    {},
+    {"solver": "cd", "n_gibbs_steps": 2},
+    {"n_gibbs_steps": 2, "n_chains": 7, "momentum": 0.5, "weight_decay": 1e-4},
+    {"centering": False, "schedule": "constant", "shuffle": False},
+    {"stochastic_binarization": False, "learning_rate": 1e-3},
+]
+
+
+def make(**parameters):
+    return BernoulliRBMEstimator(n_components=4, n_iter=3, **parameters)
+
+
+@parametrize_with_checks([make(**parameters) for parameters in CONFIGURATIONS])
+def test_estimator_checks(estimator, check):
+    check(estimator)
+
+
+# Checks that check_estimator does not run.
+MORE_CHECKS = [
+    "check_param_validation",
+    "check_dataframe_column_names_consistency",
+    "check_get_feature_names_out_error",
+    "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+    "check_set_output_transform",
+    "check_set_output_transform_pandas",
+    "check_global_output_transform_pandas",
+    "check_inplace_ensure_writeable",
+]
+
+
+@pytest.mark.parametrize("check", MORE_CHECKS)
+@pytest.mark.parametrize("solver", ["pcd", "cd"])
+def test_more_estimator_checks(check, solver):
+    estimator = make(solver=solver)
+    getattr(estimator_checks, check)(type(estimator).__name__, estimator)

@@ -1,0 +1,38 @@
+"""Public docstrings are complete, in numpydoc's sense."""
+
+import inspect
+
+import pytest
+from numpydoc.validate import validate
+
+import skrbm
+from skrbm import metrics
+
+# Sections that not every docstring needs, and matters of taste.
+IGNORED = {
+    "ES01",  # no extended summary
+    "SA01",  # no See Also
+    "SA04",  # no description in See Also
+    "EX01",  # no example: those of the class cover its methods
+    "GL01",  # the summary begins on the line of the quotes
+    "GL02",  # closing quotes on their own line
+    "RT02",  # the returned value has a name
+    "SS06",  # the summary is one line
+}
+
+
+def public():
+    for module in (skrbm, metrics):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            yield f"{module.__name__}.{name}"
+            for method, _ in inspect.getmembers(thing, inspect.isfunction):
+                own = method in vars(thing)
+                if inspect.isclass(thing) and own and not method.startswith("_"):
+                    yield f"{module.__name__}.{name}.{method}"
+
+
+@pytest.mark.parametrize("name", list(public()))
+def test_docstring(name):
+    errors = [error for error in validate(name)["errors"] if error[0] not in IGNORED]
+    assert errors == []

@@ -1,0 +1,716 @@
+"""What a user of the estimator relies on."""
+
+import pickle
+import tracemalloc
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from conftest import bars_and_stripes, exact
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.neural_network import BernoulliRBM
+from sklearn.utils import check_random_state
+
+from skrbm import BernoulliRBMEstimator
+
+GREY = load_digits().data[:60] / 16
+BINARY = GREY > 0.5
+DATA = {"grey": GREY, "bool": BINARY, "csr": sp.csr_array(GREY)}
+SOLVERS = ["pcd", "cd"]
+FITTED = ["components_", "intercept_visible_", "intercept_hidden_", "h_samples_"]
+
+
+def make(**parameters):
+    defaults = {"n_components": 8, "n_iter": 3, "random_state": 0}
+    return BernoulliRBMEstimator(**defaults | parameters)
+
+
+def assert_same_model(a, b, **tolerance):
+    for name in FITTED:
+        x, y = getattr(a, name), getattr(b, name)
+        assert x.dtype == y.dtype
+        if tolerance:
+            assert_allclose(x, y, err_msg=name, **tolerance)
+        else:
+            assert_array_equal(x, y, err_msg=name)
+
+
+# The incumbent's interface ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [BernoulliRBM, BernoulliRBMEstimator])
+def test_drop_in(cls):
+    """One script, two classes."""
+    rbm = cls(n_components=5, learning_rate=0.05, batch_size=7, n_iter=2, random_state=0)
+    H = rbm.fit_transform(GREY)
+    assert H.shape == (60, 5)
+    assert rbm.components_.shape == (5, 64)
+    assert rbm.intercept_hidden_.shape == (5,)
+    assert rbm.intercept_visible_.shape == (64,)
+    assert rbm.h_samples_.shape == (7, 5)
+    assert set(np.unique(rbm.h_samples_)) <= {0, 1}
+    assert rbm.gibbs(BINARY).shape == (60, 64)
+    assert rbm.score_samples(BINARY).shape == (60,)
+    assert_allclose(rbm.transform(GREY), H)
+    names = rbm.get_feature_names_out()
+    assert_array_equal(names, [f"{cls.__name__.lower()}{i}" for i in range(5)])
+    frame = rbm.set_output(transform="pandas").transform(GREY)
+    assert_array_equal(frame.columns, names)
+    z = GREY @ rbm.components_.T + rbm.intercept_hidden_
+    assert_allclose(H, 1 / (1 + np.exp(-z)), rtol=1e-6)
+
+
+def test_better_model_than_the_incumbent():
+    """Same data, same sizes and rates: the better exact likelihood, whatever the rate."""
+    X = (load_digits().data > 7)[:, 18:46:2].astype(float)  # 14 pixels: 2**14 states
+    ours, theirs = [], []
+    for learning_rate in (0.01, 0.1):
+        common = {"n_components": 8, "learning_rate": learning_rate, "random_state": 0}
+        for cls, scores in ((BernoulliRBMEstimator, ours), (BernoulliRBM, theirs)):
+            scores.append(log_likelihood(cls(**common).fit(X), X))
+    assert ours[0] > theirs[0]
+    assert ours[1] > theirs[1]
+
+
+def log_likelihood(rbm, X):
+    """Mean exact log-likelihood, by the sum over all states of the hidden units."""
+    h = np.array(list(np.ndindex(*(2,) * len(rbm.components_))))
+    z = h @ rbm.components_ + rbm.intercept_visible_
+    log_terms = h @ rbm.intercept_hidden_ + np.logaddexp(0, z).sum(axis=1)
+    log_partition = np.logaddexp.reduce(log_terms)
+    hidden = np.logaddexp(0, X @ rbm.components_.T + rbm.intercept_hidden_)
+    return (X @ rbm.intercept_visible_ + hidden.sum(axis=1)).mean() - log_partition
+
+
+# Input forms --------------------------------------------------------------------------
+
+FORMS = {
+    "csr_array": sp.csr_array,
+    "csr_matrix": sp.csr_matrix,
+    "csc_array": sp.csc_array,
+    "coo_matrix": sp.coo_matrix,
+    "fortran": np.asfortranarray,
+    "strided": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+    "frame": lambda X: pd.DataFrame(X),
+    "list": lambda X: X.tolist(),
+    "int": lambda X: X.astype(int),
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("centering", [True, False])
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_input_make_one_model(form, centering, solver):
+    parameters = {"solver": solver, "centering": centering, "n_gibbs_steps": 2}
+    X = BINARY.astype(float)
+    expected = make(**parameters).fit(X)
+    other = FORMS[form](X)
+    result = make(**parameters).fit(other)
+    assert_same_model(result, expected, atol=1e-10)
+    assert_allclose(result.transform(other), expected.transform(X), atol=1e-10)
+    assert_allclose(result.score_samples(other), expected.score_samples(X))
+    assert_allclose(result.free_energy(other), expected.free_energy(X))
+    assert_array_equal(
+        result.gibbs(other, random_state=1), expected.gibbs(X, random_state=1)
+    )
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_bool_and_uint8_are_float32(form, dtype, solver):
+    expected = make(solver=solver).fit(form(BINARY.astype(np.float32)))
+    X = form(BINARY.astype(dtype))
+    result = make(solver=solver).fit(X)
+    assert result.components_.dtype == np.float32
+    assert_same_model(result, expected)
+    H = result.transform(X)
+    assert H.dtype == np.float32
+    assert_array_equal(H, expected.transform(form(BINARY.astype(np.float32))))
+    assert_array_equal(result.gibbs(X, random_state=0).dtype, np.float32)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_stochastic_binarization_of_dense_and_sparse(form):
+    expected = make().fit(GREY)
+    assert_same_model(make().fit(form(GREY)), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_index_types_and_unsorted_indices(dtype, index):
+    X = sp.csr_array(BINARY.astype(dtype))
+    expected = make().fit(X)
+    messy = X[:, ::-1][:, ::-1]  # unsorted indices
+    messy = sp.csr_array((messy.data, messy.indices, messy.indptr), shape=X.shape)
+    messy.indices = messy.indices.astype(index)
+    messy.indptr = messy.indptr.astype(index)
+    before = messy.indices.copy()
+    result = make().fit(messy)
+    assert_same_model(result, expected, atol=1e-6)
+    assert_allclose(result.transform(messy), expected.transform(X), atol=1e-6)
+    assert_array_equal(messy.indices, before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtypes_in_and_out(dtype):
+    X = GREY.astype(dtype)
+    for rbm in (make().fit(X), make().partial_fit(X).partial_fit(X)):
+        for name in FITTED:
+            assert getattr(rbm, name).dtype == dtype
+        for other in (np.float32, np.float64):
+            assert rbm.transform(GREY.astype(other)).dtype == other
+            H = rbm.transform(GREY.astype(other))
+            assert rbm.inverse_transform(H).dtype == other
+            assert rbm.gibbs(GREY.astype(other)).dtype == other
+        assert rbm.sample(3).dtype == dtype
+        assert rbm.score_samples(X).dtype == rbm.free_energy(X).dtype == np.float64
+
+
+def test_read_only_memory_map(tmp_path):
+    np.save(tmp_path / "X.npy", BINARY.astype(np.uint8))
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    result = make().fit(X)
+    assert_same_model(result, make().fit(BINARY))
+    assert_array_equal(result.transform(X), result.transform(BINARY))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+def test_input_is_not_changed(form, solver):
+    X = form(GREY)
+    before = X.copy()
+    rbm = make(solver=solver).fit(X).partial_fit(X)
+    for method in (rbm.transform, rbm.score_samples, rbm.free_energy, rbm.gibbs):
+        method(X)
+    rbm.sample(60, init=X)
+    assert_array_equal(*(getattr(Z, "toarray", Z.copy)() for Z in (X, before)))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_sparse_input_is_never_made_dense(solver):
+    X = sp.random_array((4000, 20_000), density=1e-4, format="csr", dtype=np.float32, rng=0)
+    X.data[:] = 1
+    rbm = make(n_components=2, n_iter=1, solver=solver)
+    tracemalloc.start()
+    rbm.fit(X).partial_fit(X)
+    rbm.transform(X)
+    rbm.free_energy(X)
+    rbm.score_samples(X[:200])
+    rbm.score_samples(X, n_flips=10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80e6  # dense, it would be 320 MB in float32, 80 MB in bool
+
+
+# fit, partial_fit, warm_start ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    "X", [GREY, BINARY, sp.csr_array(GREY)], ids=["grey", "bool", "csr"]
+)
+def test_partial_fit_is_fit_however_the_stream_is_cut(X, solver, momentum):
+    parameters = {
+        "solver": solver,
+        "momentum": momentum,
+        "batch_size": 7,
+        "n_chains": 5,
+        "schedule": "constant",
+    }
+    expected = make(n_iter=1, shuffle=False, **parameters).fit(X)
+    whole = make(**parameters)
+    assert whole.partial_fit(X) is whole
+    pieces = make(**parameters)
+    for start, stop in ((0, 7), (7, 28), (28, 60)):
+        pieces.partial_fit(X[start:stop])
+    for result in (whole, pieces):
+        for name in FITTED[:3]:
+            a, b = getattr(result, name), getattr(expected, name)
+            assert_allclose(a, b, rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_partial_fit_ignores_the_schedule():
+    a = make(schedule="linear").partial_fit(GREY)
+    assert_same_model(a, make(schedule="constant").partial_fit(GREY))
+
+
+def test_partial_fit_keeps_the_dtype_of_the_first_call():
+    rbm = make().partial_fit(GREY.astype(np.float32)).partial_fit(GREY)
+    assert rbm.components_.dtype == np.float32
+
+
+def test_partial_fit_after_fit_goes_on():
+    rbm = make().fit(GREY)
+    before = rbm.components_.copy()
+    rbm.partial_fit(GREY)
+    assert 0 < np.abs(rbm.components_ - before).max() < 0.5
+
+
+@pytest.mark.parametrize("n_rows", [1, 9, 30])
+def test_learning_does_not_depend_on_the_chunk_size(n_rows):
+    """The incumbent's model goes astray where chunks are not of batch_size rows."""
+    rbm = make(n_components=16, batch_size=10, learning_rate=0.02)
+    for _ in range(20):
+        for start in range(0, len(GREY), n_rows):
+            rbm.partial_fit(BINARY[start : start + n_rows])
+    mean = rbm.sample(500).mean(axis=0)
+    assert np.abs(mean - BINARY.mean(axis=0)).max() < 0.25
+    assert rbm.score(BINARY) > -30
+
+
+def test_fit_starts_anew_and_warm_start_goes_on():
+    rbm = make(momentum=0.5).fit(GREY)
+    first = clone(rbm).fit(GREY)
+    assert_same_model(rbm.fit(GREY), first)
+    rbm.set_params(warm_start=True).fit(GREY)
+    assert np.abs(rbm.components_ - first.components_).max() > 0
+    assert_same_model(make(momentum=0.5, warm_start=True).fit(GREY), first)
+
+
+def test_warm_start_goes_on_where_the_last_fit_ended():
+    """Two epochs at a constant rate are one and one more."""
+    common = {"schedule": "constant", "shuffle": False, "momentum": 0.5}
+    expected = make(n_iter=2, **common).fit(BINARY)
+    result = make(n_iter=1, warm_start=True, **common).fit(BINARY).fit(BINARY)
+    assert_same_model(result, expected)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_going_on_needs_the_same_shape(method):
+    rbm = make(warm_start=True).fit(GREY)
+    with pytest.raises(ValueError, match="X has 3 features, but BernoulliRBMEst"):
+        getattr(rbm, method)(GREY[:, :3])
+    rbm.set_params(n_components=9)
+    with pytest.raises(ValueError, match="n_components is 9, but the model"):
+        getattr(rbm, method)(GREY)
+
+
+@pytest.mark.parametrize("n_chains", [3, 25])
+def test_number_of_chains_may_change(n_chains):
+    rbm = make().fit(GREY)
+    rbm.set_params(n_chains=n_chains).partial_fit(GREY)
+    assert rbm.h_samples_.shape == (n_chains, 8)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("batch_size", [1, 7, 60, 1000])
+@pytest.mark.parametrize("n_chains", [None, 1, 100])
+def test_sizes(batch_size, n_chains, solver):
+    rbm = make(solver=solver, batch_size=batch_size, n_chains=n_chains).fit(GREY)
+    assert rbm.n_iter_ == 3
+    if solver == "pcd":
+        assert len(rbm.h_samples_) == n_chains or batch_size
+    assert np.isfinite(rbm.components_).all()
+
+
+def test_parameters_have_an_effect():
+    base = make().fit(GREY)
+    for change in (
+        {"solver": "cd"},
+        {"n_gibbs_steps": 2},
+        {"n_chains": 3},
+        {"learning_rate": 0.05},
+        {"schedule": "constant"},
+        {"momentum": 0.5},
+        {"weight_decay": 0.1},
+        {"centering": False},
+        {"batch_size": 11},
+        {"n_iter": 4},
+        {"shuffle": False},
+        {"stochastic_binarization": False},
+        {"random_state": 1},
+    ):
+        other = make(**change).fit(GREY)
+        assert not np.array_equal(other.components_, base.components_), change
+
+
+def test_random_states():
+    assert_same_model(make().fit(GREY), make().fit(GREY))
+    a, b = (make(random_state=np.random.RandomState(3)).fit(GREY) for _ in range(2))
+    assert_same_model(a, b)
+    a, b = (make(random_state=None).fit(GREY) for _ in range(2))
+    assert not np.array_equal(a.components_, b.components_)
+
+
+def test_training_leaves_the_global_generator_alone():
+    global_generator = check_random_state(None)
+    before = global_generator.get_state()[1].copy()
+    make().fit(GREY).partial_fit(GREY).sample(2)
+    assert_array_equal(global_generator.get_state()[1], before)
+
+
+@pytest.mark.parametrize("random_state", [0, "instance"])
+def test_verbose_prints_and_changes_nothing(random_state, capsys):
+    def seeded():
+        return np.random.RandomState(0) if random_state == "instance" else 0
+
+    silent = make(random_state=seeded()).fit(GREY)
+    assert capsys.readouterr().out == ""
+    loud = make(random_state=seeded(), verbose=1).fit(GREY)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("[BernoulliRBMEstimator] Iteration 1, pseudo-likelihood = -")
+    assert_same_model(silent, loud)
+
+
+def test_history():
+    rbm = make(n_iter=5).fit(GREY)
+    assert set(rbm.history_) == {"learning_rate", "pseudo_log_likelihood", "seconds"}
+    assert all(len(entries) == rbm.n_iter_ == 5 for entries in rbm.history_.values())
+    # 60 rows and 64 columns are all there is, so the record is the score.
+    assert_allclose(rbm.history_["pseudo_log_likelihood"][-1], rbm.score(GREY))
+    assert np.diff(rbm.history_["learning_rate"]).max() < 0
+
+
+# Scores and draws ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A well-trained model of nine units, which can be enumerated."""
+    X = np.tile(bars_and_stripes(), (10, 1))
+    return make(n_iter=100, learning_rate=0.3, solver="cd", n_gibbs_steps=5).fit(X)
+
+
+def test_scores_are_exact(small):
+    truth = exact(small)
+    score = small.score_samples(truth.v)
+    assert_allclose(score, truth.pseudo_log_likelihood(truth.v), rtol=1e-9)
+    assert_allclose(small.score(truth.v), score.mean())
+    assert isinstance(small.score(truth.v), float)
+    log_partition = np.log(truth.partition)
+    log_likelihood = truth.log_likelihood(truth.v)
+    assert_allclose(-small.free_energy(truth.v) - log_partition, log_likelihood)
+
+
+@pytest.mark.parametrize("n_flips", [None, 3, 9, 50])
+def test_a_row_scores_the_same_in_any_company(small, n_flips):
+    X = bars_and_stripes()
+    scores = small.score_samples(X, n_flips=n_flips)
+    assert_array_equal(scores, small.score_samples(X, n_flips=n_flips))
+    assert_allclose(scores[::-1], small.score_samples(X[::-1], n_flips=n_flips))
+    alone = [small.score_samples(row[None], n_flips=n_flips)[0] for row in X]
+    assert_allclose(scores, alone)
+    if n_flips != 3:
+        assert_allclose(scores, small.score_samples(X))
+
+
+def test_n_flips_estimates_the_score():
+    rbm = make().fit(GREY)
+    errors = [
+        abs(rbm.score_samples(BINARY, n_flips=n).mean() / rbm.score(BINARY) - 1)
+        for n in (4, 60)
+    ]
+    assert errors[1] < 0.2
+    assert errors[0] < 1
+
+
+def test_samples_have_the_model_distribution(small):
+    truth = exact(small)
+    draws = small.sample(20_000, n_gibbs_steps=300, random_state=0)
+    frequency = np.bincount(truth.index(draws), minlength=len(truth.v)) / len(draws)
+    patterns = truth.p_v > 0.01
+    assert patterns.sum() >= 10
+    assert_allclose(frequency[patterns], truth.p_v[patterns], atol=0.03)
+
+
+def test_chains_start_where_they_are_told(small):
+    X = bars_and_stripes()
+    one_step = small.sample(16_000, n_gibbs_steps=1, init=X, random_state=0)
+    agreement = (one_step == np.tile(X, (1000, 1))).mean()
+    assert agreement > 0.85
+    after = small.gibbs(np.tile(X, (1000, 1)), random_state=0)
+    assert_array_equal(after, one_step)
+    starts = small.sample(3, init=X[:2], n_gibbs_steps=2, random_state=0)
+    assert starts.shape == (3, 9)
+
+
+def test_each_call_draws_anew_and_seeds_repeat(small):
+    v = bars_and_stripes()
+    for draw in (lambda **kw: small.gibbs(v, **kw), lambda **kw: small.sample(50, **kw)):
+        assert not np.array_equal(draw(), draw())
+        assert_array_equal(draw(random_state=3), draw(random_state=3))
+        assert not np.array_equal(draw(random_state=3), draw(random_state=4))
+    a, b = make().fit(GREY), make().fit(GREY)
+    for _ in range(2):
+        assert_array_equal(a.sample(4), b.sample(4))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_draws_do_not_touch_training(solver):
+    a, b = make(solver=solver).fit(GREY), make(solver=solver).fit(GREY)
+    chains = a.h_samples_.copy()
+    a.sample(20)
+    a.gibbs(BINARY, n_gibbs_steps=3)
+    a.score(GREY)
+    assert_array_equal(a.h_samples_, chains)
+    assert_same_model(a.partial_fit(GREY), b.partial_fit(GREY))
+
+
+def test_inverse_transform(small):
+    truth = exact(small)
+    assert_allclose(small.inverse_transform(truth.h), truth.mean_v_given_h, atol=1e-12)
+    X = bars_and_stripes()
+    error = np.abs(small.inverse_transform(small.transform(X)) - X).mean()
+    assert error < 0.2
+
+
+# Bad input ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "transform", "score_samples"])
+def test_nan_and_inf(method, value):
+    rbm = make().fit(GREY)
+    X = GREY.copy()
+    X[3, 4] = value
+    with pytest.raises(ValueError, match="Input X contains"):
+        getattr(rbm, method)(X)
+
+
+METHODS = ["transform", "score", "score_samples", "free_energy", "gibbs"]
+
+
+@pytest.mark.parametrize("method", [*METHODS, "inverse_transform", "sample"])
+def test_unfitted(method):
+    arguments = () if method == "sample" else (GREY,)
+    with pytest.raises(NotFittedError):
+        getattr(make(), method)(*arguments)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_wrong_number_of_features(method):
+    with pytest.raises(ValueError, match="X has 63 features, but BernoulliRBMEst"):
+        getattr(make().fit(GREY), method)(GREY[:, 1:])
+
+
+def test_wrong_shapes_of_draws():
+    rbm = make().fit(GREY)
+    with pytest.raises(ValueError, match="H has 64 columns, but this model has 8"):
+        rbm.inverse_transform(GREY)
+    with pytest.raises(ValueError, match="X has 2 features"):
+        rbm.sample(2, init=GREY[:, :2])
+    with pytest.raises(ValueError, match="init has 60 rows, but n_samples is 1"):
+        rbm.sample(init=GREY)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.empty((0, 3)), "Found array with 0 sample"),
+        (np.empty((3, 0)), "Found array with 0 feature"),
+        (sp.csr_array((0, 3)), "Found array with 0 sample"),
+        (np.zeros(3), "Expected 2D array, got 1D array"),
+        (np.zeros((2, 2), complex), "Complex data not supported"),
+        (np.array([["a", "b"]], dtype=object), "could not convert string to float"),
+    ],
+)
+def test_data_that_cannot_be_used(X, message):
+    with pytest.raises(ValueError, match=message):
+        make().fit(X)
+
+
+def test_object_dtype_with_numbers():
+    assert_same_model(
+        make().fit(BINARY.astype(int).astype(object)), make().fit(BINARY * 1.0)
+    )
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.ones((1, 3)),
+        np.zeros((5, 3)),
+        np.ones((5, 3)),
+        np.tile([[0.0, 1.0, 1.0]], (20, 1)),
+        np.array([[0.5]]),
+    ],
+    ids=["one row", "zeros", "ones", "duplicates", "one value"],
+)
+def test_degenerate_data(X, form, solver):
+    for rbm in (make(solver=solver).fit(form(X)), make(solver=solver).partial_fit(form(X))):
+        for name in FITTED:
+            assert np.isfinite(getattr(rbm, name)).all()
+        assert np.isfinite(rbm.transform(X)).all()
+        assert np.isfinite(rbm.score(X))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("binarization", [True, False])
+@pytest.mark.parametrize(
+    ("X", "seen"),
+    [
+        (GREY * 16, "from 0 to 16"),
+        (GREY - 0.5, "from -0.5 to 0.5"),
+        (sp.csr_array(GREY * 2), "from 0 to 2"),
+        ((GREY * 255).astype(np.uint8), "from 0 to 255"),
+    ],
+)
+def test_values_outside_0_and_1(X, seen, binarization, method):
+    rbm = make(stochastic_binarization=binarization)
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        getattr(rbm, method)(X)
+    messages = [str(w.message) for w in record if w.category is UserWarning]
+    assert len(messages) == 1
+    assert seen in messages[0]
+    assert "MinMaxScaler" in messages[0]
+    assert np.isfinite(rbm.components_).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 0),
+        ("n_components", 2.0),
+        ("solver", "sgd"),
+        ("n_gibbs_steps", 0),
+        ("n_chains", 0),
+        ("learning_rate", 0),
+        ("learning_rate", "0.1"),
+        ("schedule", "cosine"),
+        ("momentum", 1.0),
+        ("momentum", -0.1),
+        ("weight_decay", -1),
+        ("centering", "yes"),
+        ("batch_size", 0),
+        ("batch_size", None),
+        ("n_iter", 0),
+        ("shuffle", None),
+        ("stochastic_binarization", "always"),
+        ("warm_start", 2),
+        ("verbose", -1),
+        ("random_state", "seed"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_bad_parameters_are_named(method, name, value):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of BernoulliRBMEst"):
+        getattr(make(**{name: value}), method)(GREY)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda rbm: rbm.score_samples(GREY, n_flips=0), "n_flips"),
+        (lambda rbm: rbm.score_samples(GREY, n_flips=1.5), "n_flips"),
+        (lambda rbm: rbm.gibbs(GREY, n_gibbs_steps=0), "n_gibbs_steps"),
+        (lambda rbm: rbm.sample(0), "n_samples"),
+        (lambda rbm: rbm.sample(2, n_gibbs_steps="many"), "n_gibbs_steps"),
+    ],
+)
+def test_bad_arguments_are_named(call, name):
+    with pytest.raises((ValueError, TypeError), match=name):
+        call(make().fit(GREY))
+
+
+# Nothing is lost ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeypatch):
+    rbm = make(warm_start=warm_start).fit(pd.DataFrame(BINARY).add_prefix("pixel"))
+    before = pickle.dumps(vars(rbm))
+    bad = pd.DataFrame(GREY[:, :3]).add_prefix("other")
+    bad.iloc[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"feature names|contains NaN"):
+        getattr(rbm, method)(bad)
+    assert pickle.dumps(vars(rbm)) == before
+
+    def fails_in_the_third_step(self, *args):
+        fails_in_the_third_step.calls += 1
+        if fails_in_the_third_step.calls == 3:
+            raise MemoryError
+        return step(self, *args)
+
+    from skrbm._training import Learner
+
+    fails_in_the_third_step.calls, step = 0, Learner.step
+    monkeypatch.setattr(Learner, "step", fails_in_the_third_step)
+    with pytest.raises(MemoryError):
+        getattr(rbm, method)(pd.DataFrame(BINARY).add_prefix("pixel"))
+    assert pickle.dumps(vars(rbm)) == before
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("learning_rate", [1e4, 1e30, 1e300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_divergence_in_fit(dtype, learning_rate, solver):
+    rbm = make(solver=solver, learning_rate=learning_rate)
+    with pytest.warns(ConvergenceWarning, match="in epoch 1: .* learning_rate, which") as r:
+        rbm.fit(GREY.astype(dtype))
+    assert len(r) == 1
+    assert rbm.n_iter_ == 0
+    assert all(np.isfinite(getattr(rbm, name)).all() for name in FITTED)
+    assert np.isfinite(rbm.score(GREY))
+
+
+def test_divergence_keeps_the_epochs_before(monkeypatch):
+    from skrbm import _training
+
+    verdicts = iter([True, True, False])
+    monkeypatch.setattr(_training, "is_sound", lambda model: next(verdicts))
+    rbm = make(schedule="constant", n_iter=5)
+    with pytest.warns(ConvergenceWarning, match="in epoch 3"):
+        rbm.fit(GREY)
+    assert rbm.n_iter_ == len(rbm.history_["seconds"]) == 2
+    monkeypatch.undo()
+    assert_same_model(rbm, make(schedule="constant", n_iter=2).fit(GREY))
+
+
+def test_divergence_in_partial_fit():
+    rbm, other = make().partial_fit(GREY), make().partial_fit(GREY)
+    rbm.set_params(learning_rate=1e30)
+    with pytest.warns(ConvergenceWarning, match="in this call of partial_fit"):
+        assert rbm.partial_fit(GREY) is rbm
+    assert_same_model(rbm, other)
+
+
+def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
+    rbm = make(n_iter=50, schedule="constant")
+    reports = []
+
+    def interrupting(self, X, dtype):
+        report = reporter(self, X, dtype)
+
+        def counted(*args):
+            report(*args)
+            reports.append(args)
+            if len(reports) == 4:
+                raise KeyboardInterrupt
+
+        return counted
+
+    reporter = BernoulliRBMEstimator._reporter
+    monkeypatch.setattr(BernoulliRBMEstimator, "_reporter", interrupting)
+    with pytest.warns(UserWarning, match="interrupted by the user after 4 of 50 epochs"):
+        rbm.fit(GREY)
+    monkeypatch.undo()
+    assert rbm.n_iter_ == len(rbm.history_["seconds"]) == 4
+    assert_same_model(rbm, make(n_iter=4, schedule="constant").fit(GREY))
+
+
+def test_fitted_model_survives_pickling():
+    rbm = make(momentum=0.5).fit(GREY)
+    other = pickle.loads(pickle.dumps(rbm))
+    assert_array_equal(other.transform(GREY), rbm.transform(GREY))
+    assert_array_equal(other.sample(5), rbm.sample(5))
+    assert_same_model(other.partial_fit(GREY), rbm.partial_fit(GREY))
+
+
+def test_no_warning_in_ordinary_use():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rbm = make().fit(GREY)
+        rbm.score(rbm.sample(3))
+        rbm.partial_fit(BINARY).transform(sp.csr_array(BINARY))

@@ -1,0 +1,137 @@
+"""In scikit-learn's company: pipelines, searches, joblib, clone, set_output."""
+
+import joblib
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from skrbm import BernoulliRBMEstimator
+from skrbm.metrics import make_pseudo_likelihood_scorer, pseudo_likelihood_scorer
+
+digits = load_digits()
+X, y = digits.data[:300] / 16, digits.target[:300]
+
+
+def make(**parameters):
+    defaults = {"n_components": 16, "n_iter": 30, "random_state": 0}
+    return BernoulliRBMEstimator(**defaults | parameters)
+
+
+def test_pipeline_with_a_classifier():
+    pipeline = Pipeline(
+        [("rbm", make(n_components=64)), ("clf", LogisticRegression(max_iter=2000))]
+    )
+    assert pipeline.fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.8
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_grid_search_over_a_pipeline(n_jobs):
+    pipeline = Pipeline([("rbm", make()), ("clf", LogisticRegression(max_iter=2000))])
+    grid = {"rbm__n_components": [2, 32], "rbm__solver": ["cd", "pcd"]}
+    search = GridSearchCV(pipeline, grid, n_jobs=n_jobs, cv=3).fit(X, y)
+    assert search.best_params_["rbm__n_components"] == 32
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("y", [None, y], ids=["without y", "with y"])
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        None,
+        pseudo_likelihood_scorer,
+        make_pseudo_likelihood_scorer(n_flips=20, normalize=True),
+    ],
+)
+def test_grid_search_by_its_own_score(scoring, y):
+    search = GridSearchCV(make(), {"n_components": [1, 24]}, scoring=scoring, cv=3)
+    search.fit(X > 0.5, y)
+    assert search.best_params_ == {"n_components": 24}
+    scores = search.cv_results_["mean_test_score"]
+    assert (scores < 0).all()
+
+
+def test_scores_of_a_search_agree():
+    """scoring=None, and the scorer, are one and the same."""
+    scores = [
+        cross_val_score(make(), X > 0.5, scoring=scoring, cv=3)
+        for scoring in (None, pseudo_likelihood_scorer)
+    ]
+    assert_array_equal(*scores)
+
+
+def test_sparse_words():
+    texts = [
+        "the cat sat on the mat",
+        "a cat and a dog",
+        "stocks fell and bonds fell",
+        "bonds and stocks rose",
+    ] * 10
+    pipeline = make_pipeline(CountVectorizer(binary=True, dtype=np.uint8), make())
+    H = pipeline.fit_transform(texts)
+    assert H.shape == (40, 16)
+    assert H.dtype == np.float32
+    assert np.isfinite(pipeline.score(texts))
+
+
+def test_stacked():
+    """Two machines, one on top of the other: a deep belief network."""
+    stack = make_pipeline(make(), make(n_components=4))
+    assert stack.fit_transform(X).shape == (300, 4)
+    assert stack.inverse_transform(stack.transform(X)).shape == X.shape
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_joblib(mmap_mode, tmp_path):
+    rbm = make().fit(X)
+    joblib.dump(rbm, tmp_path / "rbm.joblib")
+    other = joblib.load(tmp_path / "rbm.joblib", mmap_mode=mmap_mode)
+    assert_allclose(other.transform(X), rbm.transform(X))
+    assert_allclose(other.score_samples(X), rbm.score_samples(X))
+    assert_array_equal(other.sample(3, random_state=0), rbm.sample(3, random_state=0))
+    other.partial_fit(X)
+    rbm.partial_fit(X)
+    assert_allclose(other.components_, rbm.components_)
+
+
+def test_parallel_threads_share_a_model():
+    rbm = make().fit(X)
+    expected = rbm.transform(X), rbm.score_samples(X)
+    results = joblib.Parallel(n_jobs=2, prefer="threads")(
+        joblib.delayed(lambda: (rbm.transform(X), rbm.score_samples(X)))() for _ in range(8)
+    )
+    for H, scores in results:
+        assert_array_equal(H, expected[0])
+        assert_array_equal(scores, expected[1])
+
+
+def test_clone_forgets_the_fit():
+    rbm = make(momentum=0.3, n_chains=5).fit(X)
+    other = clone(rbm)
+    assert other.get_params() == rbm.get_params()
+    assert not hasattr(other, "components_")
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_set_output(form):
+    rbm = make().set_output(transform="pandas")
+    frame = rbm.fit_transform(form(X))
+    assert list(frame.columns) == [f"bernoullirbmestimator{i}" for i in range(16)]
+    # The methods that use the hidden units still work on arrays.
+    assert rbm.score_samples(form(X)).shape == (300,)
+    assert rbm.sample(2).shape == (2, 64)
+
+
+def test_feature_names():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X).add_prefix("pixel")
+    rbm = make().fit(frame)
+    assert_array_equal(rbm.feature_names_in_, frame.columns)
+    with pytest.raises(ValueError, match="feature names"):
+        rbm.transform(frame[frame.columns[::-1]])

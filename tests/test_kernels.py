@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skrbm import _kernels
+
+DTYPES = [np.float32, np.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logistic_and_softplus(dtype):
+    x = np.array([-800, -30, -1, 0, 1e-4, 2, 30, 800], dtype=dtype)
+    tolerance = 4 * np.finfo(dtype).eps
+    wide = x.astype(np.float64)
+    expected = np.exp(-np.logaddexp(0, -wide))
+    result = _kernels.logistic(x.copy())
+    assert result.dtype == dtype
+    assert_allclose(result, expected, atol=tolerance, rtol=0)
+    assert_allclose(_kernels.softplus(x), np.logaddexp(0, wide), rtol=tolerance)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (200, 300), (3, 100_000)])
+def test_row_blocks_cover_all_rows_once(shape):
+    blocks = list(_kernels.row_blocks(*shape))
+    rows = np.concatenate([np.arange(b.start, b.stop) for b in blocks])
+    assert_array_equal(rows, np.arange(shape[0]))
+    size = max(b.stop - b.start for b in blocks) * shape[1]
+    assert size <= max(_kernels.BLOCK_SIZE, 2 * shape[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bernoulli_frequencies(dtype, rng):
+    p = np.array([0, 1e-3, 0.1, 0.5, 0.9, 1], dtype=dtype)
+    n = 200_000
+    draws = _kernels.bernoulli(np.tile(p, (n, 1)), rng, np.empty((n, len(p)), dtype))
+    assert set(np.unique(draws)) == {0, 1}
+    error = np.sqrt(p * (1 - p) / n)
+    assert (np.abs(draws.mean(axis=0, dtype=float) - p) <= 5 * error + 1e-12).all()
+
+
+@pytest.mark.parametrize("out_dtype", [bool, "same"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bernoulli_from_log_odds_frequencies(dtype, out_dtype, rng):
+    x = np.array([-200, -6, -1, 0, 2, 200], dtype=dtype)
+    bias = np.array([0.0, 1.0, -1.0], dtype=dtype)
+    n = 100_000
+    z = np.tile(np.repeat(x, n // 2), (len(bias), 1))
+    out = np.empty(z.shape, dtype if out_dtype == "same" else bool)
+    _kernels.bernoulli_from_log_odds(z, bias, rng, out=out)
+    frequency = out.reshape(len(bias), len(x), -1).mean(axis=2, dtype=float)
+    p = 1 / (1 + np.exp(-(x + bias[:, None]).astype(float)))
+    error = np.sqrt(p * (1 - p) / (n // 2))
+    assert (np.abs(frequency - p) <= 5 * error + 1e-7).all()
+
+
+def test_draws_do_not_depend_on_the_cut():
+    """A tall array, and its parts one after the other, use up the stream alike."""
+    x = np.random.default_rng(0).standard_normal((1000, 7))
+    bias = np.zeros(1000)
+    whole, parts = np.empty(x.shape, bool), np.empty(x.shape, bool)
+    rng = np.random.Generator(np.random.SFC64(3))
+    _kernels.bernoulli_from_log_odds(x.copy(), bias, rng, out=whole)
+    rng = np.random.Generator(np.random.SFC64(3))
+    for rows in _kernels.row_blocks(*x.shape, 700):
+        _kernels.bernoulli_from_log_odds(x[rows].copy(), bias[rows], rng, parts[rows])
+    assert_array_equal(whole, parts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sparse_rows(dtype):
+    a = sp.random_array((9, 6), density=0.4, format="csr", dtype=dtype, rng=0)
+    b = np.random.default_rng(1).standard_normal((6, 4)).astype(dtype)
+    c = np.random.default_rng(2).standard_normal((9, 4)).astype(dtype)
+    rows = _kernels.SparseRows.from_csr(a)
+
+    out = np.ones((9, 4), dtype)
+    rows.add_product(b, out)
+    assert_allclose(out, 1 + a.toarray() @ b, rtol=1e-6)
+    out = np.ones((6, 4), dtype)
+    rows.block(slice(2, 7)).add_transposed_product(c[2:7], out)
+    assert_allclose(out, 1 + a.toarray()[2:7].T @ c[2:7], rtol=1e-6)
+    out = np.zeros(9, dtype)
+    rows.add_product(b[:, 0].copy(), out)
+    assert_allclose(out, a.toarray() @ b[:, 0], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+def test_sparse_rows_from_bool(density):
+    mask = np.random.default_rng(0).random((11, 5)) < density
+    rows = _kernels.SparseRows.from_bool(mask, np.float32)
+    matrix = sp.csr_array((rows.data, rows.indices, rows.indptr), shape=mask.shape)
+    assert rows.data.dtype == np.float32
+    assert_array_equal(matrix.toarray(), mask)

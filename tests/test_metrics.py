@@ -1,0 +1,72 @@
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.datasets import load_digits
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Binarizer, MinMaxScaler
+
+from skrbm import BernoulliRBMEstimator
+from skrbm.metrics import make_pseudo_likelihood_scorer, pseudo_likelihood_scorer
+
+X = load_digits().data[:80]
+BINARY = (X > 7).astype(float)
+
+
+@pytest.fixture(scope="module")
+def rbm():
+    return BernoulliRBMEstimator(n_components=6, n_iter=2, random_state=0).fit(BINARY)
+
+
+def test_agrees_with_score(rbm):
+    assert pseudo_likelihood_scorer(rbm, BINARY) == rbm.score(BINARY)
+    assert make_pseudo_likelihood_scorer()(rbm, BINARY, y=None) == rbm.score(BINARY)
+
+
+def test_n_flips_and_normalize(rbm):
+    score = make_pseudo_likelihood_scorer(n_flips=5)(rbm, BINARY)
+    assert_allclose(score, rbm.score_samples(BINARY, n_flips=5).mean())
+    score = make_pseudo_likelihood_scorer(normalize=True)(rbm, BINARY)
+    assert_allclose(score, rbm.score(BINARY) / 64)
+
+
+def test_normalized_scores_compare_between_feature_counts():
+    """Twice the same independent coins, in twice the number of columns."""
+    coins = (np.random.default_rng(0).random((400, 20)) < 0.3).astype(float)
+    scorer = make_pseudo_likelihood_scorer(normalize=True)
+    scores = []
+    for columns in (10, 20):
+        rbm = BernoulliRBMEstimator(n_components=1, n_iter=3, random_state=0)
+        scores.append(scorer(rbm.fit(coins[:, :columns]), coins[:, :columns]))
+    assert_allclose(*scores, rtol=0.05)
+    assert_allclose(scores, 0.3 * np.log(0.3) + 0.7 * np.log(0.7), rtol=0.05)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_pipelines(rbm, nested):
+    """Rows are transformed by what stands before, and then scored."""
+    steps = MinMaxScaler(), Binarizer(threshold=0.45)
+    last = BernoulliRBMEstimator(n_components=6, n_iter=2, random_state=0)
+    if nested:
+        pipeline = make_pipeline(steps[0], make_pipeline(steps[1], last))
+    else:
+        pipeline = make_pipeline(*steps, last)
+    pipeline.fit(X)
+    Z = steps[1].fit_transform(steps[0].fit_transform(X))
+    assert_allclose(pseudo_likelihood_scorer(pipeline, X), last.fit(Z).score(Z))
+    assert_allclose(pipeline.score(X), last.score(Z))
+    alone = make_pipeline(rbm)
+    assert pseudo_likelihood_scorer(alone, BINARY) == rbm.score(BINARY)
+
+
+@pytest.mark.parametrize("n_flips", [0, 2.5, "all"])
+def test_bad_n_flips(n_flips):
+    with pytest.raises((ValueError, TypeError), match="n_flips"):
+        make_pseudo_likelihood_scorer(n_flips=n_flips)
+
+
+def test_pickles_and_prints(rbm):
+    scorer = make_pseudo_likelihood_scorer(n_flips=3, normalize=True)
+    assert pickle.loads(pickle.dumps(scorer))(rbm, BINARY) == scorer(rbm, BINARY)
+    assert repr(scorer) == "make_pseudo_likelihood_scorer(n_flips=3, normalize=True)"

@@ -1,0 +1,117 @@
+"""Samplers leave the model's distribution as it is: the no-drift test.
+
+Many chains start exactly from the model's distribution; whatever the number of steps, and
+however slowly the chains mix, their histogram must stay what it was, within Monte-Carlo
+error. A chi-squared statistic is compared with its mean and standard deviation.
+"""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import Enumerated, tiny_rbm
+from numpy.testing import assert_array_equal
+
+from skrbm._phases import DensePhases, SparsePhases
+from skrbm._solvers import SOLVERS
+
+N_CHAINS = 200_000
+
+
+def assert_distributed(index, p):
+    """`index` holds draws from the probabilities `p`, up to five standard deviations."""
+    expected = p * len(index)
+    common = expected >= 5
+    counts = np.bincount(index, minlength=len(p))
+    observed = np.append(counts[common], counts[~common].sum())
+    expected = np.append(expected[common], max(expected[~common].sum(), 1e-9))
+    if expected[-1] < 5:
+        observed, expected = observed[:-1], expected[:-1]
+    chi2 = ((observed - expected) ** 2 / expected).sum()
+    degrees = len(expected) - 1
+    assert chi2 < degrees + 5 * np.sqrt(2 * degrees)
+
+
+def draw(exact, dtype, seed=0):
+    """Independent draws of pairs (v, h) from the exact joint distribution."""
+    rng = np.random.default_rng(seed)
+    pair = rng.choice(exact.joint.size, size=N_CHAINS, p=exact.joint.ravel())
+    v, h = np.divmod(pair, exact.joint.shape[1])
+    return exact.v[v].astype(dtype), exact.h[h].astype(dtype)
+
+
+def index(h):
+    return h.astype(int) @ (2 ** np.arange(h.shape[1] - 1, -1, -1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("shape", [(4, 3), (3, 5)])
+def test_gibbs_does_not_drift(shape, n_steps, dtype, rng):
+    rbm = tiny_rbm(*shape, dtype, scale=1.5)
+    exact = Enumerated(*rbm)
+    v, h = draw(exact, dtype)
+    assert_distributed(index(v), exact.p_v)
+    assert_distributed(index(rbm.sample_hidden(v, rng)), exact.p_h)
+    assert_distributed(index(rbm.sample_visible(h, rng)), exact.p_v)
+    rbm.gibbs(h, n_steps, rng)
+    assert_distributed(index(h), exact.p_h)
+
+
+@pytest.mark.parametrize("phases", [DensePhases, SparsePhases])
+@pytest.mark.parametrize("n_gibbs_steps", [1, 3])
+@pytest.mark.parametrize("solver", ["cd", "pcd"])
+def test_solvers_do_not_drift(solver, n_gibbs_steps, phases, rng):
+    """Chains started from the model, or from data of the model's distribution, stay."""
+    rbm = tiny_rbm(4, 3, scale=1.5)
+    exact = Enumerated(*rbm)
+    v, h = draw(exact, np.float64)
+    X = sp.csr_array(v) if phases is SparsePhases else v
+    solver = SOLVERS[solver](h, n_gibbs_steps)
+    phases = phases(rbm, N_CHAINS, N_CHAINS)
+    phases.load(X, slice(0, N_CHAINS), solver.n_negative, None)
+    solver.run(rbm, phases, rng)
+    assert_distributed(index(h), exact.p_h)
+    assert_distributed(index(negative_rows(phases)), exact.p_v)
+    hidden = exact.mean_h_given_v
+    np.testing.assert_allclose(phases.positive_hidden, hidden[index(v)])
+    negative = index(negative_rows(phases))
+    np.testing.assert_allclose(phases.negative_hidden, hidden[negative])
+
+
+def negative_rows(phases):
+    if isinstance(phases, DensePhases):
+        return phases.negative_visible
+    blocks = [
+        sp.csr_array((block.data, block.indices, block.indptr)).toarray()
+        for block in phases._negative
+    ]
+    return np.vstack(blocks).T
+
+
+def test_cd_starts_at_the_rows():
+    """With weights that copy units one to one, CD's negative rows are the data rows."""
+    rbm = tiny_rbm(4, 4, scale=0.0)
+    rbm.weights[...] = 200 * np.eye(4)
+    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    v = np.random.default_rng(0).integers(2, size=(50, 4)).astype(float)
+    rng = np.random.Generator(np.random.SFC64(0))
+    for k in (1, 5):
+        solver = SOLVERS["cd"](np.zeros((50, 4)), k)
+        phases = DensePhases(rbm, 50, 50)
+        phases.load(v, slice(0, 50), solver.n_negative, None)
+        solver.run(rbm, phases, rng)
+        assert_array_equal(phases.negative_visible, v)
+
+
+def test_pcd_chains_go_on_from_where_they_were():
+    rbm = tiny_rbm(4, 4, scale=0.0)
+    rbm.weights[...] = 200 * np.eye(4)
+    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    start = np.random.default_rng(0).integers(2, size=(30, 4)).astype(float)
+    chains = start.copy()
+    solver = SOLVERS["pcd"](chains, 3)
+    phases = DensePhases(rbm, 10, 30)
+    phases.load(np.ones((10, 4)), slice(0, 10), solver.n_negative, None)
+    solver.run(rbm, phases, np.random.Generator(np.random.SFC64(0)))
+    assert_array_equal(phases.negative_visible, start)
+    assert_array_equal(solver.chains, start)

@@ -1,0 +1,215 @@
+"""The learning step against the exact gradient, and the epoch loop."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import Enumerated, bars_and_stripes, states, tiny_rbm
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skrbm import _training
+from skrbm._training import Learner, Settings, TrainingState, train
+
+PLAIN = Settings(
+    solver="pcd",
+    n_gibbs_steps=1,
+    batch_size=10,
+    learning_rate=0.1,
+    momentum=0.0,
+    weight_decay=0.0,
+    centering=False,
+    binarize=False,
+)
+
+
+def state_at(rbm, chains, seed=0):
+    return TrainingState(
+        model=type(rbm)(*(a.copy() for a in rbm)),
+        chains=chains.astype(rbm.dtype),
+        hidden_mean=np.full(len(rbm.hidden_bias), 0.5, rbm.dtype),
+        visible_sum=np.zeros(len(rbm.visible_bias)),
+        n_rows_seen=0,
+        velocity=None,
+        rng=np.random.Generator(np.random.SFC64(seed)),
+    )
+
+
+def chains_of(rbm, n, seed=1):
+    """Hidden states drawn from the model itself."""
+    exact = Enumerated(*rbm)
+    rows = np.random.default_rng(seed).choice(len(exact.h), size=n, p=exact.p_h)
+    return exact.h[rows]
+
+
+def centred(gradient, mu, lam):
+    """The centred gradient, from the plain one: Melchior et al. (2016)."""
+    weights, visible, hidden = gradient
+    weights = weights - np.outer(mu, hidden) - np.outer(visible, lam)
+    return weights, visible - weights @ lam, hidden - weights.T @ mu
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array, np.uint8, "csr_uint8"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("centering", [False, True])
+@pytest.mark.parametrize("n_rows", [1, 7, 64])
+def test_step_is_the_exact_gradient(n_rows, centering, dtype, form):
+    """PCD with many chains at equilibrium: the gradient, whatever the batch's size."""
+    rbm = tiny_rbm(5, 3, dtype)
+    rows = np.random.default_rng(2).integers(2, size=(n_rows, 5))
+    X = {np.uint8: rows.astype(np.uint8), "csr_uint8": sp.csr_array(rows, dtype=np.uint8)}
+    X = X[form] if form in X else form(rows.astype(dtype))
+    visible_sum = np.linspace(1, 8, 5)
+    settings = PLAIN._replace(batch_size=n_rows, centering=centering)
+    rate, n_chains, n_repeats = 0.25, 20_000, 15
+    change = [0, 0, 0]
+    for seed in range(n_repeats):
+        state = state_at(rbm, chains_of(rbm, n_chains, seed), seed)
+        state.visible_sum[...], state.n_rows_seen = visible_sum, 9
+        Learner(state, settings, X).step(slice(0, n_rows), rate, follow_mean=False)
+        for i, (after, before) in enumerate(zip(state.model, rbm, strict=True)):
+            assert after.dtype == dtype
+            change[i] += (after.astype(float) - before) / rate / n_repeats
+
+    exact = Enumerated(*rbm)
+    gradient = exact.gradient(rows.astype(float))
+    if centering:
+        lam = 0.5 + _training.HIDDEN_MEAN_RATE * (
+            exact.mean_h_given_v[exact.index(rows)].mean(axis=0) - 0.5
+        )
+        assert_allclose(state.hidden_mean, lam, rtol=1e-5)
+        gradient = centred(gradient, (visible_sum + 23 / 46) / 10, lam)
+    error = 6 / np.sqrt(n_chains * n_repeats)
+    for mean_change, expected in zip(change, gradient, strict=True):
+        assert_allclose(mean_change, expected, atol=error)
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("n_positive", [1, 3, 8])
+def test_two_means_each_by_its_own_count(n_positive, form):
+    """With one and the same row everywhere, both means are equal whatever the counts."""
+    rbm = tiny_rbm(4, 4, scale=0.0)
+    rbm.weights[...] = 200 * np.eye(4)
+    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    row = np.array([1.0, 0, 1, 0])
+    state = state_at(rbm, np.tile(row, (5, 1)))
+    X = form(np.tile(row, (n_positive, 1)))
+    Learner(state, PLAIN, X).epoch([1.0])
+    for after, before in zip(state.model, rbm, strict=True):
+        assert_allclose(after, before, atol=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 40])
+def test_cd_with_many_steps_comes_to_the_gradient(k):
+    rbm = tiny_rbm(4, 3)
+    v = states(4)[[1, 3, 3, 12]]
+    X = np.tile(v, (50_000, 1))
+    state = state_at(rbm, np.zeros((len(X), 3)))
+    settings = PLAIN._replace(solver="cd", n_gibbs_steps=k, batch_size=len(X))
+    Learner(state, settings, X).epoch([1.0])
+    expected = Enumerated(*rbm).gradient(v)
+    error = max(
+        np.abs(after - before - change).max()
+        for after, before, change in zip(state.model, rbm, expected, strict=True)
+    )
+    noise = 6 / np.sqrt(len(X))
+    assert error < noise if k == 40 else error > noise
+
+
+def test_momentum_and_weight_decay():
+    """Both steps written out, with chains that cannot move, so that nothing is random."""
+    rbm = tiny_rbm(4, 4, scale=0.0)
+    rbm.weights[...] = 200 * np.eye(4)
+    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    X, chain = np.ones((1, 4)), np.array([[1.0, 0, 0, 1]])
+    state = state_at(rbm, chain)
+    settings = PLAIN._replace(batch_size=1, momentum=0.5, weight_decay=0.01)
+    learner = Learner(state, settings, X)
+    gradient = np.outer(X, X) - np.outer(chain, chain)
+    learner.epoch([0.1])
+    expected = rbm.weights * (1 - 0.001) + 0.1 * gradient
+    assert_allclose(state.model.weights, expected)
+    assert_allclose(state.model.visible_bias, -100 + 0.1 * (X - chain)[0])
+    learner.epoch([0.2])
+    expected = expected * (1 - 0.002) + (0.5 * 0.1 + 0.2) * gradient
+    assert_allclose(state.model.weights, expected)
+    assert_allclose(state.model.hidden_bias, -100 + (0.1 + 0.05 + 0.2) * (X - chain)[0])
+
+
+@pytest.mark.parametrize("n_rows", [1, 4, 10, 23])
+def test_visible_mean_follows_the_rows(n_rows):
+    rbm = tiny_rbm(3, 2)
+    state = state_at(rbm, np.zeros((4, 2)))
+    state.model.visible_bias[...] = 0
+    X = (np.random.default_rng(0).random((n_rows, 3)) < 0.3).astype(float)
+    learner = Learner(state, PLAIN._replace(batch_size=4), X)
+    learner.epoch([1e-300] * -(-n_rows // 4), follow_mean=True)
+    mean = (X.sum(axis=0) + (X.sum() + 0.5) / (X.size + 1)) / (n_rows + 1)
+    assert state.n_rows_seen == n_rows
+    assert_allclose(state.visible_mean, mean)
+    assert_allclose(state.model.visible_bias, np.log(mean / (1 - mean)), atol=1e-12)
+
+
+def run(settings=PLAIN, *, X=None, n_epochs=4, schedule="linear", report=None, **options):
+    X = bars_and_stripes() if X is None else X
+    state = _training.initial_state(X.shape[1], 6, 10, np.dtype(float), seed=0)
+    rates = []
+    outcome = train(
+        state,
+        settings,
+        X,
+        n_epochs=n_epochs,
+        schedule=schedule,
+        shuffle=options.get("shuffle", True),
+        report=report or (lambda model, rate, seconds: rates.append(rate)),
+    )
+    return outcome, rates
+
+
+def test_schedules():
+    assert_array_equal(run(schedule="constant")[1], [0.1] * 4)
+    # 16 rows make two steps an epoch, so the last of 8 steps is at an eighth of the rate.
+    assert_allclose(run(schedule="linear")[1], 0.1 * np.array([7, 5, 3, 1]) / 8)
+
+
+def test_an_interrupt_keeps_the_finished_epochs():
+    models = []
+
+    def report(model, rate, seconds):
+        models.append(model.weights.copy())
+        if len(models) == 3:
+            raise KeyboardInterrupt
+
+    outcome, _ = run(report=report)
+    assert (outcome.n_epochs, outcome.stopped) == (3, "interrupted")
+    assert_array_equal(outcome.state.model.weights, models[-1])
+
+
+def test_an_interrupt_in_the_first_epoch_is_passed_on(monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+
+
+@pytest.mark.parametrize("solver", ["cd", "pcd"])
+@pytest.mark.parametrize("centering", [False, True])
+def test_learns_bars_and_stripes(solver, centering):
+    """From independent units, more than half of what there is to learn."""
+    X = np.tile(bars_and_stripes(), (10, 1))
+    settings = PLAIN._replace(
+        solver=solver, centering=centering, n_gibbs_steps=5, learning_rate=0.3
+    )
+    state = _training.initial_state(9, 8, 50, np.dtype(float), seed=0)
+    outcome = train(
+        state,
+        settings,
+        X,
+        n_epochs=200,
+        schedule="linear",
+        shuffle=True,
+        report=lambda *args: None,
+    )
+    score = Enumerated(*outcome.state.model).log_likelihood(X).mean()
+    independent, ceiling = 9 * np.log(0.5), np.log(1 / 14)
+    assert score > (independent + ceiling) / 2
