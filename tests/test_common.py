@@ -9,7 +9,7 @@ from skrbm import BernoulliRBMEstimator
 # The checks feed data of any range, and arrays after frames, on purpose.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:X has values from"),
-    pytest.mark.filterwarnings("ignore:X does not have valid feature names"),
+    pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names"),
 ]
 
 CONFIGURATIONS = [
