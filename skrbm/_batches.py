@@ -20,6 +20,11 @@ class Summary(NamedTuple):
     high: float
     binary: bool
 
+    @property
+    def in_range(self):
+        """Whether all values are in [0, 1]."""
+        return self.low >= 0 and self.high <= 1
+
 
 def canonical(X):
     """Return the data set as a plain ndarray or a CSR array without duplicate entries.

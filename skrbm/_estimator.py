@@ -19,8 +19,8 @@ from skrbm import _batches, _training
 from skrbm._compat import Interval, StrOptions, _fit_context
 from skrbm._model import RBM
 
-# Rows and columns of the training data that the record of an epoch scores.
-_RECORD_SIZE = 100
+# By how many nats per feature a fitted model may be worse than independent features.
+_LARGEST_SHORTFALL = 0.1
 
 
 class BernoulliRBMEstimator(
@@ -84,7 +84,7 @@ class BernoulliRBMEstimator(
     batch_size : int, default=10
         Number of rows in a minibatch.
 
-    n_iter : int, default=10
+    n_iter : int, default=20
         Number of epochs, passes of `fit` over the training data.
 
     shuffle : bool, default=True
@@ -196,7 +196,7 @@ class BernoulliRBMEstimator(
         weight_decay=0.0,
         centering=True,
         batch_size=10,
-        n_iter=10,
+        n_iter=20,
         shuffle=True,
         stochastic_binarization=True,
         warm_start=False,
@@ -254,17 +254,14 @@ class BernoulliRBMEstimator(
             If `X` has values outside [0, 1], or training was interrupted from the
             keyboard: the epochs finished by then are kept.
         ConvergenceWarning
-            If training diverged: the epochs before are kept.
+            If training diverged: the epochs before are kept. Or if the model at its end is
+            clearly worse than one of independent features.
         """
         warm = self.warm_start and hasattr(self, "components_")
         with _unchanged_on_error(self):
             X, summary = self._validate_training_data(X, reset=not warm)
             state = self._resume(X) if warm else self._start(X)
-            self.history_ = {
-                "learning_rate": [],
-                "pseudo_log_likelihood": [],
-                "seconds": [],
-            }
+            record = _training.Record(X, state.model.dtype)
             outcome = _training.train(
                 state,
                 self._settings(summary),
@@ -272,10 +269,11 @@ class BernoulliRBMEstimator(
                 n_epochs=self.n_iter,
                 schedule=self.schedule,
                 shuffle=self.shuffle,
-                report=self._reporter(X, state.model.dtype),
+                report=self._reporter(record),
             )
             self._keep(outcome.state)
             self.n_iter_ = outcome.n_epochs
+            self.history_ = record.history
         if outcome.stopped == "interrupted":
             warnings.warn(
                 f"Training was interrupted by the user after {self.n_iter_} of "
@@ -283,6 +281,13 @@ class BernoulliRBMEstimator(
             )
         elif outcome.stopped == "diverged":
             self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}")
+        elif summary.in_range and record.shortfall(outcome.state) > _LARGEST_SHORTFALL:
+            warnings.warn(
+                f"Training did not converge: after {self.n_iter_} epochs the model is "
+                "worse than one of independent features. Lower learning_rate, which is "
+                f"{self.learning_rate:g}.",
+                ConvergenceWarning,
+            )
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -334,7 +339,7 @@ class BernoulliRBMEstimator(
     def _validate_training_data(self, X, reset):
         X = _batches.canonical(self._validate(X, reset=reset))
         summary = _batches.summarize(X)
-        if summary.low < 0 or summary.high > 1:
+        if not summary.in_range:
             consequence = (
                 "In training, values below 0 count as 0 and values above 1 as 1."
                 if self.stochastic_binarization
@@ -417,22 +422,16 @@ class BernoulliRBMEstimator(
             "rng": state.rng,
         }
 
-    def _reporter(self, X, dtype):
+    def _reporter(self, record):
         """Return the function that records, and if verbose prints, each epoch."""
-        rows, columns = (
-            np.linspace(0, n - 1, min(n, _RECORD_SIZE)).astype(int) for n in X.shape
-        )
-        v = X[rows].astype(dtype)
 
         def report(model, learning_rate, seconds):
-            score = float(model.pseudo_log_likelihood(v, columns).mean())
-            self.history_["learning_rate"].append(learning_rate)
-            self.history_["pseudo_log_likelihood"].append(score)
-            self.history_["seconds"].append(seconds)
+            record.add(model, learning_rate, seconds)
             if self.verbose:
+                score = record.history["pseudo_log_likelihood"]
                 print(
-                    f"[{type(self).__name__}] Iteration {len(self.history_['seconds'])}, "
-                    f"pseudo-likelihood = {score:.2f}, time = {seconds:.2f}s",
+                    f"[{type(self).__name__}] Iteration {len(score)}, "
+                    f"pseudo-likelihood = {score[-1]:.2f}, time = {seconds:.2f}s",
                     flush=True,
                 )
 

@@ -248,3 +248,49 @@ def is_sound(model):
     return all(
         max(float(array.max()), -float(array.min())) < LARGEST_PARAMETER for array in model
     )
+
+
+class Record:
+    """What became of the model, epoch by epoch, on a few rows and columns of the data.
+
+    Draws nothing, so that a recorded training is the same as one that is not.
+
+    Attributes
+    ----------
+    history : dict of lists
+        "learning_rate", "pseudo_log_likelihood" (nats) and "seconds" of each epoch.
+    """
+
+    SIZE = 100  # rows, and columns
+
+    def __init__(self, X, dtype):
+        rows, self._columns = (
+            np.linspace(0, n - 1, min(n, self.SIZE)).astype(int) for n in X.shape
+        )
+        self._v = X[rows].astype(dtype)
+        names = "learning_rate", "pseudo_log_likelihood", "seconds"
+        self.history = {name: [] for name in names}
+
+    def score(self, model):
+        """Return the mean pseudo-log-likelihood of the rows, from the columns."""
+        return float(model.pseudo_log_likelihood(self._v, self._columns).mean())
+
+    def add(self, model, learning_rate, seconds):
+        """Enter one epoch."""
+        self.history["learning_rate"].append(learning_rate)
+        self.history["pseudo_log_likelihood"].append(self.score(model))
+        self.history["seconds"].append(seconds)
+
+    def shortfall(self, state):
+        """Return by how much the last epoch's model is worse than independent features.
+
+        In nats per feature; negative if it is better, as a model should be.
+        """
+        dtype, n_features = state.model.dtype, len(state.visible_sum)
+        independent = RBM(
+            np.zeros((n_features, 1), dtype),
+            _log_odds(state.visible_mean).astype(dtype),
+            np.zeros(1, dtype),
+        )
+        last = self.history["pseudo_log_likelihood"][-1]
+        return (self.score(independent) - last) / n_features

@@ -655,6 +655,19 @@ def test_divergence_in_fit(dtype, learning_rate, solver):
     assert np.isfinite(rbm.score(GREY))
 
 
+def test_a_model_worse_than_independent_features_is_reported():
+    with pytest.warns(ConvergenceWarning, match="worse than one of independent features"):
+        make(learning_rate=100, n_iter=5).fit(BINARY)
+
+
+def test_data_without_structure_are_no_reason_to_warn():
+    X = np.random.default_rng(0).random((200, 20))
+    for data in (X, X > 0.5, X > 0.98):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            make(n_components=64, n_iter=20).fit(data)
+
+
 def test_divergence_keeps_the_epochs_before(monkeypatch):
     from skrbm import _training
 
@@ -680,8 +693,8 @@ def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
     rbm = make(n_iter=50, schedule="constant")
     reports = []
 
-    def interrupting(self, X, dtype):
-        report = reporter(self, X, dtype)
+    def interrupting(self, record):
+        report = reporter(self, record)
 
         def counted(*args):
             report(*args)
