@@ -17,6 +17,9 @@ from scipy.sparse import _sparsetools
 # fit a common L2 cache.
 BLOCK_SIZE = 1 << 15
 
+# Features that are drawn together, for all rows, before the next ones.
+FEATURE_BLOCK = 1 << 10
+
 
 def row_blocks(n_rows, row_size, block_size=BLOCK_SIZE):
     """Cut `n_rows` rows of `row_size` elements into slices of bounded size.
@@ -27,6 +30,12 @@ def row_blocks(n_rows, row_size, block_size=BLOCK_SIZE):
     step = max(2, block_size // max(1, row_size) // 2 * 2)
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
+
+
+def feature_blocks(n_features):
+    """Cut features into slices of `FEATURE_BLOCK`."""
+    for start in range(0, n_features, FEATURE_BLOCK):
+        yield slice(start, min(start + FEATURE_BLOCK, n_features))
 
 
 class SparseRows(NamedTuple):
@@ -75,6 +84,18 @@ class SparseRows(NamedTuple):
         matvecs(*shape, b.size // len(b), *arrays, b.reshape(-1), out.reshape(-1))
 
 
+def product_with_transpose(a, b, out):
+    """Write ``a @ b.T`` into `out`, for C-contiguous arrays.
+
+    For few rows matrix libraries take half as long for ``b @ a.T``; for many, that is lost
+    again in transposing the result.
+    """
+    if len(a) < 48:
+        out[...] = (b @ a.T).T
+    else:
+        np.matmul(a, b.T, out=out)
+
+
 def logistic(x):
     """Overwrite `x` with ``1 / (1 + exp(-x))``, computed as ``(1 + tanh(x / 2)) / 2``."""
     x *= 0.5
@@ -116,17 +137,20 @@ def bernoulli(mean, rng, out):
 
 
 def bernoulli_from_log_odds(x, bias, rng, out):
-    """Write into `out` a 1 with probability ``logistic(x + bias[:, None])``, else 0.
+    """Write into `out` a 1 with probability ``logistic(x + bias)``, else 0.
 
     ``u < logistic(z)`` for u uniform on [0, 1) is ``2 u - 1 < tanh(z / 2)``: the
-    probability itself is never formed. `x`, of shape (len(bias), n_columns), is
-    overwritten.
+    probability itself is never formed. `x`, of shape (n_rows, len(bias)), is overwritten;
+    `out` may be `x`, or an array of bool. Blocks of features are drawn one after the other,
+    so that drawing them one at a time comes to the same.
     """
-    for rows in row_blocks(*x.shape):
-        threshold = x[rows]
-        threshold += bias[rows, None]
-        threshold *= 0.5
-        np.tanh(threshold, out=threshold)
-        threshold *= 2.0**31
-        draw = _random_int32(threshold.size, rng).astype(x.dtype)
-        np.less(draw.reshape(threshold.shape), threshold, out=out[rows])
+    for features in feature_blocks(len(bias)):
+        for rows in row_blocks(len(x), features.stop - features.start):
+            threshold = x[rows, features]
+            threshold += bias[features]
+            threshold *= 0.5
+            np.tanh(threshold, out=threshold)
+            threshold *= 2.0**31
+            draw = _random_int32(threshold.size, rng).astype(x.dtype)
+            np.less(draw.reshape(threshold.shape), threshold, out=out[rows, features])
+    return out

@@ -66,16 +66,11 @@ class RBM(NamedTuple):
         mean = self.mean_hidden(v, out)
         return _kernels.bernoulli(mean, rng, out=mean)
 
-    def sample_visible(self, h, rng, out=None, work=None):
-        """Draw ``v ~ p(v | h)``.
-
-        The product is taken as ``W h'``, which matrix libraries do faster than ``h W'``
-        with W in C order; `work`, of shape (n_features, n_rows), has room for it.
-        """
+    def sample_visible(self, h, rng, out=None):
+        """Draw ``v ~ p(v | h)``."""
         out = self._empty(len(h), len(self.visible_bias)) if out is None else out
-        work = np.matmul(self.weights, h.T, out=work)
-        _kernels.bernoulli_from_log_odds(work, self.visible_bias, rng, out=out.T)
-        return out
+        _kernels.product_with_transpose(h, self.weights, out)
+        return _kernels.bernoulli_from_log_odds(out, self.visible_bias, rng, out)
 
     def gibbs(self, h, n_steps, rng):
         """Run chains of hidden states through `n_steps` steps h -> v -> h, in place."""

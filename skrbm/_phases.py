@@ -75,7 +75,6 @@ class DensePhases(_Phases):
         super().__init__(model, max_rows)
         self._stack = np.empty((max_rows, len(model.visible_bias)), dtype=model.dtype)
         self._gradient = np.empty_like(model.weights)
-        self._work = np.empty(len(model.visible_bias) * max_negative, dtype=model.dtype)
 
     def load(self, X, rows, n_negative, rng):
         """Take in the data rows, with room for `n_negative` rows beside; None: as many.
@@ -105,9 +104,7 @@ class DensePhases(_Phases):
 
         With `infer_positive`, those of the positive rows as well.
         """
-        n_features, n_chains = len(model.visible_bias), len(chains)
-        work = self._work[: n_features * n_chains].reshape(n_features, n_chains)
-        model.sample_visible(chains, rng, out=self.negative_visible, work=work)
+        model.sample_visible(chains, rng, out=self.negative_visible)
         if infer_positive:
             model.mean_hidden(self.visible, out=self.hidden)
         else:
@@ -139,15 +136,15 @@ class SparsePhases(_Phases):
     Where data are wide, the weights are larger than the cache, and a step takes as long as
     it takes to read them. So it walks through them twice only, block of features by block:
     once to draw the negative rows and to infer the hidden rows of both phases, once to
-    update. Visible rows are therefore held by feature, as (n_features, n_rows).
+    update. The data rows are therefore held by feature, as (n_features, n_rows), and the
+    sampled rows block by block.
     """
 
     def __init__(self, model, max_positive, max_negative):
         super().__init__(model, max_positive + max_negative)
-        size = 8 * _kernels.BLOCK_SIZE
-        self._blocks = list(_kernels.row_blocks(*model.weights.shape, size))
+        self._blocks = list(_kernels.feature_blocks(len(model.visible_bias)))
         size = self._blocks[0].stop * max_negative
-        self._work = np.empty(size, dtype=model.dtype)
+        self._log_odds = np.empty(size, dtype=model.dtype)
         self._on = np.empty(size, dtype=bool)
 
     def load(self, X, rows, n_negative, rng):
@@ -179,14 +176,15 @@ class SparsePhases(_Phases):
         self._negative = []
         for features in self._blocks:
             weights = model.weights[features]
-            size, shape = len(weights) * len(chains), (len(weights), len(chains))
-            work, on = self._work[:size].reshape(shape), self._on[:size].reshape(shape)
-            np.matmul(weights, chains.T, out=work)
+            size, shape = len(chains) * len(weights), (len(chains), len(weights))
+            log_odds = self._log_odds[:size].reshape(shape)
+            on = self._on[:size].reshape(shape)
+            _kernels.product_with_transpose(chains, weights, log_odds)
             bias = model.visible_bias[features]
-            _kernels.bernoulli_from_log_odds(work, bias, rng, out=on)
+            _kernels.bernoulli_from_log_odds(log_odds, bias, rng, out=on)
             on = _kernels.SparseRows.from_bool(on, self.hidden.dtype)
             self._negative.append(on)
-            on.add_transposed_product(weights, self.negative_hidden)
+            on.add_product(weights, self.negative_hidden)
             if infer_positive:
                 block = self._positive.block(features)
                 block.add_transposed_product(weights, self.positive_hidden)
@@ -202,7 +200,7 @@ class SparsePhases(_Phases):
         total = np.zeros(self._n_features, dtype=shares.dtype)
         self._positive.add_product(shares[: self.n_positive], total)
         for features, negative in zip(self._blocks, self._negative, strict=True):
-            negative.add_product(shares[self.n_positive :], total[features])
+            negative.add_transposed_product(shares[self.n_positive :], total[features])
         return total
 
     def add_gradient(self, weights, dv, dh, mu, lam):
@@ -218,8 +216,8 @@ class SparsePhases(_Phases):
             block = weights[features]
             block += left[:, features].T @ right
             self._positive.block(features).add_product(self.positive_hidden, block)
-            negative.add_product(self.negative_hidden, block)
-            negative.add_transposed_product(mu[features], projected[self.n_positive :])
+            negative.add_transposed_product(self.negative_hidden, block)
+            negative.add_product(mu[features], projected[self.n_positive :])
         db = dv - self._combine_visible(s @ lam) - (right @ lam) @ left
         dc = dh - projected @ s - (left @ mu) @ right
         return db, dc

@@ -141,6 +141,16 @@ def test_stochastic_binarization_of_dense_and_sparse(form):
     assert_same_model(make().fit(form(GREY)), expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_wide_sparse_data_make_the_model_that_dense_data_make(solver):
+    """Several blocks of features."""
+    X = sp.random_array((50, 2501), density=0.02, format="csr", rng=0)
+    parameters = {"solver": solver, "n_chains": 11, "momentum": 0.5}
+    sparse, dense = make(**parameters).fit(X), make(**parameters).fit(X.toarray())
+    assert_same_model(sparse, dense, atol=1e-10)
+    assert_allclose(sparse.score_samples(X), dense.score_samples(X.toarray()))
+
+
 @pytest.mark.parametrize("index", [np.int32, np.int64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_index_types_and_unsorted_indices(dtype, index):

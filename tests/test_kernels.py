@@ -43,28 +43,37 @@ def test_bernoulli_frequencies(dtype, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bernoulli_from_log_odds_frequencies(dtype, out_dtype, rng):
     x = np.array([-200, -6, -1, 0, 2, 200], dtype=dtype)
-    bias = np.array([0.0, 1.0, -1.0], dtype=dtype)
+    bias = np.array([0.0, 1.0, -1.0, 0.5, 0.0, 1.0], dtype=dtype)
     n = 100_000
-    z = np.tile(np.repeat(x, n // 2), (len(bias), 1))
-    out = np.empty(z.shape, dtype if out_dtype == "same" else bool)
+    z = np.tile(x, (n, 1))
+    out = np.empty(z.shape, bool) if out_dtype is bool else z
     _kernels.bernoulli_from_log_odds(z, bias, rng, out=out)
-    frequency = out.reshape(len(bias), len(x), -1).mean(axis=2, dtype=float)
-    p = 1 / (1 + np.exp(-(x + bias[:, None]).astype(float)))
-    error = np.sqrt(p * (1 - p) / (n // 2))
-    assert (np.abs(frequency - p) <= 5 * error + 1e-7).all()
+    p = 1 / (1 + np.exp(-(x + bias).astype(float)))
+    error = np.sqrt(p * (1 - p) / n)
+    assert (np.abs(out.mean(axis=0, dtype=float) - p) <= 5 * error + 1e-7).all()
 
 
-def test_draws_do_not_depend_on_the_cut():
-    """A tall array, and its parts one after the other, use up the stream alike."""
-    x = np.random.default_rng(0).standard_normal((1000, 7))
-    bias = np.zeros(1000)
+@pytest.mark.parametrize("n_rows", [1, 7, 60])
+def test_draws_of_blocks_of_features_are_those_of_all(n_rows):
+    x = np.random.default_rng(0).standard_normal((n_rows, 2501))
+    bias = np.random.default_rng(1).standard_normal(2501)
     whole, parts = np.empty(x.shape, bool), np.empty(x.shape, bool)
     rng = np.random.Generator(np.random.SFC64(3))
     _kernels.bernoulli_from_log_odds(x.copy(), bias, rng, out=whole)
     rng = np.random.Generator(np.random.SFC64(3))
-    for rows in _kernels.row_blocks(*x.shape, 700):
-        _kernels.bernoulli_from_log_odds(x[rows].copy(), bias[rows], rng, parts[rows])
+    for features in _kernels.feature_blocks(2501):
+        _kernels.bernoulli_from_log_odds(
+            x[:, features].copy(), bias[features], rng, out=parts[:, features]
+        )
     assert_array_equal(whole, parts)
+
+
+@pytest.mark.parametrize("n_rows", [1, 47, 48, 100])
+def test_product_with_transpose(n_rows, rng):
+    a, b = rng.random((n_rows, 5)), rng.random((9, 5))
+    out = np.empty((n_rows, 9))
+    _kernels.product_with_transpose(a, b, out)
+    assert_allclose(out, a @ b.T)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

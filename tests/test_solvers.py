@@ -85,7 +85,7 @@ def negative_rows(phases):
         sp.csr_array((block.data, block.indices, block.indptr)).toarray()
         for block in phases._negative
     ]
-    return np.vstack(blocks).T
+    return np.hstack(blocks)
 
 
 def test_cd_starts_at_the_rows():
