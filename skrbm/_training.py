@@ -16,8 +16,12 @@ from skrbm._model import RBM
 from skrbm._phases import DensePhases, SparsePhases
 from skrbm._solvers import SOLVERS
 
-# Standard deviation of the initial weights.
-INITIAL_SCALE = 0.01
+# Initial bias of the hidden units, which are then on about one time in four. Units that
+# start rarer make features that tell rows apart better, but learn more slowly at first. On
+# the data of examples/plot_digits.py the accuracy of a logistic regression on 100 features
+# was 0.930, 0.940 and 0.943 from 0, -1 and -2; trained on the first 200 digits, the test
+# pseudo-log-likelihood was -23.6, -23.9 and -25.2.
+INITIAL_HIDDEN_BIAS = -1.0
 # Weight of a new minibatch in the moving average of the hidden units' means.
 HIDDEN_MEAN_RATE = 0.01
 # A parameter beyond this makes its unit deterministic many times over.
@@ -95,17 +99,25 @@ class TrainingState:
 
 
 def initial_state(n_features, n_components, n_chains, dtype, seed):
-    """Return the state before the first step: units independent and fair."""
+    """Return the state before the first step.
+
+    Weights are normal, of variance ``1 / n_features``: hidden units then differ from the
+    start, as far as features of variance 1 can tell, whatever the number of features. With
+    the customary standard deviation of 0.01, a thousand small images are learned from in
+    twice the time (and 784 pixels make it 0.036).
+    """
     rng = np.random.Generator(np.random.SFC64(seed))
-    weights = INITIAL_SCALE * rng.standard_normal((n_features, n_components))
+    weights = rng.standard_normal((n_features, n_components)) / np.sqrt(n_features)
+    hidden_mean = 1 / (1 + np.exp(-INITIAL_HIDDEN_BIAS))
+    chains = rng.random((n_chains, n_components)) < hidden_mean
     return TrainingState(
         model=RBM(
             weights.astype(dtype),
             np.zeros(n_features, dtype=dtype),
-            np.zeros(n_components, dtype=dtype),
+            np.full(n_components, INITIAL_HIDDEN_BIAS, dtype=dtype),
         ),
-        chains=rng.integers(2, size=(n_chains, n_components)).astype(dtype),
-        hidden_mean=np.full(n_components, 0.5, dtype=dtype),
+        chains=chains.astype(dtype),
+        hidden_mean=np.full(n_components, hidden_mean, dtype=dtype),
         visible_sum=np.zeros(n_features),
         n_rows_seen=0,
         velocity=None,

@@ -1,0 +1,20 @@
+# Both commands make a virtual environment of their own, and need nothing but Python >= 3.11
+# with venv. Another interpreter: make test PYTHON=python3.13
+PYTHON ?= python3
+VENV ?= .venv
+
+.PHONY: demo test clean
+
+demo: $(VENV)/examples.stamp
+	$(VENV)/bin/python examples/plot_digits.py
+
+test: $(VENV)/test.stamp
+	$(VENV)/bin/python -m pytest
+
+$(VENV)/%.stamp: pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV)
