@@ -19,7 +19,7 @@ from skrbm import _batches, _training
 from skrbm._compat import Interval, StrOptions, _fit_context
 from skrbm._model import RBM
 
-# By how many nats per feature a fitted model may be worse than independent features.
+# By how many nats per feature a model may get worse in training before a warning.
 _LARGEST_SHORTFALL = 0.1
 
 
@@ -255,13 +255,13 @@ class BernoulliRBMEstimator(
             keyboard: the epochs finished by then are kept.
         ConvergenceWarning
             If training diverged: the epochs before are kept. Or if the model at its end is
-            clearly worse than one of independent features.
+            clearly worse than at its start.
         """
         warm = self.warm_start and hasattr(self, "components_")
         with _unchanged_on_error(self):
             X, summary = self._validate_training_data(X, reset=not warm)
             state = self._resume(X) if warm else self._start(X)
-            record = _training.Record(X, state.model.dtype)
+            record = _training.Record(X, state)
             outcome = _training.train(
                 state,
                 self._settings(summary),
@@ -284,7 +284,7 @@ class BernoulliRBMEstimator(
         elif summary.in_range and record.shortfall(outcome.state) > _LARGEST_SHORTFALL:
             warnings.warn(
                 f"Training did not converge: after {self.n_iter_} epochs the model is "
-                "worse than one of independent features. Lower learning_rate, which is "
+                "worse than it was before. Lower learning_rate, which is "
                 f"{self.learning_rate:g}.",
                 ConvergenceWarning,
             )

@@ -275,11 +275,12 @@ class Record:
 
     SIZE = 100  # rows, and columns
 
-    def __init__(self, X, dtype):
+    def __init__(self, X, state):
         rows, self._columns = (
             np.linspace(0, n - 1, min(n, self.SIZE)).astype(int) for n in X.shape
         )
-        self._v = X[rows].astype(dtype)
+        self._v = X[rows].astype(state.model.dtype)
+        self._start = state.copy()
         names = "learning_rate", "pseudo_log_likelihood", "seconds"
         self.history = {name: [] for name in names}
 
@@ -294,15 +295,14 @@ class Record:
         self.history["seconds"].append(seconds)
 
     def shortfall(self, state):
-        """Return by how much the last epoch's model is worse than independent features.
+        """Return by how much the last epoch's model is worse than the first one was.
 
-        In nats per feature; negative if it is better, as a model should be.
+        In nats per feature; negative if it is better, as a model should be. The first
+        model is taken with the visible bias that the means of the data alone give it.
         """
-        dtype, n_features = state.model.dtype, len(state.visible_sum)
-        independent = RBM(
-            np.zeros((n_features, 1), dtype),
-            _log_odds(state.visible_mean).astype(dtype),
-            np.zeros(1, dtype),
-        )
+        start = self._start
+        shift = _log_odds(state.visible_mean) - _log_odds(start.visible_mean)
+        bias = (start.model.visible_bias + shift).astype(start.model.dtype)
+        first = self.score(start.model._replace(visible_bias=bias))
         last = self.history["pseudo_log_likelihood"][-1]
-        return (self.score(independent) - last) / n_features
+        return (first - last) / len(bias)

@@ -665,17 +665,22 @@ def test_divergence_in_fit(dtype, learning_rate, solver):
     assert np.isfinite(rbm.score(GREY))
 
 
-def test_a_model_worse_than_independent_features_is_reported():
-    with pytest.warns(ConvergenceWarning, match="worse than one of independent features"):
+def test_a_model_that_got_worse_is_reported():
+    with pytest.warns(ConvergenceWarning, match="the model is worse than it was before"):
         make(learning_rate=100, n_iter=5).fit(BINARY)
+    rbm = make(warm_start=True, n_iter=20).fit(BINARY)
+    with pytest.warns(ConvergenceWarning, match="the model is worse than it was before"):
+        rbm.set_params(learning_rate=30, n_iter=2).fit(BINARY)
 
 
-def test_data_without_structure_are_no_reason_to_warn():
-    X = np.random.default_rng(0).random((200, 20))
+@pytest.mark.parametrize("learning_rate", [1e-6, 0.1])
+@pytest.mark.parametrize("n_features", [2, 20])
+def test_data_without_structure_are_no_reason_to_warn(n_features, learning_rate):
+    X = np.random.default_rng(0).random((200, n_features))
     for data in (X, X > 0.5, X > 0.98):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            make(n_components=64, n_iter=20).fit(data)
+        rbm = make(n_components=64, learning_rate=learning_rate, warm_start=True)
+        for _ in range(3):
+            rbm.fit(data)
 
 
 def test_divergence_keeps_the_epochs_before(monkeypatch):
