@@ -40,13 +40,12 @@ def seconds(function):
 
 
 def make_data(n_features, n_rows, density, dtype):
-    rng = np.random.default_rng(0)
-    shape = n_rows, n_features
     if density < 0.1:
-        X = sp.random_array(shape, density=density, format="csr", dtype=dtype, rng=rng)
+        X = sp.random(n_rows, n_features, density, dtype=dtype, random_state=0)
         X.data[:] = 1
-        return X
-    return (rng.random(shape) < density).astype(dtype)
+        return X.tocsr()
+    rng = np.random.default_rng(0)
+    return (rng.random((n_rows, n_features)) < density).astype(dtype)
 
 
 def step_floor(X, n_components, batch_size, n_repeats):

@@ -144,7 +144,7 @@ def test_stochastic_binarization_of_dense_and_sparse(form):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_wide_sparse_data_make_the_model_that_dense_data_make(solver):
     """Several blocks of features."""
-    X = sp.random_array((50, 2501), density=0.02, format="csr", rng=0)
+    X = sp.csr_array(sp.random(50, 2501, density=0.02, random_state=0))
     parameters = {"solver": solver, "n_chains": 11, "momentum": 0.5}
     sparse, dense = make(**parameters).fit(X), make(**parameters).fit(X.toarray())
     assert_same_model(sparse, dense, atol=1e-10)
@@ -204,7 +204,7 @@ def test_input_is_not_changed(form, solver):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_sparse_input_is_never_made_dense(solver):
-    X = sp.random_array((4000, 20_000), density=1e-4, format="csr", dtype=np.float32, rng=0)
+    X = sp.csr_array(sp.random(4000, 20_000, 1e-4, dtype=np.float32, random_state=0))
     X.data[:] = 1
     rbm = make(n_components=2, n_iter=1, solver=solver)
     tracemalloc.start()

@@ -78,7 +78,7 @@ def test_product_with_transpose(n_rows, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sparse_rows(dtype):
-    a = sp.random_array((9, 6), density=0.4, format="csr", dtype=dtype, rng=0)
+    a = sp.csr_array(sp.random(9, 6, density=0.4, dtype=dtype, random_state=0))
     b = np.random.default_rng(1).standard_normal((6, 4)).astype(dtype)
     c = np.random.default_rng(2).standard_normal((9, 4)).astype(dtype)
     rows = _kernels.SparseRows.from_csr(a)
