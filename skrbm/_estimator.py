@@ -166,11 +166,11 @@ class BernoulliRBMEstimator(
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "solver": [StrOptions({"pcd", "cd"})],
+        "solver": [StrOptions(set(_training.SOLVERS))],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
         "n_chains": [Interval(Integral, 1, None, closed="left"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "schedule": [StrOptions({"linear", "constant"})],
+        "schedule": [StrOptions(set(_training.SCHEDULES))],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "centering": ["boolean"],
@@ -273,7 +273,9 @@ class BernoulliRBMEstimator(
             )
             self._keep(outcome.state)
             self.n_iter_ = outcome.n_epochs
-            self.history_ = record.history
+            self.history_ = {
+                name: entries[: self.n_iter_] for name, entries in record.history.items()
+            }
         if outcome.stopped == "interrupted":
             warnings.warn(
                 f"Training was interrupted by the user after {self.n_iter_} of "

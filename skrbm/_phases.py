@@ -89,12 +89,6 @@ class DensePhases(_Phases):
         self.positive_visible = self.visible[: self.n_positive]
         self.negative_visible = self.visible[self.n_positive :]
 
-    def infer_both(self, model):
-        model.mean_hidden(self.visible, out=self.hidden)
-
-    def _combine_visible(self, shares):
-        return self.visible.T @ shares
-
     def infer_positive(self, model):
         """Fill in the hidden means of the positive rows."""
         model.mean_hidden(self.positive_visible, out=self.positive_hidden)

@@ -714,7 +714,7 @@ def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
         def counted(*args):
             report(*args)
             reports.append(args)
-            if len(reports) == 4:
+            if len(reports) == 5:
                 raise KeyboardInterrupt
 
         return counted
