@@ -66,6 +66,13 @@ def blocks(X, dtype, row_size):
         yield rows, X[rows].astype(dtype, copy=False)
 
 
+def clip(v):
+    """Return rows with values below 0 set to 0, and above 1 to 1."""
+    if not sp.issparse(v):
+        return v.clip(0, 1)
+    return sp.csr_array((v.data.clip(0, 1), v.indices, v.indptr), shape=v.shape)
+
+
 def minibatches(n_rows, batch_size, order=None):
     """Yield what selects the rows of each minibatch: slices, or pieces of `order`."""
     for start in range(0, n_rows, batch_size):

@@ -282,7 +282,10 @@ class BernoulliRBMEstimator(
                 f"{self.n_iter} epochs; the model of the last finished epoch is kept."
             )
         elif outcome.stopped == "diverged":
-            self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}")
+            kept = f"The model of epoch {self.n_iter_}"
+            if self.n_iter_ == 0:
+                kept = "The model from before" if warm else "The untrained model"
+            self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}", kept)
         elif summary.in_range and record.shortfall(outcome.state) > _LARGEST_SHORTFALL:
             warnings.warn(
                 f"Training did not converge: after {self.n_iter_} epochs the model is "
@@ -300,7 +303,8 @@ class BernoulliRBMEstimator(
         model however it is cut into calls, as long as each but the last has a multiple of
         `batch_size` rows. The learning rate is constant, since the end of the stream is not
         known; lower it with ``set_params(learning_rate=...)`` towards the end for a better
-        model.
+        model. Nothing is printed or entered in `history_`: score rows that are held out to
+        see how it goes.
 
         Parameters
         ----------
@@ -335,25 +339,30 @@ class BernoulliRBMEstimator(
             sound = _training.train_on_chunk(state, self._settings(summary), X)
             self._keep(state if sound else before)
         if not sound:
-            self._warn_of_divergence("in this call of partial_fit")
+            kept = "The untrained model" if first else "The model from before"
+            self._warn_of_divergence("in this call of partial_fit", kept)
         return self
 
     def _validate_training_data(self, X, reset):
         X = _batches.canonical(self._validate(X, reset=reset))
         summary = _batches.summarize(X)
+        consequence = (
+            "In training, values below 0 count as 0 and values above 1 as 1."
+            if self.stochastic_binarization
+            else "In training, they are used as they are."
+        )
+        self._warn_of_range(summary, consequence)
+        return X, summary
+
+    def _warn_of_range(self, summary, consequence):
         if not summary.in_range:
-            consequence = (
-                "In training, values below 0 count as 0 and values above 1 as 1."
-                if self.stochastic_binarization
-                else "In training, they are used as they are."
-            )
             warnings.warn(
                 f"X has values from {summary.low:g} to {summary.high:g}, but "
                 f"{type(self).__name__} models values in [0, 1]: binary data, or "
-                f"probabilities. {consequence} Scale X with MinMaxScaler, or make it "
-                "binary with Binarizer, both in sklearn.preprocessing."
+                f"probabilities. {consequence} Scale X with MinMaxScaler (sparse X with "
+                "MaxAbsScaler), or make it binary with Binarizer; all are in "
+                "sklearn.preprocessing."
             )
-        return X, summary
 
     def _validate(self, X, reset=False):
         return validate_data(
@@ -439,11 +448,13 @@ class BernoulliRBMEstimator(
 
         return report
 
-    def _warn_of_divergence(self, when):
+    def _warn_of_divergence(self, when, kept):
+        cause = f"learning_rate, which is {self.learning_rate:g}"
+        if self.weight_decay:
+            cause += f", or weight_decay, which is {self.weight_decay:g}"
         warnings.warn(
             f"Training diverged {when}: a parameter was not finite, or larger than "
-            f"{_training.LARGEST_PARAMETER:g}. The model from before is kept. Lower "
-            f"learning_rate, which is {self.learning_rate:g}.",
+            f"{_training.LARGEST_PARAMETER:g}. {kept} is kept. Lower {cause}.",
             ConvergenceWarning,
         )
 
@@ -489,32 +500,29 @@ class BernoulliRBMEstimator(
         X = _batches.canonical(self._validate(X))
         return self._by_blocks(RBM.mean_hidden, X, self._n_features_out)
 
-    def inverse_transform(self, H):
-        """Compute the probabilities of the visible units, ``p(v = 1 | H)``.
+    def inverse_transform(self, X):
+        """Compute the probabilities of the visible units, ``p(v = 1 | X)``.
 
         Parameters
         ----------
-        H : array-like of shape (n_samples, n_components)
+        X : array-like of shape (n_samples, n_components)
             Hidden states, or probabilities as `transform` returns them.
 
         Returns
         -------
         V : ndarray of shape (n_samples, n_features)
-            Probabilities, of the dtype of `H` if that is float32 or float64.
+            Probabilities, of the dtype of `X` if that is float32 or float64.
         """
         check_is_fitted(self)
-        H = check_array(
-            H,
-            dtype=[np.float64, np.float32, np.bool_, np.uint8],
-            input_name="H",
-            estimator=self,
+        X = check_array(
+            X, dtype=[np.float64, np.float32, np.bool_, np.uint8], estimator=self
         )
-        if H.shape[1] != self._n_features_out:
+        if X.shape[1] != self._n_features_out:
             raise ValueError(
-                f"H has {H.shape[1]} columns, but this model has {self._n_features_out} "
+                f"X has {X.shape[1]} columns, but this model has {self._n_features_out} "
                 "components: pass hidden states, as transform returns them."
             )
-        return self._by_blocks(RBM.mean_visible, H, self.n_features_in_)
+        return self._by_blocks(RBM.mean_visible, X, self.n_features_in_)
 
     def free_energy(self, X):
         """Compute the free energy of each row.
@@ -543,7 +551,7 @@ class BernoulliRBMEstimator(
         The sum over all features of the log-probability of the feature's value given all
         other features [1]_: exact, without randomness, and for each row the same whatever
         rows stand around it. On a value v between 0 and 1 it is the mean of the two
-        log-probabilities, of weight v and 1 - v.
+        log-probabilities, of weight v and 1 - v. Values below 0 count as 0, above 1 as 1.
 
         Parameters
         ----------
@@ -560,6 +568,11 @@ class BernoulliRBMEstimator(
         score : float64 ndarray of shape (n_samples,)
             Pseudo-log-likelihoods, in nats.
 
+        Warns
+        -----
+        UserWarning
+            If `X` has values outside [0, 1].
+
         References
         ----------
         .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
@@ -573,8 +586,11 @@ class BernoulliRBMEstimator(
                 order = np.random.RandomState(0).permutation(self.n_features_in_)
                 columns = np.sort(order[:n_flips])
         X = _batches.canonical(self._validate(X))
+        self._warn_of_range(
+            _batches.summarize(X), "Values below 0 count as 0 and values above 1 as 1."
+        )
         return self._by_blocks(
-            lambda model, v: model.pseudo_log_likelihood(v, columns), X, None
+            lambda model, v: model.pseudo_log_likelihood(_batches.clip(v), columns), X, None
         )
 
     def score(self, X, y=None):

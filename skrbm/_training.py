@@ -283,7 +283,7 @@ class Record:
         rows, self._columns = (
             np.linspace(0, n - 1, min(n, self.SIZE)).astype(int) for n in X.shape
         )
-        self._v = X[rows].astype(state.model.dtype)
+        self._v = _batches.clip(X[rows].astype(state.model.dtype))
         self._start = state.copy()
         names = "learning_rate", "pseudo_log_likelihood", "seconds"
         self.history = {name: [] for name in names}

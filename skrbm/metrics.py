@@ -25,6 +25,11 @@ class _PseudoLikelihoodScorer:
             if len(estimator) > 1:
                 X = estimator[:-1].transform(X)
             estimator = estimator[-1]
+        if not hasattr(estimator, "score_samples"):
+            raise TypeError(
+                "A pseudo-likelihood scorer needs a BernoulliRBMEstimator, or a pipeline "
+                f"whose last step is one, but got {type(estimator).__name__}."
+            )
         score = float(np.mean(estimator.score_samples(X, n_flips=self.n_flips)))
         return score / estimator.n_features_in_ if self.normalize else score
 

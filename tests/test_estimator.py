@@ -503,7 +503,7 @@ def test_wrong_number_of_features(method):
 
 def test_wrong_shapes_of_draws():
     rbm = make().fit(GREY)
-    with pytest.raises(ValueError, match="H has 64 columns, but this model has 8"):
+    with pytest.raises(ValueError, match="X has 64 columns, but this model has 8"):
         rbm.inverse_transform(GREY)
     with pytest.raises(ValueError, match="X has 2 features"):
         rbm.sample(2, init=GREY[:, :2])
@@ -575,6 +575,15 @@ def test_values_outside_0_and_1(X, seen, binarization, method):
     assert seen in messages[0]
     assert "MinMaxScaler" in messages[0]
     assert np.isfinite(rbm.components_).all()
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_scores_of_values_outside_0_and_1_are_those_of_clipped_values(form):
+    rbm = make().fit(BINARY)
+    X = 3 * GREY - 1 if form is np.asarray else 3 * GREY
+    with pytest.warns(UserWarning, match="Values below 0 count as 0"):
+        scores = rbm.score_samples(form(X))
+    assert_allclose(scores, rbm.score_samples(X.clip(0, 1)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -657,9 +666,14 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeyp
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_divergence_in_fit(dtype, learning_rate, solver):
     rbm = make(solver=solver, learning_rate=learning_rate)
-    with pytest.warns(ConvergenceWarning, match="in epoch 1: .* learning_rate, which") as r:
+    with pytest.warns(ConvergenceWarning, match="in epoch 1: ") as record:
         rbm.fit(GREY.astype(dtype))
-    assert len(r) == 1
+    assert len(record) == 1
+    message = str(record[0].message)
+    assert (
+        f"The untrained model is kept. Lower learning_rate, which is {learning_rate:g}."
+        in (message)
+    )
     assert rbm.n_iter_ == 0
     assert all(np.isfinite(getattr(rbm, name)).all() for name in FITTED)
     assert np.isfinite(rbm.score(GREY))
@@ -689,7 +703,7 @@ def test_divergence_keeps_the_epochs_before(monkeypatch):
     verdicts = iter([True, True, False])
     monkeypatch.setattr(_training, "is_sound", lambda model: next(verdicts))
     rbm = make(schedule="constant", n_iter=5)
-    with pytest.warns(ConvergenceWarning, match="in epoch 3"):
+    with pytest.warns(ConvergenceWarning, match=r"in epoch 3: .* The model of epoch 2 is"):
         rbm.fit(GREY)
     assert rbm.n_iter_ == len(rbm.history_["seconds"]) == 2
     monkeypatch.undo()
@@ -698,8 +712,10 @@ def test_divergence_keeps_the_epochs_before(monkeypatch):
 
 def test_divergence_in_partial_fit():
     rbm, other = make().partial_fit(GREY), make().partial_fit(GREY)
-    rbm.set_params(learning_rate=1e30)
-    with pytest.warns(ConvergenceWarning, match="in this call of partial_fit"):
+    rbm.set_params(learning_rate=1e30, weight_decay=0.5)
+    with pytest.warns(
+        ConvergenceWarning, match=r"The model from .* or weight_decay, which"
+    ):
         assert rbm.partial_fit(GREY) is rbm
     assert_same_model(rbm, other)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, MinMaxScaler
 
@@ -64,6 +65,13 @@ def test_pipelines(rbm, nested):
 def test_bad_n_flips(n_flips):
     with pytest.raises((ValueError, TypeError), match="n_flips"):
         make_pseudo_likelihood_scorer(n_flips=n_flips)
+
+
+def test_needs_a_machine():
+    pipeline = make_pipeline(MinMaxScaler(), LogisticRegression(max_iter=1000))
+    pipeline.fit(X, np.arange(80) % 2)
+    with pytest.raises(TypeError, match="last step is one, but got LogisticRegression"):
+        pseudo_likelihood_scorer(pipeline, X)
 
 
 def test_pickles_and_prints(rbm):
