@@ -29,7 +29,7 @@ class Summary(NamedTuple):
 def canonical(X):
     """Return the data set as a plain ndarray or a CSR array without duplicate entries.
 
-    Shares memory with `X`, unless duplicate entries have to be summed.
+    Shares memory with `X`, unless the indices of a row are not sorted, or not unique.
     """
     if not sp.issparse(X):
         return np.asarray(X)
@@ -87,9 +87,9 @@ def take_dense(X, rows, out):
         out[...] = X[rows]
     else:
         out = out[: len(rows)]
-        if X.dtype == out.dtype:
+        if X.dtype == out.dtype and X.flags.c_contiguous and X.flags.aligned:
             np.take(X, rows, axis=0, out=out, mode="clip")  # "raise" would buffer
-        else:
+        else:  # here np.take would copy all of X first
             out[...] = X[rows]
     return out
 

@@ -6,6 +6,7 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -120,7 +121,8 @@ class BernoulliRBMEstimator(
         Biases of the visible units.
 
     h_samples_ : ndarray of shape (n_chains, n_components)
-        Hidden states, 0 or 1, of the chains of the negative phase.
+        Hidden states, 0 or 1, of the chains of the negative phase. Of solver "cd" there is
+        one for each row of a minibatch.
 
     n_iter_ : int
         Number of epochs that the last `fit` ran and kept.
@@ -331,6 +333,7 @@ class BernoulliRBMEstimator(
         ConvergenceWarning
             If training diverged: the model from before the call is kept.
         """
+        self._validate_params()  # _fit_context does so before the first call only
         first = not hasattr(self, "components_")
         with _unchanged_on_error(self):
             X, summary = self._validate_training_data(X, reset=first)
@@ -359,8 +362,8 @@ class BernoulliRBMEstimator(
             warnings.warn(
                 f"X has values from {summary.low:g} to {summary.high:g}, but "
                 f"{type(self).__name__} models values in [0, 1]: binary data, or "
-                f"probabilities. {consequence} Scale X with MinMaxScaler (sparse X with "
-                "MaxAbsScaler), or make it binary with Binarizer; all are in "
+                f"probabilities. {consequence} Scale X with MinMaxScaler(clip=True) "
+                "(sparse X with MaxAbsScaler), or make it binary with Binarizer; all are in "
                 "sklearn.preprocessing."
             )
 
@@ -412,6 +415,8 @@ class BernoulliRBMEstimator(
                 "new model: clone the estimator, or call fit with warm_start=False."
             )
         n_chains = self._n_chains_for(X)
+        if self.solver == "cd":  # a short chunk leaves the other chains as they are
+            n_chains = max(n_chains, min(self.batch_size, len(self.h_samples_)))
         return _training.TrainingState(
             model=RBM(*(np.array(parameter, order="C") for parameter in self._model)),
             # Rows are repeated, or left out, where the number of chains has changed.
@@ -468,13 +473,21 @@ class BernoulliRBMEstimator(
     def _n_features_out(self):
         return self.components_.shape[0]
 
-    def _by_blocks(self, function, X, n_columns):
-        """Apply a function of visible rows to all rows, in bounded memory."""
+    def _by_blocks(self, function, X, n_columns, row_size=None):
+        """Apply a function of rows to all rows, in bounded memory.
+
+        `row_size` is the number of values that the function needs for a row; unless given,
+        those of the row, if it is dense, or of its hidden units.
+        """
         model = self._model
+        if row_size is None:
+            row_size = max(self.components_.shape)
+            if sp.issparse(X):
+                row_size = self._n_features_out
         shape = (X.shape[0],) if n_columns is None else (X.shape[0], n_columns)
         dtype = np.float64 if n_columns is None else self._dtype_for(X)
         out = np.empty(shape, dtype=dtype)
-        for rows, v in _batches.blocks(X, model.dtype, max(self.components_.shape)):
+        for rows, v in _batches.blocks(X, model.dtype, row_size):
             out[rows] = function(model, v)
         return out
 
@@ -560,8 +573,8 @@ class BernoulliRBMEstimator(
 
         n_flips : int, default=None
             Estimate the sum from this many features, the same for all rows and in every
-            call, instead of from all. None, or as many as there are, is exact. The time
-            it takes is proportional.
+            call, instead of from all, in less time. None, or as many as there are, is
+            exact.
 
         Returns
         -------
@@ -590,7 +603,10 @@ class BernoulliRBMEstimator(
             _batches.summarize(X), "Values below 0 count as 0 and values above 1 as 1."
         )
         return self._by_blocks(
-            lambda model, v: model.pseudo_log_likelihood(_batches.clip(v), columns), X, None
+            lambda model, v: model.pseudo_log_likelihood(_batches.clip(v), columns),
+            X,
+            None,
+            row_size=max(self.components_.shape),
         )
 
     def score(self, X, y=None):

@@ -145,7 +145,9 @@ class Learner:
         batch_size = min(settings.batch_size, X.shape[0])
         n_negative = self.solver.n_negative
         self.phases = phases(state.model, batch_size, n_negative or batch_size)
-        if settings.momentum and state.velocity is None:
+        if not settings.momentum:
+            state.velocity = None
+        elif state.velocity is None:
             state.velocity = RBM(*(np.zeros_like(array) for array in state.model))
         self.offsets = tuple(np.zeros_like(bias) for bias in state.model[1:])
         if settings.centering:

@@ -1,7 +1,7 @@
 """Scorers for model selection: callables ``(estimator, X, y=None)``, higher is better.
 
 They use only the public methods of an estimator, and accept a pipeline whose last step is
-the estimator.
+the estimator, and a search over either.
 """
 
 from numbers import Integral
@@ -21,7 +21,10 @@ class _PseudoLikelihoodScorer:
         self.normalize = normalize
 
     def __call__(self, estimator, X, y=None):
-        while isinstance(estimator, Pipeline):
+        while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
+            if not isinstance(estimator, Pipeline):  # a search
+                estimator = estimator.best_estimator_
+                continue
             if len(estimator) > 1:
                 X = estimator[:-1].transform(X)
             estimator = estimator[-1]
@@ -94,8 +97,9 @@ def pseudo_likelihood_scorer(estimator, X, y=None):
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator or Pipeline
-        Fitted estimator, or fitted pipeline whose last step is one.
+    estimator : BernoulliRBMEstimator, Pipeline or search
+        Fitted estimator, or fitted pipeline whose last step is one, or a fitted search
+        such as GridSearchCV over either.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The rows to score.

@@ -218,6 +218,24 @@ def test_sparse_input_is_never_made_dense(solver):
     assert peak < 80e6  # dense, it would be 320 MB in float32, 80 MB in bool
 
 
+@pytest.mark.parametrize(
+    "form", [np.asfortranarray, lambda X: np.repeat(X, 2, axis=0)[::2]]
+)
+def test_no_layout_is_copied_as_a_whole(form):
+    X = form(np.zeros((40_000, 100), dtype=np.float32))
+    rbm = make(n_components=2, n_iter=1, batch_size=100)
+    tracemalloc.start()
+    rbm.fit(X).transform(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6  # a copy would be 16 MB
+
+
+def test_duplicate_entries_count_as_their_sum():
+    X = sp.csr_array(([0.5, 0.5, 1.0], [1, 1, 0], [0, 2, 3]), shape=(2, 3))
+    assert_same_model(make().fit(X), make().fit(X.toarray()), atol=1e-12)
+
+
 # fit, partial_fit, warm_start ---------------------------------------------------------
 
 
@@ -241,9 +259,15 @@ def test_partial_fit_is_fit_however_the_stream_is_cut(X, solver, momentum):
     for start, stop in ((0, 7), (7, 28), (28, 60)):
         pieces.partial_fit(X[start:stop])
     for result in (whole, pieces):
-        for name in FITTED[:3]:
-            a, b = getattr(result, name), getattr(expected, name)
-            assert_allclose(a, b, rtol=1e-6, atol=1e-9, err_msg=name)
+        assert_same_model(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_momentum_that_was_put_off_is_forgotten():
+    rbm = make(momentum=0.9, learning_rate=0.5).partial_fit(GREY)
+    rbm.set_params(momentum=0.0, learning_rate=1e-9).partial_fit(GREY)
+    before = rbm.components_.copy()
+    rbm.set_params(momentum=0.9).partial_fit(GREY)
+    assert_allclose(rbm.components_, before, atol=1e-6)
 
 
 def test_partial_fit_ignores_the_schedule():
@@ -316,7 +340,7 @@ def test_sizes(batch_size, n_chains, solver):
     rbm = make(solver=solver, batch_size=batch_size, n_chains=n_chains).fit(GREY)
     assert rbm.n_iter_ == 3
     if solver == "pcd":
-        assert len(rbm.h_samples_) == n_chains or batch_size
+        assert len(rbm.h_samples_) == (n_chains or batch_size)
     assert np.isfinite(rbm.components_).all()
 
 
@@ -613,8 +637,12 @@ def test_scores_of_values_outside_0_and_1_are_those_of_clipped_values(form):
 )
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_bad_parameters_are_named(method, name, value):
-    with pytest.raises(ValueError, match=f"The '{name}' parameter of BernoulliRBMEst"):
+    message = f"The '{name}' parameter of BernoulliRBMEstimator must be"
+    with pytest.raises(ValueError, match=message):
         getattr(make(**{name: value}), method)(GREY)
+    rbm = make().fit(GREY).set_params(**{name: value})
+    with pytest.raises(ValueError, match=message):
+        getattr(rbm, method)(GREY)
 
 
 @pytest.mark.parametrize(
@@ -711,13 +739,19 @@ def test_divergence_keeps_the_epochs_before(monkeypatch):
 
 
 def test_divergence_in_partial_fit():
-    rbm, other = make().partial_fit(GREY), make().partial_fit(GREY)
+    """Model, chains, momentum and offsets are those from before."""
+    rbm, other = (make(momentum=0.5).partial_fit(BINARY) for _ in range(2))
     rbm.set_params(learning_rate=1e30, weight_decay=0.5)
-    with pytest.warns(
-        ConvergenceWarning, match=r"The model from .* or weight_decay, which"
-    ):
-        assert rbm.partial_fit(GREY) is rbm
+    with pytest.warns(ConvergenceWarning, match=r"from before is .* or weight_dec"):
+        assert rbm.partial_fit(BINARY) is rbm
     assert_same_model(rbm, other)
+    rbm.set_params(learning_rate=1e-9, weight_decay=0.0)
+    other.set_params(learning_rate=1e-9)
+    rbm.partial_fit(BINARY)
+    other.partial_fit(BINARY)
+    for name in FITTED[:3]:
+        assert_allclose(getattr(rbm, name), getattr(other, name), atol=1e-6)
+    assert_allclose(rbm._learning["hidden_mean"], other._learning["hidden_mean"], atol=0.02)
 
 
 def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):

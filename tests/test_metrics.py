@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, MinMaxScaler
 
@@ -65,6 +66,21 @@ def test_pipelines(rbm, nested):
 def test_bad_n_flips(n_flips):
     with pytest.raises((ValueError, TypeError), match="n_flips"):
         make_pseudo_likelihood_scorer(n_flips=n_flips)
+
+
+@pytest.mark.parametrize("in_a_pipeline", [False, True])
+def test_a_search_scores_as_its_best_estimator(in_a_pipeline):
+    machine = BernoulliRBMEstimator(n_iter=2, random_state=0)
+    grid, data = {"n_components": [1, 4]}, BINARY
+    if in_a_pipeline:
+        machine, data = make_pipeline(MinMaxScaler(clip=True), machine), X
+        grid = {"bernoullirbmestimator__n_components": [1, 4]}
+    search = GridSearchCV(machine, grid, cv=2)
+    scores = cross_val_score(search, data, scoring=pseudo_likelihood_scorer, cv=2)
+    assert (scores < 0).all()
+    search.fit(data)
+    expected = pseudo_likelihood_scorer(search.best_estimator_, data)
+    assert pseudo_likelihood_scorer(search, data) == expected
 
 
 def test_needs_a_machine():
