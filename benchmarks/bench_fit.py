@@ -28,7 +28,7 @@ SHAPES = [
     (784, 500, 10, 1000, 0.2),
     (784, 500, 64, 3200, 0.2),
     (784, 500, 256, 5120, 0.2),
-    (10_000, 256, 10, 500, 0.01),
+    (10_000, 256, 10, 200, 0.01),
     (10_000, 256, 100, 1600, 0.01),
 ]
 
@@ -110,7 +110,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round")
     quick = parser.parse_args().quick
-    n_rounds, n_epochs = (1, 2) if quick else (7, 3)
+    n_rounds, n_epochs = (1, 2) if quick else (5, 3)
 
     print(f"numpy {np.__version__}, scikit-learn {sklearn.__version__}")
     print(

@@ -363,7 +363,7 @@ class BernoulliRBMEstimator(
                 f"X has values from {summary.low:g} to {summary.high:g}, but "
                 f"{type(self).__name__} models values in [0, 1]: binary data, or "
                 f"probabilities. {consequence} Scale X with MinMaxScaler(clip=True) "
-                "(sparse X with MaxAbsScaler), or make it binary with Binarizer; all are in "
+                "(sparse X with MaxAbsScaler) or make it binary with Binarizer, all of "
                 "sklearn.preprocessing."
             )
 
