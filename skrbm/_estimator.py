@@ -129,8 +129,8 @@ class BernoulliRBMEstimator(
 
     history_ : dict of lists
         How training went, one entry for each epoch of the last `fit`: "learning_rate" (at
-        the end of the epoch), "pseudo_log_likelihood" (nats; mean over up to 100 training
-        rows and estimated from up to 100 columns, always the same ones) and "seconds".
+        the end of the epoch), "pseudo_log_likelihood" (nats; mean over up to 64 training
+        rows and estimated from up to 64 columns, always the same ones) and "seconds".
 
     random_state_ : RandomState
         Where `gibbs` and `sample` draw from unless told otherwise.

@@ -279,7 +279,7 @@ class Record:
         "learning_rate", "pseudo_log_likelihood" (nats) and "seconds" of each epoch.
     """
 
-    SIZE = 100  # rows, and columns
+    SIZE = 64  # rows, and columns
 
     def __init__(self, X, state):
         rows, self._columns = (
