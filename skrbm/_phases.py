@@ -136,7 +136,8 @@ class SparsePhases(_Phases):
 
     def __init__(self, model, max_positive, max_negative):
         super().__init__(model, max_positive + max_negative)
-        self._blocks = list(_kernels.feature_blocks(len(model.visible_bias)))
+        self._n_features = len(model.visible_bias)
+        self._blocks = list(_kernels.feature_blocks(self._n_features))
         size = self._blocks[0].stop * max_negative
         self._log_odds = np.empty(size, dtype=model.dtype)
         self._on = np.empty(size, dtype=bool)
@@ -149,9 +150,8 @@ class SparsePhases(_Phases):
         batch = _batches.take_sparse(X, rows, self._hidden.dtype)
         if rng is not None:
             _batches.binarize(batch.data, rng)
-        n_positive, n_features = batch.shape
+        n_positive = batch.shape[0]
         self._resize(n_positive, n_positive if n_negative is None else n_negative)
-        self._n_features = n_features
         self._positive = _kernels.SparseRows.from_csr(batch.tocsc().T)
 
     def infer_positive(self, model):

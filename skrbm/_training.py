@@ -202,10 +202,9 @@ def _log_odds(mean):
 def follow_visible_mean(state, batch_mean, n_rows):
     """Count a minibatch into the visible mean, and let the visible bias follow.
 
-    The bias is the log-odds of the visible mean, and what is learned on top: after the
-    first minibatch the model is that of independent units with the minibatch's means, and
-    after the first epoch with those of all data. No pass over the data comes before the
-    first step, and a stream ends the same however it is cut.
+    The bias is the log-odds of the visible mean, and what is learned on top: those of the
+    first minibatch before the first step, those of all data after the first epoch. No pass
+    over the data comes before training, and a stream ends the same however it is cut.
     """
     before = _log_odds(state.visible_mean)
     state.visible_sum += n_rows * batch_mean

@@ -22,12 +22,11 @@ class _PseudoLikelihoodScorer:
 
     def __call__(self, estimator, X, y=None):
         while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
-            if not isinstance(estimator, Pipeline):  # a search
+            if isinstance(estimator, Pipeline):
+                X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+                estimator = estimator[-1]
+            else:  # a search
                 estimator = estimator.best_estimator_
-                continue
-            if len(estimator) > 1:
-                X = estimator[:-1].transform(X)
-            estimator = estimator[-1]
         if not hasattr(estimator, "score_samples"):
             raise TypeError(
                 "A pseudo-likelihood scorer needs a BernoulliRBMEstimator, or a pipeline "
@@ -60,14 +59,17 @@ def make_pseudo_likelihood_scorer(*, n_flips=None, normalize=False):
     Returns
     -------
     scorer : callable
-        Called with a fitted estimator, or a pipeline that ends in one, data `X` of shape
-        (n_samples, n_features) and optionally `y`, which is ignored, it returns a float,
-        in nats.
+        Called with a fitted estimator, a pipeline that ends in one or a search over
+        either, data `X` of shape (n_samples, n_features) and optionally `y`, which is
+        ignored, it returns a float, in nats.
 
     Raises
     ------
-    ValueError, TypeError
-        If `n_flips` is not a positive integer.
+    ValueError
+        If `n_flips` is not positive.
+    TypeError
+        If `n_flips` is not an integer. The scorer raises it for an estimator that does not
+        score samples.
 
     Examples
     --------
