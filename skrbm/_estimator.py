@@ -13,6 +13,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -91,6 +92,22 @@ class BernoulliRBMEstimator(
     shuffle : bool, default=True
         Whether `fit` presents the rows in a new order in each epoch.
 
+    early_stopping : bool, default=False
+        Whether `fit` holds out some rows, and stops when their pseudo-log-likelihood no
+        longer improves. The model of the best epoch is kept. Scoring the rows takes time
+        as well: on wide data, with a tenth of them, about half of what training takes.
+
+    validation_fraction : float, default=0.1
+        The fraction of the rows that early stopping holds out, in (0, 1).
+
+    n_iter_no_change : int, default=10
+        Early stopping ends training after more than this many epochs in succession that
+        gained less than `tol`.
+
+    tol : float, default=1e-4
+        The gain in the score of the rows held out, in nats, that counts as one for early
+        stopping.
+
     stochastic_binarization : bool, default=True
         Whether values between 0 and 1, grey levels for instance, are taken as
         probabilities and drawn anew, 0 or 1, at each presentation during training. With
@@ -125,12 +142,20 @@ class BernoulliRBMEstimator(
         one for each row of a minibatch.
 
     n_iter_ : int
-        Number of epochs that the last `fit` ran and kept.
+        Number of epochs that the last `fit` ran. With `early_stopping` the model is that of
+        the epoch with the best validation score, which need not be the last.
 
     history_ : dict of lists
         How training went, one entry for each epoch of the last `fit`: "learning_rate" (at
         the end of the epoch), "pseudo_log_likelihood" (nats; mean over up to 64 training
-        rows and estimated from up to 64 columns, always the same ones) and "seconds".
+        rows and estimated from up to 64 columns, always the same ones) and "seconds". With
+        `early_stopping`, "free_energy_gap" (nats): by how much the mean free energy of the
+        rows held out is above that of as many training rows. It is about 0 while the model
+        generalises, and grows when it over-fits.
+
+    validation_scores_ : list of float
+        Mean pseudo-log-likelihood, in nats, of the rows held out after each epoch of the
+        last `fit`; only with `early_stopping`.
 
     random_state_ : RandomState
         Where `gibbs` and `sample` draw from unless told otherwise.
@@ -179,6 +204,10 @@ class BernoulliRBMEstimator(
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "n_iter": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
         "stochastic_binarization": ["boolean"],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -200,6 +229,10 @@ class BernoulliRBMEstimator(
         batch_size=10,
         n_iter=20,
         shuffle=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
         stochastic_binarization=True,
         warm_start=False,
         verbose=0,
@@ -217,6 +250,10 @@ class BernoulliRBMEstimator(
         self.batch_size = batch_size
         self.n_iter = n_iter
         self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
         self.stochastic_binarization = stochastic_binarization
         self.warm_start = warm_start
         self.verbose = verbose
@@ -263,7 +300,9 @@ class BernoulliRBMEstimator(
         with _unchanged_on_error(self):
             X, summary = self._validate_training_data(X, reset=not warm)
             state = self._resume(X) if warm else self._start(X)
-            record = _training.Record(X, state)
+            rows, validation = self._split(X)
+            held_out = validation and validation.X
+            record = _training.Record(X, rows, state, held_out)
             outcome = _training.train(
                 state,
                 self._settings(summary),
@@ -271,13 +310,18 @@ class BernoulliRBMEstimator(
                 n_epochs=self.n_iter,
                 schedule=self.schedule,
                 shuffle=self.shuffle,
-                report=self._reporter(record),
+                report=self._reporter(record, validation),
+                rows=rows,
+                validation=validation,
             )
             self._keep(outcome.state)
             self.n_iter_ = outcome.n_epochs
             self.history_ = {
                 name: entries[: self.n_iter_] for name, entries in record.history.items()
             }
+            vars(self).pop("validation_scores_", None)
+            if validation:
+                self.validation_scores_ = validation.scores[: self.n_iter_]
         if outcome.stopped == "interrupted":
             warnings.warn(
                 f"Training was interrupted by the user after {self.n_iter_} of "
@@ -305,8 +349,8 @@ class BernoulliRBMEstimator(
         model however it is cut into calls, as long as each but the last has a multiple of
         `batch_size` rows. The learning rate is constant, since the end of the stream is not
         known; lower it with ``set_params(learning_rate=...)`` towards the end for a better
-        model. Nothing is printed or entered in `history_`: score rows that are held out to
-        see how it goes.
+        model. Nothing is held out, printed or entered in `history_`: score rows that you
+        hold out yourself to see how it goes.
 
         Parameters
         ----------
@@ -396,7 +440,8 @@ class BernoulliRBMEstimator(
     def _start(self, X):
         """Return the state of an untrained model, and seed what draws after training."""
         random_state = check_random_state(self.random_state)
-        seed, later = random_state.randint(np.iinfo(np.int32).max, size=2)
+        seeds = random_state.randint(np.iinfo(np.int32).max, size=3)
+        seed, later, self._split_seed = seeds
         self.random_state_ = np.random.RandomState(later)
         return _training.initial_state(
             n_features=X.shape[1],
@@ -405,6 +450,22 @@ class BernoulliRBMEstimator(
             dtype=np.float64 if X.dtype == np.float64 else np.float32,
             seed=seed,
         )
+
+    def _split(self, X):
+        """Return the rows to train on, None for all, and what validates on the others.
+
+        A warm start on as many rows holds out the same ones.
+        """
+        if not self.early_stopping:
+            return None, None
+        rows, held_out = train_test_split(
+            np.arange(X.shape[0]),
+            test_size=self.validation_fraction,
+            random_state=self._split_seed,
+        )
+        held_out = X[np.sort(held_out)]
+        validation = _training.Validation(held_out, self.tol, self.n_iter_no_change)
+        return np.sort(rows), validation
 
     def _resume(self, X):
         """Return a copy of the state that the last training ended in."""
@@ -438,16 +499,20 @@ class BernoulliRBMEstimator(
             "rng": state.rng,
         }
 
-    def _reporter(self, record):
+    def _reporter(self, record, validation):
         """Return the function that records, and if verbose prints, each epoch."""
 
         def report(model, learning_rate, seconds):
             record.add(model, learning_rate, seconds)
             if self.verbose:
                 score = record.history["pseudo_log_likelihood"]
+                held_out = ""
+                if validation:
+                    held_out = f"validation score = {validation.scores[-1]:.2f}, "
                 print(
                     f"[{type(self).__name__}] Iteration {len(score)}, "
-                    f"pseudo-likelihood = {score[-1]:.2f}, time = {seconds:.2f}s",
+                    f"pseudo-likelihood = {score[-1]:.2f}, {held_out}"
+                    f"time = {seconds:.2f}s",
                     flush=True,
                 )
 

@@ -157,8 +157,12 @@ class Learner:
         return self.state.visible_mean.astype(self.state.model.dtype)
 
     def epoch(self, rates, order=None, follow_mean=False):
-        """Take one step for each minibatch, and for each rate."""
-        batches = _batches.minibatches(self.X.shape[0], self.settings.batch_size, order)
+        """Take one step for each minibatch, and for each rate.
+
+        `order` holds the rows to present; None presents all as they stand.
+        """
+        n_rows = self.X.shape[0] if order is None else len(order)
+        batches = _batches.minibatches(n_rows, self.settings.batch_size, order)
         with np.errstate(over="ignore", invalid="ignore"):  # is_sound will tell
             for rows, rate in zip(batches, rates, strict=True):
                 self.step(rows, rate, follow_mean)
@@ -214,15 +218,20 @@ def follow_visible_mean(state, batch_mean, n_rows):
 
 
 class Outcome(NamedTuple):
-    """The state after the last sound epoch, their number, and why there are no more."""
+    """The state that is kept, the number of epochs, and why there are no more.
+
+    The state is that of the last sound epoch, or of the one with the best validation score.
+    """
 
     state: TrainingState
     n_epochs: int
-    stopped: str | None  # None, "diverged" or "interrupted"
+    stopped: str | None  # None, "early", "diverged" or "interrupted"
 
 
-def train(state, settings, X, *, n_epochs, schedule, shuffle, report):
-    """Run the epoch loop of `fit`.
+def train(
+    state, settings, X, *, n_epochs, schedule, shuffle, report, rows=None, validation=None
+):
+    """Run the epoch loop of `fit`, on all rows of `X` or on those in `rows`.
 
     The first epoch of a new model follows the visible mean; a model that goes on has it
     already. `report` is called after each epoch with the model, the learning rate of its
@@ -230,7 +239,8 @@ def train(state, settings, X, *, n_epochs, schedule, shuffle, report):
     finished epoch; before the first is finished, it is raised.
     """
     learner = Learner(state, settings, X)
-    n_steps = -(-X.shape[0] // settings.batch_size)
+    n_rows = X.shape[0] if rows is None else len(rows)
+    n_steps = -(-n_rows // settings.batch_size)
     factor = SCHEDULES[schedule]
     new = state.n_rows_seen == 0
     outcome = Outcome(state.copy(), 0, None)
@@ -239,17 +249,69 @@ def train(state, settings, X, *, n_epochs, schedule, shuffle, report):
             start = time.perf_counter()
             done = (np.arange(n_steps) + epoch * n_steps) / (n_epochs * n_steps)
             rates = [settings.learning_rate * factor(part) for part in done.tolist()]
-            order = state.rng.permutation(X.shape[0]) if shuffle else None
+            order = rows
+            if shuffle:
+                order = state.rng.permutation(n_rows if rows is None else rows)
             learner.epoch(rates, order, follow_mean=new and epoch == 0)
+            seconds = time.perf_counter() - start
             if not is_sound(state.model):
                 return outcome._replace(stopped="diverged")
-            report(state.model, rates[-1], time.perf_counter() - start)
-            outcome = Outcome(state.copy(), epoch + 1, None)
+            improved = validation is None or validation.improved(state.model)
+            report(state.model, rates[-1], seconds)
+            kept = state.copy() if improved else outcome.state
+            outcome = Outcome(kept, epoch + 1, None)
+            if validation is not None and validation.exhausted:
+                return outcome._replace(stopped="early")
     except KeyboardInterrupt:
         if outcome.n_epochs == 0:
             raise
         return outcome._replace(stopped="interrupted")
     return outcome
+
+
+class Validation:
+    """When to stop early: the pseudo-log-likelihood of rows that are held out.
+
+    Not their free energy, from which the log partition function is missing, that moves from
+    epoch to epoch.
+
+    Attributes
+    ----------
+    X : {ndarray, CSR array} of shape (n_rows, n_features)
+    scores : list of float
+        Mean pseudo-log-likelihood of the rows after each epoch, in nats.
+    """
+
+    def __init__(self, X, tol, patience):
+        self.X = X
+        self.scores = []
+        self._tol = tol
+        self._patience = patience
+        self._n_no_change = 0
+
+    def improved(self, model):
+        """Score a model, and return whether it is the best one so far."""
+        best = max(self.scores, default=-np.inf)
+        score = self.score(model)
+        self.scores.append(score)
+        self._n_no_change = 0 if score >= best + self._tol else self._n_no_change + 1
+        return score > best
+
+    def score(self, model):
+        """Return the mean pseudo-log-likelihood of the rows, in nats."""
+        return _mean_of_rows(RBM.pseudo_log_likelihood, model, self.X)
+
+    @property
+    def exhausted(self):
+        """Whether more than `patience` epochs in succession gained less than `tol`."""
+        return self._n_no_change > self._patience
+
+
+def _mean_of_rows(function, model, X):
+    """Return the mean of a function of the model and of each row, in bounded memory."""
+    blocks = _batches.blocks(X, model.dtype, max(model.weights.shape))
+    total = sum(float(function(model, _batches.clip(v)).sum()) for _, v in blocks)
+    return total / X.shape[0]
 
 
 def train_on_chunk(state, settings, X):
@@ -275,18 +337,24 @@ class Record:
     Attributes
     ----------
     history : dict of lists
-        "learning_rate", "pseudo_log_likelihood" (nats) and "seconds" of each epoch.
+        "learning_rate", "pseudo_log_likelihood" (nats) and "seconds" of each epoch. With
+        rows that are held out, "free_energy_gap": by how many nats their mean free energy
+        is above that of as many training rows.
     """
 
     SIZE = 64  # rows, and columns
 
-    def __init__(self, X, state):
-        rows, self._columns = (
-            np.linspace(0, n - 1, min(n, self.SIZE)).astype(int) for n in X.shape
-        )
-        self._v = _batches.clip(X[rows].astype(state.model.dtype))
+    def __init__(self, X, rows, state, held_out=None):
+        rows = np.arange(X.shape[0]) if rows is None else rows
+        few = X[rows[_spread(len(rows), self.SIZE)]].astype(state.model.dtype)
+        self._v = _batches.clip(few)
+        self._columns = _spread(X.shape[1], self.SIZE)
         self._start = state.copy()
-        names = "learning_rate", "pseudo_log_likelihood", "seconds"
+        self._held_out = held_out
+        names = ["learning_rate", "pseudo_log_likelihood", "seconds"]
+        if held_out is not None:
+            self._as_many = X[rows[_spread(len(rows), held_out.shape[0])]]
+            names.append("free_energy_gap")
         self.history = {name: [] for name in names}
 
     def score(self, model):
@@ -295,12 +363,18 @@ class Record:
 
     def add(self, model, learning_rate, seconds):
         """Enter one epoch."""
-        entries = learning_rate, self.score(model), seconds
+        entries = [learning_rate, self.score(model), seconds]
+        if self._held_out is not None:
+            held_out, trained_on = (
+                _mean_of_rows(RBM.free_energy, model, X)
+                for X in (self._held_out, self._as_many)
+            )
+            entries.append(held_out - trained_on)
         for entered, entry in zip(self.history.values(), entries, strict=True):
             entered.append(entry)
 
     def shortfall(self, state):
-        """Return by how much the last epoch's model is worse than the first one was.
+        """Return by how much the model of `state` is worse than the first one was.
 
         In nats per feature; negative if it is better, as a model should be. The first
         model is taken with the visible bias that the means of the data alone give it.
@@ -309,5 +383,9 @@ class Record:
         shift = _log_odds(state.visible_mean) - _log_odds(start.visible_mean)
         bias = (start.model.visible_bias + shift).astype(start.model.dtype)
         first = self.score(start.model._replace(visible_bias=bias))
-        last = self.history["pseudo_log_likelihood"][-1]
-        return (first - last) / len(bias)
+        return (first - self.score(state.model)) / len(bias)
+
+
+def _spread(n, size):
+    """Return at most `size` of `n` indices, evenly spread."""
+    return np.linspace(0, n - 1, min(n, size)).astype(int)

@@ -18,6 +18,7 @@ CONFIGURATIONS = [
     {"n_gibbs_steps": 2, "n_chains": 7, "momentum": 0.5, "weight_decay": 1e-4},
     {"centering": False, "schedule": "constant", "shuffle": False},
     {"stochastic_binarization": False, "learning_rate": 1e-3},
+    {"early_stopping": True, "validation_fraction": 0.5},
 ]
 
 

@@ -358,6 +358,9 @@ def test_parameters_have_an_effect():
         {"batch_size": 11},
         {"n_iter": 4},
         {"shuffle": False},
+        {"early_stopping": True},
+        {"early_stopping": True, "validation_fraction": 0.5},
+        {"early_stopping": True, "n_iter": 50, "n_iter_no_change": 1, "tol": 0.5},
         {"stochastic_binarization": False},
         {"random_state": 1},
     ):
@@ -392,6 +395,8 @@ def test_verbose_prints_and_changes_nothing(random_state, capsys):
     assert len(lines) == 3
     assert lines[0].startswith("[BernoulliRBMEstimator] Iteration 1, pseudo-likelihood = -")
     assert_same_model(silent, loud)
+    make(early_stopping=True, verbose=1).fit(GREY)
+    assert "validation score = -" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_history():
@@ -401,6 +406,57 @@ def test_history():
     # 60 rows and 64 columns are all there is, so the record is the score.
     assert_allclose(rbm.history_["pseudo_log_likelihood"][-1], rbm.score(GREY))
     assert np.diff(rbm.history_["learning_rate"]).max() < 0
+
+
+def over_fitting(**parameters):
+    return make(
+        n_components=30, learning_rate=0.3, batch_size=5, early_stopping=True, **parameters
+    )
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_early_stopping_keeps_the_best_model(form):
+    rbm = over_fitting(n_iter=200, n_iter_no_change=5, validation_fraction=0.3)
+    rbm.fit(form(BINARY.astype(float)))
+    scores = rbm.validation_scores_
+    best = int(np.argmax(scores))
+    assert 0 < best < len(scores) - 1
+    assert len(scores) == rbm.n_iter_ < 200
+    assert all(len(entries) == rbm.n_iter_ for entries in rbm.history_.values())
+    # The rows held out are those whose mean score is the best one.
+    held_out = held_out_rows(over_fitting, validation_fraction=0.3)
+    assert len(held_out) == 18
+    assert_allclose(rbm.score(BINARY[held_out]), scores[best], rtol=1e-10)
+    gap = rbm.history_["free_energy_gap"]
+    assert gap[best] > gap[0]
+
+
+def held_out_rows(make, **parameters):
+    """Find out which rows have no part in training: one epoch does not depend on them."""
+    base = make(n_iter=1, **parameters).fit(BINARY)
+    rows = []
+    for row in range(len(BINARY)):
+        X = BINARY.copy()
+        X[row] = ~X[row]
+        if np.array_equal(
+            make(n_iter=1, **parameters).fit(X).components_, base.components_
+        ):
+            rows.append(row)
+    return rows
+
+
+def test_early_stopping_in_other_ways():
+    dense = over_fitting(n_iter=4, shuffle=False).fit(GREY)
+    sparse = over_fitting(n_iter=4, shuffle=False).fit(sp.csr_array(GREY))
+    assert_same_model(dense, sparse, rtol=1e-9, atol=1e-12)
+    rbm = over_fitting(n_iter=3, warm_start=True, schedule="constant").fit(BINARY)
+    scores = rbm.validation_scores_
+    assert rbm.fit(BINARY).validation_scores_[0] > scores[0]
+    rbm.set_params(early_stopping=False).fit(BINARY)
+    assert not hasattr(rbm, "validation_scores_")
+    assert "free_energy_gap" not in rbm.history_
+    with pytest.raises(ValueError, match="train set will be empty"):
+        over_fitting().fit(GREY[:1])
 
 
 # Scores and draws ---------------------------------------------------------------------
@@ -629,6 +685,11 @@ def test_scores_of_values_outside_0_and_1_are_those_of_clipped_values(form):
         ("batch_size", None),
         ("n_iter", 0),
         ("shuffle", None),
+        ("early_stopping", "auto"),
+        ("validation_fraction", 0.0),
+        ("validation_fraction", 1.0),
+        ("n_iter_no_change", 0),
+        ("tol", -1.0),
         ("stochastic_binarization", "always"),
         ("warm_start", 2),
         ("verbose", -1),
@@ -758,8 +819,8 @@ def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
     rbm = make(n_iter=50, schedule="constant")
     reports = []
 
-    def interrupting(self, record):
-        report = reporter(self, record)
+    def interrupting(self, record, validation):
+        report = reporter(self, record, validation)
 
         def counted(*args):
             report(*args)

@@ -7,7 +7,7 @@ from conftest import Enumerated, bars_and_stripes, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm import _training
-from skrbm._training import Learner, Settings, TrainingState, train
+from skrbm._training import Learner, Settings, TrainingState, Validation, train
 
 PLAIN = Settings(
     solver="pcd",
@@ -158,8 +158,8 @@ def run(settings=PLAIN, *, X=None, n_epochs=4, schedule="linear", report=None, *
         X,
         n_epochs=n_epochs,
         schedule=schedule,
-        shuffle=options.get("shuffle", True),
         report=report or (lambda model, rate, seconds: rates.append(rate)),
+        **{"shuffle": True} | options,
     )
     return outcome, rates
 
@@ -168,6 +168,42 @@ def test_schedules():
     assert_array_equal(run(schedule="constant")[1], [0.1] * 4)
     # 16 rows make two steps an epoch, so the last of 8 steps is at an eighth of the rate.
     assert_allclose(run(schedule="linear")[1], 0.1 * np.array([7, 5, 3, 1]) / 8)
+
+
+def test_early_stopping():
+    """More than `patience` epochs without a gain of `tol` end training; the best stays."""
+    scores = iter([1.0, 3.0, 3.25, 2.0, 3.3, 3.5, 9.0])
+
+    class Scripted(Validation):
+        def score(self, model):
+            return next(scores)
+
+    models = []
+    validation = Scripted(bars_and_stripes(), tol=0.5, patience=2)
+    outcome, _ = run(
+        n_epochs=9,
+        validation=validation,
+        report=lambda model, rate, seconds: models.append(model.weights.copy()),
+    )
+    assert validation.scores == [1.0, 3.0, 3.25, 2.0, 3.3]
+    assert (outcome.n_epochs, outcome.stopped) == (5, "early")
+    assert_array_equal(outcome.state.model.weights, models[4])
+
+
+def test_validation_scores_are_pseudo_log_likelihoods():
+    rbm, v = tiny_rbm(9, 6), bars_and_stripes()
+    expected = rbm.pseudo_log_likelihood(v).mean()
+    for X in (v, sp.csr_array(v)):
+        assert_allclose(Validation(X, tol=0, patience=1).score(rbm), expected)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_only_the_rows_asked_for_are_learned(shuffle):
+    X = bars_and_stripes()
+    rows = np.array([0, 2, 3, 5, 7, 8, 11])
+    some, _ = run(X=X, rows=rows, shuffle=shuffle)
+    alone, _ = run(X=X[rows], shuffle=shuffle)
+    assert_array_equal(some.state.model.weights, alone.state.model.weights)
 
 
 def test_an_interrupt_keeps_the_finished_epochs():
