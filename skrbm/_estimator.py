@@ -83,6 +83,12 @@ class BernoulliRBMEstimator(
         from their means. It learns the same model by a shorter way, and treats data and
         their complement alike.
 
+    averaging : bool, default=True
+        Whether the fitted parameters are an average of those that training went through,
+        over about the last sixth of its updates [4]_, rather than the very last ones. It
+        takes out the noise of the chains: that is what lets a constant learning rate, and
+        `partial_fit`, end well.
+
     batch_size : int, default=10
         Number of rows in a minibatch.
 
@@ -178,6 +184,8 @@ class BernoulliRBMEstimator(
        divergence. Neural Computation, 14(8), 1771-1800.
     .. [3] Melchior, J., Fischer, A. and Wiskott, L. (2016). How to center deep Boltzmann
        machines. JMLR, 17(99), 1-61.
+    .. [4] Shamir, O. and Zhang, T. (2013). Stochastic gradient descent for non-smooth
+       optimization. ICML 2013, 71-79.
 
     Examples
     --------
@@ -201,6 +209,7 @@ class BernoulliRBMEstimator(
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "centering": ["boolean"],
+        "averaging": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "n_iter": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
@@ -226,6 +235,7 @@ class BernoulliRBMEstimator(
         momentum=0.0,
         weight_decay=0.0,
         centering=True,
+        averaging=True,
         batch_size=10,
         n_iter=20,
         shuffle=True,
@@ -247,6 +257,7 @@ class BernoulliRBMEstimator(
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.centering = centering
+        self.averaging = averaging
         self.batch_size = batch_size
         self.n_iter = n_iter
         self.shuffle = shuffle
@@ -429,6 +440,7 @@ class BernoulliRBMEstimator(
             momentum=float(self.momentum),
             weight_decay=float(self.weight_decay),
             centering=self.centering,
+            averaging=self.averaging,
             binarize=self.stochastic_binarization and not summary.binary,
         )
 
@@ -479,7 +491,6 @@ class BernoulliRBMEstimator(
         if self.solver == "cd":  # a short chunk leaves the other chains as they are
             n_chains = max(n_chains, min(self.batch_size, len(self.h_samples_)))
         return _training.TrainingState(
-            model=RBM(*(np.array(parameter, order="C") for parameter in self._model)),
             # Rows are repeated, or left out, where the number of chains has changed.
             chains=np.resize(self.h_samples_, (n_chains, self.n_components)),
             **copy.deepcopy(self._learning),
@@ -487,15 +498,19 @@ class BernoulliRBMEstimator(
 
     def _keep(self, state):
         """Set the fitted attributes."""
-        self.components_ = state.model.weights.T
-        self.intercept_visible_ = state.model.visible_bias
-        self.intercept_hidden_ = state.model.hidden_bias
+        result = state.result
+        self.components_ = result.weights.T
+        self.intercept_visible_ = result.visible_bias
+        self.intercept_hidden_ = result.hidden_bias
         self.h_samples_ = state.chains
         self._learning = {
+            "model": state.model,
             "hidden_mean": state.hidden_mean,
             "visible_sum": state.visible_sum,
             "n_rows_seen": state.n_rows_seen,
             "velocity": state.velocity,
+            "average": state.average,
+            "n_averaged": state.n_averaged,
             "rng": state.rng,
         }
 

@@ -24,6 +24,10 @@ from skrbm._solvers import SOLVERS
 INITIAL_HIDDEN_BIAS = -1.0
 # Weight of a new minibatch in the moving average of the hidden units' means.
 HIDDEN_MEAN_RATE = 0.01
+# The parameters are averaged at every tenth step, with weights that grow like this power of
+# the number of steps: over the last sixth or so of training, however long it is.
+AVERAGING_STRIDE = 10
+AVERAGING_POWER = 4
 # A parameter beyond this makes its unit deterministic many times over.
 LARGEST_PARAMETER = 1e3
 
@@ -44,6 +48,7 @@ class Settings(NamedTuple):
     momentum: float
     weight_decay: float
     centering: bool
+    averaging: bool
     binarize: bool
 
 
@@ -64,6 +69,10 @@ class TrainingState:
         Number of these rows.
     velocity : RBM or None
         What momentum carries from step to step.
+    average : RBM or None
+        Average of the models so far, in which the late ones count most.
+    n_averaged : int
+        Number of steps that this average has seen.
     rng : numpy.random.Generator
     """
 
@@ -73,7 +82,14 @@ class TrainingState:
     visible_sum: np.ndarray
     n_rows_seen: int
     velocity: RBM | None
+    average: RBM | None
+    n_averaged: int
     rng: np.random.Generator
+
+    @property
+    def result(self):
+        """The model that training has come to: the average, if there is one."""
+        return self.model if self.average is None else self.average
 
     @property
     def visible_mean(self):
@@ -90,12 +106,17 @@ class TrainingState:
         """Return a copy that owns its arrays; the generator is shared."""
         return dataclasses.replace(
             self,
-            model=RBM(*(array.copy() for array in self.model)),
+            model=_copy(self.model),
             chains=self.chains.copy(),
             hidden_mean=self.hidden_mean.copy(),
             visible_sum=self.visible_sum.copy(),
-            velocity=self.velocity and RBM(*(array.copy() for array in self.velocity)),
+            velocity=self.velocity and _copy(self.velocity),
+            average=self.average and _copy(self.average),
         )
+
+
+def _copy(rbm):
+    return RBM(*(array.copy() for array in rbm))
 
 
 def initial_state(n_features, n_components, n_chains, dtype, seed):
@@ -121,6 +142,8 @@ def initial_state(n_features, n_components, n_chains, dtype, seed):
         visible_sum=np.zeros(n_features),
         n_rows_seen=0,
         velocity=None,
+        average=None,
+        n_averaged=0,
         rng=rng,
     )
 
@@ -149,6 +172,10 @@ class Learner:
             state.velocity = None
         elif state.velocity is None:
             state.velocity = RBM(*(np.zeros_like(array) for array in state.model))
+        if not settings.averaging:
+            state.average = None
+        elif state.average is None:
+            state.average, state.n_averaged = _copy(state.model), 0
         self.offsets = tuple(np.zeros_like(bias) for bias in state.model[1:])
         if settings.centering:
             self.offsets = self._visible_offset(), state.hidden_mean
@@ -196,6 +223,24 @@ class Learner:
         if settings.momentum:
             for parameter, velocity in zip(state.model, target, strict=True):
                 parameter += velocity
+        if settings.averaging:
+            self._average()
+
+    def _average(self):
+        """Take the model into the average, by polynomial-decay averaging.
+
+        Shamir, O. and Zhang, T. (2013). Stochastic gradient descent for non-smooth
+        optimization: convergence results and optimal averaging schemes. ICML 2013, 71-79.
+        """
+        state = self.state
+        state.n_averaged += 1
+        stride = AVERAGING_STRIDE if state.n_averaged > AVERAGING_STRIDE else 1
+        if state.n_averaged % stride:
+            return
+        n = state.n_averaged / stride
+        share = (AVERAGING_POWER + 1) / (n + AVERAGING_POWER)
+        for average, parameter in zip(state.average, state.model, strict=True):
+            average += share * (parameter - average)
 
 
 def _log_odds(mean):
@@ -213,8 +258,10 @@ def follow_visible_mean(state, batch_mean, n_rows):
     before = _log_odds(state.visible_mean)
     state.visible_sum += n_rows * batch_mean
     state.n_rows_seen += n_rows
-    bias = state.model.visible_bias
-    bias += _log_odds(state.visible_mean) - before
+    change = _log_odds(state.visible_mean) - before
+    for model in filter(None, (state.model, state.average)):
+        bias = model.visible_bias
+        bias += change
 
 
 class Outcome(NamedTuple):
@@ -238,6 +285,7 @@ def train(
     last step and the seconds it took. `KeyboardInterrupt` ends training after the last
     finished epoch; before the first is finished, it is raised.
     """
+    state.average = None
     learner = Learner(state, settings, X)
     n_rows = X.shape[0] if rows is None else len(rows)
     n_steps = -(-n_rows // settings.batch_size)
@@ -256,8 +304,8 @@ def train(
             seconds = time.perf_counter() - start
             if not is_sound(state.model):
                 return outcome._replace(stopped="diverged")
-            improved = validation is None or validation.improved(state.model)
-            report(state.model, rates[-1], seconds)
+            improved = validation is None or validation.improved(state.result)
+            report(state.result, rates[-1], seconds)
             kept = state.copy() if improved else outcome.state
             outcome = Outcome(kept, epoch + 1, None)
             if validation is not None and validation.exhausted:
@@ -383,7 +431,7 @@ class Record:
         shift = _log_odds(state.visible_mean) - _log_odds(start.visible_mean)
         bias = (start.model.visible_bias + shift).astype(start.model.dtype)
         first = self.score(start.model._replace(visible_bias=bias))
-        return (first - self.score(state.model)) / len(bias)
+        return (first - self.score(state.result)) / len(bias)
 
 
 def _spread(n, size):

@@ -310,7 +310,7 @@ def test_fit_starts_anew_and_warm_start_goes_on():
 
 def test_warm_start_goes_on_where_the_last_fit_ended():
     """Two epochs at a constant rate are one and one more."""
-    common = {"schedule": "constant", "shuffle": False, "momentum": 0.5}
+    common = {"schedule": "constant", "shuffle": False, "momentum": 0.5, "averaging": False}
     expected = make(n_iter=2, **common).fit(BINARY)
     result = make(n_iter=1, warm_start=True, **common).fit(BINARY).fit(BINARY)
     assert_same_model(result, expected)
@@ -355,6 +355,7 @@ def test_parameters_have_an_effect():
         {"momentum": 0.5},
         {"weight_decay": 0.1},
         {"centering": False},
+        {"averaging": False},
         {"batch_size": 11},
         {"n_iter": 4},
         {"shuffle": False},
@@ -681,6 +682,7 @@ def test_scores_of_values_outside_0_and_1_are_those_of_clipped_values(form):
         ("momentum", -0.1),
         ("weight_decay", -1),
         ("centering", "yes"),
+        ("averaging", 0.5),
         ("batch_size", 0),
         ("batch_size", None),
         ("n_iter", 0),

@@ -17,6 +17,7 @@ PLAIN = Settings(
     momentum=0.0,
     weight_decay=0.0,
     centering=False,
+    averaging=False,
     binarize=False,
 )
 
@@ -29,6 +30,8 @@ def state_at(rbm, chains, seed=0):
         visible_sum=np.zeros(len(rbm.visible_bias)),
         n_rows_seen=0,
         velocity=None,
+        average=None,
+        n_averaged=0,
         rng=np.random.Generator(np.random.SFC64(seed)),
     )
 
@@ -132,6 +135,40 @@ def test_momentum_and_weight_decay():
     expected = expected * (1 - 0.002) + (0.5 * 0.1 + 0.2) * gradient
     assert_allclose(state.model.weights, expected)
     assert_allclose(state.model.hidden_bias, -100 + (0.1 + 0.05 + 0.2) * (X - chain)[0])
+
+
+def test_averaging():
+    """The weights of the mean, written out: the t-th model counts t (t + 1) .. (t + 3)."""
+    X = np.tile(bars_and_stripes(), (15, 1))
+    settings = PLAIN._replace(averaging=True)
+    state = _training.initial_state(9, 6, 10, np.dtype(float), seed=0)
+    learner = Learner(state, settings, X)
+    models = []
+    for step in range(10):
+        learner.step(slice(step, step + 10), 0.1, follow_mean=False)
+        models.append(state.model.weights.copy())
+    t = np.arange(1, 11)
+    expected = np.average(models, 0, t * (t + 1) * (t + 2) * (t + 3))
+    assert_allclose(state.average.weights, expected, rtol=1e-10)
+    for step in range(10):  # from here on, only the tenth counts: as the second of two
+        learner.step(slice(step, step + 10), 0.1, follow_mean=False)
+    expected = np.average(
+        [expected, state.model.weights], 0, [1 * 2 * 3 * 4, 2 * 3 * 4 * 5]
+    )
+    assert_allclose(state.average.weights, expected, rtol=1e-10)
+    assert state.result is state.average
+
+
+def test_averaging_takes_the_noise_out():
+    """At a constant rate, the average is a better model than the last one is."""
+    X = np.tile(bars_and_stripes(), (10, 1))
+    scores = []
+    for averaging in (True, False):
+        settings = PLAIN._replace(averaging=averaging, learning_rate=0.3)
+        outcome, _ = run(settings, X=X, n_epochs=200, schedule="constant")
+        exact = Enumerated(*outcome.state.result)
+        scores.append(exact.log_likelihood(X).mean())
+    assert scores[0] > scores[1] + 0.1
 
 
 @pytest.mark.parametrize("n_rows", [1, 4, 10, 23])
