@@ -93,7 +93,7 @@ def measure(shape, dtype, n_rounds, n_epochs):
     }
     contenders = {
         "incumbent": BernoulliRBM(**common),
-        "pcd": BernoulliRBMEstimator(solver="pcd", **common),
+        "pcd": BernoulliRBMEstimator(solver="pcd", n_chains=batch_size, **common),
         "cd": BernoulliRBMEstimator(solver="cd", **common),
     }
     times = {name: [] for name in ["floor", *contenders]}

@@ -57,12 +57,11 @@ class BernoulliRBMEstimator(
     n_gibbs_steps : int, default=1
         Gibbs steps that the chains take for each minibatch: the k of PCD-k and CD-k.
 
-    n_chains : int, default=None
-        Number of persistent chains, independent of the minibatches' size. None means
-        `batch_size`. Solver "cd" has one chain for each row of the minibatch, whatever
-        this says.
+    n_chains : int, default=100
+        Number of persistent chains, independent of the minibatches' size. Solver "cd" has
+        one chain for each row of the minibatch, whatever this says.
 
-    learning_rate : float, default=0.1
+    learning_rate : float, default=0.2
         Step length in the gradient of the mean log-likelihood of a minibatch. Much larger
         values may diverge, smaller ones need more epochs.
 
@@ -87,13 +86,17 @@ class BernoulliRBMEstimator(
         Whether the fitted parameters are an average of those that training went through,
         over about the last sixth of its updates [4]_, rather than the very last ones. It
         takes out the noise of the chains: that is what lets a constant learning rate, and
-        `partial_fit`, end well.
+        `partial_fit`, end well. Each `fit` has an average of its own, and so have all the
+        calls of `partial_fit` after it.
 
-    batch_size : int, default=10
+    batch_size : int, default=20
         Number of rows in a minibatch.
 
-    n_iter : int, default=20
-        Number of epochs, passes of `fit` over the training data.
+    n_iter : int or "auto", default="auto"
+        Number of epochs, passes of `fit` over the training data. "auto" makes 20000
+        updates, one for each minibatch, in as many epochs as that takes (at least one); of
+        fewer than 8000 rows, 20 to a minibatch, 50 epochs; and of fewer than 800 rows as
+        many epochs as make 2000 updates. `n_iter_` says how many there were.
 
     shuffle : bool, default=True
         Whether `fit` presents the rows in a new order in each epoch.
@@ -203,7 +206,7 @@ class BernoulliRBMEstimator(
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "solver": [StrOptions(set(_training.SOLVERS))],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
-        "n_chains": [Interval(Integral, 1, None, closed="left"), None],
+        "n_chains": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "schedule": [StrOptions(set(_training.SCHEDULES))],
         "momentum": [Interval(Real, 0, 1, closed="left")],
@@ -211,7 +214,7 @@ class BernoulliRBMEstimator(
         "centering": ["boolean"],
         "averaging": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "n_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "shuffle": ["boolean"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -229,15 +232,15 @@ class BernoulliRBMEstimator(
         *,
         solver="pcd",
         n_gibbs_steps=1,
-        n_chains=None,
-        learning_rate=0.1,
+        n_chains=100,
+        learning_rate=0.2,
         schedule="linear",
         momentum=0.0,
         weight_decay=0.0,
         centering=True,
         averaging=True,
-        batch_size=10,
-        n_iter=20,
+        batch_size=20,
+        n_iter="auto",
         shuffle=True,
         early_stopping=False,
         validation_fraction=0.1,
@@ -313,12 +316,16 @@ class BernoulliRBMEstimator(
             state = self._resume(X) if warm else self._start(X)
             rows, validation = self._split(X)
             held_out = validation and validation.X
+            n_epochs = self.n_iter
+            if n_epochs == "auto":
+                n_rows = X.shape[0] if rows is None else len(rows)
+                n_epochs = _training.enough_epochs(n_rows, self.batch_size)
             record = _training.Record(X, rows, state, held_out)
             outcome = _training.train(
                 state,
                 self._settings(summary),
                 X,
-                n_epochs=self.n_iter,
+                n_epochs=n_epochs,
                 schedule=self.schedule,
                 shuffle=self.shuffle,
                 report=self._reporter(record, validation),
@@ -326,6 +333,7 @@ class BernoulliRBMEstimator(
                 validation=validation,
             )
             self._keep(outcome.state)
+            self._learning["average"] = None  # what comes later has an average of its own
             self.n_iter_ = outcome.n_epochs
             self.history_ = {
                 name: entries[: self.n_iter_] for name, entries in record.history.items()
@@ -336,7 +344,7 @@ class BernoulliRBMEstimator(
         if outcome.stopped == "interrupted":
             warnings.warn(
                 f"Training was interrupted by the user after {self.n_iter_} of "
-                f"{self.n_iter} epochs; the model of the last finished epoch is kept."
+                f"{n_epochs} epochs; the model of the last finished epoch is kept."
             )
         elif outcome.stopped == "diverged":
             kept = f"The model of epoch {self.n_iter_}"
@@ -447,7 +455,7 @@ class BernoulliRBMEstimator(
     def _n_chains_for(self, X):
         if self.solver == "cd":
             return min(self.batch_size, X.shape[0])
-        return self.batch_size if self.n_chains is None else self.n_chains
+        return self.n_chains
 
     def _start(self, X):
         """Return the state of an untrained model, and seed what draws after training."""

@@ -264,6 +264,17 @@ def follow_visible_mean(state, batch_mean, n_rows):
         bias += change
 
 
+def enough_epochs(n_rows, batch_size):
+    """Return the number of epochs that trains a model of most data well.
+
+    As many as make 20 000 updates, but no more than 50, as small data are learned by heart;
+    unless those would be fewer than 2 000 updates.
+    """
+    n_steps = -(-n_rows // batch_size)
+    n_updates = min(max(50 * n_steps, 2_000), 20_000)
+    return -(-n_updates // n_steps)
+
+
 class Outcome(NamedTuple):
     """The state that is kept, the number of epochs, and why there are no more.
 

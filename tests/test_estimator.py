@@ -52,7 +52,7 @@ def test_drop_in(cls):
     assert rbm.components_.shape == (5, 64)
     assert rbm.intercept_hidden_.shape == (5,)
     assert rbm.intercept_visible_.shape == (64,)
-    assert rbm.h_samples_.shape == (7, 5)
+    assert rbm.h_samples_.shape[1] == 5
     assert set(np.unique(rbm.h_samples_)) <= {0, 1}
     assert rbm.gibbs(BINARY).shape == (60, 64)
     assert rbm.score_samples(BINARY).shape == (60,)
@@ -263,7 +263,7 @@ def test_partial_fit_is_fit_however_the_stream_is_cut(X, solver, momentum):
 
 
 def test_momentum_that_was_put_off_is_forgotten():
-    rbm = make(momentum=0.9, learning_rate=0.5).partial_fit(GREY)
+    rbm = make(momentum=0.9, learning_rate=0.5, averaging=False).partial_fit(GREY)
     rbm.set_params(momentum=0.0, learning_rate=1e-9).partial_fit(GREY)
     before = rbm.components_.copy()
     rbm.set_params(momentum=0.9).partial_fit(GREY)
@@ -281,10 +281,14 @@ def test_partial_fit_keeps_the_dtype_of_the_first_call():
 
 
 def test_partial_fit_after_fit_goes_on():
-    rbm = make().fit(GREY)
+    """With an average of its own: a long fit before does not hold it back."""
+    rbm = make(n_iter=1000).fit(GREY)
     before = rbm.components_.copy()
-    rbm.partial_fit(GREY)
-    assert 0 < np.abs(rbm.components_ - before).max() < 0.5
+    rbm.set_params(learning_rate=0.02)
+    for _ in range(50):
+        rbm.partial_fit(1 - GREY)
+    assert rbm.score(1 - GREY) > rbm.score(GREY) + 5
+    assert 0 < np.abs(rbm.components_ - before).max() < 10
 
 
 @pytest.mark.parametrize("n_rows", [1, 9, 30])
@@ -335,12 +339,12 @@ def test_number_of_chains_may_change(n_chains):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 1000])
-@pytest.mark.parametrize("n_chains", [None, 1, 100])
+@pytest.mark.parametrize("n_chains", [1, 100])
 def test_sizes(batch_size, n_chains, solver):
     rbm = make(solver=solver, batch_size=batch_size, n_chains=n_chains).fit(GREY)
     assert rbm.n_iter_ == 3
     if solver == "pcd":
-        assert len(rbm.h_samples_) == (n_chains or batch_size)
+        assert len(rbm.h_samples_) == n_chains
     assert np.isfinite(rbm.components_).all()
 
 
@@ -686,6 +690,7 @@ def test_scores_of_values_outside_0_and_1_are_those_of_clipped_values(form):
         ("batch_size", 0),
         ("batch_size", None),
         ("n_iter", 0),
+        ("n_iter", "all"),
         ("shuffle", None),
         ("early_stopping", "auto"),
         ("validation_fraction", 0.0),

@@ -243,6 +243,14 @@ def test_only_the_rows_asked_for_are_learned(shuffle):
     assert_array_equal(some.state.model.weights, alone.state.model.weights)
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "n_epochs"),
+    [(1, 2000), (60, 667), (799, 50), (1797, 50), (8000, 50), (60_000, 7), (10**7, 1)],
+)
+def test_enough_epochs(n_rows, n_epochs):
+    assert _training.enough_epochs(n_rows, batch_size=20) == n_epochs
+
+
 def test_an_interrupt_keeps_the_finished_epochs():
     models = []
 
