@@ -1,0 +1,469 @@
+"""How good are the models, and after how many seconds of training?
+
+One table for each data set: seconds of training, mean test log-likelihood (exact where one
+side has at most 20 units, else by annealed importance sampling), mean test
+pseudo-log-likelihood, and the test accuracy of a logistic regression on the features. All
+in nats per row. skrbm is there at its defaults and with a recipe that is stated; of
+scikit-learn's BernoulliRBM there are its defaults and the best of a grid, best on the test
+data, in its favour. A loop as one writes it in torch, and the package rbms, take part
+where they are installed (``pip install ".[bench]"``).
+
+    python benchmarks/bench_quality.py --data DIR [--only TABLE ...] [--quick]
+
+DIR, or the variable SKRBM_DATA, has the archives ``mnist.npz``, ``binarized_mnist.npz``,
+``news20_w1000_counts_csr.npz`` and ``debd/*.npz``; tables whose data are not there are left
+out. The tables "bars" and "digits" need none. ``--long`` adds the recipe of 25 minutes.
+"""
+
+import argparse
+import importlib.util
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from _likelihood import (
+    BETAS,
+    ais_log_partition,
+    exact_log_partition,
+    mean_log_likelihood,
+    reverse_ais_log_partition,
+)
+from scipy.ndimage import shift
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import BernoulliRBM
+from sklearn.preprocessing import minmax_scale
+
+from skrbm import BernoulliRBMEstimator
+from skrbm._model import RBM
+
+# Mean test log-likelihoods, in nats: of the Chow-Liu tree computed on these splits (of dna:
+# that of the RBM of Larochelle and Murray, 2011); and of LearnSPN, as published by Gens and
+# Domingos (2013).
+DENSITY_SETS = {
+    "nltcs": (-6.76, -6.11),
+    "plants": (-16.52, -12.98),
+    "jester": (-58.23, -53.48),
+    "accidents": (-33.19, -30.04),
+    "dna": (-96.74, -82.52),
+    "kosarek": (-11.49, -10.99),
+    "msweb": (-10.19, -10.25),
+    "c20ng": (-164.13, -155.93),
+}
+
+# The settings that did best in trials, where the defaults do not.
+BARS_RECIPE = {"n_gibbs_steps": 5, "learning_rate": 0.05}
+DENSITY_RECIPE = {"learning_rate": 0.4, "early_stopping": True}
+MNIST_RECIPE = {"n_iter": 100, "learning_rate": 0.1}
+GREY_RECIPE = {"solver": "cd", "n_iter": 15}
+GREY_C = 0.1
+
+
+class Table:
+    """Trains machines on one data set and prints a line for each.
+
+    Parameters
+    ----------
+    title : str
+    X, X_test : {ndarray, CSR array}
+        Rows to train on, and binary rows to be scored; None scores nothing.
+    labels : tuple of (F, y, F_test, y_test), default=None
+        What the features are computed of, and the labels.
+    n_betas : int
+        About how many temperatures annealed importance sampling goes through.
+    """
+
+    def __init__(self, title, X, X_test, labels=None, *, C=1.0, n_betas=3000):
+        self.X, self.X_test, self.labels, self.C = X, X_test, labels, C
+        self.betas = np.unique(np.r_[BETAS[:: max(1, len(BETAS) // n_betas)], 1.0])
+        self.base_mean = np.asarray(X.mean(axis=0)).ravel()
+        print(f"\n{title}\n{'':48s}seconds  log-lik.  pseudo-l.  accuracy", flush=True)
+
+    def row(self, name, estimator, X=None):
+        """Train, measure, print; return the measures."""
+        measures = self.train(estimator, X)
+        self.print(name, measures)
+        return measures
+
+    def best_of(self, name, estimators):
+        """Train several, print the one that does best on the test data."""
+        candidates = [self.train(estimator) for estimator in estimators]
+        measure = "accuracy" if self.X_test is None else "log_likelihood"
+        best = max(candidates, key=lambda measures: measures[measure])
+        settings = ", ".join(
+            f"{getattr(best['estimator'], name):g}"
+            for name in ("learning_rate", "batch_size")
+        )
+        self.print(f"{name}, best of {len(candidates)}: {settings}", best)
+        return best
+
+    def train(self, estimator, X=None):
+        start = time.perf_counter()
+        estimator.fit(self.X if X is None else X)
+        measures = {"estimator": estimator, "seconds": time.perf_counter() - start}
+        weights = np.ascontiguousarray(estimator.components_.T, dtype=np.float32)
+        biases = estimator.intercept_visible_, estimator.intercept_hidden_
+        rbm = RBM(weights, *(bias.astype(np.float32) for bias in biases))
+        if self.X_test is not None:
+            measures["log_partition"] = self.log_partition(rbm)
+            measures["log_likelihood"] = mean_log_likelihood(
+                rbm, self.X_test, measures["log_partition"]
+            )
+            v = self.X_test[:: -(-self.X_test.shape[0] // 1000)].astype(np.float32)
+            measures["pseudo"] = float(rbm.pseudo_log_likelihood(v).mean())
+        if self.labels is not None:
+            F, y, F_test, y_test = self.labels
+            classifier = LogisticRegression(C=self.C, max_iter=2000)
+            classifier.fit(rbm.mean_hidden(F), y)
+            measures["accuracy"] = classifier.score(rbm.mean_hidden(F_test), y_test)
+        return measures | {"rbm": rbm}
+
+    def print(self, name, measures):
+        columns = {"log_likelihood": "10.2f", "pseudo": "11.2f", "accuracy": "10.4f"}
+        values = "".join(
+            format(measures[key], form)
+            if key in measures
+            else " " * int(form.split(".")[0])
+            for key, form in columns.items()
+        )
+        print(f"  {name:46s}{measures['seconds']:7.1f}{values}", flush=True)
+
+    def log_partition(self, rbm):
+        if min(rbm.weights.shape) <= 20:
+            return exact_log_partition(rbm)
+        return ais_log_partition(rbm, self.base_mean, betas=self.betas)[0]
+
+
+class TorchPCD:
+    """PCD-1 as one writes it by hand in torch: minibatches of 100, a rate that falls."""
+
+    def __init__(self, n_components, learning_rate=0.05, batch_size=100, n_iter=10):
+        self.n_components, self.learning_rate = n_components, learning_rate
+        self.batch_size, self.n_iter = batch_size, n_iter
+
+    def fit(self, X):
+        import torch
+
+        X = torch.from_numpy(X)
+        n_rows, n_features = X.shape
+        weights = 0.01 * torch.randn(n_features, self.n_components)
+        visible_bias = torch.logit(X.mean(0).clamp(1e-3, 1 - 1e-3))
+        hidden_bias = torch.zeros(self.n_components)
+        hidden = torch.bernoulli(torch.full((self.batch_size, self.n_components), 0.5))
+        n_steps, step = self.n_iter * (n_rows // self.batch_size), 0
+        for _ in range(self.n_iter):
+            order = torch.randperm(n_rows)
+            for rows in order[: n_rows // self.batch_size * self.batch_size].split(
+                self.batch_size
+            ):
+                rate = self.learning_rate * (1 - step / n_steps) / self.batch_size
+                v = X[rows]
+                h = torch.sigmoid(v @ weights + hidden_bias)
+                model_v = torch.bernoulli(torch.sigmoid(hidden @ weights.T + visible_bias))
+                model_h = torch.sigmoid(model_v @ weights + hidden_bias)
+                hidden = torch.bernoulli(model_h)
+                weights += rate * (v.T @ h - model_v.T @ model_h)
+                visible_bias += rate * (v - model_v).sum(0)
+                hidden_bias += rate * (h - model_h).sum(0)
+                step += 1
+        self.components_ = weights.T.numpy()
+        self.intercept_visible_ = visible_bias.numpy()
+        self.intercept_hidden_ = hidden_bias.numpy()
+        return self
+
+
+class RbmsPCD:
+    """The package rbms: its centred learning step, PCD-1, at a constant rate."""
+
+    def __init__(self, n_components, learning_rate=0.1, batch_size=100, n_iter=10):
+        self.n_components, self.learning_rate = n_components, learning_rate
+        self.batch_size, self.n_iter = batch_size, n_iter
+
+    def fit(self, X):
+        import torch
+        from rbms.bernoulli_bernoulli.classes import BBRBM
+        from rbms.training.pcd import fit_batch_pcd
+
+        X = torch.from_numpy(X)
+
+        class Data:
+            data = X
+
+        rbm = BBRBM.init_parameters(self.n_components, Data, "cpu", torch.float32)
+        chains = rbm.init_chains(self.batch_size)
+        optimizer = torch.optim.SGD(rbm.parameters(), self.learning_rate, maximize=True)
+        weights = torch.ones(len(X), 1)
+        with torch.no_grad():
+            for _ in range(self.n_iter):
+                for rows in torch.randperm(len(X)).split(self.batch_size):
+                    optimizer.zero_grad(set_to_none=False)
+                    batch = X[rows], weights[rows]
+                    chains, _ = fit_batch_pcd(batch, chains, rbm, gibbs_steps=1, beta=1.0)
+                    optimizer.step()
+        self.components_ = rbm.weight_matrix.T.numpy()
+        self.intercept_visible_ = rbm.vbias.numpy()
+        self.intercept_hidden_ = rbm.hbias.numpy()
+        return self
+
+
+def installed(name):
+    return importlib.util.find_spec(name) is not None
+
+
+def incumbents(n_components, rates=(0.1, 0.03, 0.01), sizes=(10, 100), n_iter=10):
+    """The grid of scikit-learn's machine: rates and sizes of minibatches."""
+    return [
+        BernoulliRBM(
+            n_components, learning_rate=r, batch_size=b, n_iter=n_iter, random_state=0
+        )
+        for r in rates
+        for b in sizes
+    ]
+
+
+def bars(data, quick):
+    """Bars and stripes, 4 x 4: 32 rows, of which the blank and the full one come twice."""
+    patterns = (np.arange(16)[:, None] >> np.arange(4)) & 1
+    X = np.concatenate([np.repeat(patterns, 4, 1), np.tile(patterns, (1, 4))])
+    X = X.astype(np.float32)
+    table = Table("Bars and stripes, 16 hidden units (ceiling -3.379)", X, X)
+    table.row("skrbm", BernoulliRBMEstimator(16, random_state=0))
+    n_iter = 1000 if quick else 20_000
+    recipe = BernoulliRBMEstimator(16, **BARS_RECIPE, n_iter=n_iter, random_state=0)
+    table.row(f"skrbm: {BARS_RECIPE}", recipe)
+    table.row("BernoulliRBM", BernoulliRBM(16, random_state=0))
+    table.best_of("BernoulliRBM", incumbents(16, n_iter=n_iter))
+
+
+def digits(data, quick):
+    """scikit-learn's example for its machine: digits, as they are and moved by a pixel."""
+    X, y = load_digits(return_X_y=True)
+    moves = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
+    images = X.reshape(-1, 8, 8)
+    X = np.concatenate([shift(images, (0, *move), order=0) for move in moves])
+    X = minmax_scale(X.reshape(-1, 64)).astype(np.float32)
+    F, F_test, y, y_test = train_test_split(X, np.tile(y, 5), test_size=0.2, random_state=0)
+    table = Table(
+        "Nudged digits, 100 hidden units; accuracy at C = 100",
+        F,
+        None,
+        (F, y, F_test, y_test),
+        C=100,
+    )
+    rows = [
+        table.row(f"skrbm, seed {seed}", BernoulliRBMEstimator(100, random_state=seed))
+        for seed in range(1 if quick else 5)
+    ]
+    print(f"  mean of {len(rows)}: {np.mean([row['accuracy'] for row in rows]):.4f}")
+    settings = {"learning_rate": 0.06, "random_state": 0}
+    table.row("BernoulliRBM, as in the example", BernoulliRBM(100, n_iter=10, **settings))
+    table.row("BernoulliRBM, 100 epochs", BernoulliRBM(100, n_iter=100, **settings))
+
+
+def density(data, quick):
+    """Eight of the density-estimation benchmark sets of Lowd and Davis (2010)."""
+    for name, (tree, learn_spn) in DENSITY_SETS.items():
+        if not (data / "debd" / f"{name}.npz").exists():
+            continue
+        with np.load(data / "debd" / f"{name}.npz") as sets:
+            X, X_test = (sets[key].astype(np.float32) for key in ("X_train", "X_test"))
+        n_components = min(4 * X.shape[1], 500)
+        table = Table(
+            f"{name}: {X.shape[0]} rows of {X.shape[1]}, {n_components} hidden units "
+            f"(Chow-Liu tree {tree}, LearnSPN {learn_spn})",
+            X,
+            X_test,
+            n_betas=1000 if quick else 3000,
+        )
+        table.row("skrbm", BernoulliRBMEstimator(n_components, random_state=0))
+        table.row(
+            f"skrbm: {DENSITY_RECIPE}",
+            BernoulliRBMEstimator(n_components, random_state=0, **DENSITY_RECIPE),
+        )
+        if quick:
+            continue
+        table.row("BernoulliRBM", BernoulliRBM(n_components, random_state=0))
+        table.best_of("BernoulliRBM", incumbents(n_components, sizes=(10,)))
+
+
+def flipped(data, quick):
+    """MNIST thresholded, 16 hidden units, 50 epochs: does learning mind black or white?"""
+    with np.load(data / "mnist.npz") as mnist:
+        X, X_test = (mnist[key].reshape(-1, 784) > 127 for key in ("X_train", "X_test"))
+    for title, flip in (("", False), (", flipped", True)):
+        table = Table(f"Thresholded MNIST{title}, 16 hidden units", X ^ flip, X_test ^ flip)
+        n_iter = 5 if quick else 50
+        table.row(
+            f"skrbm, {n_iter} epochs",
+            BernoulliRBMEstimator(16, n_iter=n_iter, random_state=0),
+        )
+        table.row("skrbm", BernoulliRBMEstimator(16, random_state=0))
+
+
+def news(data, quick):
+    """20 newsgroups: which of 1000 words are in a text; sparse."""
+    with np.load(data / "news20_w1000_counts_csr.npz") as archive:
+        (X, y), (X_test, y_test) = (
+            (
+                sp.csr_array(
+                    tuple(
+                        archive[f"{part}_{key}"] for key in ("data", "indices", "indptr")
+                    ),
+                    shape=tuple(archive[f"{part}_shape"]),
+                ),
+                archive[f"y_{part}"],
+            )
+            for part in ("train", "test")
+        )
+    X, X_test = (A.astype(bool).astype(np.float32) for A in (X, X_test))
+    table = Table(
+        "20 newsgroups, 1000 words, 256 hidden units; accuracy at C = 1",
+        X,
+        X_test,
+        (X, y, X_test, y_test),
+    )
+    table.row("skrbm", BernoulliRBMEstimator(random_state=0))
+    table.row("BernoulliRBM", BernoulliRBM(random_state=0))
+    if not quick:
+        table.best_of("BernoulliRBM", incumbents(256, sizes=(10,)))
+
+
+def mnist(data, quick, long=False, picture=None):
+    """Binarised MNIST, 500 hidden units."""
+    with np.load(data / "binarized_mnist.npz") as archive:
+        X, X_test = (archive[key].astype(np.float32) for key in ("X_train", "X_test"))
+        labels = archive["y_train"], archive["y_test"]
+    labels = X[:10_000], labels[0][:10_000], X_test, labels[1]
+    n_betas = 1000 if quick else 14_501
+    table = Table(
+        "Binarised MNIST, 500 hidden units; accuracy from 10000 labelled rows",
+        X,
+        X_test,
+        labels,
+        n_betas=n_betas,
+    )
+    curves = {}
+
+    def curve(name, estimator, numbers_of_epochs, X=None):
+        for n_iter in numbers_of_epochs[:1] if quick else numbers_of_epochs:
+            estimator.n_iter = n_iter
+            measures = table.row(f"{name}, {n_iter} epochs", estimator, X)
+            curves.setdefault(name, []).append(
+                (measures["seconds"], measures["log_likelihood"])
+            )
+        return measures
+
+    if not quick:
+        table.row("skrbm", BernoulliRBMEstimator(500, random_state=0))
+    ours = BernoulliRBMEstimator(500, random_state=0)
+    curve("skrbm", ours, [1, 3, 10, 30])
+    if (data / "mnist.npz").exists() and not quick:
+        with np.load(data / "mnist.npz") as archive:
+            grey = archive["X_train"].reshape(-1, 784).astype(np.float32) / 255
+        curve("skrbm, grey levels drawn anew", ours, [20], grey)
+        if long:
+            recipe = BernoulliRBMEstimator(500, random_state=0, **MNIST_RECIPE)
+            measures = table.row(f"skrbm, grey: {MNIST_RECIPE}", recipe, grey)
+            v = recipe.sample(100, n_gibbs_steps=20_000, random_state=0)
+            reverse = reverse_ais_log_partition(
+                measures["rbm"], table.base_mean, v, betas=table.betas
+            )
+            bound = mean_log_likelihood(measures["rbm"], X_test, reverse)
+            print(f"    the same by reverse annealing: {bound:.2f}")
+    theirs = BernoulliRBM(500, learning_rate=0.01, batch_size=10, random_state=0)
+    curve("BernoulliRBM (0.01, 10)", theirs, [1, 3, 10, 30])
+    if not quick:
+        table.row("BernoulliRBM", BernoulliRBM(500, random_state=0))
+        grid = incumbents(500, rates=(0.05, 0.02, 0.005), sizes=(10, 100))
+        table.best_of("BernoulliRBM", grid)
+    for name, package, cls in (
+        ("torch by hand", "torch", TorchPCD),
+        ("rbms", "rbms", RbmsPCD),
+    ):
+        if installed(package):
+            curve(name, cls(500), [1, 3, 10, 30])
+        else:
+            print(f"  ({package} is not installed)")
+    if picture:
+        draw(curves, picture)
+
+
+def draw(curves, path):
+    """Draw log-likelihood against seconds of training."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for name, points in curves.items():
+        ax.plot(*zip(*points, strict=True), "o-", label=name)
+    ax.set_xscale("log")
+    ax.set_xlabel("seconds of training, each point a fit of its own")
+    ax.set_ylabel("mean test log-likelihood, nats")
+    ax.set_title("Binarised MNIST, 500 hidden units")
+    ax.set_ylim(bottom=-200)
+    ax.grid(alpha=0.3)
+    ax.legend()
+    figure.savefig(path, dpi=120)
+    print(f"The picture is in {path}.")
+
+
+def grey(data, quick):
+    """MNIST in grey levels, 1000 hidden units: features for a linear classifier."""
+    with np.load(data / "mnist.npz") as archive:
+        X, X_test = (
+            archive[key].reshape(-1, 784).astype(np.float32) / 255
+            for key in ("X_train", "X_test")
+        )
+        y, y_test = archive["y_train"], archive["y_test"]
+    if quick:
+        X, y = X[:5000], y[:5000]
+    table = Table(
+        f"Grey MNIST, {len(X)} rows, 1000 hidden units; accuracy at C = {GREY_C}",
+        X,
+        None,
+        (X, y, X_test, y_test),
+        C=GREY_C,
+    )
+    table.row("skrbm", BernoulliRBMEstimator(1000, random_state=0))
+    recipe = BernoulliRBMEstimator(1000, random_state=0, **GREY_RECIPE)
+    table.row(f"skrbm: {GREY_RECIPE}", recipe)
+    table.row("BernoulliRBM (0.01, 10)", BernoulliRBM(1000, learning_rate=0.01))
+
+
+# The tables, and the archives that they need.
+TABLES = {
+    "bars": (bars, []),
+    "digits": (digits, []),
+    "density": (density, ["debd"]),
+    "flipped": (flipped, ["mnist.npz"]),
+    "news": (news, ["news20_w1000_counts_csr.npz"]),
+    "grey": (grey, ["mnist.npz"]),
+    "mnist": (mnist, ["binarized_mnist.npz"]),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of the archives")
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--quick", action="store_true", help="a few minutes, rough figures")
+    parser.add_argument("--long", action="store_true", help="the recipe of 25 minutes too")
+    parser.add_argument("--picture", help="where to draw the curves of MNIST")
+    arguments = parser.parse_args()
+    data = arguments.data or Path(os.environ.get("SKRBM_DATA", "."))
+    for name in arguments.only:
+        table, archives = TABLES[name]
+        missing = [archive for archive in archives if not (data / archive).exists()]
+        if missing:
+            print(f"\n{name}: left out, there is no {', '.join(missing)} in {data}")
+            continue
+        options = {}
+        if name == "mnist":
+            options = {"long": arguments.long, "picture": arguments.picture}
+        table(data, arguments.quick, **options)
+
+
+if __name__ == "__main__":
+    main()
