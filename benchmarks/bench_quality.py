@@ -61,6 +61,27 @@ MNIST_RECIPE = {"n_iter": 100, "learning_rate": 0.1}
 GREY_RECIPE = {"solver": "cd", "n_iter": 15}
 GREY_C = 0.1
 
+# What the table "parameters" changes.
+CHANGES = [
+    {},
+    {"learning_rate": 0.05},
+    {"learning_rate": 0.1},
+    {"learning_rate": 0.4},
+    {"n_chains": 20},
+    {"n_chains": 300},
+    {"batch_size": 10},
+    {"batch_size": 100},
+    {"averaging": False},
+    {"schedule": "constant"},
+    {"schedule": "constant", "averaging": False},
+    {"centering": False},
+    {"n_gibbs_steps": 3},
+    {"solver": "cd"},
+    {"solver": "cd", "n_gibbs_steps": 5},
+    {"momentum": 0.5, "learning_rate": 0.1},
+    {"weight_decay": 1e-3},
+]
+
 
 class Table:
     """Trains machines on one data set and prints a line for each.
@@ -99,6 +120,12 @@ class Table:
         )
         self.print(f"{name}, best of {len(candidates)}: {settings}", best)
         return best
+
+    def mean_of(self, name, estimators):
+        """Train several, print the means of their measures."""
+        runs = [self.train(estimator) for estimator in estimators]
+        keys = [key for key in runs[0] if isinstance(runs[0][key], float)]
+        self.print(name, {key: np.mean([run[key] for run in runs]) for key in keys})
 
     def train(self, estimator, X=None):
         start = time.perf_counter()
@@ -238,29 +265,47 @@ def bars(data, quick):
     table.best_of("BernoulliRBM", incumbents(16, n_iter=n_iter))
 
 
-def digits(data, quick):
-    """scikit-learn's example for its machine: digits, as they are and moved by a pixel."""
+def nudged_digits():
+    """Return scikit-learn's example as a table: digits, as they are and nudged."""
     X, y = load_digits(return_X_y=True)
     moves = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
     images = X.reshape(-1, 8, 8)
     X = np.concatenate([shift(images, (0, *move), order=0) for move in moves])
     X = minmax_scale(X.reshape(-1, 64)).astype(np.float32)
     F, F_test, y, y_test = train_test_split(X, np.tile(y, 5), test_size=0.2, random_state=0)
-    table = Table(
-        "Nudged digits, 100 hidden units; accuracy at C = 100",
-        F,
-        None,
-        (F, y, F_test, y_test),
-        C=100,
-    )
-    rows = [
-        table.row(f"skrbm, seed {seed}", BernoulliRBMEstimator(100, random_state=seed))
-        for seed in range(1 if quick else 5)
-    ]
-    print(f"  mean of {len(rows)}: {np.mean([row['accuracy'] for row in rows]):.4f}")
-    settings = {"learning_rate": 0.06, "random_state": 0}
-    table.row("BernoulliRBM, as in the example", BernoulliRBM(100, n_iter=10, **settings))
-    table.row("BernoulliRBM, 100 epochs", BernoulliRBM(100, n_iter=100, **settings))
+    title = "Nudged digits, 100 hidden units; accuracy at C = 100; means of 5 seeds"
+    return Table(title, F, None, (F, y, F_test, y_test), C=100)
+
+
+def digits(data, quick):
+    table = nudged_digits()
+    seeds = range(1 if quick else 5)
+    table.mean_of("skrbm", [BernoulliRBMEstimator(100, random_state=i) for i in seeds])
+    for n_iter in (10, 100):
+        theirs = [
+            BernoulliRBM(100, learning_rate=0.06, n_iter=n_iter, random_state=seed)
+            for seed in seeds
+        ]
+        table.mean_of(f"BernoulliRBM (0.06, 10), {n_iter} epochs", theirs)
+
+
+def parameters(data, quick):
+    """What each parameter does: one at a time is changed from its default."""
+    table = nudged_digits()
+    seeds = range(1 if quick else 5)
+    for change in CHANGES:
+        estimators = [BernoulliRBMEstimator(100, random_state=i, **change) for i in seeds]
+        table.mean_of(f"{change or 'defaults'}", estimators)
+    with np.load(data / "binarized_mnist.npz") as archive:
+        X, X_test = (archive[key].astype(np.float32) for key in ("X_train", "X_test"))
+    if quick:
+        X = X[:5000]
+    table = Table("Binarised MNIST, 500 hidden units, 10000 updates", X, X_test)
+    for change in CHANGES:
+        batch_size = change.get("batch_size", 20)
+        n_iter = max(1, 10_000 * batch_size // len(X))
+        estimator = BernoulliRBMEstimator(500, n_iter=n_iter, random_state=0, **change)
+        table.row(f"{change or 'defaults'}", estimator)
 
 
 def density(data, quick):
@@ -436,6 +481,7 @@ def grey(data, quick):
 TABLES = {
     "bars": (bars, []),
     "digits": (digits, []),
+    "parameters": (parameters, ["binarized_mnist.npz"]),
     "density": (density, ["debd"]),
     "flipped": (flipped, ["mnist.npz"]),
     "news": (news, ["news20_w1000_counts_csr.npz"]),
