@@ -56,14 +56,16 @@ def summarize(X):
     return Summary(low, high, binary)
 
 
-def blocks(X, dtype, row_size):
+def blocks(X, dtype, row_size, order=None):
     """Yield ``(rows, v)``: slices of rows, and those rows in `dtype`, dense or CSR.
 
-    A block has at most `BLOCK_SIZE` times 16 elements of `row_size` to the row: enough
-    for products to run at full speed, little enough to bound memory.
+    Of all rows, or of those in `order`. A block has at most `BLOCK_SIZE` times 16 elements
+    of `row_size` to the row: enough for products to run at full speed, little enough to
+    bound memory.
     """
-    for rows in _kernels.row_blocks(X.shape[0], row_size, 16 * _kernels.BLOCK_SIZE):
-        yield rows, X[rows].astype(dtype, copy=False)
+    n_rows = X.shape[0] if order is None else len(order)
+    for rows in _kernels.row_blocks(n_rows, row_size, 16 * _kernels.BLOCK_SIZE):
+        yield rows, X[rows if order is None else order[rows]].astype(dtype, copy=False)
 
 
 def clip(v):

@@ -84,10 +84,11 @@ class BernoulliRBMEstimator(
 
     averaging : bool, default=True
         Whether the fitted parameters are an average of those that training went through,
-        over about the last sixth of its updates [4]_, rather than the very last ones. It
+        mostly over the last third of its updates [4]_, rather than the very last ones. It
         takes out the noise of the chains: that is what lets a constant learning rate, and
         `partial_fit`, end well. Each `fit` has an average of its own, and so have all the
-        calls of `partial_fit` after it.
+        calls of `partial_fit` after it; training goes on from the last parameters, not from
+        their average.
 
     batch_size : int, default=20
         Number of rows in a minibatch.
@@ -104,7 +105,8 @@ class BernoulliRBMEstimator(
     early_stopping : bool, default=False
         Whether `fit` holds out some rows, and stops when their pseudo-log-likelihood no
         longer improves. The model of the best epoch is kept. Scoring the rows takes time
-        as well: on wide data, with a tenth of them, about half of what training takes.
+        as well: on wide data, with a tenth of them, up to half of what training takes. A
+        warm start on as many rows holds out the same ones.
 
     validation_fraction : float, default=0.1
         The fraction of the rows that early stopping holds out, in (0, 1).
@@ -159,8 +161,8 @@ class BernoulliRBMEstimator(
         the end of the epoch), "pseudo_log_likelihood" (nats; mean over up to 64 training
         rows and estimated from up to 64 columns, always the same ones) and "seconds". With
         `early_stopping`, "free_energy_gap" (nats): by how much the mean free energy of the
-        rows held out is above that of as many training rows. It is about 0 while the model
-        generalises, and grows when it over-fits.
+        rows held out is above that of as many training rows (or of all). It is about 0
+        while the model generalises, and grows when it over-fits.
 
     validation_scores_ : list of float
         Mean pseudo-log-likelihood, in nats, of the rows held out after each epoch of the
@@ -305,22 +307,24 @@ class BernoulliRBMEstimator(
         -----
         UserWarning
             If `X` has values outside [0, 1], or training was interrupted from the
-            keyboard: the epochs finished by then are kept.
+            keyboard: the model of the last finished epoch is kept (with `early_stopping`,
+            of the best).
         ConvergenceWarning
-            If training diverged: the epochs before are kept. Or if the model at its end is
-            clearly worse than at its start.
+            If training diverged: the model of the epoch before is kept (with
+            `early_stopping`, of the best). Or if the model at its end is clearly worse than
+            at its start.
         """
         warm = self.warm_start and hasattr(self, "components_")
         with _unchanged_on_error(self):
             X, summary = self._validate_training_data(X, reset=not warm)
-            state = self._resume(X) if warm else self._start(X)
+            seed = None if warm else self._draw_seeds()
             rows, validation = self._split(X)
-            held_out = validation and validation.X
+            n_rows = X.shape[0] if rows is None else len(rows)
+            state = self._resume(n_rows) if warm else self._start(X, n_rows, seed)
+            record = _training.Record(X, rows, state, validation and validation.rows)
             n_epochs = self.n_iter
             if n_epochs == "auto":
-                n_rows = X.shape[0] if rows is None else len(rows)
                 n_epochs = _training.enough_epochs(n_rows, self.batch_size)
-            record = _training.Record(X, rows, state, held_out)
             outcome = _training.train(
                 state,
                 self._settings(summary),
@@ -332,8 +336,9 @@ class BernoulliRBMEstimator(
                 rows=rows,
                 validation=validation,
             )
-            self._keep(outcome.state)
-            self._learning["average"] = None  # what comes later has an average of its own
+            if outcome.n_epochs > 0 or not warm:
+                self._keep(outcome.state)
+                self._learning["average"] = None  # the next training has its own
             self.n_iter_ = outcome.n_epochs
             self.history_ = {
                 name: entries[: self.n_iter_] for name, entries in record.history.items()
@@ -342,12 +347,15 @@ class BernoulliRBMEstimator(
             if validation:
                 self.validation_scores_ = validation.scores[: self.n_iter_]
         if outcome.stopped == "interrupted":
+            kept = "best epoch so far" if validation else "last finished epoch"
             warnings.warn(
                 f"Training was interrupted by the user after {self.n_iter_} of "
-                f"{n_epochs} epochs; the model of the last finished epoch is kept."
+                f"{n_epochs} epochs; the model of the {kept} is kept."
             )
         elif outcome.stopped == "diverged":
             kept = f"The model of epoch {self.n_iter_}"
+            if validation:
+                kept = "The model of the best epoch so far"
             if self.n_iter_ == 0:
                 kept = "The model from before" if warm else "The untrained model"
             self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}", kept)
@@ -400,10 +408,15 @@ class BernoulliRBMEstimator(
         first = not hasattr(self, "components_")
         with _unchanged_on_error(self):
             X, summary = self._validate_training_data(X, reset=first)
-            state = self._start(X) if first else self._resume(X)
-            before = state.copy()
+            n_rows = X.shape[0]
+            if first:
+                state = self._start(X, n_rows, self._draw_seeds())
+            else:
+                state = self._resume(n_rows)
+            untrained = state.copy() if first else None
             sound = _training.train_on_chunk(state, self._settings(summary), X)
-            self._keep(state if sound else before)
+            if sound or first:
+                self._keep(state if sound else untrained)
         if not sound:
             kept = "The untrained model" if first else "The model from before"
             self._warn_of_divergence("in this call of partial_fit", kept)
@@ -452,21 +465,23 @@ class BernoulliRBMEstimator(
             binarize=self.stochastic_binarization and not summary.binary,
         )
 
-    def _n_chains_for(self, X):
-        if self.solver == "cd":
-            return min(self.batch_size, X.shape[0])
-        return self.n_chains
+    def _n_chains_for(self, n_rows):
+        return min(self.batch_size, n_rows) if self.solver == "cd" else self.n_chains
 
-    def _start(self, X):
-        """Return the state of an untrained model, and seed what draws after training."""
+    def _draw_seeds(self):
+        """Return a seed for training; keep those for later draws and for what is held out."""
         random_state = check_random_state(self.random_state)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=3)
         seed, later, self._split_seed = seeds
         self.random_state_ = np.random.RandomState(later)
+        return seed
+
+    def _start(self, X, n_rows, seed):
+        """Return the state of an untrained model, for `n_rows` training rows of `X`."""
         return _training.initial_state(
             n_features=X.shape[1],
             n_components=self.n_components,
-            n_chains=self._n_chains_for(X),
+            n_chains=self._n_chains_for(n_rows),
             dtype=np.float64 if X.dtype == np.float64 else np.float32,
             seed=seed,
         )
@@ -483,11 +498,11 @@ class BernoulliRBMEstimator(
             test_size=self.validation_fraction,
             random_state=self._split_seed,
         )
-        held_out = X[np.sort(held_out)]
-        validation = _training.Validation(held_out, self.tol, self.n_iter_no_change)
-        return np.sort(rows), validation
+        return np.sort(rows), _training.Validation(
+            X, np.sort(held_out), self.tol, self.n_iter_no_change
+        )
 
-    def _resume(self, X):
+    def _resume(self, n_rows):
         """Return a copy of the state that the last training ended in."""
         if self.n_components != len(self.components_):
             raise ValueError(
@@ -495,7 +510,7 @@ class BernoulliRBMEstimator(
                 f"{len(self.components_)} components. Set n_components back, or train a "
                 "new model: clone the estimator, or call fit with warm_start=False."
             )
-        n_chains = self._n_chains_for(X)
+        n_chains = self._n_chains_for(n_rows)
         if self.solver == "cd":  # a short chunk leaves the other chains as they are
             n_chains = max(n_chains, min(self.batch_size, len(self.h_samples_)))
         return _training.TrainingState(

@@ -24,10 +24,12 @@ from skrbm._solvers import SOLVERS
 INITIAL_HIDDEN_BIAS = -2.0
 # Weight of a new minibatch in the moving average of the hidden units' means.
 HIDDEN_MEAN_RATE = 0.01
-# The parameters are averaged at every tenth step, with weights that grow like this power of
-# the number of steps: over the last sixth or so of training, however long it is.
-AVERAGING_STRIDE = 10
+# Models count in the average with this power of the number of steps: the mean of their age
+# is a sixth of all steps.
 AVERAGING_POWER = 4
+# The average takes in every model at first, and then every second, fourth .. of them, so
+# that it costs little and is never behind by more than a hundredth of the steps.
+LARGEST_STRIDE = 16
 # A parameter beyond this makes its unit deterministic many times over.
 LARGEST_PARAMETER = 1e3
 
@@ -234,7 +236,8 @@ class Learner:
         """
         state = self.state
         state.n_averaged += 1
-        stride = AVERAGING_STRIDE if state.n_averaged > AVERAGING_STRIDE else 1
+        doublings = max(1, state.n_averaged // 100).bit_length() - 1
+        stride = min(1 << doublings, LARGEST_STRIDE)
         if state.n_averaged % stride:
             return
         n = state.n_averaged / stride
@@ -315,7 +318,7 @@ def train(
             seconds = time.perf_counter() - start
             if not is_sound(state.model):
                 return outcome._replace(stopped="diverged")
-            improved = validation is None or validation.improved(state.result)
+            improved = validation is None or validation.update(state.result)
             report(state.result, rates[-1], seconds)
             kept = state.copy() if improved else outcome.state
             outcome = Outcome(kept, epoch + 1, None)
@@ -336,20 +339,22 @@ class Validation:
 
     Attributes
     ----------
-    X : {ndarray, CSR array} of shape (n_rows, n_features)
+    rows : ndarray of int
+        The rows of `X` that are held out.
     scores : list of float
-        Mean pseudo-log-likelihood of the rows after each epoch, in nats.
+        Their mean pseudo-log-likelihood after each epoch, in nats.
     """
 
-    def __init__(self, X, tol, patience):
-        self.X = X
+    def __init__(self, X, rows, tol, patience):
+        self.rows = rows
         self.scores = []
+        self._X = X
         self._tol = tol
         self._patience = patience
         self._n_no_change = 0
 
-    def improved(self, model):
-        """Score a model, and return whether it is the best one so far."""
+    def update(self, model):
+        """Enter the score of a model; return whether it is the best one so far."""
         best = max(self.scores, default=-np.inf)
         score = self.score(model)
         self.scores.append(score)
@@ -358,7 +363,7 @@ class Validation:
 
     def score(self, model):
         """Return the mean pseudo-log-likelihood of the rows, in nats."""
-        return _mean_of_rows(RBM.pseudo_log_likelihood, model, self.X)
+        return _mean_of_rows(RBM.pseudo_log_likelihood, model, self._X, self.rows)
 
     @property
     def exhausted(self):
@@ -366,11 +371,11 @@ class Validation:
         return self._n_no_change > self._patience
 
 
-def _mean_of_rows(function, model, X):
+def _mean_of_rows(function, model, X, rows):
     """Return the mean of a function of the model and of each row, in bounded memory."""
-    blocks = _batches.blocks(X, model.dtype, max(model.weights.shape))
+    blocks = _batches.blocks(X, model.dtype, max(model.weights.shape), rows)
     total = sum(float(function(model, _batches.clip(v)).sum()) for _, v in blocks)
-    return total / X.shape[0]
+    return total / len(rows)
 
 
 def train_on_chunk(state, settings, X):
@@ -398,7 +403,7 @@ class Record:
     history : dict of lists
         "learning_rate", "pseudo_log_likelihood" (nats) and "seconds" of each epoch. With
         rows that are held out, "free_energy_gap": by how many nats their mean free energy
-        is above that of as many training rows.
+        is above that of as many training rows (of all, if those are fewer).
     """
 
     SIZE = 64  # rows, and columns
@@ -409,10 +414,11 @@ class Record:
         self._v = _batches.clip(few)
         self._columns = _spread(X.shape[1], self.SIZE)
         self._start = state.copy()
+        self._X = X
         self._held_out = held_out
         names = ["learning_rate", "pseudo_log_likelihood", "seconds"]
         if held_out is not None:
-            self._as_many = X[rows[_spread(len(rows), held_out.shape[0])]]
+            self._as_many = rows[_spread(len(rows), len(held_out))]
             names.append("free_energy_gap")
         self.history = {name: [] for name in names}
 
@@ -425,8 +431,8 @@ class Record:
         entries = [learning_rate, self.score(model), seconds]
         if self._held_out is not None:
             held_out, trained_on = (
-                _mean_of_rows(RBM.free_energy, model, X)
-                for X in (self._held_out, self._as_many)
+                _mean_of_rows(RBM.free_energy, model, self._X, rows)
+                for rows in (self._held_out, self._as_many)
             )
             entries.append(held_out - trained_on)
         for entered, entry in zip(self.history.values(), entries, strict=True):

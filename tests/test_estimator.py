@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.neural_network import BernoulliRBM
 from sklearn.utils import check_random_state
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, _training
 
 GREY = load_digits().data[:60] / 16
 BINARY = GREY > 0.5
@@ -450,6 +450,32 @@ def held_out_rows(make, **parameters):
     return rows
 
 
+def test_a_warm_start_holds_out_the_same_rows():
+    rbm = over_fitting(n_iter=2, warm_start=True).fit(BINARY)
+    before = rbm._split(BINARY)[1].rows
+    assert_array_equal(rbm.fit(BINARY)._split(BINARY)[1].rows, before)
+    rbm.set_params(random_state=1, warm_start=False).fit(BINARY)
+    assert not np.array_equal(rbm._split(BINARY)[1].rows, before)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_early_stopping_with_few_rows(solver):
+    rbm = make(solver=solver, early_stopping=True, n_chains=7).fit(BINARY[:20])
+    assert len(rbm.h_samples_) == (7 if solver == "pcd" else 18)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_early_stopping_copies_no_rows(form):
+    X = form((np.random.default_rng(0).random((100_000, 100)) < 0.2).astype(np.float32))
+    size = X.nbytes if form is np.asarray else X.data.nbytes + X.indices.nbytes
+    rbm = make(n_iter=1, batch_size=1000, early_stopping=True, validation_fraction=0.5)
+    tracemalloc.start()
+    rbm.fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size  # half of the rows, twice, were more than that
+
+
 def test_early_stopping_in_other_ways():
     dense = over_fitting(n_iter=4, shuffle=False).fit(GREY)
     sparse = over_fitting(n_iter=4, shuffle=False).fit(sp.csr_array(GREY))
@@ -820,6 +846,30 @@ def test_divergence_in_partial_fit():
     for name in FITTED[:3]:
         assert_allclose(getattr(rbm, name), getattr(other, name), atol=1e-6)
     assert_allclose(rbm._learning["hidden_mean"], other._learning["hidden_mean"], atol=0.02)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_divergence_after_fit_keeps_the_average(method):
+    rbm = make(schedule="constant", warm_start=True).fit(BINARY)
+    before = pickle.dumps([getattr(rbm, name) for name in FITTED])
+    rbm.set_params(learning_rate=1e30)
+    with pytest.warns(ConvergenceWarning, match="The model from before is kept"):
+        getattr(rbm, method)(BINARY)
+    assert pickle.dumps([getattr(rbm, name) for name in FITTED]) == before
+
+
+def test_divergence_with_early_stopping_keeps_the_best(monkeypatch):
+    scores = iter([-20.0, -10.0, -30.0, -40.0])
+    monkeypatch.setattr(_training.Validation, "score", lambda self, model: next(scores))
+    sound = iter([True, True, True, False])
+    monkeypatch.setattr(_training, "is_sound", lambda model: next(sound))
+    rbm = make(n_iter=9, early_stopping=True, schedule="constant")
+    with pytest.warns(ConvergenceWarning, match="The model of the best epoch so far is k"):
+        rbm.fit(GREY)
+    scores, sound = iter([-20.0, -10.0]), iter([True, True])
+    assert_same_model(
+        rbm, make(n_iter=2, early_stopping=True, schedule="constant").fit(GREY)
+    )
 
 
 def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
