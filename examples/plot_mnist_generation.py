@@ -5,7 +5,8 @@ Drawing digits: textbook, and the defaults
 
 The run that textbooks describe: 784 visible and 500 hidden units, contrastive divergence
 with 1 and with 5 Gibbs steps, minibatches of 64, a learning rate of 0.1, ten epochs, grey
-levels drawn as bits at each presentation. Beside it the defaults of this package:
+levels drawn as bits at each presentation (only the initial weights and biases are those of
+this package). Beside it the defaults of this package:
 persistent chains, the centred gradient, a rate that falls, averaged parameters.
 
 Whether a model has learned what digits look like, chains that start at noise will show.
@@ -75,8 +76,8 @@ machines = {
 # Chains from noise
 # -----------------
 # Each chain starts at a row whose pixels are on as often as in the data, but independently,
-# and takes a thousand Gibbs steps. Shown are the probabilities of the pixels, given the
-# hidden units at the end.
+# and takes a thousand Gibbs steps. Shown are the probabilities of the pixels, given the means
+# of the hidden units at the end.
 
 n_rows, n_columns = 10, 8
 rng = np.random.default_rng(0)

@@ -469,7 +469,7 @@ class BernoulliRBMEstimator(
         return min(self.batch_size, n_rows) if self.solver == "cd" else self.n_chains
 
     def _draw_seeds(self):
-        """Return a seed for training; keep those for later draws and for what is held out."""
+        """Return a seed for training; keep those for later draws and for the split."""
         random_state = check_random_state(self.random_state)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=3)
         seed, later, self._split_seed = seeds
