@@ -5,8 +5,9 @@ side has at most 20 units, else by annealed importance sampling), mean test
 pseudo-log-likelihood, and the test accuracy of a logistic regression on the features. All
 in nats per row. skrbm is there at its defaults and with a recipe that is stated; of
 scikit-learn's BernoulliRBM there are its defaults and the best of a grid of learning rates,
-best on the test data, in its favour, but at its own ten epochs unless told otherwise. A loop as one writes it in torch, and the package rbms, take part
-where they are installed (``pip install ".[bench]"``).
+best on the test data, in its favour, but at its own ten epochs unless told otherwise. A
+loop as one writes it in torch, and the package rbms, take part where they are installed
+(``pip install ".[bench]"``).
 
     python benchmarks/bench_quality.py --data DIR [--only TABLE ...] [--quick]
 
@@ -41,8 +42,8 @@ from skrbm import BernoulliRBMEstimator
 from skrbm._model import RBM
 
 # Mean test log-likelihoods, in nats: of the Chow-Liu tree, computed on these splits; and of
-# LearnSPN, as published by Gens and Domingos (2013). On dna the RBM of Larochelle and Murray
-# (2011), of 23 hidden units, has -96.74.
+# LearnSPN, as published by Gens and Domingos (2013). On dna, the RBM of 23 hidden units of
+# Larochelle and Murray (2011) has -96.74.
 DENSITY_SETS = {
     "nltcs": (-6.76, -6.11),
     "plants": (-16.52, -12.98),

@@ -76,8 +76,8 @@ machines = {
 # Chains from noise
 # -----------------
 # Each chain starts at a row whose pixels are on as often as in the data, but independently,
-# and takes a thousand Gibbs steps. Shown are the probabilities of the pixels, given the means
-# of the hidden units at the end.
+# and takes a thousand Gibbs steps. Shown are the probabilities of the pixels, given the
+# means of the hidden units at the end.
 
 n_rows, n_columns = 10, 8
 rng = np.random.default_rng(0)
