@@ -96,8 +96,8 @@ class BernoulliRBMEstimator(
     n_iter : int or "auto", default="auto"
         Number of epochs, passes of `fit` over the training data. "auto" makes 20000
         updates, one for each minibatch, in as many epochs as that takes (at least one); of
-        fewer than 8000 rows, 20 to a minibatch, 50 epochs; and of fewer than 800 rows as
-        many epochs as make 2000 updates. `n_iter_` says how many there were.
+        fewer than 8000 rows, 20 to a minibatch, 50 epochs; and of fewer than 2000 rows as
+        many epochs as make 5000 updates. `n_iter_` says how many there were.
 
     shuffle : bool, default=True
         Whether `fit` presents the rows in a new order in each epoch.

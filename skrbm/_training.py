@@ -271,10 +271,12 @@ def enough_epochs(n_rows, batch_size):
     """Return the number of epochs that trains a model of most data well.
 
     As many as make 20 000 updates, but no more than 50, as small data are learned by heart;
-    unless those would be fewer than 2 000 updates.
+    unless those would be fewer than 5 000 updates. From 2 500 to 5 000, the
+    pseudo-log-likelihood of held-out digits rose from -19.50 to -18.94, trained on 1000;
+    trained on 200, from 2 000 to 5 000, from -21.00 to -20.29.
     """
     n_steps = -(-n_rows // batch_size)
-    n_updates = min(max(50 * n_steps, 2_000), 20_000)
+    n_updates = min(max(50 * n_steps, 5_000), 20_000)
     return -(-n_updates // n_steps)
 
 

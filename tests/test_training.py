@@ -263,7 +263,7 @@ def test_only_the_rows_asked_for_are_learned(shuffle):
 
 @pytest.mark.parametrize(
     ("n_rows", "n_epochs"),
-    [(1, 2000), (60, 667), (799, 50), (1797, 50), (8000, 50), (60_000, 7), (10**7, 1)],
+    [(1, 5000), (60, 1667), (1797, 56), (2000, 50), (8000, 50), (60_000, 7), (10**7, 1)],
 )
 def test_enough_epochs(n_rows, n_epochs):
     assert _training.enough_epochs(n_rows, batch_size=20) == n_epochs
