@@ -62,8 +62,7 @@ MNIST_RECIPE = (
     {"n_iter": 20, "warm_start": True},
     {"n_iter": 170, "n_chains": 500, "batch_size": 100},
 )
-GREY_RECIPE = {"solver": "cd", "n_iter": 15}
-GREY_C = 0.1
+GREY_RECIPE = {"n_iter": 20, "learning_rate": 0.4}
 
 # What the table "parameters" changes.
 CHANGES = [
@@ -483,11 +482,10 @@ def grey(data, quick):
     if quick:
         X, y = X[:5000], y[:5000]
     table = Table(
-        f"Grey MNIST, {len(X)} rows, 1000 hidden units; accuracy at C = {GREY_C}",
+        f"Grey MNIST, {len(X)} rows, 1000 hidden units; accuracy at C = 1",
         X,
         None,
         (X, y, X_test, y_test),
-        C=GREY_C,
     )
     table.row("skrbm", BernoulliRBMEstimator(1000, random_state=0))
     recipe = BernoulliRBMEstimator(1000, random_state=0, **GREY_RECIPE)

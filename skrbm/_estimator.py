@@ -71,7 +71,8 @@ class BernoulliRBMEstimator(
         "constant" stays. `partial_fit` cannot know the end and is always constant.
 
     momentum : float, default=0.0
-        The fraction of the last update that is added to the next one, in [0, 1).
+        The fraction of the last update that is added to the next one, in [0, 1). The step
+        length comes to ``learning_rate / (1 - momentum)`` in the long run.
 
     weight_decay : float, default=0.0
         Strength of the L2 penalty on the weights: at each update they shrink by a factor
@@ -94,10 +95,9 @@ class BernoulliRBMEstimator(
         Number of rows in a minibatch.
 
     n_iter : int or "auto", default="auto"
-        Number of epochs, passes of `fit` over the training data. "auto" makes 20000
-        updates, one for each minibatch, in as many epochs as that takes (at least one); of
-        fewer than 8000 rows, 20 to a minibatch, 50 epochs; and of fewer than 2000 rows as
-        many epochs as make 5000 updates. `n_iter_` says how many there were.
+        Number of epochs, passes of `fit` over the training data. "auto" means
+        20000 updates, one for each minibatch; 50 epochs where that is fewer; but at least
+        5000 updates, and one epoch. `n_iter_` says how many there were.
 
     shuffle : bool, default=True
         Whether `fit` presents the rows in a new order in each epoch.
@@ -127,7 +127,8 @@ class BernoulliRBMEstimator(
 
     warm_start : bool, default=False
         Whether `fit` starts from the parameters, chains and momentum of the last fit
-        instead of from the beginning.
+        instead of from the beginning. The schedule starts anew; `n_chains`, `batch_size`
+        and all that is not the model's shape may have been changed.
 
     verbose : int, default=0
         Whether to print a line for each epoch.
@@ -161,8 +162,9 @@ class BernoulliRBMEstimator(
         the end of the epoch), "pseudo_log_likelihood" (nats; mean over up to 64 training
         rows and estimated from up to 64 columns, always the same ones) and "seconds". With
         `early_stopping`, "free_energy_gap" (nats): by how much the mean free energy of the
-        rows held out is above that of as many training rows (or of all). It is about 0
-        while the model generalises, and grows when it over-fits.
+        rows held out is above that of as many training rows (or of all). Its level depends
+        on which rows are held out; over-fitting shows in its growth while
+        `validation_scores_` fall.
 
     validation_scores_ : list of float
         Mean pseudo-log-likelihood, in nats, of the rows held out after each epoch of the
