@@ -137,7 +137,10 @@ class RBM(NamedTuple):
             rows, units, values = _nonzero(v)
             ones = values == 1
             at = rows[ones], units[ones]
-            log_odds[at] = -_change_if_off(inputs, weights, *at)
+            if len(rows) > log_odds.size * _MANY:
+                log_odds[at] = -_change_if_on(inputs, -weights, largest)[at]
+            else:
+                log_odds[at] = -_change_if_off(inputs, weights, *at)
             rows, units, values = rows[~ones], units[~ones], values[~ones]
         else:  # exp(W) overflows: every entry goes the slow way
             log_odds = np.empty(v.shape)
@@ -151,6 +154,12 @@ class RBM(NamedTuple):
 # The bound on |W| under which exp(W) and products of a few of its elements stay finite
 # and above zero.
 _EXPONENT_LIMIT = {"f": 80.0, "d": 700.0}
+# The number of factors that are multiplied out. Of 784 x 500 in float32, 668 rows took 45,
+# 50 and 60 ms with 4, 5 and 6; with 1, which is factor by factor, 270 ms.
+_SUBSETS_OF = 4
+# Where more entries than this part are not 0, it is quicker to treat them all alike than
+# to pick those that are 1.
+_MANY = 1 / 16
 
 
 def _nonzero(v):
@@ -170,28 +179,56 @@ def _on_and_off(inputs):
 def _change_if_on(inputs, weights, largest):
     """Return ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` for all rows and units.
 
-    With p = sigma(a), the sum is ``sum_j log(1 - p_j + p_j exp(W_ij))``, whose terms are
-    positive: nothing cancels, exp is taken of W once for all rows, and as many factors as
-    cannot overflow are multiplied before a logarithm is taken.
+    With p = sigma(a) and q = 1 - p, the sum is ``log prod_j (q_j + p_j exp(W_ij))``, whose
+    terms are positive: nothing cancels. The product of a few factors is a sum over the
+    subsets of their hidden units, of a number that belongs to the row times one that
+    belongs to the unit: a matrix product. exp is taken of W alone, and log once of as many
+    factors as cannot overflow.
     """
-    p, q = (np.ascontiguousarray(part.T) for part in _on_and_off(inputs))
-    growth = np.exp(weights.T, order="C")
-    (n_components, n_rows), n_units = p.shape, len(weights)
     n_factors = int(_EXPONENT_LIMIT[weights.dtype.char] / max(largest, 1.0))
-    change = np.zeros((n_rows, n_units))
-    for block in _kernels.row_blocks(n_rows, n_units):
-        change_block = change[block]
-        step = max(1, min(n_factors, _kernels.BLOCK_SIZE // change_block.size))
-        for start in range(0, n_components, n_factors):
-            factors = slice(start, min(start + n_factors, n_components))
-            total = 1.0
-            for first in range(factors.start, factors.stop, step):
-                some = slice(first, min(first + step, factors.stop))
-                terms = p[some, block, None] * growth[some, None]
-                terms += q[some, block, None]
-                total *= np.multiply.reduce(terms, axis=0)
-            change_block += np.log(total)
+    size = min(_SUBSETS_OF, n_factors)
+    step = n_factors // size
+    p, q = _on_and_off(inputs)
+    of_rows = np.ascontiguousarray(_subset_products(q.T, p.T, size).swapaxes(1, 2))
+    change = np.zeros((len(inputs), len(weights)))
+    for units in _kernels.feature_blocks(len(weights)):
+        growth = np.exp(weights[units].T)
+        of_units = _subset_products(np.ones_like(growth), growth, size)
+        total, factor = np.empty((2, len(inputs), len(growth.T)), dtype=weights.dtype)
+        for start in range(0, len(of_units), step):
+            np.matmul(of_rows[start], of_units[start], out=total)
+            for i in range(start + 1, min(start + step, len(of_units))):
+                total *= np.matmul(of_rows[i], of_units[i], out=factor)
+            change[:, units] += np.log(total, out=total)
     return change
+
+
+def _subset_products(off, on, size):
+    """Return the terms of products of ``off_j + on_j``, taken over groups of `size` units.
+
+    Parameters
+    ----------
+    off, on : ndarray of shape (n_components, n)
+    size : int
+
+    Returns
+    -------
+    terms : ndarray of shape (n_groups, 2 ** size, n)
+        A term for each subset of the group: the product of ``on_j`` of its units and of
+        ``off_j`` of the others.
+    """
+    n_components, n = on.shape
+    n_groups = -(-n_components // size)
+    padded = np.zeros((2, n_groups * size, n), dtype=on.dtype)
+    padded[0] = 1
+    padded[:, :n_components] = off, on
+    off, on = padded.reshape(2, n_groups, size, 1, n)
+    terms = np.ones((n_groups, 2**size, n), dtype=on.dtype)
+    for k in range(size):
+        with_k, without_k = terms[:, 2**k : 2 ** (k + 1)], terms[:, : 2**k]
+        np.multiply(without_k, on[:, k], out=with_k)
+        without_k *= off[:, k]
+    return terms
 
 
 def _change_if_off(inputs, weights, rows, units):

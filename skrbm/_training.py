@@ -28,7 +28,7 @@ HIDDEN_MEAN_RATE = 0.01
 # is a sixth of all steps.
 AVERAGING_POWER = 4
 # The average takes in every model at first, and then every second, fourth .. of them, so
-# that it costs little and is never behind by more than a hundredth of the steps.
+# that it costs little and is never behind by more than a thirtieth of the steps.
 LARGEST_STRIDE = 16
 # A parameter beyond this makes its unit deterministic many times over.
 LARGEST_PARAMETER = 1e3
@@ -236,7 +236,7 @@ class Learner:
         """
         state = self.state
         state.n_averaged += 1
-        doublings = max(1, state.n_averaged // 100).bit_length() - 1
+        doublings = max(1, state.n_averaged // 30).bit_length() - 1
         stride = min(1 << doublings, LARGEST_STRIDE)
         if state.n_averaged % stride:
             return

@@ -466,7 +466,7 @@ def test_early_stopping_with_few_rows(solver):
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_early_stopping_copies_no_rows(form):
-    X = form((np.random.default_rng(0).random((100_000, 100)) < 0.2).astype(np.float32))
+    X = form((np.random.default_rng(0).random((200_000, 100)) < 0.2).astype(np.float32))
     size = X.nbytes if form is np.asarray else X.data.nbytes + X.indices.nbytes
     rbm = make(n_iter=1, batch_size=1000, early_stopping=True, validation_fraction=0.5)
     tracemalloc.start()
