@@ -5,12 +5,48 @@ float64. It is never copied or made dense as a whole: what is cast, gathered or 
 is one minibatch or one block.
 """
 
+import mmap
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from skrbm import _kernels
+
+
+class MappedPages:
+    """Gives the pages of a large memory map back once they have been read.
+
+    Pages that were touched count as memory of the process: a pass over a file of any size
+    would end with all of it resident. The system keeps what it can of them in its cache, so
+    that to read them again costs little. Only maps that cannot be written to are treated
+    so; on anything else nothing happens.
+    """
+
+    LIMIT = 1 << 27  # bytes
+    # A read of one row may bring in a huge page.
+    LARGEST_PAGE = 1 << 21
+
+    def __init__(self, X):
+        while isinstance(X, np.ndarray) and not isinstance(X, np.memmap):
+            X = X.base
+        self._map = None
+        self._n_bytes = 0
+        self._row_size = X.nbytes // max(1, len(X)) if isinstance(X, np.memmap) else 0
+        if isinstance(X, np.memmap) and X.mode == "r" and X.nbytes > self.LIMIT:
+            while isinstance(X, np.ndarray):
+                X = X.base
+            if hasattr(X, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+                self._map = X
+
+    def have_read(self, n_rows, scattered=False):
+        """Count rows that have been read, one after the other or here and there."""
+        if self._map is None:
+            return
+        self._n_bytes += n_rows * (self.LARGEST_PAGE if scattered else self._row_size)
+        if self._n_bytes > self.LIMIT:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._n_bytes = 0
 
 
 class Summary(NamedTuple):
@@ -46,8 +82,10 @@ def summarize(X):
         return Summary(0.0, 1.0, True)
     low, high, binary = np.inf, -np.inf, True
     values = X.data.reshape(-1, 1) if sp.issparse(X) else X
+    pages = MappedPages(values)
     for rows in _kernels.row_blocks(*values.shape):
         block = values[rows]
+        pages.have_read(len(block))
         low = min(low, float(block.min()))
         high = max(high, float(block.max()))
         binary = binary and bool(((block == 0) | (block == 1)).all())
@@ -64,8 +102,11 @@ def blocks(X, dtype, row_size, order=None):
     bound memory.
     """
     n_rows = X.shape[0] if order is None else len(order)
+    pages = MappedPages(X)
     for rows in _kernels.row_blocks(n_rows, row_size, 16 * _kernels.BLOCK_SIZE):
-        yield rows, X[rows if order is None else order[rows]].astype(dtype, copy=False)
+        v = X[rows if order is None else order[rows]]
+        pages.have_read(v.shape[0], scattered=order is not None)
+        yield rows, v.astype(dtype, copy=False)
 
 
 def clip(v):

@@ -165,6 +165,7 @@ class Learner:
         self.state = state
         self.settings = settings
         self.X = X
+        self.pages = _batches.MappedPages(X)
         self.solver = SOLVERS[settings.solver](state.chains, settings.n_gibbs_steps)
         phases = SparsePhases if sp.issparse(X) else DensePhases
         batch_size = min(settings.batch_size, X.shape[0])
@@ -195,6 +196,7 @@ class Learner:
         with np.errstate(over="ignore", invalid="ignore"):  # is_sound will tell
             for rows, rate in zip(batches, rates, strict=True):
                 self.step(rows, rate, follow_mean)
+                self.pages.have_read(self.phases.n_positive, scattered=order is not None)
 
     def step(self, rows, rate, follow_mean):
         """Take one step up the gradient of the minibatch's log-likelihood."""

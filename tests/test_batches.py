@@ -1,3 +1,7 @@
+import itertools
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -82,3 +86,40 @@ def test_binarize_leaves_the_stream_to_uncertain_values():
     for values in (dense, sparse.data):
         _batches.binarize(values, np.random.Generator(np.random.SFC64(5)))
     assert_array_equal(dense, sparse.toarray())
+
+
+def resident_part(path):
+    """Return which part of the file's map is in this process's memory, by the kernel."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    next(line for line in lines if line.endswith(str(path)))
+    numbers = dict(line.split(":") for line in itertools.islice(lines, 6))
+    size, resident = (int(numbers[name].split()[0]) for name in ("Size", "Rss"))
+    return resident / size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of the map")
+@pytest.mark.parametrize(("mode", "given_back"), [("r", True), ("r+", False), ("c", False)])
+def test_pages_of_a_large_map_are_given_back(tmp_path, monkeypatch, mode, given_back):
+    path = tmp_path / "rows.npy"
+    expected = np.random.default_rng(0).integers(0, 2, (4000, 784), dtype=np.uint8)
+    np.save(path, expected)
+    X = np.load(path, mmap_mode=mode)
+    if mode == "c":
+        X[5, 5] = expected[5, 5] = 7  # in memory alone: must not be lost
+    monkeypatch.setattr(_batches.MappedPages, "LIMIT", 784 * 2000)
+    data_set = _batches.canonical(X)
+    assert _batches.summarize(data_set).high == expected.max()
+    assert_array_equal(
+        np.concatenate([v for _, v in _batches.blocks(data_set, "f", 784)]), expected
+    )
+    pages = _batches.MappedPages(data_set)
+    for rows in _batches.minibatches(4000, 10):
+        assert_array_equal(data_set[rows], expected[rows])
+        pages.have_read(10)
+    pages.have_read(2000)
+    assert (resident_part(path) < 0.5) == given_back
+
+
+def test_pages_of_other_arrays_are_left_alone():
+    _batches.MappedPages(np.ones((3, 2))).have_read(1 << 40)
+    _batches.MappedPages(sp.csr_array(np.ones((3, 2)))).have_read(1 << 40)
