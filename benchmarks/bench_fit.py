@@ -1,36 +1,92 @@
-"""How fast is training? Seconds per epoch, against the incumbent and against the floor.
+"""How fast? Against scikit-learn's BernoulliRBM, loops in torch, and the floor.
 
-The floor is what a step cannot do without: its matrix products alone, with nothing between
-them, in the quicker of two forms: five products, or three where those of both phases are
-taken together. For sparse data both visible sides are sparse in it.
+    python benchmarks/bench_fit.py [--only TABLE ...] [--quick] [--picture FILE]
 
-Everything is measured in one run and in turn. A ratio is the median of the rounds' ratios,
-a time the median of the rounds' times: compare the ratios, not the times. An epoch takes
-the difference between fits of one and of more epochs: validation and initialisation do not
-count.
+Tables:
 
-    python benchmarks/bench_fit.py [--quick]
+fit      Time of an epoch. The floor is what a step cannot do without: its matrix products
+         alone, with nothing between them, in the quicker of two forms: five products, or
+         three where those of both phases are taken together. For sparse data both visible
+         sides are sparse in it. BernoulliRBM makes float64 of uint8.
+peers    An epoch of 784 x 500, minibatches of 64, beside torch by hand, the textbook's
+         machine with automatic differentiation, and the package rbms, where they are
+         installed (``pip install ".[bench]"``).
+apply    `transform`, `score_samples`, `free_energy`, and `partial_fit` on a stream.
+memory   What a fit needs beside its data, each in a process of its own, by what Linux says
+         of its peak; of a memory map, with the pages that are resident.
+scale    Time per row of an epoch against the number of rows, features and components.
+
+All of a line is measured in one run and in turn. A ratio is the median of the rounds'
+ratios, a time the median of the rounds' times: compare the ratios, not the times. An epoch
+takes the difference between fits of one and of more epochs: validation and initialisation
+do not count. Where another process uses a core, products in two threads may take several
+times as long as otherwise: OPENBLAS_NUM_THREADS=1 then gives steadier ratios.
 """
 
 import argparse
+import importlib.util
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 import sklearn
+from bench_quality import RbmsPCD, TorchPCD
 from sklearn.neural_network import BernoulliRBM
+from threadpoolctl import threadpool_info
 
 from skrbm import BernoulliRBMEstimator
 
 # n_features, n_components, batch_size, rows, density; sparse below 0.1.
 SHAPES = [
-    (64, 100, 10, 2000, 0.3),
-    (784, 500, 10, 1000, 0.2),
-    (784, 500, 64, 6400, 0.2),
-    (784, 500, 256, 10240, 0.2),
-    (10_000, 256, 10, 200, 0.01),
-    (10_000, 256, 100, 1600, 0.01),
+    (64, 100, 10, 4000, 0.3),
+    (784, 500, 10, 2000, 0.2),
+    (784, 500, 64, 12_800, 0.2),
+    (784, 500, 256, 20_480, 0.2),
+    (10_000, 256, 10, 400, 0.01),
+    (10_000, 256, 100, 3200, 0.01),
+    (50_000, 256, 100, 1600, 0.002),
 ]
+
+
+class TextbookCD:
+    """CD-1 as the textbooks of torch have it: the gradient is that of two free energies."""
+
+    def __init__(self, n_components, learning_rate=0.01, batch_size=64, n_iter=1):
+        self.n_components, self.learning_rate = n_components, learning_rate
+        self.batch_size, self.n_iter = batch_size, n_iter
+
+    def fit(self, X):
+        import torch
+        from torch.nn.functional import linear, softplus
+
+        torch.manual_seed(0)
+        X = torch.from_numpy(X)
+        weights = (0.01 * torch.randn(self.n_components, X.shape[1])).requires_grad_()
+        visible_bias = torch.zeros(X.shape[1], requires_grad=True)
+        hidden_bias = torch.zeros(self.n_components, requires_grad=True)
+        parameters = [weights, visible_bias, hidden_bias]
+        optimizer = torch.optim.SGD(parameters, lr=self.learning_rate)
+
+        def free_energy(v):
+            hidden = softplus(linear(v, weights, hidden_bias)).sum(1)
+            return (-(v @ visible_bias) - hidden).mean()
+
+        for _ in range(self.n_iter):
+            for rows in torch.randperm(len(X)).split(self.batch_size):
+                v = X[rows]
+                with torch.no_grad():
+                    h = torch.bernoulli(torch.sigmoid(linear(v, weights, hidden_bias)))
+                    mean = torch.sigmoid(linear(h, weights.t(), visible_bias))
+                    model_v = torch.bernoulli(mean)
+                loss = free_energy(v) - free_energy(model_v)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return self
 
 
 def seconds(function):
@@ -41,15 +97,20 @@ def seconds(function):
 
 def make_data(n_features, n_rows, density, dtype):
     if density < 0.1:
-        X = sp.random(n_rows, n_features, density, dtype=dtype, random_state=0)
+        X = sp.random(n_rows, n_features, density, dtype=np.float64, random_state=0)
         X.data[:] = 1
-        return X.tocsr()
+        return X.tocsr().astype(dtype)
+    X = np.empty((n_rows, n_features), dtype=dtype)
     rng = np.random.default_rng(0)
-    return (rng.random((n_rows, n_features)) < density).astype(dtype)
+    for start in range(0, n_rows, 10_000):
+        block = X[start : start + 10_000]
+        block[...] = rng.random(block.shape, dtype=np.float32) < density
+    return X
 
 
 def step_floor(X, n_components, batch_size, n_repeats):
     """Mean seconds of a step's matrix products, of the quicker form."""
+    X = X if X.dtype.kind == "f" else X[: 2 * batch_size].astype(np.float32)
     rng = np.random.default_rng(0)
     dtype, n_features = X.dtype, X.shape[1]
     weights = rng.standard_normal((n_features, n_components)).astype(dtype)
@@ -75,62 +136,250 @@ def step_floor(X, n_components, batch_size, n_repeats):
 
 
 def epoch_seconds(estimator, X, n_epochs):
-    few, more = (
-        seconds(lambda n=n: estimator.set_params(n_iter=n).fit(X))
-        for n in (1, 1 + n_epochs)
-    )
+    def fit(n_iter):
+        estimator.n_iter = n_iter
+        estimator.fit(X)
+
+    few, more = (seconds(lambda n=n: fit(n)) for n in (1, 1 + n_epochs))
     return (more - few) / n_epochs
 
 
-def measure(shape, dtype, n_rounds, n_epochs):
-    n_features, n_components, batch_size, n_rows, density = shape
-    X = make_data(n_features, n_rows, density, dtype)
+def in_turn(functions, n_rounds):
+    """Call each function in every round; return what they return, an array for each."""
+    rounds = [[function() for function in functions.values()] for _ in range(n_rounds)]
+    return dict(zip(functions, np.array(rounds).T, strict=True))
+
+
+def ratio(a, b):
+    return np.median(a / b)
+
+
+def machines(n_components, batch_size):
+    """BernoulliRBM, and ours with as many chains as it has."""
     common = {
         "n_components": n_components,
         "batch_size": batch_size,
         "learning_rate": 0.01,
         "random_state": 0,
     }
-    contenders = {
+    return {
         "incumbent": BernoulliRBM(**common),
         "pcd": BernoulliRBMEstimator(solver="pcd", n_chains=batch_size, **common),
         "cd": BernoulliRBMEstimator(solver="cd", **common),
     }
-    times = {name: [] for name in ["floor", *contenders]}
-    n_steps = n_rows // batch_size
-    for _ in range(n_rounds):
-        floor = step_floor(X, n_components, batch_size, n_repeats=n_steps)
-        times["floor"].append(floor * n_steps)
-        for name, estimator in contenders.items():
-            times[name].append(epoch_seconds(estimator, X, n_epochs))
-    return {name: np.array(values) for name, values in times.items()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one short round")
-    quick = parser.parse_args().quick
-    n_rounds, n_epochs = (1, 2) if quick else (5, 3)
+def contenders(X, n_components, batch_size, n_epochs, estimators):
+    n_steps = -(-X.shape[0] // batch_size)
+    floor = {"floor": lambda: n_steps * step_floor(X, n_components, batch_size, n_steps)}
+    return floor | {
+        name: lambda estimator=estimator: epoch_seconds(estimator, X, n_epochs)
+        for name, estimator in estimators.items()
+    }
 
-    print(f"numpy {np.__version__}, scikit-learn {sklearn.__version__}")
+
+def fit(quick, picture):
+    n_rounds, n_epochs = (1, 1) if quick else (5, 2)
     print(
         "features  hidden  batch  data          epoch, ms:  floor  Bernoulli-   skrbm   "
         "skrbm    pcd to  cd to   RBM to\n"
         f"{'':56}RBM     pcd      cd     floor  floor  skrbm pcd"
     )
     for shape in SHAPES:
-        for dtype in ("float32", "float64"):
-            result = measure(shape, dtype, n_rounds, n_epochs)
-            form = f"{dtype}, sparse" if shape[4] < 0.1 else dtype
+        n_features, n_components, batch_size, n_rows, density = shape
+        dtypes = ["float32", "float64"]
+        if shape[:3] == (784, 500, 64):
+            dtypes.append("uint8")
+        for dtype in dtypes:
+            X = make_data(n_features, n_rows, density, dtype)
+            estimators = machines(n_components, batch_size)
+            functions = contenders(X, n_components, batch_size, n_epochs, estimators)
+            result = in_turn(functions, n_rounds)
+            form = f"{dtype}, sparse" if sp.issparse(X) else dtype
             ms = {name: 1e3 * np.median(times) for name, times in result.items()}
-            over_floor = [np.median(result[x] / result["floor"]) for x in ("pcd", "cd")]
-            gain = np.median(result["incumbent"] / result["pcd"])
+            pcd, cd = (ratio(result[name], result["floor"]) for name in ("pcd", "cd"))
+            gain = ratio(result["incumbent"], result["pcd"])
             print(
-                f"{shape[0]:8d}{shape[1]:8d}{shape[2]:7d}  {form:15s}"
+                f"{n_features:8d}{n_components:8d}{batch_size:7d}  {form:15s}"
                 f"{ms['floor']:15.1f}{ms['incumbent']:12.1f}{ms['pcd']:8.1f}"
-                f"{ms['cd']:8.1f}{over_floor[0]:10.2f}{over_floor[1]:7.2f}{gain:9.2f}",
+                f"{ms['cd']:8.1f}{pcd:10.2f}{cd:7.2f}{gain:9.2f}",
                 flush=True,
             )
+
+
+def peers(quick, picture):
+    X = make_data(784, 12_800, 0.2, "float32")
+    estimators = machines(500, 64)
+    if importlib.util.find_spec("torch"):
+        estimators["torch by hand, PCD-1"] = TorchPCD(500, batch_size=64)
+        estimators["torch, textbook CD-1"] = TextbookCD(500)
+    if importlib.util.find_spec("rbms"):
+        estimators["rbms, PCD-1"] = RbmsPCD(500, batch_size=64)
+    functions = contenders(X, 500, 64, 1 if quick else 2, estimators)
+    for function in functions.values():
+        function()  # imports and compiles
+    result = in_turn(functions, 1 if quick else 5)
+    print("784 x 500, minibatches of 64, float32      epoch, ms   to skrbm pcd")
+    for name, times in result.items():
+        over = ratio(times, result["pcd"])
+        print(f"  {name:38s}{1e3 * np.median(times):12.1f}{over:15.2f}")
+
+
+def logaddexp_by_column(rbm, X, columns):
+    """Free energies before and after each flip: the score as one writes it at first."""
+    total = np.zeros(len(X))
+    hidden_input = X @ rbm.components_.T + rbm.intercept_hidden_
+    free = np.logaddexp(0, hidden_input).sum(axis=1)
+    for i in columns:
+        change = 1 - 2 * X[:, i]
+        flipped = hidden_input + change[:, None] * rbm.components_[:, i]
+        log_odds = change * rbm.intercept_visible_[i]
+        log_odds += np.logaddexp(0, flipped).sum(axis=1) - free
+        total -= np.logaddexp(0, log_odds)
+    return total
+
+
+def apply(quick, picture):
+    n_rows = 2000 if quick else 10_000
+    X = make_data(784, n_rows, 0.13, "float32")
+    ours = machines(500, 64)["pcd"].set_params(n_iter=2).fit(X)
+    incumbent = machines(500, 64)["incumbent"].set_params(n_iter=2).fit(X)
+    weights = np.ascontiguousarray(ours.components_.T)
+    wide = make_data(10_000, 1000, 0.01, "float32")
+    on_wide = machines(256, 100)["pcd"].set_params(n_iter=1).fit(wide)
+    few = X[:1000]
+
+    def stream():
+        rbm = machines(500, 64)["pcd"]
+        for start in range(0, n_rows, 640):
+            rbm.partial_fit(X[start : start + 640])
+
+    result = in_turn(
+        {
+            "its product alone": lambda: seconds(lambda: X @ weights),
+            "transform": lambda: seconds(lambda: ours.transform(X)),
+            "transform, BernoulliRBM": lambda: seconds(lambda: incumbent.transform(X)),
+            "free_energy": lambda: seconds(lambda: ours.free_energy(X)),
+            "score_samples, exact": lambda: seconds(lambda: ours.score_samples(X)),
+            # 8 of 784 columns, a thousand rows
+            "the same by logaddexp, column by column": lambda: (
+                seconds(lambda: logaddexp_by_column(ours, few, range(0, 784, 98)))
+                * (98 * n_rows / len(few))
+            ),
+            "an epoch of fit": lambda: epoch_seconds(machines(500, 64)["pcd"], X, 2),
+            "partial_fit, by chunks of 640": lambda: seconds(stream),
+            "score_samples, sparse 10000 x 256": lambda: (
+                seconds(lambda: on_wide.score_samples(wide)) * (n_rows / wide.shape[0])
+            ),
+        },
+        1 if quick else 5,
+    )
+    print("784 x 500, float32                            us per row   to an epoch's")
+    for name, times in result.items():
+        us = 1e6 * np.median(times) / n_rows
+        print(f"  {name:42s}{us:12.2f}{ratio(times, result['an epoch of fit']):15.2f}")
+
+
+MEMORY = """
+import sys
+import numpy as np
+from skrbm import BernoulliRBMEstimator
+
+def peak():  # not by getrusage, which counts what the parent process had
+    status = dict(line.split(":") for line in open("/proc/self/status"))
+    return int(status["VmHWM"].split()[0]) / 1024
+
+path, mode = sys.argv[1:]
+X = np.load(path, mmap_mode=mode or None)
+rbm = BernoulliRBMEstimator(64 if mode else 500, batch_size=100, n_iter=1)
+before = peak()
+rbm.fit(X)
+model = rbm.components_.nbytes / 2**20
+print(f"{before:10.0f}{peak():10.0f}{peak() - before - model:10.0f}")
+"""
+
+
+def memory(quick, picture):
+    print("fit, uint8 of 784 features          MB, resident: before      peak      more")
+    with tempfile.TemporaryDirectory() as folder:
+        for n_rows, mode in ((60_000, ""), (200_000 if quick else 2_000_000, "r")):
+            path = Path(folder) / f"{n_rows}.npy"
+            X = np.lib.format.open_memmap(path, "w+", np.uint8, (n_rows, 784))
+            rng = np.random.default_rng(0)
+            for start in range(0, n_rows, 10_000):
+                block = X[start : start + 10_000]
+                block[...] = rng.random(block.shape, dtype=np.float32) < 0.2
+            del X, block
+            command = [sys.executable, "-c", MEMORY, str(path), mode]
+            output = subprocess.run(command, check=True, capture_output=True, text=True)
+            name = f"{n_rows} rows, " + ("in a memory map" if mode else "in memory")
+            print(f"  {name:40s}{output.stdout.rstrip()}", flush=True)
+
+
+def scale(quick, picture):
+    """Time per row, on uint8, as one of the three sizes grows."""
+    wide = [50, 200, 1000, 4000, 16_000]
+    cases = {
+        "rows (64 features, 64 components)": [
+            (n, 64, 64) for n in (1000, 10_000, 100_000, 2_000_000)
+        ],
+        "features (100 components)": [(4000, n, 100) for n in wide],
+        "components (100 features)": [(4000, 100, n) for n in wide],
+    }
+    curves = {}
+    for axis, (name, sizes) in enumerate(cases.items()):
+        print(f"{name:40s}us per row of an epoch")
+        for size in sizes[:-1] if quick else sizes:
+            n_rows, n_features, n_components = size
+            X = make_data(n_features, n_rows, 0.2, "uint8")
+            estimator = machines(n_components, 100)["pcd"]
+            n_epochs = max(1, 20_000 // n_rows)
+            times = [epoch_seconds(estimator, X, n_epochs) for _ in range(3)]
+            us = 1e6 * np.median(times) / n_rows
+            curves.setdefault(name, []).append((size[axis], us))
+            print(f"{size[axis]:12d}{us:40.2f}", flush=True)
+    if picture:
+        draw(curves, picture)
+
+
+def draw(curves, path):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(curves), figsize=(12, 3.8), layout="constrained")
+    for ax, (name, points) in zip(axes, curves.items(), strict=True):
+        sizes, times = np.transpose(points)
+        ax.loglog(sizes, times, "o-", label="measured")
+        slope = 0 if name.startswith("rows") else 1
+        label = "linear" if slope else "constant"
+        ax.loglog(sizes, times[-1] * (sizes / sizes[-1]) ** slope, "k:", label=label)
+        ax.set_ylim(min(times) / 3, max(times) * 3)
+        ax.set_xlabel(name)
+        ax.set_ylabel("microseconds per row and epoch")
+        ax.grid(alpha=0.3)
+        ax.legend()
+    figure.savefig(path, dpi=120)
+    print(f"The picture is in {path}.")
+
+
+TABLES = {"fit": fit, "peers": peers, "apply": apply, "memory": memory, "scale": scale}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--picture", help="where to draw the table 'scale'")
+    arguments = parser.parse_args()
+    print(f"numpy {np.__version__}, scikit-learn {sklearn.__version__}")
+    for library in threadpool_info():
+        if library["user_api"] == "blas":
+            print(
+                f"{library['internal_api']} {library['version']}, kernels "
+                f"{library.get('architecture')}, {library['num_threads']} threads"
+            )
+    for name in arguments.only:
+        print(f"\n{name}")
+        TABLES[name](arguments.quick, arguments.picture)
 
 
 if __name__ == "__main__":

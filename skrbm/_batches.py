@@ -23,7 +23,7 @@ class MappedPages:
     so; on anything else nothing happens.
     """
 
-    LIMIT = 1 << 27  # bytes
+    LIMIT = 1 << 26  # bytes
     # A read of one row may bring in a huge page.
     LARGEST_PAGE = 1 << 21
 
@@ -131,8 +131,8 @@ def take_dense(X, rows, out):
     else:
         out = out[: len(rows)]
         if X.dtype == out.dtype and X.flags.c_contiguous and X.flags.aligned:
-            np.take(X, rows, axis=0, out=out, mode="clip")  # "raise" would buffer
-        else:  # here np.take would copy all of X first
+            X.take(rows, axis=0, out=out, mode="clip")  # "raise" would buffer
+        else:  # here take would copy all of X first
             out[...] = X[rows]
     return out
 

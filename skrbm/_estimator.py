@@ -13,7 +13,6 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -495,6 +494,9 @@ class BernoulliRBMEstimator(
         """
         if not self.early_stopping:
             return None, None
+        # Half of what it would take to import this package, and not needed by most fits.
+        from sklearn.model_selection import train_test_split
+
         rows, held_out = train_test_split(
             np.arange(X.shape[0]),
             test_size=self.validation_fraction,

@@ -116,10 +116,11 @@ class DensePhases(_Phases):
 
         Times the rate, as `weigh` returned `dv` and `dh`.
         """
-        corrections = slice(self.n_rows, self.n_rows + 2)
-        self._stack[corrections] = mu, dv
-        self._hidden[corrections] = -dh, -lam
-        v, s = self._stack[: corrections.stop], self._hidden[: corrections.stop]
+        n = self.n_rows
+        v, s = self._stack[: n + 2], self._hidden[: n + 2]
+        v[n], v[n + 1] = mu, dv
+        np.negative(dh, out=s[n])
+        np.negative(lam, out=s[n + 1])
         weights += np.matmul(v.T, s, out=self._gradient)
         return dv - (s @ lam) @ v, dh - (v @ mu) @ s
 

@@ -1,5 +1,8 @@
 """In scikit-learn's company: pipelines, searches, joblib, clone, set_output."""
 
+import subprocess
+import sys
+
 import joblib
 import numpy as np
 import pytest
@@ -135,3 +138,13 @@ def test_feature_names():
     assert_array_equal(rbm.feature_names_in_, frame.columns)
     with pytest.raises(ValueError, match="feature names"):
         rbm.transform(frame[frame.columns[::-1]])
+
+
+def test_import_brings_in_nothing_heavy():
+    code = (
+        "import sys, skrbm, skrbm.metrics\n"
+        "print([name for name in ('matplotlib', 'torch', 'dask', 'sklearn.model_selection')"
+        " if name in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert output.stdout == "[]\n", output.stderr
