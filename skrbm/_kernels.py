@@ -105,6 +105,16 @@ def logistic(x):
     return x
 
 
+def move_towards(x, target, share):
+    """Add to `x` that share of its difference from `target`; both C-contiguous."""
+    x, target = x.reshape(-1), target.reshape(-1)
+    for start in range(0, x.size, BLOCK_SIZE):
+        block = slice(start, start + BLOCK_SIZE)
+        difference = target[block] - x[block]
+        difference *= share
+        x[block] += difference
+
+
 def softplus(x):
     """Return ``log(1 + exp(x))`` without overflow."""
     result = np.abs(x)

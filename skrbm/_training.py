@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from skrbm import _batches
+from skrbm import _batches, _kernels
 from skrbm._model import RBM
 from skrbm._phases import DensePhases, SparsePhases
 from skrbm._solvers import SOLVERS
@@ -245,7 +245,7 @@ class Learner:
         n = state.n_averaged / stride
         share = (AVERAGING_POWER + 1) / (n + AVERAGING_POWER)
         for average, parameter in zip(state.average, state.model, strict=True):
-            average += share * (parameter - average)
+            _kernels.move_towards(average, parameter, share)
 
 
 def _log_odds(mean):

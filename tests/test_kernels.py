@@ -101,3 +101,12 @@ def test_sparse_rows_from_bool(density):
     matrix = sp.csr_array((rows.data, rows.indices, rows.indptr), shape=mask.shape)
     assert rows.data.dtype == np.float32
     assert_array_equal(matrix.toarray(), mask)
+
+
+@pytest.mark.parametrize("shape", [(3,), (300, 400)])
+def test_move_towards(shape):
+    rng = np.random.default_rng(0)
+    x, target = rng.random((2, *shape))
+    expected = 0.75 * x + 0.25 * target
+    _kernels.move_towards(x, target, 0.25)
+    assert_allclose(x, expected)
