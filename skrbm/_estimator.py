@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import scipy.sparse as sp
+from joblib import Parallel, delayed
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -15,6 +16,7 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
 from skrbm import _batches, _training
 from skrbm._compat import Interval, StrOptions, _fit_context
@@ -580,11 +582,13 @@ class BernoulliRBMEstimator(
     def _n_features_out(self):
         return self.components_.shape[0]
 
-    def _by_blocks(self, function, X, n_columns, row_size=None):
+    def _by_blocks(self, function, X, n_columns, row_size=None, threads=False):
         """Apply a function of rows to all rows, in bounded memory.
 
         `row_size` is the number of values that the function needs for a row; unless given,
-        those of the row, if it is dense, or of its hidden units.
+        those of the row, if it is dense, or of its hidden units. `threads` is for functions
+        that do more than multiply matrices: blocks go to as many threads as
+        `joblib.parallel_config` asks for, with a thread each for their products.
         """
         model = self._model
         if row_size is None:
@@ -594,8 +598,19 @@ class BernoulliRBMEstimator(
         shape = (X.shape[0],) if n_columns is None else (X.shape[0], n_columns)
         dtype = np.float64 if n_columns is None else self._dtype_for(X)
         out = np.empty(shape, dtype=dtype)
-        for rows, v in _batches.blocks(X, model.dtype, row_size):
+
+        def fill(rows, v):
             out[rows] = function(model, v)
+
+        calls = (
+            delayed(fill)(rows, v) for rows, v in _batches.blocks(X, model.dtype, row_size)
+        )
+        parallel = Parallel(n_jobs=None if threads else 1, require="sharedmem")
+        one_each = contextlib.nullcontext()
+        if parallel.n_jobs > 1:
+            one_each = threadpool_limits(1, user_api="blas")
+        with one_each:
+            parallel(calls)
         return out
 
     def _dtype_for(self, X):
@@ -693,6 +708,11 @@ class BernoulliRBMEstimator(
         UserWarning
             If `X` has values outside [0, 1].
 
+        Notes
+        -----
+        Under ``joblib.parallel_config("threading", n_jobs=...)`` blocks of rows are scored
+        in that many threads; otherwise only its matrix products use more than one.
+
         References
         ----------
         .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
@@ -714,6 +734,7 @@ class BernoulliRBMEstimator(
             X,
             None,
             row_size=max(self.components_.shape),
+            threads=True,
         )
 
     def score(self, X, y=None):

@@ -1,9 +1,11 @@
 """What a user of the estimator relies on."""
 
 import pickle
+import threading
 import tracemalloc
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,8 +17,10 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.neural_network import BernoulliRBM
 from sklearn.utils import check_random_state
+from threadpoolctl import threadpool_info
 
 from skrbm import BernoulliRBMEstimator, _training
+from skrbm._model import RBM
 
 GREY = load_digits().data[:60] / 16
 BINARY = GREY > 0.5
@@ -521,6 +525,37 @@ def test_a_row_scores_the_same_in_any_company(small, n_flips):
     assert_allclose(scores, alone)
     if n_flips != 3:
         assert_allclose(scores, small.score_samples(X))
+
+
+def test_scores_in_threads():
+    """More than one block of rows, each in a thread: the same scores, in order."""
+    X = np.random.default_rng(0).random((1200, 900)) < 0.2
+    rbm = make(n_iter=1, batch_size=100).fit(X)
+    expected = rbm.score_samples(X)
+    used = set()
+
+    class Spy(BernoulliRBMEstimator):
+        @property
+        def _model(self):
+            return SpyModel(*super()._model)
+
+    class SpyModel(RBM):
+        def pseudo_log_likelihood(self, *args):
+            used.add(threading.get_ident())
+            assert all(
+                library["num_threads"] == 1
+                for library in threadpool_info()
+                if library["user_api"] == "blas"
+            )
+            return super().pseudo_log_likelihood(*args)
+
+    spy = Spy()
+    vars(spy).update(vars(rbm))
+    with joblib.parallel_config("threading", n_jobs=2):
+        scores = spy.score_samples(X)
+    assert_allclose(scores, expected, rtol=1e-5)
+    assert used
+    assert threading.get_ident() not in used
 
 
 def test_n_flips_estimates_the_score():
