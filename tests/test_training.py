@@ -137,6 +137,115 @@ def test_momentum_and_weight_decay():
     assert_allclose(state.model.hidden_bias, -100 + (0.1 + 0.05 + 0.2) * (X - chain)[0])
 
 
+def train_written_out(state, settings, X, n_epochs):
+    """A whole training as the formulas say it, with one draw to a unit and no trick.
+
+    In its place stands what the package does in other words, blocks and orders: stacked
+    phases, probabilities that are never formed, sparse sums.
+    """
+    (W, b, c), chains, rng = state.model, state.chains, state.rng
+    n_features = len(b)
+    lam, total, n_seen = state.hidden_mean, np.zeros(n_features), 0
+    velocity, average = [0 * W, 0 * b, 0 * c], [W, b, c]
+    rate, n_steps = settings.learning_rate, 0
+
+    def logistic(x):
+        return 1 / (1 + np.exp(-x))
+
+    def draw(p):  # from the low, then the high half of 64 bits, row by row
+        words = rng.bit_generator.random_raw((p.size + 1) // 2).astype("<u8")
+        signed = words.view("<i4")[: p.size].reshape(p.shape)
+        return ((signed / 2**31 + 1) / 2 < p).astype(float)
+
+    def draw_visible(h):  # 1024 features of all rows, then the next ones
+        p = logistic(h @ W.T + b)
+        return np.hstack([draw(p[:, i : i + 1024]) for i in range(0, n_features, 1024)])
+
+    def visible_mean():
+        ghost = (total.sum() + 0.5) / (n_seen * n_features + 1)
+        return (total + ghost) / (n_seen + 1)
+
+    def log_odds(p):
+        return np.log(p) - np.log(1 - p)
+
+    for epoch in range(n_epochs):
+        for start in range(0, len(X), settings.batch_size):
+            v = X[start : start + settings.batch_size]
+            if epoch == 0:
+                before = log_odds(visible_mean())
+                total, n_seen = total + v.sum(axis=0), n_seen + len(v)
+                follow = log_odds(visible_mean()) - before
+                b, average[1] = b + follow, average[1] + follow
+            h = logistic(v @ W + c)
+            if settings.solver == "cd":
+                chains = draw(h)
+            for _ in range(settings.n_gibbs_steps - 1):
+                chains = draw(logistic(draw_visible(chains) @ W + c))
+            model_v = draw_visible(chains)
+            model_h = logistic(model_v @ W + c)
+            if settings.solver == "pcd":
+                chains = draw(model_h)
+            lam = lam + 0.01 * (h.mean(axis=0) - lam)
+            gradient = centred(
+                (
+                    v.T @ h / len(v) - model_v.T @ model_h / len(model_v),
+                    v.mean(axis=0) - model_v.mean(axis=0),
+                    h.mean(axis=0) - model_h.mean(axis=0),
+                ),
+                visible_mean(),
+                lam,
+            )
+            W = W * (1 - rate * settings.weight_decay)
+            velocity = [
+                settings.momentum * old + rate * change
+                for old, change in zip(velocity, gradient, strict=True)
+            ]
+            W, b, c = W + velocity[0], b + velocity[1], c + velocity[2]
+            n_steps += 1
+            average = [
+                old + 5 / (n_steps + 4) * (new - old)
+                for old, new in zip(average, (W, b, c), strict=True)
+            ]
+    return average, chains
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("n_features", [6, 1500])  # the second is more than one block
+@pytest.mark.parametrize("solver", ["cd", "pcd"])
+def test_the_same_as_written_out(solver, n_features, form):
+    """The same seed gives the same model, up to rounding, as the plain formulas."""
+    n_components = 5
+    X = (np.random.default_rng(0).random((23, n_features)) < 0.3).astype(float)
+    settings = Settings(
+        solver=solver,
+        n_gibbs_steps=2,
+        batch_size=6,
+        learning_rate=0.2,
+        momentum=0.5,
+        weight_decay=0.01,
+        centering=True,
+        averaging=True,
+        binarize=False,
+    )
+
+    def start():
+        return _training.initial_state(n_features, n_components, 6, np.float64, seed=0)
+
+    expected, chains = train_written_out(start(), settings, X, n_epochs=10)
+    outcome = train(
+        start(),
+        settings,
+        form(X),
+        n_epochs=10,
+        schedule="constant",
+        shuffle=False,
+        report=lambda *_: None,
+    )
+    for array, other in zip(outcome.state.average, expected, strict=True):
+        assert_allclose(array, other, rtol=1e-9, atol=1e-12)
+    assert_array_equal(outcome.state.chains[: len(chains)], chains)
+
+
 def test_averaging():
     """The weights of the mean, written out: the t-th model counts t (t + 1) .. (t + 3)."""
     X = np.tile(bars_and_stripes(), (15, 1))
