@@ -7,7 +7,6 @@ from numbers import Integral, Real
 
 import numpy as np
 import scipy.sparse as sp
-from joblib import Parallel, delayed
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -16,10 +15,10 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
 
-from skrbm import _batches, _training
+from skrbm import _batches, _training, likelihood
 from skrbm._compat import Interval, StrOptions, _fit_context
+from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
 from skrbm._model import RBM
 
 # By how many nats per feature a model may get worse in training before a warning.
@@ -149,6 +148,10 @@ class BernoulliRBMEstimator(
 
     intercept_visible_ : ndarray of shape (n_features,)
         Biases of the visible units.
+
+    visible_mean_ : float64 ndarray of shape (n_features,)
+        Mean of the rows that training has seen, and of one more row all of whose values are
+        the mean of all: never 0 or 1 exactly, for data between 0 and 1.
 
     h_samples_ : ndarray of shape (n_chains, n_components)
         Hidden states, 0 or 1, of the chains of the negative phase. Of solver "cd" there is
@@ -451,7 +454,7 @@ class BernoulliRBMEstimator(
             self,
             X,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32, np.bool_, np.uint8],
+            dtype=DTYPES,
             reset=reset,
         )
 
@@ -531,6 +534,7 @@ class BernoulliRBMEstimator(
         self.components_ = result.weights.T
         self.intercept_visible_ = result.visible_bias
         self.intercept_hidden_ = result.hidden_bias
+        self.visible_mean_ = state.visible_mean
         self.h_samples_ = state.chains
         self._learning = {
             "model": state.model,
@@ -575,43 +579,14 @@ class BernoulliRBMEstimator(
     # The fitted model -------------------------------------------------------------------
 
     @property
-    def _model(self):
-        return RBM(self.components_.T, self.intercept_visible_, self.intercept_hidden_)
-
-    @property
     def _n_features_out(self):
         return self.components_.shape[0]
 
-    def _by_blocks(self, function, X, n_columns, row_size=None, threads=False):
-        """Apply a function of rows to all rows, in bounded memory.
-
-        `row_size` is the number of values that the function needs for a row; unless given,
-        those of the row, if it is dense, or of its hidden units. `threads` is for functions
-        that do more than multiply matrices: blocks go to as many threads as
-        `joblib.parallel_config` asks for, with a thread each for their products.
-        """
-        model = self._model
-        if row_size is None:
-            row_size = max(self.components_.shape)
-            if sp.issparse(X):
-                row_size = self._n_features_out
-        shape = (X.shape[0],) if n_columns is None else (X.shape[0], n_columns)
-        dtype = np.float64 if n_columns is None else self._dtype_for(X)
-        out = np.empty(shape, dtype=dtype)
-
-        def fill(rows, v):
-            out[rows] = function(model, v)
-
-        calls = (
-            delayed(fill)(rows, v) for rows, v in _batches.blocks(X, model.dtype, row_size)
-        )
-        parallel = Parallel(n_jobs=None if threads else 1, require="sharedmem")
-        one_each = contextlib.nullcontext()
-        if parallel.n_jobs > 1:
-            one_each = threadpool_limits(1, user_api="blas")
-        with one_each:
-            parallel(calls)
-        return out
+    def _model_and_rows(self, X):
+        """Return the model, and validated rows for it."""
+        check_is_fitted(self)
+        model = model_of(self)
+        return model, check_rows(model, self._validate(X))
 
     def _dtype_for(self, X):
         """Return the dtype of results for `X`: its own if it is float, or the model's."""
@@ -631,9 +606,15 @@ class BernoulliRBMEstimator(
             Probabilities, of the dtype of `X` if that is float32 or float64, else of the
             model's.
         """
-        check_is_fitted(self)
-        X = _batches.canonical(self._validate(X))
-        return self._by_blocks(RBM.mean_hidden, X, self._n_features_out)
+        model, X = self._model_and_rows(X)
+        return by_blocks(
+            RBM.mean_hidden,
+            model,
+            X,
+            row_size=_row_size(model, X),
+            n_columns=self._n_features_out,
+            dtype=self._dtype_for(X),
+        )
 
     def inverse_transform(self, X):
         """Compute the probabilities of the visible units, ``p(v = 1 | X)``.
@@ -649,15 +630,21 @@ class BernoulliRBMEstimator(
             Probabilities, of the dtype of `X` if that is float32 or float64.
         """
         check_is_fitted(self)
-        X = check_array(
-            X, dtype=[np.float64, np.float32, np.bool_, np.uint8], estimator=self
-        )
+        model = model_of(self)
+        X = check_array(X, dtype=DTYPES, estimator=self)
         if X.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X has {X.shape[1]} columns, but this model has {self._n_features_out} "
                 "components: pass hidden states, as transform returns them."
             )
-        return self._by_blocks(RBM.mean_visible, X, self.n_features_in_)
+        return by_blocks(
+            RBM.mean_visible,
+            model,
+            X,
+            row_size=_row_size(model, X),
+            n_columns=len(model.visible_bias),
+            dtype=self._dtype_for(X),
+        )
 
     def free_energy(self, X):
         """Compute the free energy of each row.
@@ -676,9 +663,8 @@ class BernoulliRBMEstimator(
         free_energy : float64 ndarray of shape (n_samples,)
             Free energies, in nats.
         """
-        check_is_fitted(self)
-        X = _batches.canonical(self._validate(X))
-        return self._by_blocks(RBM.free_energy, X, None)
+        model, X = self._model_and_rows(X)
+        return by_blocks(RBM.free_energy, model, X, row_size=_row_size(model, X))
 
     def score_samples(self, X, *, n_flips=None):
         """Compute the pseudo-log-likelihood of each row.
@@ -718,24 +704,11 @@ class BernoulliRBMEstimator(
         .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
            Statistician, 24(3), 179-195.
         """
-        check_is_fitted(self)
-        columns = None
-        if n_flips is not None:
-            check_scalar(n_flips, "n_flips", Integral, min_val=1)
-            if n_flips < self.n_features_in_:
-                order = np.random.RandomState(0).permutation(self.n_features_in_)
-                columns = np.sort(order[:n_flips])
-        X = _batches.canonical(self._validate(X))
+        _, X = self._model_and_rows(X)
         self._warn_of_range(
             _batches.summarize(X), "Values below 0 count as 0 and values above 1 as 1."
         )
-        return self._by_blocks(
-            lambda model, v: model.pseudo_log_likelihood(_batches.clip(v), columns),
-            X,
-            None,
-            row_size=max(self.components_.shape),
-            threads=True,
-        )
+        return likelihood.pseudo_log_likelihood(self, X, n_flips=n_flips)
 
     def score(self, X, y=None):
         """Compute the mean pseudo-log-likelihood of the rows.
@@ -757,6 +730,67 @@ class BernoulliRBMEstimator(
             Mean over the rows of `score_samples`, in nats.
         """
         return float(self.score_samples(X).mean())
+
+    def log_partition(self, *, method="auto", random_state=None, **options):
+        """Compute or estimate the log partition function.
+
+        Parameters
+        ----------
+        method : {"auto", "exact", "ais", "reverse_ais"}, default="auto"
+            Exact sum, which needs at most 25 hidden or visible units, or annealed
+            importance sampling. "auto" takes the sum up to 20.
+
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws of annealed importance sampling.
+
+        **options : dict
+            Other arguments of :func:`skrbm.likelihood.log_partition`.
+
+        Returns
+        -------
+        result : LogPartition
+            The value and its error, in nats.
+
+        Raises
+        ------
+        ValueError
+            If the machine is too large for an exact sum, or an argument is out of range.
+        """
+        check_is_fitted(self)
+        return likelihood.log_partition(
+            self, method=method, random_state=random_state, **options
+        )
+
+    def log_likelihood(self, X, *, log_partition=None, random_state=None):
+        """Compute the log-likelihood of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows to judge, of values 0 and 1.
+
+        log_partition : LogPartition or float, default=None
+            What the method `log_partition` returns. None calls it, which, if neither side
+            of the machine is small, takes a while: to judge several sets of rows, call it
+            once.
+
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws, where the partition function is estimated.
+
+        Returns
+        -------
+        log_likelihood : float64 ndarray of shape (n_samples,)
+            Log-likelihoods, in nats: ``-free_energy(X) - log Z``.
+
+        Raises
+        ------
+        ValueError
+            If `X` has other values than 0 and 1.
+        """
+        _, X = self._model_and_rows(X)
+        return likelihood.log_likelihood(
+            self, X, log_partition=log_partition, random_state=random_state
+        )
 
     # Draws ------------------------------------------------------------------------------
 
@@ -781,11 +815,10 @@ class BernoulliRBMEstimator(
             Visible states, 0 or 1, in the dtype of `v` if that is float32 or float64, else
             in the model's.
         """
-        check_is_fitted(self)
+        model, v = self._model_and_rows(v)
         check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
-        v = _batches.canonical(self._validate(v))
         rng = self._generator(random_state)
-        h = self._model.sample_hidden(v.astype(self.components_.dtype, copy=False), rng)
+        h = model.sample_hidden(v.astype(model.dtype, copy=False), rng)
         return self._visible_after(h, n_gibbs_steps, rng, self._dtype_for(v))
 
     def sample(self, n_samples=1, *, n_gibbs_steps=100, init=None, random_state=None):
@@ -829,12 +862,12 @@ class BernoulliRBMEstimator(
                     "n_samples to get as many rows as there are starts, or more."
                 )
             v = init[np.resize(np.arange(init.shape[0]), n_samples)]
-            h = self._model.sample_hidden(v.astype(self.components_.dtype), rng)
+            h = model_of(self).sample_hidden(v.astype(self.components_.dtype), rng)
         return self._visible_after(h, n_gibbs_steps, rng, self.components_.dtype)
 
     def _visible_after(self, h, n_gibbs_steps, rng, dtype):
         """Return the visible states that chains at hidden states `h` end in."""
-        model = self._model
+        model = model_of(self)
         model.gibbs(h, n_gibbs_steps - 1, rng)
         return model.sample_visible(h, rng).astype(dtype, copy=False)
 
@@ -849,6 +882,11 @@ class BernoulliRBMEstimator(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _row_size(model, X):
+    """Return how many values a product of the model with a row of `X` needs."""
+    return len(model.hidden_bias) if sp.issparse(X) else max(model.weights.shape)
 
 
 @contextlib.contextmanager

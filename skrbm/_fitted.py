@@ -1,0 +1,101 @@
+"""A fitted estimator seen from outside: its model, and rows that are judged by it.
+
+Anything with `components_`, `intercept_visible_` and `intercept_hidden_` will do: an
+estimator of this package, scikit-learn's, or one whose arrays were set by hand.
+"""
+
+import contextlib
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_array
+from threadpoolctl import threadpool_limits
+
+from skrbm import _batches
+from skrbm._model import RBM
+
+# What rows may come in without being converted.
+DTYPES = [np.float64, np.float32, np.bool_, np.uint8]
+
+
+def model_of(rbm):
+    """Return the model of a fitted estimator; float64 unless all its arrays are float32."""
+    names = "components_", "intercept_visible_", "intercept_hidden_"
+    missing = [name for name in names if not hasattr(rbm, name)]
+    if missing:
+        raise NotFittedError(
+            f"This {type(rbm).__name__} has no {' and no '.join(missing)}: call fit, or "
+            f"set all of {', '.join(names)}."
+        )
+    arrays = [np.asarray(getattr(rbm, name)) for name in names]
+    components, visible, hidden = arrays
+    if components.ndim != 2 or components.T.shape != (visible.size, hidden.size):
+        shapes = ", ".join(
+            f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True)
+        )
+        raise ValueError(
+            "The parameters do not make a machine: expected shapes (n_components, "
+            f"n_features), (n_features,) and (n_components,), but got {shapes}."
+        )
+    dtype = np.result_type(np.float32, *arrays)
+    model = RBM(
+        np.ascontiguousarray(components.T, dtype=dtype),
+        visible.reshape(-1).astype(dtype, copy=False),
+        hidden.reshape(-1).astype(dtype, copy=False),
+    )
+    if not all(np.isfinite(array).all() for array in model):
+        raise ValueError("The parameters of the machine have NaN or infinite values.")
+    return model
+
+
+def check_rows(model, X, allow_nan=False):
+    """Return rows for the model as a plain ndarray or CSR array, or say what is wrong."""
+    X = check_array(
+        X,
+        accept_sparse=False if allow_nan else "csr",
+        dtype=DTYPES,
+        ensure_all_finite="allow-nan" if allow_nan else True,
+    )
+    n_features = len(model.visible_bias)
+    if X.shape[1] != n_features:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but the machine has {n_features} visible units."
+        )
+    return _batches.canonical(X)
+
+
+def by_blocks(
+    function, model, X, *, row_size, n_columns=None, dtype=np.float64, threads=False
+):
+    """Apply a function of model and rows to all rows, in bounded memory.
+
+    Parameters
+    ----------
+    function : callable
+        Called with the model and with a block of rows in the model's dtype.
+    model : RBM
+    X : {ndarray, CSR array} of shape (n_samples, n_columns_in)
+    row_size : int
+        Number of values that the function needs for a row.
+    n_columns : int, default=None
+        Length of the result for a row; None is one number.
+    dtype : dtype, default=float64
+        Of the result.
+    threads : bool, default=False
+        For functions that do more than multiply matrices: blocks go to as many threads as
+        `joblib.parallel_config` asks for, with a thread each for their products.
+    """
+    out = np.empty((X.shape[0],) if n_columns is None else (X.shape[0], n_columns), dtype)
+
+    def fill(rows, v):
+        out[rows] = function(model, v)
+
+    calls = (delayed(fill)(*block) for block in _batches.blocks(X, model.dtype, row_size))
+    parallel = Parallel(n_jobs=None if threads else 1, require="sharedmem")
+    one_each = contextlib.nullcontext()
+    if parallel.n_jobs > 1:
+        one_each = threadpool_limits(1, user_api="blas")
+    with one_each:
+        parallel(calls)
+    return out

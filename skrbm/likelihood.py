@@ -1,0 +1,673 @@
+"""How good is a model? Log partition function, log-likelihood, pseudo-log-likelihood.
+
+The likelihood of a restricted Boltzmann machine is ``p(v) = exp(-F(v)) / Z``. The free
+energy F is a formula; the partition function Z is a sum over all states, which is exact for
+machines with few hidden, or few visible, units, and estimated for others.
+
+The functions take anything that has `components_`, `intercept_visible_` and
+`intercept_hidden_`: a fitted :class:`skrbm.BernoulliRBMEstimator`,
+:class:`sklearn.neural_network.BernoulliRBM`, or an estimator whose arrays were set by hand.
+"""
+
+import dataclasses
+import itertools
+import time
+import warnings
+from numbers import Integral
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from scipy.special import logsumexp
+from sklearn.utils import check_random_state, check_scalar
+
+from skrbm import _batches
+from skrbm._annealing import RUNS_TO_A_GENERATOR, Path, anneal
+from skrbm._fitted import by_blocks, check_rows, model_of
+from skrbm._model import RBM, exponent_limit, softplus_change
+
+__all__ = [
+    "LogPartition",
+    "MeanLogLikelihood",
+    "log_likelihood",
+    "log_partition",
+    "mean_log_likelihood",
+    "pseudo_log_likelihood",
+]
+
+# Units of the smaller side up to which an exact sum is possible, and taken by default.
+LARGEST_EXACT = 25
+LARGEST_EXACT_AUTO = 20
+# Values in the arrays that an exact sum works on.
+_EXACT_BLOCK = 1 << 22
+
+METHODS = {
+    "exact": "exact sum",
+    "ais": "annealed importance sampling",
+    "reverse_ais": "reverse annealed importance sampling",
+}
+
+
+# Partition function ---------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class LogPartition:
+    """The logarithm of a partition function: what `log_partition` returns.
+
+    Parameters
+    ----------
+    value : float
+        Log Z, or the estimate of it, in nats. `float()` gives it as well.
+
+    lower, upper : float
+        The estimate less and plus three standard errors, in nats; the value itself where it
+        is exact. They say how much other runs would scatter, not whether all runs miss
+        something.
+
+    method : {"exact", "ais", "reverse_ais"}
+        How it was found.
+
+    log_weights : float64 ndarray of shape (n_runs,) or None
+        The logarithms of the importance weights, None where it is exact.
+
+    effective_sample_size : float or None
+        ``(sum w)^2 / sum w^2``, the number of runs of equal weight that would be worth as
+        much, None where it is exact.
+
+    n_betas : int or None
+        Number of temperatures, None where it is exact.
+
+    starts : str or None
+        Where reverse runs started: "exact" draws of the model, "chains" that have run
+        for a while, or rows that were "given"; None for other methods.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    method: str
+    log_weights: np.ndarray | None = None
+    effective_sample_size: float | None = None
+    n_betas: int | None = None
+    starts: str | None = None
+
+    def __float__(self):
+        return self.value
+
+    def __repr__(self):
+        if self.method == "exact":
+            return f"log Z = {self.value:.6f} (exact)"
+        starts = f" from {self.starts} rows" if self.starts else ""
+        return (
+            f"log Z = {self.value:.2f}, 3 sigma: {self.lower:.2f} to {self.upper:.2f} "
+            f"({METHODS[self.method]}, {len(self.log_weights)} runs{starts}, "
+            f"{self.n_betas} temperatures, effective sample size "
+            f"{self.effective_sample_size:.1f})"
+        )
+
+
+def log_partition(
+    rbm,
+    *,
+    method="auto",
+    betas=None,
+    n_runs=100,
+    base_mean=None,
+    starts=None,
+    n_jobs=None,
+    random_state=None,
+    verbose=0,
+):
+    """Compute or estimate the log partition function.
+
+    Annealed importance sampling (AIS) [1]_ takes runs from independent features to the
+    model through many temperatures. The mean of their weights is an unbiased estimate of Z;
+    that of log Z is therefore, with high probability, **too low**, and the log-likelihood
+    that follows from it **too high**: by little if there are enough temperatures, by much
+    if all runs miss a mode of the model. Reverse AIS [2]_ takes draws of the model the
+    other way, and errs the other way. Log Z lies, with high probability, between the two,
+    provided that what the reverse runs started from are draws of the model. Judge a model
+    by both.
+
+    Parameters
+    ----------
+    rbm : estimator
+        A fitted estimator, or one with `components_`, `intercept_visible_` and
+        `intercept_hidden_` set by hand.
+
+    method : {"auto", "exact", "ais", "reverse_ais"}, default="auto"
+        "exact" sums over all states of the hidden or the visible units, whichever are
+        fewer, of which there may be 25. "auto" does so up to 20, and takes "ais" for more.
+
+    betas : int or array-like of shape (n_betas,), default=None
+        Inverse temperatures of AIS, from 0 to 1, not falling. A number spreads as many as
+        in [1]_, most of them close to 1: a thirtieth of the way takes them to 0.5, three
+        tenths to 0.9. None means 14501.
+
+    n_runs : int, default=100
+        Number of runs of AIS.
+
+    base_mean : float or array-like of shape (n_features,), default=None
+        Means of the independent features that AIS goes from. Those of the training data
+        are best; None takes them from the estimator, if it has kept them
+        (`visible_mean_`), and else from chains of the model. 0.5, the uniform
+        distribution, needs far more temperatures. They are kept 0.001 away from 0 and 1.
+
+    starts : array-like of shape (n_rows, n_features), default=None
+        Rows for the runs of reverse AIS to start from, in turn; they should be draws of
+        the model. None draws them: exactly, if the smaller side has at most 20 units, and
+        else by 1000 Gibbs steps from the training's chains (`h_samples_`) or, if there are
+        none, from where runs of AIS have ended.
+
+    n_jobs : int, default=None
+        Number of jobs that share the runs of AIS, as for joblib. None means 1, unless
+        `joblib.parallel_config` says otherwise. Matrix products use threads anyway.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws. An int gives the same result at each call.
+
+    verbose : int, default=0
+        Whether to print how far AIS is, at each tenth of the temperatures.
+
+    Returns
+    -------
+    result : LogPartition
+        The value and its error, in nats.
+
+    Raises
+    ------
+    ValueError
+        If the machine is too large for an exact sum, its parameters do not fit together or
+        are not finite, or an argument is out of range.
+    NotFittedError
+        If `rbm` has no parameters.
+
+    Warns
+    -----
+    UserWarning
+        If nearly all weight is on one of many runs: the estimate is not to be trusted.
+
+    References
+    ----------
+    .. [1] Salakhutdinov, R. and Murray, I. (2008). On the quantitative analysis of deep
+       belief networks. ICML 2008, 872-879.
+    .. [2] Burda, Y., Grosse, R. and Salakhutdinov, R. (2015). Accurate and conservative
+       estimates of MRF log-likelihood using reverse annealing. AISTATS 2015, 102-110.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.likelihood import log_partition
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=10, n_iter=5, random_state=0).fit(X)
+    >>> exact = log_partition(rbm)
+    >>> exact.method
+    'exact'
+    >>> ais = log_partition(rbm, method="ais", betas=1000, random_state=0)
+    >>> abs(ais.value - exact.value) < 0.5
+    True
+    """
+    model = model_of(rbm)
+    if method != "auto" and method not in METHODS:
+        raise ValueError(
+            f"method must be 'auto', {', '.join(map(repr, METHODS))}, but got {method!r}."
+        )
+    smaller = min(model.weights.shape)
+    if method == "auto":
+        method = "exact" if smaller <= LARGEST_EXACT_AUTO else "ais"
+    if method == "exact":
+        if smaller > LARGEST_EXACT:
+            raise ValueError(
+                f"An exact sum is possible up to {LARGEST_EXACT} units on the smaller "
+                f"side, but this machine has {model.weights.shape[0]} visible and "
+                f"{model.weights.shape[1]} hidden ones. Use method='ais', and "
+                "'reverse_ais' for the other side."
+            )
+        value = float(_exact_log_partition(model))
+        return LogPartition(value, value, value, "exact")
+
+    check_scalar(n_runs, "n_runs", Integral, min_val=1)
+    betas = _check_betas(betas)
+    random_state = check_random_state(random_state)
+    path = Path(model, _check_base_mean(rbm, model, base_mean, random_state))
+    kind = None
+    if method == "reverse_ais":
+        betas = betas[::-1]
+        starts, kind = _model_draws(rbm, path, starts, n_runs, random_state)
+    elif starts is not None:
+        raise ValueError("starts are for method='reverse_ais', but method is 'ais'.")
+    log_weights, _ = _anneal(path, betas, n_runs, starts, n_jobs, random_state, verbose)
+    sign = -1 if method == "reverse_ais" else 1
+    log_mean = float(logsumexp(log_weights)) - np.log(n_runs)
+    value = float(path.base_log_partition + sign * log_mean)
+    effective = float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
+    error = _standard_error(effective, n_runs)
+    if effective < 2 <= n_runs / 5:
+        warnings.warn(
+            f"The estimate of log Z rests on one of {n_runs} runs: it may be wrong by much "
+            "more than its error says. Take more temperatures (betas), more runs, or means "
+            "of features closer to the model's (base_mean)."
+        )
+    return LogPartition(
+        value,
+        value - 3 * error,
+        value + 3 * error,
+        method,
+        log_weights,
+        effective,
+        len(betas),
+        kind,
+    )
+
+
+def _standard_error(effective, n_runs):
+    """Return the standard error of the log of a mean of weights, by the delta method.
+
+    The variance of the weights over their squared mean is ``n_runs / effective - 1``. It is
+    finite whatever the weights, unlike the log of the mean less three standard errors.
+    """
+    if n_runs == 1:
+        return np.inf
+    return float(np.sqrt(max(0.0, n_runs / effective - 1) / (n_runs - 1)))
+
+
+def _check_betas(betas):
+    """Return the temperatures as an array of Python-like floats from 0 to 1."""
+    if betas is None:
+        betas = 14_501
+    if isinstance(betas, Integral):
+        check_scalar(betas, "betas", Integral, min_val=2)
+        # 500 of 14500 steps to 0.5, 4000 to 0.9, 10000 to 1
+        return np.interp(
+            np.linspace(0, 1, betas), [0, 500 / 14_500, 4500 / 14_500, 1], [0, 0.5, 0.9, 1]
+        )
+    betas = np.asarray(betas, dtype=np.float64)
+    right = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
+    if not right or not (np.diff(betas) >= 0).all():
+        raise ValueError(
+            "betas must be a number, or inverse temperatures that begin with 0, never fall "
+            f"and end with 1, but got {betas}."
+        )
+    return betas
+
+
+def _check_base_mean(rbm, model, base_mean, random_state):
+    n_features = len(model.visible_bias)
+    if base_mean is None:
+        base_mean = getattr(rbm, "visible_mean_", None)
+    if base_mean is None:
+        base_mean = _settled_chains(model, 100, random_state)[1].clip(0, 1)
+    mean = np.asarray(base_mean, dtype=np.float64)
+    if mean.shape not in ((), (n_features,)):
+        raise ValueError(
+            f"base_mean must be a number or have shape ({n_features},), a mean for each "
+            f"feature, but has shape {mean.shape}."
+        )
+    if not ((mean >= 0) & (mean <= 1)).all():
+        raise ValueError("base_mean must have values from 0 to 1 only.")
+    return np.broadcast_to(mean, n_features)
+
+
+def _anneal(path, betas, n_runs, starts, n_jobs, random_state, verbose):
+    """Anneal runs, shared out to jobs; return log-weights and last states of all."""
+    n_generators = -(-n_runs // RUNS_TO_A_GENERATOR)
+    shares = np.diff(np.linspace(0, n_runs, n_generators + 1).astype(int)).tolist()
+    seeds = random_state.randint(np.iinfo(np.int32).max, size=n_generators).tolist()
+    n_jobs_now = min(effective_n_jobs(n_jobs), n_generators)
+    cuts = np.linspace(0, n_generators, n_jobs_now + 1).astype(int).tolist()
+    rows = np.r_[0, np.cumsum(shares)]
+    betas = betas.tolist()
+    calls = []
+    for start, stop in itertools.pairwise(cuts):
+        part = list(zip(shares, seeds, strict=True))[start:stop]
+        begin = None if starts is None else starts[rows[start] : rows[stop]]
+        tick = _Progress(len(betas) - 1) if verbose and start == 0 else None
+        calls.append(delayed(anneal)(path, betas, part, begin, tick))
+    parts = Parallel(n_jobs=n_jobs_now)(calls)
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+class _Progress:
+    """Prints a line at each tenth of the temperatures."""
+
+    def __init__(self, n_steps):
+        self.n_steps = n_steps
+        self.start = time.perf_counter()
+
+    def __call__(self, number):
+        done = number + 1
+        if done * 10 // self.n_steps > number * 10 // self.n_steps:
+            seconds = time.perf_counter() - self.start
+            print(
+                f"[log_partition] {done} of {self.n_steps} temperatures, {seconds:.1f}s",
+                flush=True,
+            )
+
+
+# Exact sums -----------------------------------------------------------------------------
+
+
+def _bits(numbers, n):
+    """Return the lowest `n` bits of numbers, a row to each, as float64."""
+    return ((numbers[:, None] >> np.arange(n)) & 1).astype(np.float64)
+
+
+def _by_smaller_side(model):
+    """Return the model in float64, its hidden units the fewer, and whether it is turned."""
+    weights, visible_bias, hidden_bias = (np.asarray(a, np.float64) for a in model)
+    if weights.shape[0] >= weights.shape[1]:
+        return RBM(weights, visible_bias, hidden_bias), False
+    return RBM(np.ascontiguousarray(weights.T), hidden_bias, visible_bias), True
+
+
+def _log_marginals(model):
+    """Yield the logarithms of ``sum_v exp(-E(v, h))`` of all hidden states h, in blocks.
+
+    State number k has the bits of k, the lowest first. With h cut into a high and a low
+    part, the visible input is the sum of one that belongs to the high part and one that
+    belongs to the low part: that the softplus of all sums costs matrix products only is
+    what `skrbm._model.softplus_change` is about.
+    """
+    weights, visible_bias, hidden_bias = model
+    n_visible, n_hidden = weights.shape
+    limit = exponent_limit(weights.dtype)
+    n_low = min(n_hidden, 12)
+    while n_low > 0 and (
+        n_visible << n_low > _EXACT_BLOCK
+        or np.abs(weights[:, :n_low]).sum(axis=1).max() >= limit
+    ):
+        n_low -= 1
+    low = _bits(np.arange(1 << n_low), n_low)
+    of_low = low @ weights[:, :n_low].T
+    largest = float(np.abs(of_low).max())
+    n_states = 1 << (n_hidden - n_low)
+    step = max(1, _EXACT_BLOCK // 8 // max(n_visible, 1 << n_low))
+    for start in range(0, n_states, step):
+        high = _bits(np.arange(start, min(start + step, n_states)), n_hidden - n_low)
+        inputs = high @ weights[:, n_low:].T + visible_bias
+        block = softplus_change(inputs, of_low, largest)
+        block += np.logaddexp(0, inputs).sum(axis=1)[:, None]
+        block += (high @ hidden_bias[n_low:])[:, None]
+        block += low @ hidden_bias[:n_low]
+        yield block.reshape(-1)
+
+
+def _exact_log_partition(model):
+    model, _ = _by_smaller_side(model)
+    return np.logaddexp.reduce([logsumexp(block) for block in _log_marginals(model)])
+
+
+def exact_draws(model, n, rng):
+    """Draw visible rows from a model whose smaller side can be enumerated."""
+    smaller, turned = _by_smaller_side(model)
+    log_p = np.concatenate(list(_log_marginals(smaller)))
+    cumulated = np.cumsum(np.exp(log_p - log_p.max()))
+    numbers = np.searchsorted(cumulated, rng.random(n) * cumulated[-1], side="right")
+    states = _bits(numbers, smaller.weights.shape[1])
+    return states if turned else smaller.sample_visible(states, rng)
+
+
+def _model_draws(rbm, path, starts, n, random_state):
+    """Return `n` rows that are draws of the model as nearly as can be, and their kind."""
+    model = path.model
+    if starts is not None:
+        rows = check_rows(model, starts)
+        if not _batches.summarize(rows).binary:
+            raise ValueError("starts must have values 0 and 1 only: draws of the model.")
+        rows = rows[np.resize(np.arange(rows.shape[0]), n)]
+        return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
+    rng = np.random.Generator(np.random.SFC64(random_state.randint(2**31 - 1)))
+    if min(model.weights.shape) <= LARGEST_EXACT_AUTO:
+        return exact_draws(model, n, rng), "exact"
+    chains = getattr(rbm, "h_samples_", np.empty((0, 0)))
+    if chains.shape[1:] == model.hidden_bias.shape and len(chains):
+        h = np.resize(rng.permutation(len(chains)), n)
+        h = chains[h].astype(np.float32)
+        model.gibbs(h, 1000, rng)
+    else:
+        h, _ = _settled_chains(model, n, random_state)
+    return model.sample_visible(h, rng), "chains"
+
+
+def _settled_chains(model, n, random_state):
+    """Run chains from independent coins, tempered at first; return where they end.
+
+    After 1000 temperatures there are 1000 steps; returned are hidden states, and the mean
+    of the visible units over the second half of the steps.
+    """
+    path = Path(model, np.full(len(model.visible_bias), 0.5))
+    model = path.model
+    _, v = _anneal(path, _check_betas(1000), n, None, 1, random_state, 0)
+    rng = np.random.Generator(np.random.SFC64(random_state.randint(2**31 - 1)))
+    h = model.sample_hidden(v, rng)
+    model.gibbs(h, 500, rng)
+    mean = np.zeros(len(model.visible_bias))
+    for _ in range(500):
+        model.gibbs(h, 1, rng)
+        mean += model.mean_visible(h).mean(axis=0)
+    return h, mean / 500
+
+
+# Likelihood -----------------------------------------------------------------------------
+
+
+def log_likelihood(rbm, X, *, log_partition=None, random_state=None):
+    """Compute the log-likelihood of each row, ``-F(v) - log Z``.
+
+    Parameters
+    ----------
+    rbm : estimator
+        A fitted estimator, as for :func:`log_partition`.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        The rows to judge, of values 0 and 1.
+
+    log_partition : LogPartition or float, default=None
+        Log Z of the model. None finds it, by :func:`log_partition`: exactly if the smaller
+        side has at most 20 units, else by annealed importance sampling, which takes a while
+        and makes the likelihood rather too high than too low.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws, where log Z is estimated.
+
+    Returns
+    -------
+    log_likelihood : float64 ndarray of shape (n_samples,)
+        Log-likelihoods, in nats.
+
+    Raises
+    ------
+    ValueError
+        If `X` has other values than 0 and 1, or not as many features as the model.
+    NotFittedError
+        If `rbm` has no parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.likelihood import log_likelihood
+    >>> X = np.array([[0, 0], [1, 1]] * 100)
+    >>> rbm = BernoulliRBMEstimator(n_components=2, n_iter=100, random_state=0).fit(X)
+    >>> states = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> float(np.exp(log_likelihood(rbm, states)).sum().round(6))
+    1.0
+    """
+    model = model_of(rbm)
+    X = check_rows(model, X)
+    if not _batches.summarize(X).binary:
+        raise ValueError(
+            "The model is one of binary rows, and X has other values than 0 and 1: make it "
+            "binary, with sklearn.preprocessing.Binarizer for instance, or use "
+            "score_samples, which takes values between 0 and 1."
+        )
+    if log_partition is None:
+        log_partition = _log_partition(rbm, random_state=random_state)
+    free_energy = by_blocks(RBM.free_energy, model, X, row_size=max(model.weights.shape))
+    return -free_energy - float(log_partition)
+
+
+# For functions that have an argument of this name.
+_log_partition = log_partition
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class MeanLogLikelihood:
+    """The mean log-likelihood of rows: what `mean_log_likelihood` returns.
+
+    Parameters
+    ----------
+    value : float
+        The mean, in nats a row. `float()` gives it as well.
+
+    standard_error : float
+        Standard error of the mean over the rows, in nats: how far the mean of other rows
+        of the same kind may be. Infinite for one row.
+
+    lower, upper : float
+        The mean for the upper and the lower bound of log Z, in nats.
+
+    n_samples : int
+        Number of rows.
+
+    log_partition : LogPartition
+        What it was computed with.
+    """
+
+    value: float
+    standard_error: float
+    lower: float
+    upper: float
+    n_samples: int
+    log_partition: LogPartition
+
+    def __float__(self):
+        return self.value
+
+    def __repr__(self):
+        return (
+            f"mean log-likelihood = {self.value:.3f} nats, standard error "
+            f"{self.standard_error:.3f} over {self.n_samples} rows; {self.lower:.3f} to "
+            f"{self.upper:.3f} by {self.log_partition!r}"
+        )
+
+
+def mean_log_likelihood(rbm, X, *, log_partition=None, random_state=None):
+    """Compute the mean log-likelihood of rows, and how sure it is.
+
+    Parameters
+    ----------
+    rbm : estimator
+        A fitted estimator, as for :func:`log_partition`.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        The rows to judge, of values 0 and 1.
+
+    log_partition : LogPartition or float, default=None
+        As for :func:`log_likelihood`.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws, where log Z is estimated.
+
+    Returns
+    -------
+    result : MeanLogLikelihood
+        The mean and its errors, in nats.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`log_likelihood`.
+    NotFittedError
+        If `rbm` has no parameters.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.likelihood import mean_log_likelihood
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=10, n_iter=5, random_state=0).fit(X)
+    >>> result = mean_log_likelihood(rbm, X)
+    >>> result.lower == result.value == result.upper
+    True
+    """
+    if log_partition is None:
+        log_partition = _log_partition(rbm, random_state=random_state)
+    if not isinstance(log_partition, LogPartition):
+        log_partition = LogPartition(*[float(log_partition)] * 3, "exact")
+    rows = log_likelihood(rbm, X, log_partition=log_partition)
+    mean = float(rows.mean())
+    error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf
+    below, above = (
+        log_partition.value - bound for bound in (log_partition.upper, log_partition.lower)
+    )
+    return MeanLogLikelihood(
+        mean, error, mean + below, mean + above, len(rows), log_partition
+    )
+
+
+def pseudo_log_likelihood(rbm, X, *, n_flips=None):
+    """Compute the pseudo-log-likelihood of each row.
+
+    The sum over all features of the log-probability of the feature's value given all
+    other features [1]_. It needs no partition function, but sees the model only where the
+    data are: a model may have it high and put most of its probability elsewhere.
+
+    Parameters
+    ----------
+    rbm : estimator
+        A fitted estimator, as for :func:`log_partition`.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        The rows to score. Of a value v between 0 and 1 it is the mean of the two
+        log-probabilities, of weight v and 1 - v. Values below 0 count as 0, above 1 as 1.
+
+    n_flips : int, default=None
+        Estimate the sum from this many features, the same for all rows and in every call,
+        instead of from all. None, or as many as there are, is exact.
+
+    Returns
+    -------
+    score : float64 ndarray of shape (n_samples,)
+        Pseudo-log-likelihoods, in nats.
+
+    Raises
+    ------
+    ValueError
+        If `X` has not as many features as the model, or `n_flips` is not positive.
+    NotFittedError
+        If `rbm` has no parameters.
+
+    References
+    ----------
+    .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
+       Statistician, 24(3), 179-195.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neural_network import BernoulliRBM
+    >>> from skrbm.likelihood import pseudo_log_likelihood
+    >>> X = np.array([[0, 0, 1], [1, 1, 0]] * 100)
+    >>> theirs = BernoulliRBM(n_components=2, random_state=0).fit(X)
+    >>> pseudo_log_likelihood(theirs, X).shape
+    (200,)
+    """
+    model = model_of(rbm)
+    X = check_rows(model, X)
+    columns = None
+    if n_flips is not None:
+        n_features = len(model.visible_bias)
+        check_scalar(n_flips, "n_flips", Integral, min_val=1)
+        if n_flips < n_features:
+            order = np.random.RandomState(0).permutation(n_features)
+            columns = np.sort(order[:n_flips])
+    return by_blocks(
+        lambda model, v: model.pseudo_log_likelihood(_batches.clip(v), columns),
+        model,
+        X,
+        row_size=max(model.weights.shape),
+        threads=True,
+    )

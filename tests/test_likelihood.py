@@ -1,0 +1,402 @@
+"""Partition functions and likelihoods, against enumeration and against each other."""
+
+import os
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import Enumerated, states, tiny_rbm
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.neural_network import BernoulliRBM
+
+from skrbm import BernoulliRBMEstimator, likelihood
+from skrbm._annealing import Path as AnnealingPath
+from skrbm._annealing import anneal
+from skrbm.likelihood import (
+    LogPartition,
+    log_likelihood,
+    log_partition,
+    mean_log_likelihood,
+    pseudo_log_likelihood,
+)
+
+DIGITS = load_digits().data > 7
+DATA = os.environ.get("SKRBM_DATA")
+needs_data = pytest.mark.skipif(DATA is None, reason="SKRBM_DATA is not set")
+
+
+def by_hand(model):
+    """An estimator that has nothing but its parameters, set by hand."""
+    rbm = BernoulliRBMEstimator()
+    rbm.components_ = model.weights.T
+    rbm.intercept_visible_, rbm.intercept_hidden_ = model.visible_bias, model.hidden_bias
+    return rbm
+
+
+@pytest.fixture(scope="module")
+def digits_rbm():
+    return BernoulliRBMEstimator(12, n_iter=20, random_state=0).fit(DIGITS)
+
+
+# Exact ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 60.0])
+@pytest.mark.parametrize("shape", [(6, 4), (4, 7), (1, 1), (1, 6), (8, 1)])
+def test_exact_partition_function(shape, scale, dtype):
+    model = tiny_rbm(*shape, dtype, scale=scale)
+    minus_energy = -Enumerated(*model).energy
+    expected = minus_energy.max() + np.log(np.exp(minus_energy - minus_energy.max()).sum())
+    result = log_partition(by_hand(model))
+    assert result.method == "exact"
+    assert_allclose(result.value, expected, rtol=1e-12)
+    assert result.lower == result.value == result.upper == float(result)
+
+
+@pytest.mark.parametrize("scale", [0.5, 200.0])
+@pytest.mark.parametrize("turned", [False, True])
+def test_exact_sum_over_many_states(turned, scale):
+    """More states than a block has; with independent units, Z is a product."""
+    n, m = 17, 40
+    rng = np.random.default_rng(0)
+    weights = np.zeros((m, n))
+    weights[:n] = np.diag(scale * rng.standard_normal(n))
+    b, c = rng.standard_normal(m), rng.standard_normal(n)
+    pairs = np.logaddexp.reduce(
+        [np.zeros(n), b[:n], c, b[:n] + c + np.diag(weights[:n])], axis=0
+    )
+    expected = pairs.sum() + np.logaddexp(0, b[n:]).sum()
+    model = type(tiny_rbm(1, 1))(weights, b, c)
+    if turned:
+        model = type(model)(np.ascontiguousarray(weights.T), c, b)
+    assert_allclose(log_partition(by_hand(model), method="exact").value, expected)
+
+
+def test_too_large_for_an_exact_sum():
+    rbm = by_hand(tiny_rbm(30, 26))
+    with pytest.raises(ValueError, match=r"up to 25 units.* 30 visible and 26 hidden.*ais"):
+        log_partition(rbm, method="exact")
+    assert log_partition(rbm, betas=10).method == "ais"
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 5)])
+def test_exact_draws(shape, rng):
+    model = tiny_rbm(*shape, scale=1.5)
+    exact = Enumerated(*model)
+    n = 100_000
+    v = likelihood.exact_draws(model, n, rng)
+    frequencies = np.bincount(exact.index(v), minlength=len(exact.p_v)) / n
+    assert_allclose(frequencies, exact.p_v, atol=5 * np.sqrt(0.25 / n))
+
+
+# Annealed -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+def test_path(beta, rng):
+    """Log-ratios against the distributions written out; Gibbs steps keep these."""
+    model = tiny_rbm(4, 3, scale=1.5)
+    base_mean = np.array([0.2, 0.5, 0.7, 0.4])
+    path = AnnealingPath(model, base_mean)
+    v = states(4).astype(np.float32)
+
+    def log_p(beta):
+        b0 = np.log(base_mean / (1 - base_mean))
+        bias = (1 - beta) * b0 + beta * model.visible_bias
+        inputs = beta * (v @ model.weights + model.hidden_bias)
+        return v @ bias + np.log1p(np.exp(inputs)).sum(axis=1)
+
+    hidden_input = path.model.hidden_input(v)
+    for after in (0.0, 0.31, 1.0):
+        ratio = path.log_ratio(v, hidden_input, beta, after)
+        assert_allclose(ratio, log_p(after) - log_p(beta), rtol=1e-5, atol=1e-5)
+    column = np.full((16, 1), beta, dtype=np.float32)
+    ratio = path.log_ratio(v, hidden_input, column, column + np.float32(0.2))
+    assert_allclose(ratio, log_p(beta + 0.2) - log_p(beta), rtol=1e-4, atol=1e-5)
+
+    assert_allclose(path.base_log_partition, np.log(np.exp(log_p(0)).sum()), rtol=1e-6)
+    p = np.exp(log_p(beta))
+    p /= p.sum()
+    n = 100_000
+    rows = v[np.random.default_rng(0).choice(16, size=n, p=p)]
+    half = [(slice(0, n // 2), rng), (slice(n // 2, n), rng)]
+    path.gibbs(rows, path.model.hidden_input(rows), beta, half)
+    index = rows.astype(int) @ [8, 4, 2, 1]
+    assert_allclose(np.bincount(index, minlength=16) / n, p, atol=5 * np.sqrt(0.25 / n))
+
+
+@pytest.mark.parametrize("method", ["ais", "reverse_ais"])
+def test_importance_weights_are_unbiased(method):
+    """With few temperatures weights vary much; their mean is the ratio all the same."""
+    model = tiny_rbm(5, 4, scale=0.8)
+    expected = np.log(Enumerated(*model).partition)
+    result = log_partition(
+        by_hand(model), method=method, betas=5, n_runs=20_000, base_mean=0.4, random_state=0
+    )
+    error = (result.upper - result.lower) / 2
+    assert 0 < error < 0.2
+    assert abs(result.value - expected) < 1.5 * error
+    # and the error is that of other seeds
+    values = [
+        log_partition(
+            by_hand(model),
+            method=method,
+            betas=5,
+            n_runs=200,
+            base_mean=0.4,
+            random_state=i,
+        )
+        for i in range(100)
+    ]
+    z = [(r.value - expected) / ((r.upper - r.lower) / 6) for r in values]
+    assert 0.6 < np.std(z) < 1.6
+
+
+def test_estimates_lie_around_the_truth(digits_rbm):
+    exact = log_partition(digits_rbm)
+    ais = log_partition(digits_rbm, method="ais", betas=1000, random_state=0)
+    reverse = log_partition(digits_rbm, method="reverse_ais", betas=1000, random_state=0)
+    assert exact.method == "exact"
+    assert reverse.starts == "exact"
+    for estimate in (ais, reverse):
+        assert abs(estimate.value - exact.value) < 0.5
+        assert estimate.lower < exact.value < estimate.upper
+        assert 1 < estimate.effective_sample_size <= 100
+        assert estimate.log_weights.shape == (100,)
+        assert estimate.n_betas == 1000
+
+
+def test_few_temperatures_err_to_either_side(digits_rbm):
+    exact = log_partition(digits_rbm).value
+    few = {"betas": 30, "n_runs": 50, "random_state": 0}
+    assert log_partition(digits_rbm, method="ais", **few).value < exact
+    assert log_partition(digits_rbm, method="reverse_ais", **few).value > exact
+
+
+def test_starts_of_reverse_runs(digits_rbm):
+    settings = {"method": "reverse_ais", "betas": 300, "random_state": 0}
+    exact = log_partition(digits_rbm).value
+    given = log_partition(digits_rbm, starts=digits_rbm.sample(40), **settings)
+    assert given.starts == "given"
+    assert abs(given.value - exact) < 1.5
+    wide = BernoulliRBMEstimator(24, n_iter=10, random_state=0).fit(DIGITS)
+    chains = log_partition(wide, **settings)
+    assert chains.starts == "chains"
+    truth = log_partition(wide, method="exact").value
+    assert abs(chains.value - truth) < 1.5
+    for name in ("h_samples_", "visible_mean_"):  # nothing but the parameters
+        delattr(wide, name)
+    chains = log_partition(wide, **settings)
+    assert chains.starts == "chains"
+    assert abs(chains.value - truth) < 1.5
+
+
+@pytest.mark.parametrize("n_runs", [1, 7, 60])
+def test_seeds_and_jobs(n_runs):
+    rbm = by_hand(tiny_rbm(6, 3))
+    settings = {"method": "ais", "betas": 20, "n_runs": n_runs, "random_state": 3}
+    one = log_partition(rbm, **settings)
+    assert_array_equal(one.log_weights, log_partition(rbm, **settings).log_weights)
+    two = log_partition(rbm, n_jobs=2, **settings)
+    assert_allclose(one.log_weights, two.log_weights, atol=1e-5)
+    other = log_partition(rbm, **settings | {"random_state": 4})
+    assert one.value != other.value
+    assert np.isfinite(one.upper) == (n_runs > 1)
+    assert not np.isnan([one.lower, one.upper]).any()
+
+
+def test_error_when_one_run_has_all_weight():
+    """The error stays a number, and a warning says that it means little."""
+    model = tiny_rbm(8, 6, scale=12.0)
+    with pytest.warns(UserWarning, match="rests on one of 20 runs"):
+        result = log_partition(
+            by_hand(model), method="ais", betas=2, n_runs=20, base_mean=0.5, random_state=0
+        )
+    assert np.isfinite([result.value, result.lower, result.upper]).all()
+
+
+def test_betas():
+    betas = likelihood._check_betas(None)
+    published = [np.arange(500) / 1e3, np.arange(5000, 9000) / 1e4]
+    published += [np.arange(90_000, 100_001) / 1e5]
+    assert_allclose(betas, np.concatenate(published), atol=1e-12)
+    rbm = by_hand(tiny_rbm(3, 2))
+    result = log_partition(rbm, method="ais", betas=[0, 0.5, 0.9, 1], random_state=0)
+    assert result.n_betas == 4
+
+
+def test_progress(capsys):
+    rbm = by_hand(tiny_rbm(3, 2))
+    log_partition(rbm, method="ais", betas=101, n_runs=2, verbose=1, random_state=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[-1].startswith("[log_partition] 100 of 100 temperatures")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [0.0, 80.0])
+@pytest.mark.parametrize("shape", [(5, 1), (1, 5), (5, 3)])
+@pytest.mark.filterwarnings("ignore:The estimate of log Z rests")
+def test_extreme_machines(shape, scale, dtype):
+    """All-zero weights are estimated without error, large ones finitely."""
+    model = tiny_rbm(*shape, dtype, scale=scale)
+    exact = log_partition(by_hand(model)).value
+    for method in ("ais", "reverse_ais"):
+        result = log_partition(by_hand(model), method=method, betas=5000, random_state=0)
+        assert np.isfinite([result.value, result.lower, result.upper]).all()
+        if scale == 0:
+            assert_allclose(result.value, exact, rtol=1e-5)
+            assert result.effective_sample_size > 99
+        else:
+            assert abs(result.value - exact) < 3 + 1e-4 * abs(exact)
+
+
+# Likelihoods ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array, sp.csc_matrix, np.uint8, bool])
+def test_log_likelihood(form):
+    model = tiny_rbm(6, 4)
+    exact = Enumerated(*model)
+    X = states(6)[[3, 3, 60, 1]]
+    given = X.astype(form) if form in (np.uint8, bool) else form(X)
+    expected = exact.log_likelihood(X)
+    assert_allclose(log_likelihood(by_hand(model), given), expected, rtol=1e-10)
+    assert_allclose(by_hand(model).log_likelihood(given), expected, rtol=1e-10)
+    log_z = by_hand(model).log_partition(random_state=0)
+    rows = log_likelihood(by_hand(model), given, log_partition=log_z)
+    assert_allclose(rows, expected, rtol=1e-10)
+    assert_allclose(log_likelihood(by_hand(model), given, log_partition=log_z.value), rows)
+
+
+def test_mean_log_likelihood():
+    model = tiny_rbm(6, 4)
+    X = states(6)[[3, 3, 60, 1]]
+    rows = Enumerated(*model).log_likelihood(X)
+    z = log_partition(by_hand(model)).value
+    bounds = LogPartition(z, z - 1, z + 2, "ais", np.zeros(3), 3.0, 10)
+    result = mean_log_likelihood(by_hand(model), X, log_partition=bounds)
+    assert_allclose(float(result), rows.mean())
+    assert_allclose(result.standard_error, rows.std(ddof=1) / 2)
+    assert_allclose([result.lower, result.upper], [rows.mean() - 2, rows.mean() + 1])
+    assert result.n_samples == 4
+    assert "over 4 rows" in repr(result)
+    assert "3 runs" in repr(result)
+    assert mean_log_likelihood(by_hand(model), X[:1]).standard_error == np.inf
+    assert pickle.loads(pickle.dumps(result)).value == result.value
+
+
+def test_pseudo_log_likelihood_is_what_the_estimator_scores(digits_rbm):
+    for n_flips in (None, 5):
+        assert_array_equal(
+            pseudo_log_likelihood(digits_rbm, DIGITS, n_flips=n_flips),
+            digits_rbm.score_samples(DIGITS, n_flips=n_flips),
+        )
+
+
+def test_any_estimator_will_do():
+    theirs = BernoulliRBM(6, n_iter=2, random_state=0).fit(DIGITS[:100])
+    model = SimpleNamespace(
+        components_=theirs.components_.tolist(),
+        intercept_visible_=theirs.intercept_visible_.tolist(),
+        intercept_hidden_=theirs.intercept_hidden_,
+    )
+    for rbm in (theirs, model):
+        rows = log_likelihood(rbm, DIGITS[:5])
+        free = theirs._free_energy(DIGITS[:5])
+        assert_allclose(rows, -free - log_partition(rbm).value)
+        assert_allclose(rows, log_likelihood(theirs, DIGITS[:5]))
+    small = BernoulliRBM(3, n_iter=2, random_state=0).fit(DIGITS[:100, 20:26])
+    p = Enumerated(
+        small.components_.T, small.intercept_visible_, small.intercept_hidden_
+    ).pseudo_log_likelihood(states(6))
+    assert_allclose(pseudo_log_likelihood(small, states(6)), p)
+
+
+def test_an_estimator_with_parameters_set_by_hand():
+    rbm = by_hand(tiny_rbm(6, 4))
+    assert rbm.transform(states(6)).shape == (64, 4)
+    assert rbm.score_samples(states(6)).shape == (64,)
+    assert rbm.gibbs(states(6), random_state=0).shape == (64, 6)
+    with pytest.raises(ValueError, match="5 features, but the machine has 6 visible"):
+        rbm.transform(states(5))
+
+
+# Bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "exactly"}, "method must be 'auto', 'exact', 'ais', 'reverse_ais'"),
+        ({"method": "ais", "betas": 1}, "betas"),
+        ({"method": "ais", "betas": [0, 0.5]}, "begin with 0, never fall and end with 1"),
+        ({"method": "ais", "betas": [0, 0.6, 0.5, 1]}, "never fall"),
+        ({"method": "ais", "betas": [0.1, 1]}, "begin with 0"),
+        ({"method": "ais", "n_runs": 0}, "n_runs"),
+        ({"method": "ais", "base_mean": [0.5, 0.5]}, r"shape \(4,\)"),
+        ({"method": "ais", "base_mean": 1.5}, "from 0 to 1"),
+        ({"method": "ais", "base_mean": np.nan}, "from 0 to 1"),
+        ({"method": "ais", "starts": np.ones((1, 4))}, "reverse_ais"),
+        ({"method": "reverse_ais", "starts": np.ones((1, 3))}, "3 features"),
+        ({"method": "reverse_ais", "starts": np.full((1, 4), 0.5)}, "0 and 1"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        log_partition(by_hand(tiny_rbm(4, 3)), **arguments)
+
+
+def test_bad_rows_and_bad_machines():
+    rbm = by_hand(tiny_rbm(4, 3))
+    with pytest.raises(ValueError, match=r"other values than 0 and 1.*Binarizer"):
+        log_likelihood(rbm, [[0.5, 0, 0, 1]])
+    with pytest.raises(ValueError, match="3 features, but the machine has 4"):
+        log_likelihood(rbm, [[1, 0, 1]])
+    with pytest.raises(ValueError, match="NaN"):
+        log_likelihood(rbm, [[np.nan, 0, 0, 1]])
+    for function in (log_partition, lambda rbm: log_likelihood(rbm, [[0, 1]])):
+        with pytest.raises(NotFittedError, match="no components_"):
+            function(clone(rbm))
+    with pytest.raises(NotFittedError):
+        clone(rbm).log_partition()
+    rbm.intercept_visible_ = np.zeros(3)
+    with pytest.raises(ValueError, match=r"do not make a machine.*components_ \(3, 4\)"):
+        log_partition(rbm)
+    rbm.intercept_visible_ = np.full(4, np.inf)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        log_partition(rbm)
+
+
+def test_anneal_shares_runs_among_generators():
+    """Each group of runs has its own random numbers, wherever it is run."""
+    path = AnnealingPath(tiny_rbm(5, 3), np.full(5, 0.5))
+    betas = np.linspace(0, 1, 10).tolist()
+    together, _ = anneal(path, betas, [(3, 7), (2, 8)])
+    apart = [anneal(path, betas, [group])[0] for group in ((3, 7), (2, 8))]
+    assert_allclose(together, np.concatenate(apart), atol=1e-5)
+
+
+# Published models -----------------------------------------------------------------------
+
+
+@needs_data
+def test_published_exact_value():
+    arrays = np.load(Path(DATA) / "fixtures" / "rbm15_pylearn2.npz")
+    model = SimpleNamespace(
+        components_=arrays["W"].T,
+        intercept_visible_=arrays["b"],
+        intercept_hidden_=arrays["c"],
+    )
+    X = np.load(Path(DATA) / "binarized_mnist.npz")["X_test"]
+    log_z = log_partition(model)
+    assert_allclose(log_z.value, 215.1384055253, atol=1e-7)
+    mean = mean_log_likelihood(model, X, log_partition=log_z).value
+    assert_allclose(mean, -172.573601, atol=1e-4)
