@@ -69,16 +69,15 @@ class Path:
 
         `generators` are pairs of a slice of rows and the generator that draws them.
         """
-        h = hidden_input
-        h *= beta
-        zeros = np.zeros(max(self.model.weights.shape), dtype=np.float32)
+        h, half = hidden_input, 0.5 * beta
+        h *= half
         for rows, rng in generators:
-            _kernels.bernoulli_from_log_odds(h[rows], zeros[: h.shape[1]], rng, h[rows])
+            _kernels.bernoulli_from_half_log_odds(h[rows], rng, out=h[rows])
         _kernels.product_with_transpose(h, self.model.weights, v)
-        v *= beta
-        v += self.base_bias + beta * (self.model.visible_bias - self.base_bias)
+        v *= half
+        v += half * (self.model.visible_bias - self.base_bias) + 0.5 * self.base_bias
         for rows, rng in generators:
-            _kernels.bernoulli_from_log_odds(v[rows], zeros[: v.shape[1]], rng, v[rows])
+            _kernels.bernoulli_from_half_log_odds(v[rows], rng, out=v[rows])
 
 
 def anneal(path, betas, seeds, starts=None, tick=None):

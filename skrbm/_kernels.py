@@ -149,18 +149,26 @@ def bernoulli(mean, rng, out):
 def bernoulli_from_log_odds(x, bias, rng, out):
     """Write into `out` a 1 with probability ``logistic(x + bias)``, else 0.
 
-    ``u < logistic(z)`` for u uniform on [0, 1) is ``2 u - 1 < tanh(z / 2)``: the
-    probability itself is never formed. `x`, of shape (n_rows, len(bias)), is overwritten;
-    `out` may be `x`, or an array of bool. Blocks of features are drawn one after the other,
-    so that drawing them one at a time comes to the same.
+    `x`, of shape (n_rows, len(bias)), is overwritten; `out` may be `x`, or an array of bool.
+    Blocks of features are drawn one after the other, so that drawing them one at a time
+    comes to the same.
     """
     for features in feature_blocks(len(bias)):
         for rows in row_blocks(len(x), features.stop - features.start):
-            threshold = x[rows, features]
-            threshold += bias[features]
-            threshold *= 0.5
-            np.tanh(threshold, out=threshold)
-            threshold *= 2.0**31
-            draw = _random_int32(threshold.size, rng).astype(x.dtype)
-            np.less(draw.reshape(threshold.shape), threshold, out=out[rows, features])
+            block = x[rows, features]
+            block += bias[features]
+            block *= 0.5
+            bernoulli_from_half_log_odds(block, rng, out=out[rows, features])
     return out
+
+
+def bernoulli_from_half_log_odds(x, rng, out):
+    """Write into `out` a 1 with probability ``logistic(2 x)``, else 0; overwrites `x`.
+
+    ``u < logistic(2 x)`` for u uniform on [0, 1) is ``2 u - 1 < tanh(x)``: the probability
+    itself is never formed.
+    """
+    np.tanh(x, out=x)
+    x *= 2.0**31
+    draw = _random_int32(x.size, rng).astype(x.dtype)
+    return np.less(draw.reshape(x.shape), x, out=out)
