@@ -378,12 +378,7 @@ def draw(curves, path):
 TABLES = {"fit": fit, "peers": peers, "apply": apply, "memory": memory, "scale": scale}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
-    parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--picture", help="where to draw the table 'scale'")
-    arguments = parser.parse_args()
+def print_versions():
     print(f"numpy {np.__version__}, scikit-learn {sklearn.__version__}")
     for library in threadpool_info():
         if library["user_api"] == "blas":
@@ -391,6 +386,15 @@ def main():
                 f"{library['internal_api']} {library['version']}, kernels "
                 f"{library.get('architecture')}, {library['num_threads']} threads"
             )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--picture", help="where to draw the table 'scale'")
+    arguments = parser.parse_args()
+    print_versions()
     for name in arguments.only:
         print(f"\n{name}")
         TABLES[name](arguments.quick, arguments.picture)

@@ -149,9 +149,9 @@ def bernoulli(mean, rng, out):
 def bernoulli_from_log_odds(x, bias, rng, out):
     """Write into `out` a 1 with probability ``logistic(x + bias)``, else 0.
 
-    `x`, of shape (n_rows, len(bias)), is overwritten; `out` may be `x`, or an array of bool.
-    Blocks of features are drawn one after the other, so that drawing them one at a time
-    comes to the same.
+    `x`, of shape (n_rows, len(bias)), is overwritten; `out` may be `x`, or an array of
+    bool. Blocks of features are drawn one after the other, so that drawing them one at a
+    time comes to the same.
     """
     for features in feature_blocks(len(bias)):
         for rows in row_blocks(len(x), features.stop - features.start):
