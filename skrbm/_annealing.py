@@ -9,8 +9,12 @@ annealed importance sampling and tempered chains have in common is here.
 """
 
 import itertools
+import time
+from numbers import Integral
 
 import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.utils import check_scalar
 
 from skrbm import _kernels
 from skrbm._model import RBM
@@ -120,3 +124,95 @@ def anneal(path, betas, seeds, starts=None, tick=None):
         if tick is not None:
             tick(number)
     return log_weights, v
+
+
+def run_jobs(path, betas, n_runs, starts, n_jobs, random_state, verbose):
+    """Anneal runs, shared out to jobs; return log-weights and last states of all."""
+    n_generators = -(-n_runs // RUNS_TO_A_GENERATOR)
+    shares = np.diff(np.linspace(0, n_runs, n_generators + 1).astype(int)).tolist()
+    seeds = random_state.randint(np.iinfo(np.int32).max, size=n_generators).tolist()
+    n_jobs_now = min(effective_n_jobs(n_jobs), n_generators)
+    cuts = np.linspace(0, n_generators, n_jobs_now + 1).astype(int).tolist()
+    rows = np.r_[0, np.cumsum(shares)]
+    betas = betas.tolist()
+    calls = []
+    for start, stop in itertools.pairwise(cuts):
+        part = list(zip(shares, seeds, strict=True))[start:stop]
+        begin = None if starts is None else starts[rows[start] : rows[stop]]
+        tick = _Progress(len(betas) - 1) if verbose and start == 0 else None
+        calls.append(delayed(anneal)(path, betas, part, begin, tick))
+    parts = Parallel(n_jobs=n_jobs_now)(calls)
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+class _Progress:
+    """Prints a line at each tenth of the temperatures."""
+
+    def __init__(self, n_steps):
+        self.n_steps = n_steps
+        self.start = time.perf_counter()
+
+    def __call__(self, number):
+        done = number + 1
+        if done * 10 // self.n_steps > number * 10 // self.n_steps:
+            seconds = time.perf_counter() - self.start
+            print(
+                f"[log_partition] {done} of {self.n_steps} temperatures, {seconds:.1f}s",
+                flush=True,
+            )
+
+
+def check_betas(betas):
+    """Return the temperatures as an array of Python-like floats from 0 to 1."""
+    if betas is None:
+        betas = 14_501
+    if isinstance(betas, Integral):
+        check_scalar(betas, "betas", Integral, min_val=2)
+        # 500 of 14500 steps to 0.5, 4000 to 0.9, 10000 to 1
+        return np.interp(
+            np.linspace(0, 1, betas), [0, 500 / 14_500, 4500 / 14_500, 1], [0, 0.5, 0.9, 1]
+        )
+    betas = np.asarray(betas, dtype=np.float64)
+    right = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
+    if not right or not (np.diff(betas) >= 0).all():
+        raise ValueError(
+            "betas must be a number, or inverse temperatures that begin with 0, never fall "
+            f"and end with 1, but got {betas}."
+        )
+    return betas
+
+
+def check_base_mean(rbm, model, base_mean, random_state):
+    n_features = len(model.visible_bias)
+    if base_mean is None:
+        base_mean = getattr(rbm, "visible_mean_", None)
+    if base_mean is None:
+        base_mean = settled_chains(model, 100, random_state)[1].clip(0, 1)
+    mean = np.asarray(base_mean, dtype=np.float64)
+    if mean.shape not in ((), (n_features,)):
+        raise ValueError(
+            f"base_mean must be a number or have shape ({n_features},), a mean for each "
+            f"feature, but has shape {mean.shape}."
+        )
+    if not ((mean >= 0) & (mean <= 1)).all():
+        raise ValueError("base_mean must have values from 0 to 1 only.")
+    return np.broadcast_to(mean, n_features)
+
+
+def settled_chains(model, n, random_state):
+    """Run chains from independent coins, tempered at first; return where they end.
+
+    After 1000 temperatures there are 1000 steps; returned are hidden states, and the mean
+    of the visible units over the second half of the steps.
+    """
+    path = Path(model, np.full(len(model.visible_bias), 0.5))
+    model = path.model
+    _, v = run_jobs(path, check_betas(1000), n, None, 1, random_state, 0)
+    rng = np.random.Generator(np.random.SFC64(random_state.randint(2**31 - 1)))
+    h = model.sample_hidden(v, rng)
+    model.gibbs(h, 500, rng)
+    mean = np.zeros(len(model.visible_bias))
+    for _ in range(500):
+        model.gibbs(h, 1, rng)
+        mean += model.mean_visible(h).mean(axis=0)
+    return h, mean / 500

@@ -17,7 +17,7 @@ from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMEstimator, likelihood
 from skrbm._annealing import Path as AnnealingPath
-from skrbm._annealing import anneal
+from skrbm._annealing import anneal, check_betas
 from skrbm.likelihood import (
     LogPartition,
     log_likelihood,
@@ -223,7 +223,7 @@ def test_error_when_one_run_has_all_weight():
 
 
 def test_betas():
-    betas = likelihood._check_betas(None)
+    betas = check_betas(None)
     published = [np.arange(500) / 1e3, np.arange(5000, 9000) / 1e4]
     published += [np.arange(90_000, 100_001) / 1e5]
     assert_allclose(betas, np.concatenate(published), atol=1e-12)
