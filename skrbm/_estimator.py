@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrbm import _batches, _training, likelihood
+from skrbm import _batches, _training, likelihood, sampling
 from skrbm._compat import Interval, StrOptions, _fit_context
 from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
 from skrbm._model import RBM
@@ -449,14 +449,9 @@ class BernoulliRBMEstimator(
                 "sklearn.preprocessing."
             )
 
-    def _validate(self, X, reset=False):
-        return validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            dtype=DTYPES,
-            reset=reset,
-        )
+    def _validate(self, X, reset=False, **options):
+        options = {"accept_sparse": "csr", "dtype": DTYPES, "reset": reset} | options
+        return validate_data(self, X, **options)
 
     def _settings(self, summary):
         return _training.Settings(
@@ -815,14 +810,27 @@ class BernoulliRBMEstimator(
             Visible states, 0 or 1, in the dtype of `v` if that is float32 or float64, else
             in the model's.
         """
-        model, v = self._model_and_rows(v)
+        _, v = self._model_and_rows(v)
         check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
-        rng = self._generator(random_state)
-        h = model.sample_hidden(v.astype(model.dtype, copy=False), rng)
-        return self._visible_after(h, n_gibbs_steps, rng, self._dtype_for(v))
+        v_new = self.sample(
+            v.shape[0], n_gibbs_steps=n_gibbs_steps, init=v, random_state=random_state
+        )
+        return v_new.astype(self._dtype_for(v), copy=False)
 
-    def sample(self, n_samples=1, *, n_gibbs_steps=100, init=None, random_state=None):
-        """Draw rows from the model, each from a chain of its own.
+    def sample(
+        self,
+        n_samples=1,
+        *,
+        n_gibbs_steps=100,
+        n_chains=None,
+        thinning=10,
+        init=None,
+        betas=None,
+        output="states",
+        n_jobs=None,
+        random_state=None,
+    ):
+        """Draw rows from the model.
 
         Parameters
         ----------
@@ -830,13 +838,33 @@ class BernoulliRBMEstimator(
             Number of rows to draw.
 
         n_gibbs_steps : int, default=100
-            Number of Gibbs steps that each chain takes from its start.
+            Number of Gibbs steps that each chain takes from its start to its first row.
 
-        init : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
-            Visible states to start from; chain i starts at row ``i % n_rows``. None
-            starts at the hidden states of the training's chains, `h_samples_`, in random
-            order, which after persistent contrastive divergence are close to the model's
-            distribution already.
+        n_chains : int, default=None
+            Number of chains that the rows are drawn from by turns. None is one for each
+            row, which makes them independent of each other.
+
+        thinning : int, default=10
+            Number of Gibbs steps from one row of a chain to its next.
+
+        init : {"chains", "noise"} or {array-like, sparse matrix} of shape (n_rows, \
+n_features), default=None
+            Where chains start: "chains", at the hidden states of the training's chains,
+            `h_samples_`, in random order, which after persistent contrastive divergence are
+            close to the model's distribution already; "noise", at hidden states that are
+            fair coins; or at rows of visible states, data for instance, chain i at row
+            ``i % n_rows``. None is "chains", or "noise" where there are none.
+
+        betas : "auto", int or array-like of shape (n_betas,), default=None
+            Parallel tempering, for models whose chains do not mix: inverse temperatures, or
+            how many of them, or "auto". None is plain Gibbs sampling. See
+            :func:`skrbm.sampling.draw_chains`.
+
+        output : {"states", "probabilities"}, default="states"
+            Visible states, 0 or 1, or the probabilities that they would be drawn from.
+
+        n_jobs : int, default=None
+            Number of jobs that share the chains, 256 or more to a job, as for joblib.
 
         random_state : int, RandomState instance or None, default=None
             Source of the draws. None goes on with `random_state_`, so that each call
@@ -845,37 +873,64 @@ class BernoulliRBMEstimator(
         Returns
         -------
         v : ndarray of shape (n_samples, n_features)
-            Visible states, 0 or 1, in the model's dtype.
+            The rows, in the model's dtype.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, or `init` has more rows than there are chains.
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
-        rng = self._generator(random_state)
-        if init is None:
-            chains = np.resize(rng.permutation(len(self.h_samples_)), n_samples)
-            h = self.h_samples_[chains]
-        else:
-            init = _batches.canonical(self._validate(init))
-            if init.shape[0] > n_samples:
-                raise ValueError(
-                    f"init has {init.shape[0]} rows, but n_samples is {n_samples}: pass "
-                    "n_samples to get as many rows as there are starts, or more."
-                )
-            v = init[np.resize(np.arange(init.shape[0]), n_samples)]
-            h = model_of(self).sample_hidden(v.astype(self.components_.dtype), rng)
-        return self._visible_after(h, n_gibbs_steps, rng, self.components_.dtype)
+        if n_chains is None:
+            n_chains = n_samples
+        check_scalar(n_chains, "n_chains", Integral, min_val=1)
+        if init is not None and not isinstance(init, str):
+            init = self._validate(init)
+        chains = sampling.draw_chains(
+            self,
+            n_chains,
+            -(-n_samples // n_chains),
+            n_burn_in=n_gibbs_steps,
+            thinning=thinning,
+            init=init,
+            betas=betas,
+            output=output,
+            n_jobs=n_jobs,
+            random_state=self._random_state(random_state),
+        )
+        return chains.swapaxes(0, 1).reshape(-1, chains.shape[2])[:n_samples]
 
-    def _visible_after(self, h, n_gibbs_steps, rng, dtype):
-        """Return the visible states that chains at hidden states `h` end in."""
-        model = model_of(self)
-        model.gibbs(h, n_gibbs_steps - 1, rng)
-        return model.sample_visible(h, rng).astype(dtype, copy=False)
+    def reconstruct(self, X, *, random_state=None):
+        """Compute what the model makes of rows: up to the hidden units, and down again.
 
-    def _generator(self, random_state):
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows. Features that are NaN are filled first by their probabilities given
+            the others, as by :func:`skrbm.sampling.sample_conditional`.
+
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws that fill in NaN. None goes on with `random_state_`.
+
+        Returns
+        -------
+        V : ndarray of shape (n_samples, n_features)
+            Probabilities of the visible units given the mean hidden units, which are
+            ``inverse_transform(transform(X))`` for rows without NaN.
+        """
+        check_is_fitted(self)
+        X = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
+        X = check_rows(model_of(self), X, allow_nan=True)
+        filled = sampling.fill(self, X, 200, True, None, self._random_state(random_state))
+        return self.inverse_transform(self.transform(filled))
+
+    def _random_state(self, random_state):
+        """Return the source of draws: `random_state_`, if none is given."""
         if random_state is None:
-            random_state = self.random_state_
-        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        return np.random.Generator(np.random.SFC64(seed))
+            random_state = getattr(self, "random_state_", self.random_state)
+        return check_random_state(random_state)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -4,7 +4,7 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, RBMImputer
 
 # The checks feed data of any range, and arrays after frames, on purpose.
 pytestmark = [
@@ -26,7 +26,10 @@ def make(**parameters):
     return BernoulliRBMEstimator(n_components=4, n_iter=3, **parameters)
 
 
-@parametrize_with_checks([make(**parameters) for parameters in CONFIGURATIONS])
+IMPUTERS = [RBMImputer(make()), RBMImputer(make(), strategy="mode", n_rounds=1)]
+
+
+@parametrize_with_checks([make(**parameters) for parameters in CONFIGURATIONS] + IMPUTERS)
 def test_estimator_checks(estimator, check):
     check(estimator)
 
@@ -46,7 +49,8 @@ MORE_CHECKS = [
 
 
 @pytest.mark.parametrize("check", MORE_CHECKS)
-@pytest.mark.parametrize("solver", ["pcd", "cd"])
-def test_more_estimator_checks(check, solver):
-    estimator = make(solver=solver)
+@pytest.mark.parametrize(
+    "estimator", [make(), make(solver="cd"), RBMImputer(make())], ids=str
+)
+def test_more_estimator_checks(check, estimator):
     getattr(estimator_checks, check)(type(estimator).__name__, estimator)

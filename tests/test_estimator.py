@@ -646,7 +646,7 @@ def test_wrong_shapes_of_draws():
         rbm.inverse_transform(GREY)
     with pytest.raises(ValueError, match="X has 2 features"):
         rbm.sample(2, init=GREY[:, :2])
-    with pytest.raises(ValueError, match="init has 60 rows, but n_samples is 1"):
+    with pytest.raises(ValueError, match="init has 60 rows, more than there are chains, 1"):
         rbm.sample(init=GREY)
 
 

@@ -1,0 +1,188 @@
+"""An imputer for binary data, with the face of scikit-learn's."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skrbm import sampling
+from skrbm._compat import Interval, StrOptions, _fit_context
+from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._fitted import DTYPES
+
+
+class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Imputation of missing values in binary data by a restricted Boltzmann machine.
+
+    A machine is trained on the data, and what is missing of a row is filled in from the
+    distribution that the machine has given the rest of the row. Missing values of the
+    training data are at first taken to be 1 as often as others of their feature; then
+    training and drawing them from the machine take turns, a stochastic form of
+    expectation-maximisation [1]_.
+
+    Parameters
+    ----------
+    rbm : BernoulliRBMEstimator, default=None
+        The machine to train, which is cloned; None is one at its defaults.
+
+    strategy : {"probability", "mode", "draw"}, default="probability"
+        What to fill in: the probability of a 1; the more probable value, 0 or 1; or a draw,
+        0 or 1, a new one at each call of `transform`, which keeps the spread and the
+        correlations of the data.
+
+    n_rounds : int, default=3
+        How many times to train, if values are missing from the training data.
+
+    n_gibbs_steps : int, default=200
+        Number of Gibbs steps behind each filled-in value.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of all draws, and of the machine's seed unless it has one. Probabilities and
+        modes are the same at each call of `transform` for the same rows.
+
+    Attributes
+    ----------
+    rbm_ : BernoulliRBMEstimator
+        The fitted machine.
+
+    random_state_ : RandomState
+        Where strategy "draw" draws from.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during fit, if all of them are strings.
+
+    See Also
+    --------
+    skrbm.sampling.sample_conditional : The same for a machine that is fitted already.
+    sklearn.impute.IterativeImputer : Imputation by regression on the other features.
+
+    References
+    ----------
+    .. [1] Celeux, G. and Diebolt, J. (1985). The SEM algorithm: a probabilistic teacher
+       algorithm derived from the EM algorithm for the mixture problem. Computational
+       Statistics Quarterly, 2, 73-82.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm import BernoulliRBMEstimator, RBMImputer
+    >>> X = np.array([[0, 0, 1], [1, 1, 0]] * 100, dtype=float)
+    >>> X[0, 1] = X[1, 0] = np.nan
+    >>> rbm = BernoulliRBMEstimator(n_components=2, n_iter=300)
+    >>> RBMImputer(rbm, strategy="mode", random_state=0).fit_transform(X)[:2]
+    array([[0., 0., 1.],
+           [1., 1., 0.]])
+    """
+
+    _parameter_constraints: dict = {
+        "rbm": [BernoulliRBMEstimator, None],
+        "strategy": [StrOptions({"probability", "mode", "draw"})],
+        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        rbm=None,
+        *,
+        strategy="probability",
+        n_rounds=3,
+        n_gibbs_steps=200,
+        random_state=None,
+    ):
+        self.rbm = rbm
+        self.strategy = strategy
+        self.n_rounds = n_rounds
+        self.n_gibbs_steps = n_gibbs_steps
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Train the machine on the data `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data, binary or with values in [0, 1], with NaN for what is missing.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        self : RBMImputer
+            The fitted imputer.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, `X` is empty or has infinite values.
+
+        Warns
+        -----
+        UserWarning, ConvergenceWarning
+            As by the machine's own `fit`: of values outside [0, 1], or of divergence.
+        """
+        X = self._validate(X, reset=True)
+        random_state = check_random_state(self.random_state)
+        seeds = random_state.randint(np.iinfo(np.int32).max, size=3 + self.n_rounds)
+        self._seed, later, seed, *seeds = seeds.tolist()
+        rbm = BernoulliRBMEstimator() if self.rbm is None else clone(self.rbm)
+        if rbm.random_state is None:
+            rbm.set_params(random_state=seed)
+        missing = np.isnan(X)
+        if not missing.any():
+            rbm.fit(X)
+        else:
+            known = (~missing).sum(axis=0)
+            total = np.where(missing, 0, X).sum(axis=0, dtype=np.float64)
+            overall = total.sum() / max(1, known.sum())
+            mean = np.where(known > 0, total / np.maximum(known, 1), overall)
+            filled = np.where(missing, mean.astype(X.dtype), X)
+            rbm.fit(filled)
+            for seed in seeds[1:]:
+                filled = sampling.fill(rbm, X, self.n_gibbs_steps, False, None, seed)
+                rbm.fit(filled)
+        self.rbm_ = rbm
+        self.random_state_ = np.random.RandomState(later)
+        return self
+
+    def transform(self, X):
+        """Fill in what is missing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows with NaN for what is missing.
+
+        Returns
+        -------
+        X_filled : ndarray of shape (n_samples, n_features)
+            The rows without NaN; what is not missing is as it was.
+        """
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        source = self.random_state_ if self.strategy == "draw" else self._seed
+        probabilities = self.strategy != "draw"
+        filled = sampling.fill(
+            self.rbm_, X, self.n_gibbs_steps, probabilities, None, source
+        )
+        if self.strategy == "mode":
+            filled = filled > 0.5
+        return np.where(np.isnan(X), filled, X).astype(X.dtype, copy=False)
+
+    def _validate(self, X, reset):
+        X = validate_data(self, X, dtype=DTYPES, ensure_all_finite="allow-nan", reset=reset)
+        return np.asarray(X, dtype=X.dtype if X.dtype.kind == "f" else np.float32)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

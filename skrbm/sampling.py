@@ -1,0 +1,663 @@
+"""Draws from a model: chains, tempered chains, draws given some features, diagnostics.
+
+The functions take anything that has `components_`, `intercept_visible_` and
+`intercept_hidden_`, as those of :mod:`skrbm.likelihood` do.
+"""
+
+import dataclasses
+from numbers import Integral
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.utils import check_random_state, check_scalar
+
+from skrbm import _batches
+from skrbm._annealing import Path, check_base_mean
+from skrbm._fitted import check_rows, model_of
+from skrbm._model import RBM
+
+__all__ = [
+    "ChainDiagnostics",
+    "diagnose",
+    "draw_chains",
+    "effective_sample_size",
+    "sample_conditional",
+    "split_r_hat",
+]
+
+# Chains, or rows, that share a generator: draws depend on the seed, not on `n_jobs`.
+_CHAINS_TO_A_GENERATOR = 256
+
+
+# Chains ---------------------------------------------------------------------------------
+
+
+def draw_chains(
+    rbm,
+    n_chains=4,
+    n_draws=1000,
+    *,
+    n_burn_in=100,
+    thinning=1,
+    init=None,
+    betas=None,
+    output="states",
+    n_jobs=None,
+    random_state=None,
+):
+    """Run Gibbs chains and return all their draws.
+
+    Parameters
+    ----------
+    rbm : estimator
+        A fitted estimator, or one with `components_`, `intercept_visible_` and
+        `intercept_hidden_` set by hand.
+
+    n_chains : int, default=4
+        Number of chains, which are independent.
+
+    n_draws : int, default=1000
+        Number of draws of each chain.
+
+    n_burn_in : int, default=100
+        Number of Gibbs steps up to the first draw.
+
+    thinning : int, default=1
+        Number of Gibbs steps from one draw to the next.
+
+    init : {"chains", "noise"} or {array-like, sparse matrix} of shape (n_rows, \
+n_features), default=None
+        Where the chains start: "chains", at the hidden states of the training's chains,
+        `h_samples_`, in random order; "noise", at hidden states that are fair coins; or at
+        rows of visible states, chain i at row ``i % n_rows``. None is "chains", or "noise"
+        where the estimator has no chains.
+
+    betas : "auto", int or array-like of shape (n_betas,), default=None
+        Parallel tempering [1]_: beside each chain others run at inverse temperatures from
+        0, independent features with the means of the training data, to 1, and neighbours
+        swap their states. For models whose chains do not mix; a step costs as many steps as
+        there are temperatures. "auto" finds out how many are needed, and a number spreads
+        that many, so that all neighbours swap equally often [2]_. None is plain Gibbs
+        sampling.
+
+    output : {"states", "probabilities"}, default="states"
+        Visible states, 0 or 1; or ``p(v = 1 | h)`` at the hidden states that they would be
+        drawn from, whose mean is the same and varies less.
+
+    n_jobs : int, default=None
+        Number of jobs that share the chains, 256 or more to a job, as for joblib. The draws
+        do not depend on it.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws.
+
+    Returns
+    -------
+    v : ndarray of shape (n_chains, n_draws, n_features)
+        The draws, in the dtype of the model's parameters.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or `init` has more rows than there are chains.
+    NotFittedError
+        If `rbm` has no parameters.
+
+    References
+    ----------
+    .. [1] Desjardins, G., Courville, A., Bengio, Y., Vincent, P. and Delalleau, O. (2010).
+       Tempered Markov chain Monte Carlo for training of restricted Boltzmann machines.
+       AISTATS 2010, 145-152.
+    .. [2] Syed, S., Bouchard-Cote, A., Deligiannidis, G. and Doucet, A. (2022).
+       Non-reversible parallel tempering: a scalable highly parallel MCMC scheme. Journal
+       of the Royal Statistical Society B, 84(2), 321-350.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.sampling import draw_chains
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=10, n_iter=5, random_state=0).fit(X)
+    >>> draw_chains(rbm, n_chains=2, n_draws=5, random_state=0).shape
+    (2, 5, 64)
+    """
+    model = model_of(rbm)
+    check_scalar(n_chains, "n_chains", Integral, min_val=1)
+    check_scalar(n_draws, "n_draws", Integral, min_val=1)
+    check_scalar(n_burn_in, "n_burn_in", Integral, min_val=1)
+    check_scalar(thinning, "thinning", Integral, min_val=1)
+    _check_option("output", output, ("states", "probabilities"))
+    random_state = check_random_state(random_state)
+    h = _start(rbm, model, init, n_chains, random_state)
+    arguments = n_draws, n_burn_in, thinning, output == "probabilities"
+    run = _run_plain
+    if betas is not None:
+        path = Path(model, check_base_mean(rbm, model, None, random_state))
+        betas = _tempering_betas(path, betas, h, random_state)
+        model, arguments, run = path, (betas, *arguments), _run_tempered
+    groups = _in_groups(n_chains, random_state)
+    parts = Parallel(n_jobs=n_jobs)(
+        delayed(run)(model, h[rows], seed, *arguments) for rows, seed in groups
+    )
+    return np.concatenate(parts)
+
+
+def _check_option(name, value, options):
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, options))}, but got {value!r}."
+        )
+
+
+def _in_groups(n, random_state):
+    """Return pairs of a slice of `n` rows and a seed."""
+    starts = range(0, n, _CHAINS_TO_A_GENERATOR)
+    seeds = random_state.randint(np.iinfo(np.int32).max, size=len(starts)).tolist()
+    rows = [slice(start, min(start + _CHAINS_TO_A_GENERATOR, n)) for start in starts]
+    return list(zip(rows, seeds, strict=True))
+
+
+def _generator(seed):
+    return np.random.Generator(np.random.SFC64(seed))
+
+
+def _start(rbm, model, init, n_chains, random_state):
+    """Return hidden states for chains to start at."""
+    rng = _generator(random_state.randint(np.iinfo(np.int32).max))
+    n_components = len(model.hidden_bias)
+    chains = np.asarray(getattr(rbm, "h_samples_", np.empty((0, 0))))
+    has_chains = len(chains) > 0 and chains.shape[1:] == (n_components,)
+    if init is None:
+        init = "chains" if has_chains else "noise"
+    if isinstance(init, str):
+        _check_option("init", init, ("chains", "noise"))
+        if init == "noise":
+            return (rng.random((n_chains, n_components)) < 0.5).astype(model.dtype)
+        if not has_chains:
+            raise ValueError(
+                f"init is 'chains', but this {type(rbm).__name__} has none (h_samples_): "
+                "pass init='noise', or rows."
+            )
+        order = np.resize(rng.permutation(len(chains)), n_chains)
+        return chains[order].astype(model.dtype)
+    v = check_rows(model, init)
+    if v.shape[0] > n_chains:
+        raise ValueError(
+            f"init has {v.shape[0]} rows, more than there are chains, {n_chains}: pass "
+            "n_chains (or n_samples, where each row has a chain of its own) to get as many."
+        )
+    v = v[np.resize(np.arange(v.shape[0]), n_chains)].astype(model.dtype, copy=False)
+    return model.sample_hidden(v, rng)
+
+
+def _run_plain(model, h, seed, n_draws, n_burn_in, thinning, probabilities):
+    """Run chains from hidden states; return their draws."""
+    rng, h = _generator(seed), h.copy()
+    draws = np.empty((len(h), n_draws, len(model.visible_bias)), dtype=model.dtype)
+    for number in range(n_draws):
+        model.gibbs(h, (thinning if number else n_burn_in) - 1, rng)
+        v = model.sample_visible(h, rng)
+        draws[:, number] = model.mean_visible(h) if probabilities else v
+        if number < n_draws - 1:
+            model.sample_hidden(v, rng, out=h)
+    return draws
+
+
+# Tempering ------------------------------------------------------------------------------
+
+
+class _Tempered:
+    """Chains at all temperatures, the state of chain i at temperature k in row k n + i.
+
+    Hidden units are summed over: swaps compare visible states.
+    """
+
+    def __init__(self, path, betas, h, rng):
+        self.path, self.betas, self.n_chains, self.rng = path, betas, len(h), rng
+        v = path.model.sample_visible(h.astype(np.float32), rng)
+        self.v = np.tile(v, (len(betas), 1))
+        self.beta = np.repeat(betas, len(h)).astype(np.float32)[:, None]
+        self._hidden_input = path.model.hidden_input(self.v)
+        self._odd = False
+
+    def step(self):
+        """Take a Gibbs step at each temperature, and swap; return acceptance probabilities.
+
+        Pairs that swap are by turns the even and the odd ones. The probabilities are those
+        of all pairs, of shape (n_betas - 1, n_chains).
+        """
+        self.path.gibbs(self.v, self._hidden_input, self.beta, [(slice(None), self.rng)])
+        a = self.path.model.hidden_input(self.v, out=self._hidden_input)
+        n, v, beta = self.n_chains, self.v, self.beta
+        up = self.path.log_ratio(v[:-n], a[:-n], beta[:-n], beta[n:])
+        down = self.path.log_ratio(v[n:], a[n:], beta[n:], beta[:-n])
+        accept = np.exp(np.minimum(up + down, 0)).reshape(-1, n)
+        swap = self.rng.random(accept.shape) < accept
+        swap[int(not self._odd) :: 2] = False
+        self._odd = not self._odd
+        pair, chain = np.nonzero(swap)
+        low = pair * n + chain
+        order = np.arange(len(v))
+        order[low], order[low + n] = low + n, low
+        v[...], a[...] = v[order], a[order]
+        return accept
+
+    def coldest(self):
+        """Return the states at the last temperature, where the model itself is."""
+        return self.v[-self.n_chains :]
+
+
+def _run_tempered(path, h, seed, betas, n_draws, n_burn_in, thinning, probabilities):
+    """Run tempered chains from hidden states; return the draws of the model."""
+    rng = _generator(seed)
+    tempered = _Tempered(path, betas, h, rng)
+    model = path.model
+    draws = np.empty((len(h), n_draws, len(model.visible_bias)), dtype=h.dtype)
+    for number in range(n_draws):
+        for _ in range(thinning if number else n_burn_in):
+            tempered.step()
+        v = tempered.coldest()
+        if probabilities:
+            v = model.mean_visible(model.sample_hidden(v, rng))
+        draws[:, number] = v
+    return draws
+
+
+def _tempering_betas(path, betas, h, random_state):
+    """Return inverse temperatures, chosen so that all neighbours swap equally often.
+
+    The sum of all rejection rates hardly depends on the temperatures that it is measured
+    at: steps that take equal parts of it are equally good, and twice as many of them as it
+    amounts to are close to the best number (Syed et al., 2022).
+    """
+    if not isinstance(betas, str | Integral):
+        betas = np.asarray(betas, dtype=np.float64)
+        rising = betas.ndim == 1 and len(betas) > 1 and (np.diff(betas) > 0).all()
+        if not rising or betas[0] < 0 or betas[-1] != 1:
+            raise ValueError(
+                "betas must be 'auto', a number, or inverse temperatures that rise from 0 "
+                f"or more to 1, but got {betas}."
+            )
+        return betas
+    if isinstance(betas, str):
+        _check_option("betas", betas, ("auto",))
+        wanted = None
+    else:
+        wanted = check_scalar(betas, "betas", Integral, min_val=2)
+    rng = _generator(random_state.randint(np.iinfo(np.int32).max))
+    h = h[rng.integers(len(h), size=16)]
+    betas = np.linspace(0, 1, wanted or 16)
+    for n_steps in (100, 200, 400):
+        tempered = _Tempered(path, betas, h, rng)
+        accept = [tempered.step() for _ in range(n_steps)][n_steps // 2 :]
+        rejected = 1 - np.mean(accept, axis=(0, 2)) + 1e-6
+        total = np.r_[0, np.cumsum(rejected)]
+        n_betas = wanted or max(2, int(np.ceil(2 * total[-1])) + 1)
+        betas = np.interp(np.linspace(0, total[-1], n_betas), total, betas)
+        betas[0], betas[-1] = 0, 1
+    return betas
+
+
+# Some features given --------------------------------------------------------------------
+
+
+def sample_conditional(
+    rbm, X, *, n_gibbs_steps=200, output="states", n_jobs=None, random_state=None
+):
+    """Fill in what is unknown of rows, given what is known.
+
+    Known features keep their values while the others are sampled.
+
+    Parameters
+    ----------
+    rbm : estimator
+        A fitted estimator, as for :func:`draw_chains`.
+
+    X : array-like of shape (n_samples, n_features)
+        Rows of values 0 and 1, with NaN for what is unknown.
+
+    n_gibbs_steps : int, default=200
+        Number of Gibbs steps that each row takes.
+
+    output : {"states", "probabilities"}, default="states"
+        What to fill in: the states after the last step; or the probabilities of a 1 given
+        the known features, as the mean of ``p(v = 1 | h)`` over the second half of the
+        steps.
+
+    n_jobs : int, default=None
+        Number of jobs that share the rows, 256 or more to a job, as for joblib. The draws
+        do not depend on it.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws.
+
+    Returns
+    -------
+    X_filled : ndarray of shape (n_samples, n_features)
+        The rows without NaN, in the dtype of the model's parameters.
+
+    Raises
+    ------
+    ValueError
+        If a known value is neither 0 nor 1, `X` has not as many features as the model, or
+        an argument is out of range.
+    NotFittedError
+        If `rbm` has no parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.sampling import sample_conditional
+    >>> X = np.array([[0, 0, 1], [1, 1, 0]] * 100)
+    >>> rbm = BernoulliRBMEstimator(n_components=2, n_iter=300, random_state=0).fit(X)
+    >>> rows = [[0, np.nan, 1], [1, np.nan, np.nan]]
+    >>> sample_conditional(rbm, rows, output="probabilities", random_state=0).round()
+    array([[0., 0., 1.],
+           [1., 1., 0.]])
+    """
+    model = model_of(rbm)
+    check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
+    _check_option("output", output, ("states", "probabilities"))
+    X = check_rows(model, X, allow_nan=True)
+    known = X[~np.isnan(X)] if X.dtype.kind == "f" else X
+    if not ((known == 0) | (known == 1)).all():
+        raise ValueError(
+            "What is known of X must be 0 or 1, and NaN marks what is not known, but X has "
+            f"values from {known.min():g} to {known.max():g}."
+        )
+    return fill(rbm, X, n_gibbs_steps, output == "probabilities", n_jobs, random_state)
+
+
+def fill(rbm, X, n_gibbs_steps, probabilities, n_jobs, random_state):
+    """Do what `sample_conditional` does, for a checked array of any values and NaN."""
+    model = model_of(rbm)
+    random_state = check_random_state(random_state)
+    X = X.astype(model.dtype)
+    some = np.flatnonzero(np.isnan(X).any(axis=1))
+    groups = _in_groups(len(some), random_state)
+    mean = np.asarray(getattr(rbm, "visible_mean_", 0.5), dtype=model.dtype)
+    parts = Parallel(n_jobs=n_jobs)(
+        delayed(_fill_rows)(model, X[some[rows]], seed, mean, n_gibbs_steps, probabilities)
+        for rows, seed in groups
+    )
+    if parts:
+        X[some] = np.concatenate(parts)
+    return X
+
+
+def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
+    rng = _generator(seed)
+    unknown = np.isnan(X)
+    start = (rng.random(X.shape, dtype=np.float32) < mean).astype(model.dtype)
+    v = np.where(unknown, start, _batches.clip(X))
+    n_kept = (n_gibbs_steps + 1) // 2
+    total = np.zeros(X.shape)
+    for step in range(n_gibbs_steps):
+        h = model.sample_hidden(v, rng)
+        if probabilities and step >= n_gibbs_steps - n_kept:
+            total += model.mean_visible(h)
+        np.copyto(v, model.sample_visible(h, rng), where=unknown)
+    return np.where(unknown, total / n_kept if probabilities else v, X)
+
+
+# Diagnostics ----------------------------------------------------------------------------
+
+
+def split_r_hat(x):
+    """Compute split R-hat, the potential scale reduction factor.
+
+    Chains are cut in halves; R-hat is the standard deviation of all draws over that within
+    a half. Near 1 if all halves have the same distribution; Vehtari et al. [1]_ ask
+    for less than 1.01.
+
+    Parameters
+    ----------
+    x : array-like of shape (n_chains, n_draws)
+        A number for each draw of each chain.
+
+    Returns
+    -------
+    r_hat : float
+        1.0 if all draws are equal, infinite if each half is constant at another value.
+
+    Raises
+    ------
+    ValueError
+        If `x` does not have two dimensions, or fewer than 4 draws to a chain.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B. and Buerkner, P.-C. (2021).
+       Rank-normalization, folding, and localization: an improved R-hat for assessing
+       convergence of MCMC. Bayesian Analysis, 16(2), 667-718. Equations 1 to 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm.sampling import split_r_hat
+    >>> x = np.random.default_rng(0).normal(size=(4, 1000))
+    >>> bool(split_r_hat(x) < 1.01)
+    True
+    >>> bool(split_r_hat(x + [[0], [0], [0], [3]]) > 1.5)
+    True
+    """
+    halves = _halves(x)
+    n = halves.shape[1]
+    within = halves.var(axis=1, ddof=1).mean()
+    between = halves.mean(axis=1).var(ddof=1)
+    if within == 0:
+        return 1.0 if between == 0 else np.inf
+    return float(np.sqrt((n - 1) / n + between / within))
+
+
+def effective_sample_size(x):
+    """Compute how many independent draws the draws of chains are worth for a mean.
+
+    The number of draws over the autocorrelation time ``1 + 2 sum_t rho_t``, where rho_t,
+    the autocorrelation at lag t, compares chains as well; the sum ends where pairs of
+    neighbours are no longer positive, and they may not rise (Geyer's initial monotone
+    sequence), as in [1]_.
+
+    Parameters
+    ----------
+    x : array-like of shape (n_chains, n_draws)
+        A number for each draw of each chain.
+
+    Returns
+    -------
+    n : float
+        Effective sample size; the number of draws if all are equal.
+
+    Raises
+    ------
+    ValueError
+        If `x` does not have two dimensions, or fewer than 4 draws to a chain.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B. and Buerkner, P.-C. (2021).
+       Rank-normalization, folding, and localization: an improved R-hat for assessing
+       convergence of MCMC. Bayesian Analysis, 16(2), 667-718. Section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm.sampling import effective_sample_size
+    >>> x = np.random.default_rng(0).normal(size=(4, 1000))
+    >>> bool(3000 < effective_sample_size(x) < 5000)
+    True
+    >>> bool(effective_sample_size(x.cumsum(axis=1)) < 20)
+    True
+    """
+    halves = _halves(x)
+    n_halves, n = halves.shape
+    centred = halves - halves.mean(axis=1, keepdims=True)
+    spectrum = np.fft.rfft(centred, 2 * n, axis=1)
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :n].mean(axis=0) / n
+    within = covariance[0] * n / (n - 1)
+    total = covariance[0] + halves.mean(axis=1).var(ddof=1)
+    n_draws = n_halves * n
+    if total == 0:
+        return float(n_draws)
+    rho = 1 - (within - covariance) / total
+    rho[0] = 1
+    pairs = rho[: max(1, (n - 1) // 2) * 2].reshape(-1, 2).sum(axis=1)
+    end = np.flatnonzero(np.append(pairs[:-1] <= 0, True))[0]
+    time = 2 * np.minimum.accumulate(pairs[:end]).sum() - 1 + max(rho[2 * end], 0)
+    return float(n_draws / max(time, 1 / np.log10(n_draws)))
+
+
+def _halves(x):
+    """Return the halves of chains, one to a row."""
+    x = np.asarray(x, dtype=np.float64)
+    if x.ndim != 2 or x.shape[1] < 4:
+        raise ValueError(
+            "Expected numbers of shape (n_chains, n_draws), with 4 draws or more, but got "
+            f"shape {x.shape}."
+        )
+    half = x.shape[1] // 2
+    return np.concatenate([x[:, :half], x[:, -half:]])
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ChainDiagnostics:
+    """Whether chains can be trusted: what `diagnose` returns.
+
+    Parameters
+    ----------
+    statistics : list of str
+        What was followed along the chains.
+
+    r_hat : ndarray of shape (n_statistics,)
+        Split R-hat of each.
+
+    effective_sample_size : ndarray of shape (n_statistics,)
+        Number of independent draws that all draws are worth for the mean of each.
+
+    autocorrelation_time : ndarray of shape (n_statistics,)
+        Number of draws that one independent draw takes.
+
+    n_chains, n_draws : int
+        Number of chains, and of draws of each.
+    """
+
+    statistics: list
+    r_hat: np.ndarray
+    effective_sample_size: np.ndarray
+    autocorrelation_time: np.ndarray
+    n_chains: int
+    n_draws: int
+
+    @property
+    def trusted(self):
+        """Whether R-hat is below 1.01 and the effective sample size 100 or more, of all."""
+        return bool((self.r_hat < 1.01).all() and (self.effective_sample_size >= 100).all())
+
+    @property
+    def verdict(self):
+        """What the figures mean, in words."""
+        worst = int(np.argmax(self.r_hat))
+        r_hat, least = self.r_hat[worst], self.effective_sample_size.min()
+        if self.trusted:
+            return (
+                "The chains can be trusted: they agree with each other, and are worth "
+                f"{least:.0f} independent draws or more."
+            )
+        if r_hat < 1.1:
+            return (
+                "The chains agree roughly, and are worth no more than "
+                f"{least:.0f} independent draws: take more draws for sharp figures."
+            )
+        return (
+            f"The chains cannot be trusted: they disagree on {self.statistics[worst]} "
+            f"(R-hat {r_hat:.2f}), so that each has seen a part of the distribution only. "
+            "Run them longer, or tempered (betas='auto')."
+        )
+
+    def __repr__(self):
+        lines = [
+            f"{self.n_chains} chains of {self.n_draws} draws",
+            f"{'':24s}R-hat  effective draws  autocorrelation time",
+        ]
+        lines += [
+            f"{name:22s}{r:7.3f}{n:17.0f}{time:22.1f}"
+            for name, r, n, time in zip(
+                self.statistics,
+                self.r_hat,
+                self.effective_sample_size,
+                self.autocorrelation_time,
+                strict=True,
+            )
+        ]
+        return "\n".join([*lines, self.verdict])
+
+
+def diagnose(rbm, chains, *, n_features=5):
+    """Say whether chains have seen the whole distribution, and how much they are worth.
+
+    Followed are the free energy, the number of units that are on, and some features: those
+    that vary most. Chains that started apart from each other tell most.
+
+    Parameters
+    ----------
+    rbm : estimator
+        A fitted estimator, as for :func:`draw_chains`.
+
+    chains : ndarray of shape (n_chains, n_draws, n_features)
+        What :func:`draw_chains` returned; 4 draws or more.
+
+    n_features : int, default=5
+        Number of features to follow.
+
+    Returns
+    -------
+    result : ChainDiagnostics
+        The figures, which print as a table, and `verdict`, in words.
+
+    Raises
+    ------
+    ValueError
+        If `chains` has not three dimensions, or not as many features as the model.
+    NotFittedError
+        If `rbm` has no parameters.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.sampling import diagnose, draw_chains
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=10, n_iter=1, random_state=0).fit(X)
+    >>> chains = draw_chains(rbm, n_chains=10, n_draws=1000, random_state=0)
+    >>> diagnose(rbm, chains).trusted
+    True
+    """
+    model = model_of(rbm)
+    check_scalar(n_features, "n_features", Integral, min_val=0)
+    chains = np.asarray(chains)
+    if chains.ndim != 3:
+        raise ValueError(
+            "chains must have shape (n_chains, n_draws, n_features), as draw_chains "
+            f"returns them, but got shape {chains.shape}."
+        )
+    n_chains, n_draws, _ = chains.shape
+    rows = check_rows(model, chains.reshape(n_chains * n_draws, -1))
+    row_size = max(model.weights.shape)
+    blocks = _batches.blocks(rows, model.dtype, row_size)
+    free_energy = np.concatenate([RBM.free_energy(model, v) for _, v in blocks])
+    series = {"free energy": free_energy, "units on": rows.sum(axis=1, dtype=np.float64)}
+    mean = rows.mean(axis=0, dtype=np.float64)
+    most = np.argsort(-mean * (1 - mean), kind="stable")[:n_features]
+    series |= {f"feature {i}": rows[:, i] for i in most}
+    series = {name: x.reshape(n_chains, n_draws) for name, x in series.items()}
+    sizes = np.array([effective_sample_size(x) for x in series.values()])
+    return ChainDiagnostics(
+        list(series),
+        np.array([split_r_hat(x) for x in series.values()]),
+        sizes,
+        n_chains * (n_draws // 2 * 2) / sizes,
+        n_chains,
+        n_draws,
+    )

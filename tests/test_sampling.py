@@ -1,0 +1,445 @@
+"""Chains, plain and tempered, draws given some features, and diagnostics."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import Enumerated, bars_and_stripes, states, tiny_rbm
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
+from sklearn.naive_bayes import BernoulliNB
+from sklearn.neural_network import BernoulliRBM
+from sklearn.pipeline import make_pipeline
+from test_likelihood import by_hand
+from test_solvers import assert_distributed, draw, index
+
+from skrbm import BernoulliRBMEstimator, RBMImputer, sampling
+from skrbm._annealing import Path
+from skrbm.sampling import (
+    diagnose,
+    draw_chains,
+    effective_sample_size,
+    sample_conditional,
+    split_r_hat,
+)
+
+N_CHAINS = 200_000
+
+
+@pytest.fixture(scope="module")
+def bars():
+    X = np.tile(bars_and_stripes(), (20, 1))
+    return BernoulliRBMEstimator(8, n_iter=200, random_state=0).fit(X)
+
+
+def two_modes(dtype=np.float64):
+    """A machine with two far modes, all off and all on, that plain chains hardly leave."""
+    model = tiny_rbm(8, 2, dtype, scale=0.0)
+    model.weights[:, 0] = 6
+    model.visible_bias[...] = -3
+    model.hidden_bias[0] = -24
+    return model
+
+
+# No drift -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("thinning", [1, 3])
+def test_plain_chains_do_not_drift(thinning, dtype):
+    model = tiny_rbm(4, 3, dtype, scale=1.5)
+    exact = Enumerated(*model)
+    v, _ = draw(exact, dtype)
+    chains = draw_chains(
+        by_hand(model),
+        N_CHAINS,
+        2,
+        n_burn_in=2,
+        thinning=thinning,
+        init=v,
+        random_state=0,
+    )
+    assert chains.dtype == dtype
+    for number in range(2):
+        assert_distributed(index(chains[:, number]), exact.p_v)
+
+
+@pytest.mark.parametrize("betas", [[0.0, 0.4, 1.0], [0.5, 1.0]])
+def test_tempered_chains_do_not_drift(betas):
+    """Started from the distributions of all temperatures, chains stay in them."""
+    model = tiny_rbm(4, 3, scale=1.5)
+    mean = np.array([0.2, 0.5, 0.7, 0.4])
+    path = Path(model, mean)
+    v = states(4)
+    p = []
+    for beta in betas:
+        bias = (1 - beta) * np.log(mean / (1 - mean)) + beta * model.visible_bias
+        inputs = beta * (v @ model.weights + model.hidden_bias)
+        log_p = v @ bias + np.log1p(np.exp(inputs)).sum(axis=1)
+        p.append(np.exp(log_p) / np.exp(log_p).sum())
+    rng = np.random.Generator(np.random.SFC64(0))
+    n = 100_000
+    tempered = sampling._Tempered(path, np.array(betas), np.zeros((n, 3)), rng)
+    starts = [v[np.random.default_rng(0).choice(16, n, p=p_beta)] for p_beta in p]
+    tempered.v[...] = np.concatenate(starts)
+    tempered._hidden_input[...] = path.model.hidden_input(tempered.v)
+    for _ in range(4):
+        accept = tempered.step()
+        assert accept.shape == (len(betas) - 1, n)
+        assert 0.2 < accept.mean() < 1
+        for k, p_beta in enumerate(p):
+            assert_distributed(index(tempered.v[k * n : (k + 1) * n]), p_beta)
+        assert_allclose(
+            tempered._hidden_input, path.model.hidden_input(tempered.v), rtol=1e-5
+        )
+
+
+def test_swaps_move_states_between_temperatures():
+    """With equal distributions at all temperatures every swap is taken, by turns."""
+    path = Path(tiny_rbm(3, 2, scale=0.0), np.full(3, 0.5))
+    rng = np.random.Generator(np.random.SFC64(0))
+    tempered = sampling._Tempered(path, np.array([0, 0.5, 1.0]), np.zeros((2, 2)), rng)
+    moves = []
+
+    def mark(v, *_):
+        v[...] = np.arange(6)[:, None]
+
+    tempered.path = type("Marked", (), {"gibbs": staticmethod(mark)})()
+    tempered.path.model, tempered.path.log_ratio = path.model, path.log_ratio
+    for _ in range(2):
+        assert_allclose(tempered.step(), 1)
+        moves.append(tempered.v[:, 0].astype(int).tolist())
+    assert moves == [[2, 3, 0, 1, 4, 5], [0, 1, 4, 5, 2, 3]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_conditional_draws_do_not_drift(dtype):
+    """Rows of the model's distribution, of which a part is drawn anew, stay in it."""
+    model = tiny_rbm(5, 3, dtype, scale=1.5)
+    exact = Enumerated(*model)
+    v, _ = draw(exact, dtype)
+    mask = np.random.default_rng(1).random(v.shape) < 0.5
+    X = np.where(mask, np.nan, v)
+    filled = sample_conditional(by_hand(model), X, random_state=0, n_gibbs_steps=50)
+    assert filled.dtype == dtype
+    assert_array_equal(filled[~mask], v[~mask])
+    assert_distributed(index(filled), exact.p_v)
+
+
+# Chains ---------------------------------------------------------------------------------
+
+
+def test_probabilities_have_the_mean_of_states(bars):
+    settings = {"n_gibbs_steps": 30, "random_state": 0}
+    v = bars.sample(20_000, **settings)
+    p = bars.sample(20_000, output="probabilities", **settings)
+    assert set(np.unique(v)) == {0, 1}
+    assert ((p > 0) & (p < 1)).all()
+    assert_allclose(p.mean(axis=0), v.mean(axis=0), atol=0.02)
+    assert p.std() < v.std()
+
+
+def test_rows_come_from_the_chains_by_turns(bars):
+    chains = draw_chains(bars, 3, 4, n_burn_in=20, thinning=10, random_state=0)
+    rows = bars.sample(10, n_chains=3, n_gibbs_steps=20, thinning=10, random_state=0)
+    assert chains.shape == (3, 4, 9)
+    assert_array_equal(rows, chains.swapaxes(0, 1).reshape(12, 9)[:10])
+
+
+@pytest.mark.parametrize("betas", [None, [0.0, 0.5, 1.0]])
+def test_burn_in_and_thinning_leave_out_steps(bars, betas):
+    settings = {"n_chains": 5, "betas": betas, "random_state": 0}
+    every = draw_chains(bars, n_draws=12, n_burn_in=1, **settings)
+    some = draw_chains(bars, n_draws=3, n_burn_in=4, thinning=3, **settings)
+    assert_array_equal(some, every[:, 3:12:3])
+
+
+@pytest.mark.parametrize("betas", [None, [0.0, 0.5, 1.0]])
+def test_jobs_and_seeds(bars, betas):
+    settings = {"n_gibbs_steps": 5, "betas": betas, "random_state": 1}
+    one = bars.sample(600, **settings)
+    assert_array_equal(one, bars.sample(600, n_jobs=2, **settings))
+    assert (one != bars.sample(600, **settings | {"random_state": 2})).any()
+
+
+def test_sampling_leaves_the_model_as_it_was(bars):
+    before = bars.h_samples_.copy()
+    bars.sample(50, random_state=0)
+    bars.sample(5, betas=4, random_state=0)
+    assert_array_equal(bars.h_samples_, before)
+
+
+@pytest.mark.parametrize("init", ["noise", "rows", sp.csr_array(np.ones((1, 8)))])
+def test_starts(init):
+    """Chains of a machine that stays where it is stay where they started."""
+    model = two_modes()
+    init = np.ones((1, 8)) if isinstance(init, str) and init == "rows" else init
+    v = draw_chains(by_hand(model), 400, 1, init=init, random_state=0)[:, 0]
+    share = (v.mean(axis=1) > 0.5).mean()
+    assert 0.4 < share < 0.6 if isinstance(init, str) else share > 0.95
+
+
+@pytest.mark.parametrize("betas", ["auto", 6, [0, 0.3, 0.5, 0.7, 1]])
+def test_tempered_chains_mix_where_plain_ones_do_not(betas):
+    model = two_modes(np.float32)
+    exact = Enumerated(*model)
+    expected = (exact.p_v * exact.v.mean(axis=1)).sum()
+    settings = {"init": np.ones((1, 8)), "n_burn_in": 200, "random_state": 0}
+    plain = draw_chains(by_hand(model), 300, 1, **settings)
+    tempered = draw_chains(by_hand(model), 300, 20, betas=betas, thinning=5, **settings)
+    assert abs(expected - 0.5) < 0.1
+    assert plain.mean() > 0.9
+    assert_allclose(tempered.mean(), expected, atol=0.05)
+    assert tempered.dtype == np.float32
+
+
+def test_temperatures_are_chosen_by_acceptance():
+    """All neighbours swap about equally often, more often if there are more of them."""
+    model = tiny_rbm(12, 6, scale=2.0)
+    path = Path(model, np.full(12, 0.5))
+    rng = np.random.Generator(np.random.SFC64(0))
+    least = []
+    for n_betas in (3, 6):
+        source = np.random.RandomState(0)
+        betas = sampling._tempering_betas(path, n_betas, np.zeros((4, 6)), source)
+        assert len(betas) == n_betas
+        assert (betas[0], betas[-1]) == (0, 1)
+        assert (np.diff(betas) > 0).all()
+        tempered = sampling._Tempered(path, betas, np.zeros((200, 6)), rng)
+        accept = np.mean([tempered.step() for _ in range(200)][100:], axis=(0, 2))
+        assert np.ptp(accept) < 0.15
+        least.append(accept.min())
+    assert least[0] < least[1]
+
+
+# Some features given --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_conditional_probabilities(dtype):
+    model = tiny_rbm(5, 3, dtype)
+    exact = Enumerated(*model)
+    row = np.array([1, np.nan, 0, np.nan, np.nan], dtype=dtype)
+    known = ~np.isnan(row)
+    p = exact.p_v * (exact.v[:, known] == row[known]).all(axis=1)
+    expected = p @ exact.v / p.sum()
+    rows = np.tile(row, (500, 1))
+    filled = sample_conditional(
+        by_hand(model), rows, output="probabilities", random_state=0
+    )
+    assert filled.dtype == dtype
+    assert_allclose(filled.mean(axis=0), expected, atol=0.005)
+    assert filled.std(axis=0).max() < 0.05
+
+
+def test_rows_without_nan_and_rows_of_nothing_else():
+    model = tiny_rbm(4, 3)
+    rows = np.array([[0, 1, 1, 0], [np.nan] * 4])
+    filled = sample_conditional(by_hand(model), rows, random_state=0)
+    assert_array_equal(filled[0], rows[0])
+    assert set(filled[1]) <= {0.0, 1.0}
+    whole = np.array([[0, 1, 1, 0]], dtype=np.uint8)
+    assert_array_equal(sample_conditional(by_hand(model), whole), whole)
+
+
+def test_conditional_draws_of_jobs_and_seeds(bars):
+    X = np.tile(bars_and_stripes(), (40, 1))
+    X[:, ::2] = np.nan
+    one = sample_conditional(bars, X, random_state=0)
+    assert_array_equal(one, sample_conditional(bars, X, n_jobs=2, random_state=0))
+    assert (one != sample_conditional(bars, X, random_state=1)).any()
+
+
+def test_reconstruct(bars):
+    X = bars_and_stripes()
+    there_and_back = bars.inverse_transform(bars.transform(X))
+    assert_array_equal(bars.reconstruct(X), there_and_back)
+    X[:, 4] = np.nan
+    centre = bars.reconstruct(X, random_state=0)[:, 4]
+    assert ((centre > 0.5) == bars_and_stripes()[:, 4]).mean() > 0.9
+
+
+# Imputer --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gappy():
+    """Digits of which a fifth of the pixels is missing, and what they are."""
+    X = (load_digits().data > 7).astype(np.float32)
+    mask = np.random.default_rng(0).random(X.shape) < 0.2
+    return np.where(mask, np.nan, X), X, mask
+
+
+def test_imputer_beats_the_means(gappy):
+    X, truth, mask = gappy
+    imputer = RBMImputer(BernoulliRBMEstimator(64, n_iter=20), random_state=0).fit(X)
+    p = imputer.transform(X)
+    assert_array_equal(p[~mask], truth[~mask])
+    mean = np.broadcast_to(np.nanmean(X, axis=0), X.shape)
+    error = ((p - truth)[mask] ** 2).mean()
+    of_means = ((mean - truth)[mask] ** 2).mean()
+    assert error < 0.7 * of_means
+    assert_array_equal(p, imputer.transform(X))
+    assert_allclose(p[:10], imputer.transform(X)[:10])
+    mode = imputer.set_params(strategy="mode").transform(X)
+    assert_array_equal(mode, np.where(mask, p > 0.5, truth))
+    drawn = imputer.set_params(strategy="draw").transform(X)
+    assert set(np.unique(drawn)) == {0, 1}
+    assert (drawn != imputer.transform(X)).any()
+    assert_allclose(drawn[mask].mean(), p[mask].mean(), atol=0.02)
+
+
+def test_imputer_in_a_pipeline(gappy):
+    X, y = gappy[0][:300], load_digits().target[:300]
+    rbm = BernoulliRBMEstimator(8, n_iter=2)
+    pipeline = make_pipeline(RBMImputer(rbm, random_state=0), BernoulliNB())
+    assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.5
+    imputer = pipeline[0].fit(X)
+    assert rbm.random_state is None
+    assert not hasattr(rbm, "components_")
+    assert imputer.rbm_.n_components == 8
+    assert imputer.get_feature_names_out()[0] == "x0"
+
+
+def test_imputer_of_a_column_that_is_never_seen():
+    X = np.array([[0, np.nan, 1], [1, np.nan, 0]] * 10)
+    imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=2), random_state=0)
+    filled = imputer.fit_transform(X)
+    assert filled.shape == X.shape
+    assert not np.isnan(filled).any()
+
+
+# Diagnostics ----------------------------------------------------------------------------
+
+
+def autoregressive(phi, shape, seed=0):
+    x = np.random.default_rng(seed).normal(size=shape)
+    x[:, 0] /= np.sqrt(1 - phi**2)
+    for t in range(1, shape[1]):
+        x[:, t] += phi * x[:, t - 1]
+    return x
+
+
+@pytest.mark.parametrize("phi", [-0.5, 0.0, 0.5, 0.9])
+def test_effective_sample_size_of_an_autoregression(phi):
+    """Its autocorrelation time is (1 + phi) / (1 - phi)."""
+    x = autoregressive(phi, (8, 20_000))
+    expected = x.size * (1 - phi) / (1 + phi)
+    assert_allclose(effective_sample_size(x), expected, rtol=0.1)
+
+
+def test_r_hat():
+    x = autoregressive(0.5, (4, 5000))
+    assert_allclose(split_r_hat(x), 1, atol=0.005)
+    assert split_r_hat(x + np.arange(4)[:, None]) > 1.3
+    trend = x + np.linspace(-2, 2, 5000)  # which unsplit chains do not show
+    assert split_r_hat(trend) > 1.2
+
+
+def test_figures_are_those_of_arviz():
+    arviz = pytest.importorskip("arviz")
+    for phi in (-0.5, 0.0, 0.7, 0.95):
+        for shape in ((4, 500), (2, 1001), (7, 64)):
+            x = autoregressive(phi, shape)
+            assert_allclose(split_r_hat(x), arviz.rhat(x, method="split"), rtol=1e-6)
+            mean = float(arviz.ess(x, method="mean"))
+            assert_allclose(effective_sample_size(x), mean, rtol=0.02)
+
+
+def test_figures_of_constant_chains():
+    x = np.ones((3, 10))
+    assert split_r_hat(x) == 1
+    assert effective_sample_size(x) == 30
+    x[0] = 0
+    assert split_r_hat(x) == np.inf
+    assert effective_sample_size(x) < 10
+    for bad in (np.ones(5), np.ones((2, 3))):
+        with pytest.raises(ValueError, match=r"shape \(n_chains, n_draws\)"):
+            split_r_hat(bad)
+
+
+def test_diagnose(bars):
+    good = diagnose(bars, draw_chains(bars, 20, 2000, thinning=20, random_state=0))
+    assert good.trusted
+    assert good.verdict.startswith("The chains can be trusted")
+    assert good.statistics[:2] == ["free energy", "units on"]
+    assert len(good.statistics) == 7
+    sizes = good.effective_sample_size
+    assert_allclose(good.autocorrelation_time, 20 * 2000 / sizes)
+    assert "R-hat" in repr(good)
+    assert repr(good).endswith(good.verdict)
+    short = diagnose(bars, draw_chains(bars, 4, 30, random_state=0))
+    assert not short.trusted
+
+
+def test_diagnose_finds_chains_that_are_stuck():
+    rbm = by_hand(two_modes())
+    stuck = draw_chains(rbm, 10, 100, init="noise", random_state=0)
+    result = diagnose(rbm, stuck, n_features=2)
+    assert not result.trusted
+    assert "cannot be trusted: they disagree on" in result.verdict
+    free = draw_chains(rbm, 10, 2000, betas=5, thinning=5, random_state=0)
+    assert diagnose(rbm, free).trusted
+
+
+# Bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_chains": 0}, "n_chains"),
+        ({"n_draws": 0}, "n_draws"),
+        ({"n_burn_in": 0}, "n_burn_in"),
+        ({"thinning": 0}, "thinning"),
+        ({"output": "both"}, "output must be one of 'states', 'probabilities'"),
+        ({"init": "data"}, "init must be one of 'chains', 'noise'"),
+        ({"init": "chains"}, "has none"),
+        ({"init": np.ones((2, 3))}, "3 features"),
+        ({"init": np.ones((9, 4))}, "9 rows, more than there are chains, 4"),
+        ({"betas": "all"}, "'auto'"),
+        ({"betas": 1}, "betas"),
+        ({"betas": [0, 0.5]}, "rise from 0 or more to 1"),
+        ({"betas": [0.5, 0.2, 1]}, "rise"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        draw_chains(by_hand(tiny_rbm(4, 3)), **arguments)
+
+
+def test_bad_rows(bars):
+    rbm = by_hand(tiny_rbm(4, 3))
+    with pytest.raises(ValueError, match=r"NaN marks what is not known.* -1 to 0.5"):
+        sample_conditional(rbm, [[0.5, -1, np.nan, 0]])
+    with pytest.raises(ValueError, match="3 features"):
+        sample_conditional(rbm, [[1, np.nan, 0]])
+    with pytest.raises(ValueError, match="infinity"):
+        sample_conditional(rbm, [[1, np.nan, np.inf, 0]])
+    with pytest.raises(ValueError, match=r"chains must have shape .* got shape \(4, 4\)"):
+        diagnose(rbm, np.ones((4, 4)))
+    with pytest.raises(ValueError, match="5 features"):
+        diagnose(rbm, np.ones((2, 8, 5)))
+    with pytest.raises(ValueError, match="n_chains"):
+        bars.sample(5, n_chains=0)
+    for unfitted in (BernoulliRBMEstimator(), BernoulliRBM()):
+        with pytest.raises(NotFittedError):
+            draw_chains(unfitted)
+    with pytest.raises(NotFittedError):
+        BernoulliRBMEstimator().reconstruct([[1, 0]])
+    with pytest.raises(NotFittedError):
+        RBMImputer().transform([[1, 0]])
+
+
+@pytest.mark.parametrize("scale", [0.0, 80.0])
+@pytest.mark.parametrize("shape", [(5, 1), (1, 5)])
+def test_extreme_machines(shape, scale):
+    model = tiny_rbm(*shape, np.float32, scale=scale)
+    for betas in (None, "auto"):
+        v = draw_chains(by_hand(model), 300, 1, betas=betas, random_state=0)[:, 0]
+        assert set(np.unique(v)) <= {0, 1}
+        exact = Enumerated(*model)
+        expected = exact.p_v @ exact.v
+        if scale == 0:
+            assert_allclose(v.mean(axis=0), expected, atol=0.15)
