@@ -29,6 +29,7 @@ from skrbm._fitted import by_blocks, check_rows, model_of
 from skrbm._model import RBM, exponent_limit, softplus_change
 
 __all__ = [
+    "LogLikelihoodMonitor",
     "LogPartition",
     "MeanLogLikelihood",
     "log_likelihood",
@@ -244,7 +245,7 @@ def log_partition(
     sign = -1 if method == "reverse_ais" else 1
     log_mean = float(logsumexp(log_weights)) - np.log(n_runs)
     value = float(path.base_log_partition + sign * log_mean)
-    effective = float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
+    effective = _effective_sample_size(log_weights)
     error = _standard_error(effective, n_runs)
     if effective < 2 <= n_runs / 5:
         warnings.warn(
@@ -262,6 +263,11 @@ def log_partition(
         len(betas),
         kind,
     )
+
+
+def _effective_sample_size(log_weights):
+    """Return ``(sum w)^2 / sum w^2``."""
+    return float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
 
 
 def _standard_error(effective, n_runs):
@@ -582,3 +588,135 @@ def pseudo_log_likelihood(rbm, X, *, n_flips=None):
         row_size=max(model.weights.shape),
         threads=True,
     )
+
+
+# During training ------------------------------------------------------------------------
+
+
+class LogLikelihoodMonitor:
+    """Follow the log-likelihood of a model while it is trained.
+
+    Where the machine is too large for an exact sum, runs of annealed importance sampling go
+    from independent features to the first model that is shown, and from there on from each
+    model to the next. Models that are near each other need few temperatures, so that each
+    look takes a fraction of what :func:`log_partition` takes. When few runs have most of
+    the weight, runs are drawn anew by their weights [1]_.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        The rows to judge by, of values 0 and 1; rows that the model is not trained on.
+
+    n_betas : int, default=100
+        Number of temperatures from one model to the next; from independent features to the
+        first model there are ten times as many.
+
+    n_runs : int, default=100
+        Number of runs.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws; nothing is drawn from the model's own generators, so that a
+        training that is watched is the same as one that is not.
+
+    References
+    ----------
+    .. [1] Del Moral, P., Doucet, A. and Jasra, A. (2006). Sequential Monte Carlo samplers.
+       Journal of the Royal Statistical Society B, 68(3), 411-436.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.likelihood import LogLikelihoodMonitor
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=30, random_state=0)
+    >>> monitor = LogLikelihoodMonitor(X[1500:], random_state=0)
+    >>> looks = [monitor.update(rbm.partial_fit(X[:1500])) for _ in range(5)]
+    >>> looks[-1].value > looks[0].value
+    True
+    """
+
+    def __init__(self, X, *, n_betas=100, n_runs=100, random_state=None):
+        check_scalar(n_betas, "n_betas", Integral, min_val=1)
+        check_scalar(n_runs, "n_runs", Integral, min_val=2)
+        self.X = X
+        self.n_betas = n_betas
+        self.n_runs = n_runs
+        self.random_state = random_state
+        self._model = None
+
+    def update(self, rbm):
+        """Judge the model as it is now.
+
+        Parameters
+        ----------
+        rbm : estimator
+            A fitted estimator, of the same shape in every call.
+
+        Returns
+        -------
+        result : MeanLogLikelihood
+            Mean log-likelihood of the rows, in nats, with the estimate of log Z.
+        """
+        model = model_of(rbm)
+        if min(model.weights.shape) <= LARGEST_EXACT_AUTO:
+            log_z = _log_partition(rbm)
+        else:
+            log_z = self._follow(rbm, RBM(*(a.astype(np.float32) for a in model)))
+        return mean_log_likelihood(rbm, self.X, log_partition=log_z)
+
+    def _follow(self, rbm, model):
+        n_betas = self.n_betas
+        if self._model is None:
+            n_betas *= 10
+            self._begin(rbm, model)
+        elif model.weights.shape != self._model.weights.shape:
+            raise ValueError(
+                f"The model has {model.weights.shape} visible and hidden units, but the "
+                f"one before had {self._model.weights.shape}: make a monitor for each."
+            )
+        before, present = self._model, self._model
+        for part in np.linspace(0, 1, n_betas + 1)[1:].astype(np.float32):
+            following = RBM(
+                *(a + part * (b - a) for a, b in zip(before, model, strict=True))
+            )
+            change = present.free_energy(self._v) - following.free_energy(self._v)
+            self._log_weights += change
+            hidden = following.sample_hidden(self._v, self._rng)
+            following.sample_visible(hidden, self._rng, out=self._v)
+            present = following
+        self._model = model
+        effective = _effective_sample_size(self._log_weights)
+        log_mean = float(logsumexp(self._log_weights) - np.log(self.n_runs))
+        variance = self._variance + _standard_error(effective, self.n_runs) ** 2
+        value = self._log_partition + log_mean
+        error = float(np.sqrt(variance))
+        result = LogPartition(
+            value,
+            value - 3 * error,
+            value + 3 * error,
+            "ais",
+            self._log_weights.copy(),
+            effective,
+            n_betas,
+        )
+        if effective < self.n_runs / 2:
+            self._log_partition, self._variance = value, variance
+            weights = np.exp(self._log_weights - self._log_weights.max())
+            places = (np.arange(self.n_runs) + self._rng.random()) / self.n_runs
+            cumulated = np.cumsum(weights)
+            self._v = self._v[np.searchsorted(cumulated, places * cumulated[-1])]
+            self._log_weights[:] = 0
+        return result
+
+    def _begin(self, rbm, model):
+        random_state = check_random_state(self.random_state)
+        path = Path(model, check_base_mean(rbm, model, None, random_state))
+        seed = random_state.randint(np.iinfo(np.int32).max)
+        self._rng = np.random.Generator(np.random.SFC64(seed))
+        self._v = path.draw_base(self.n_runs, self._rng)
+        self._model = RBM(
+            np.zeros_like(model.weights), path.base_bias, np.zeros_like(model.hidden_bias)
+        )
+        self._log_weights = np.zeros(self.n_runs)
+        self._log_partition, self._variance = path.base_log_partition, 0.0

@@ -19,6 +19,7 @@ from skrbm import BernoulliRBMEstimator, likelihood
 from skrbm._annealing import Path as AnnealingPath
 from skrbm._annealing import anneal, check_betas
 from skrbm.likelihood import (
+    LogLikelihoodMonitor,
     LogPartition,
     log_likelihood,
     log_partition,
@@ -327,6 +328,59 @@ def test_an_estimator_with_parameters_set_by_hand():
     assert rbm.gibbs(states(6), random_state=0).shape == (64, 6)
     with pytest.raises(ValueError, match="5 features, but the machine has 6 visible"):
         rbm.transform(states(5))
+
+
+# Monitor --------------------------------------------------------------------------------
+
+
+def test_monitor_follows_the_exact_value():
+    """Through a training that ends far from where it began; every look is good."""
+    rbm = BernoulliRBMEstimator(22, learning_rate=0.4, random_state=0)
+    watched = clone(rbm)
+    monitor = LogLikelihoodMonitor(DIGITS[1500:], random_state=0)
+    off, values = [], []
+    for _ in range(8):
+        look = monitor.update(watched.partial_fit(DIGITS[:1500]))
+        rbm.partial_fit(DIGITS[:1500])
+        exact = log_partition(rbm, method="exact")
+        off.append(look.log_partition.value - exact.value)
+        values.append(look.value)
+        rows = log_likelihood(rbm, DIGITS[1500:], log_partition=look.log_partition)
+        assert_allclose(look.value, rows.mean(), rtol=1e-6)
+    assert_array_equal(rbm.components_, watched.components_)
+    assert np.abs(off).max() < 0.6
+    assert values[-1] > values[0] + 1
+
+
+def test_monitor_draws_runs_anew():
+    """Models that jump leave few runs with weight; the estimate stays an estimate."""
+    models = [tiny_rbm(24, 22, scale=0.4, seed=seed) for seed in range(4)]
+    monitor = LogLikelihoodMonitor(np.eye(24), n_runs=400, n_betas=50, random_state=0)
+    anew = 0
+    for model in models:
+        look = monitor.update(by_hand(model)).log_partition
+        anew += look.effective_sample_size < 200
+        exact = log_partition(by_hand(model), method="exact").value
+        assert abs(look.value - exact) < 0.5
+        assert look.lower < exact < look.upper
+    assert anew > 0
+
+
+def test_monitor_of_small_machines_is_exact():
+    monitor = LogLikelihoodMonitor(states(6))
+    look = monitor.update(by_hand(tiny_rbm(6, 4)))
+    assert look.log_partition.method == "exact"
+    expected = Enumerated(*tiny_rbm(6, 4)).log_likelihood(states(6)).mean()
+    assert_allclose(look.value, expected)
+
+
+def test_monitor_of_one_shape():
+    monitor = LogLikelihoodMonitor(np.eye(24), n_betas=1, random_state=0)
+    monitor.update(by_hand(tiny_rbm(24, 22, scale=0.1)))
+    with pytest.raises(ValueError, match=r"\(24, 23\) .*a monitor for each"):
+        monitor.update(by_hand(tiny_rbm(24, 23)))
+    with pytest.raises(ValueError, match="n_betas"):
+        LogLikelihoodMonitor(np.eye(3), n_betas=0)
 
 
 # Bad input ------------------------------------------------------------------------------

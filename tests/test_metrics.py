@@ -10,7 +10,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, MinMaxScaler
 
 from skrbm import BernoulliRBMEstimator
-from skrbm.metrics import make_pseudo_likelihood_scorer, pseudo_likelihood_scorer
+from skrbm.likelihood import mean_log_likelihood
+from skrbm.metrics import (
+    log_likelihood_scorer,
+    make_pseudo_likelihood_scorer,
+    pseudo_likelihood_scorer,
+)
 
 X = load_digits().data[:80]
 BINARY = (X > 7).astype(float)
@@ -94,3 +99,29 @@ def test_pickles_and_prints(rbm):
     scorer = make_pseudo_likelihood_scorer(n_flips=3, normalize=True)
     assert pickle.loads(pickle.dumps(scorer))(rbm, BINARY) == scorer(rbm, BINARY)
     assert repr(scorer) == "make_pseudo_likelihood_scorer(n_flips=3, normalize=True)"
+
+
+def test_log_likelihood_scorer(rbm):
+    expected = mean_log_likelihood(rbm, BINARY).value
+    assert log_likelihood_scorer(rbm, BINARY) == expected
+    pipeline = make_pipeline(Binarizer(threshold=7), rbm)
+    assert_allclose(log_likelihood_scorer(pipeline, X), expected)
+    wide = BernoulliRBMEstimator(21, n_iter=2, random_state=0).fit(BINARY)
+    score = log_likelihood_scorer(wide, BINARY)
+    assert score == log_likelihood_scorer(wide, BINARY)
+    exact = wide.log_partition(method="exact")
+    truth = mean_log_likelihood(wide, BINARY, log_partition=exact).value
+    assert abs(score - truth) < 0.3
+    with pytest.raises(TypeError, match="but got LogisticRegression"):
+        log_likelihood_scorer(LogisticRegression(), BINARY)
+
+
+def test_search_by_log_likelihood():
+    search = GridSearchCV(
+        BernoulliRBMEstimator(6, random_state=0),
+        {"n_iter": [1, 60]},
+        scoring=log_likelihood_scorer,
+        cv=2,
+        n_jobs=2,
+    ).fit(BINARY)
+    assert search.best_params_ == {"n_iter": 60}
