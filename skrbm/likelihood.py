@@ -44,6 +44,11 @@ LARGEST_EXACT_AUTO = 20
 # Values in the arrays that an exact sum works on.
 _EXACT_BLOCK = 1 << 22
 
+STARTS = {
+    "exact": "exact draws",
+    "chains": "draws of chains",
+    "given": "given rows",
+}
 METHODS = {
     "exact": "exact sum",
     "ais": "annealed importance sampling",
@@ -68,8 +73,8 @@ class LogPartition:
         is exact. They say how much other runs would scatter, not whether all runs miss
         something.
 
-    method : {"exact", "ais", "reverse_ais"}
-        How it was found.
+    method : {"exact", "ais", "reverse_ais", "given"}
+        How it was found; "given" is a number from elsewhere.
 
     log_weights : float64 ndarray of shape (n_runs,) or None
         The logarithms of the importance weights, None where it is exact.
@@ -99,9 +104,9 @@ class LogPartition:
         return self.value
 
     def __repr__(self):
-        if self.method == "exact":
-            return f"log Z = {self.value:.6f} (exact)"
-        starts = f" from {self.starts} rows" if self.starts else ""
+        if self.log_weights is None:
+            return f"log Z = {self.value:.6f} ({self.method})"
+        starts = f" from {STARTS[self.starts]}" if self.starts else ""
         return (
             f"log Z = {self.value:.2f}, 3 sigma: {self.lower:.2f} to {self.upper:.2f} "
             f"({METHODS[self.method]}, {len(self.log_weights)} runs{starts}, "
@@ -318,7 +323,7 @@ def _log_marginals(model):
     of_low = low @ weights[:, :n_low].T
     largest = float(np.abs(of_low).max())
     n_states = 1 << (n_hidden - n_low)
-    step = max(1, _EXACT_BLOCK // 8 // max(n_visible, 1 << n_low))
+    step = max(1, _EXACT_BLOCK // 2 // max(n_visible, 1 << n_low))
     for start in range(0, n_states, step):
         high = _bits(np.arange(start, min(start + step, n_states)), n_hidden - n_low)
         inputs = high @ weights[:, n_low:].T + visible_bias
@@ -513,7 +518,7 @@ def mean_log_likelihood(rbm, X, *, log_partition=None, random_state=None):
     if log_partition is None:
         log_partition = _log_partition(rbm, random_state=random_state)
     if not isinstance(log_partition, LogPartition):
-        log_partition = LogPartition(*[float(log_partition)] * 3, "exact")
+        log_partition = LogPartition(*[float(log_partition)] * 3, "given")
     rows = log_likelihood(rbm, X, log_partition=log_partition)
     mean = float(rows.mean())
     error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf

@@ -166,6 +166,7 @@ def test_estimates_lie_around_the_truth(digits_rbm):
     reverse = log_partition(digits_rbm, method="reverse_ais", betas=1000, random_state=0)
     assert exact.method == "exact"
     assert reverse.starts == "exact"
+    assert "100 runs from exact draws, 1000 temperatures" in repr(reverse)
     for estimate in (ais, reverse):
         assert abs(estimate.value - exact.value) < 0.5
         assert estimate.lower < exact.value < estimate.upper
@@ -291,6 +292,9 @@ def test_mean_log_likelihood():
     assert "over 4 rows" in repr(result)
     assert "3 runs" in repr(result)
     assert mean_log_likelihood(by_hand(model), X[:1]).standard_error == np.inf
+    given = mean_log_likelihood(by_hand(model), X, log_partition=z)
+    assert_allclose(given.value, rows.mean())
+    assert repr(given).endswith("(given)")
     assert pickle.loads(pickle.dumps(result)).value == result.value
 
 
