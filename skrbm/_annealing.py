@@ -163,7 +163,7 @@ class _Progress:
 
 
 def check_betas(betas):
-    """Return the temperatures as an array of Python-like floats from 0 to 1."""
+    """Return the temperatures as an array of float64, from 0 to 1."""
     if betas is None:
         betas = 14_501
     if isinstance(betas, Integral):
@@ -172,12 +172,13 @@ def check_betas(betas):
         return np.interp(
             np.linspace(0, 1, betas), [0, 500 / 14_500, 4500 / 14_500, 1], [0, 0.5, 0.9, 1]
         )
-    betas = np.asarray(betas, dtype=np.float64)
+    given = betas
+    betas = np.asarray(betas if not isinstance(betas, str) else np.nan, dtype=np.float64)
     right = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
     if not right or not (np.diff(betas) >= 0).all():
         raise ValueError(
-            "betas must be a number, or inverse temperatures that begin with 0, never fall "
-            f"and end with 1, but got {betas}."
+            "betas must be how many temperatures to take, or inverse temperatures that begin "
+            f"with 0, never fall and end with 1, but got {given!r}."
         )
     return betas
 

@@ -922,9 +922,17 @@ n_features), default=None
         """
         check_is_fitted(self)
         X = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
-        X = check_rows(model_of(self), X, allow_nan=True)
+        model = model_of(self)
+        X = check_rows(model, X, allow_nan=True)
         filled = sampling.fill(self, X, 200, True, None, self._random_state(random_state))
-        return self.inverse_transform(self.transform(filled))
+        return by_blocks(
+            lambda model, v: model.mean_visible(model.mean_hidden(v)),
+            model,
+            filled,
+            row_size=_row_size(model, X),
+            n_columns=X.shape[1],
+            dtype=self._dtype_for(X),
+        )
 
     def _random_state(self, random_state):
         """Return the source of draws: `random_state_`, if none is given."""

@@ -276,8 +276,8 @@ def _tempering_betas(path, betas, h, random_state):
         rising = betas.ndim == 1 and len(betas) > 1 and (np.diff(betas) > 0).all()
         if not rising or betas[0] < 0 or betas[-1] != 1:
             raise ValueError(
-                "betas must be 'auto', a number, or inverse temperatures that rise from 0 "
-                f"or more to 1, but got {betas}."
+                "betas must be 'auto', how many temperatures to take, or inverse "
+                f"temperatures that rise from 0 or more to 1, but got {betas}."
             )
         return betas
     if isinstance(betas, str):

@@ -395,6 +395,8 @@ def test_monitor_of_one_shape():
     [
         ({"method": "exactly"}, "method must be 'auto', 'exact', 'ais', 'reverse_ais'"),
         ({"method": "ais", "betas": 1}, "betas"),
+        ({"method": "ais", "betas": 0.5}, "how many temperatures.* but got 0.5"),
+        ({"method": "ais", "betas": "many"}, "how many temperatures.* but got 'many'"),
         ({"method": "ais", "betas": [0, 0.5]}, "begin with 0, never fall and end with 1"),
         ({"method": "ais", "betas": [0, 0.6, 0.5, 1]}, "never fall"),
         ({"method": "ais", "betas": [0.1, 1]}, "begin with 0"),
