@@ -177,8 +177,8 @@ def check_betas(betas):
     right = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
     if not right or not (np.diff(betas) >= 0).all():
         raise ValueError(
-            "betas must be how many temperatures to take, or inverse temperatures that begin "
-            f"with 0, never fall and end with 1, but got {given!r}."
+            "betas must be how many temperatures to take, or inverse temperatures that "
+            f"begin with 0, never fall and end with 1, but got {given!r}."
         )
     return betas
 
