@@ -1,10 +1,42 @@
-"""The only place with imports from scikit-learn that are private there.
+"""The only place with imports from scikit-learn that are private, or depend on its version.
 
 Parameter constraints and `_fit_context` are what scikit-learn's own project template uses;
-unchanged from 1.6 to 1.9.
+unchanged from 1.6 to 1.9. Callbacks are new, and experimental, in 1.9.
 """
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-__all__ = ["Interval", "StrOptions", "_fit_context"]
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:
+
+    class _NoCallbacks:
+        """A context that nobody listens to."""
+
+        def subcontext(self, **task):
+            return self
+
+        def call_on_fit_task_begin(self, **arguments):
+            return self
+
+        def call_on_fit_task_end(self, **arguments):
+            return False
+
+    class CallbackSupportMixin:
+        """Stands in for scikit-learn's; without `set_callbacks`, as there are none."""
+
+        def _init_callback_context(self, **task):
+            return _NoCallbacks()
+
+
+__all__ = [
+    "CALLBACK_STATE",
+    "CallbackSupportMixin",
+    "Interval",
+    "StrOptions",
+    "_fit_context",
+]
+
+# Attributes that scikit-learn sets on an estimator during `fit`, and needs at its end.
+CALLBACK_STATE = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")

@@ -17,7 +17,13 @@ from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm import _batches, _training, likelihood, sampling
-from skrbm._compat import Interval, StrOptions, _fit_context
+from skrbm._compat import (
+    CALLBACK_STATE,
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    _fit_context,
+)
 from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
 from skrbm._model import RBM
 
@@ -26,7 +32,7 @@ _LARGEST_SHORTFALL = 0.1
 
 
 class BernoulliRBMEstimator(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Bernoulli restricted Boltzmann machine.
 
@@ -321,16 +327,35 @@ class BernoulliRBMEstimator(
             at its start.
         """
         warm = self.warm_start and hasattr(self, "components_")
+        # Without y, scikit-learn's ScoringMonitor would not score.
+        task = {"estimator": self, "X": X, "y": X if y is None else y}
         with _unchanged_on_error(self):
-            X, summary = self._validate_training_data(X, reset=not warm)
-            seed = None if warm else self._draw_seeds()
+            progress = vars(self).pop("_resume_from", None)  # by skrbm.callbacks.resume
+            new = not warm and progress is None
+            X, summary = self._validate_training_data(X, reset=new)
+            seed = self._draw_seeds() if new else None
             rows, validation = self._split(X)
             n_rows = X.shape[0] if rows is None else len(rows)
-            state = self._resume(n_rows) if warm else self._start(X, n_rows, seed)
-            record = _training.Record(X, rows, state, validation and validation.rows)
-            n_epochs = self.n_iter
-            if n_epochs == "auto":
-                n_epochs = _training.enough_epochs(n_rows, self.batch_size)
+            if progress is None:
+                state = self._resume(n_rows) if warm else self._start(X, n_rows, seed)
+                record = _training.Record(X, rows, state, validation and validation.rows)
+                n_epochs = self.n_iter
+                if n_epochs == "auto":
+                    n_epochs = _training.enough_epochs(n_rows, self.batch_size)
+            else:
+                progress.check(X.shape)
+                state, n_epochs = copy.deepcopy(progress.state), progress.n_epochs
+                record = progress.restore(X, rows, validation)
+            done = progress.outcome.n_epochs if progress else 0
+            context = self._init_callback_context(max_subtasks=n_epochs - done)
+            context.call_on_fit_task_begin(**task)
+
+            def save(outcome):
+                return _training.Progress.of(
+                    state, outcome, n_epochs, X.shape, record, validation
+                )
+
+            announce, report = self._reporters(record, validation, context, task, save)
             outcome = _training.train(
                 state,
                 self._settings(summary),
@@ -338,9 +363,11 @@ class BernoulliRBMEstimator(
                 n_epochs=n_epochs,
                 schedule=self.schedule,
                 shuffle=self.shuffle,
-                report=self._reporter(record, validation),
+                announce=announce,
+                report=report,
                 rows=rows,
                 validation=validation,
+                progress=progress and progress.outcome,
             )
             if outcome.n_epochs > 0 or not warm:
                 self._keep(outcome.state)
@@ -352,6 +379,9 @@ class BernoulliRBMEstimator(
             vars(self).pop("validation_scores_", None)
             if validation:
                 self.validation_scores_ = validation.scores[: self.n_iter_]
+            context.call_on_fit_task_end(
+                **task, reconstruction_attributes=lambda: _fitted(outcome.state)
+            )
         if outcome.stopped == "interrupted":
             kept = "best epoch so far" if validation else "last finished epoch"
             warnings.warn(
@@ -525,12 +555,7 @@ class BernoulliRBMEstimator(
 
     def _keep(self, state):
         """Set the fitted attributes."""
-        result = state.result
-        self.components_ = result.weights.T
-        self.intercept_visible_ = result.visible_bias
-        self.intercept_hidden_ = result.hidden_bias
-        self.visible_mean_ = state.visible_mean
-        self.h_samples_ = state.chains
+        vars(self).update(_fitted(state))
         self._learning = {
             "model": state.model,
             "hidden_mean": state.hidden_mean,
@@ -542,11 +567,20 @@ class BernoulliRBMEstimator(
             "rng": state.rng,
         }
 
-    def _reporter(self, record, validation):
-        """Return the function that records, and if verbose prints, each epoch."""
+    def _reporters(self, record, validation, context, task, save):
+        """Return what is called before, and after, each epoch.
 
-        def report(model, learning_rate, seconds):
-            record.add(model, learning_rate, seconds)
+        They record the epoch, print it if verbose, and tell scikit-learn's callbacks, who
+        may ask to stop. `save` makes of an outcome what a killed training goes on from.
+        """
+        epoch = None
+
+        def announce():
+            nonlocal epoch
+            epoch = context.subcontext(task_name="epoch").call_on_fit_task_begin(**task)
+
+        def report(state, learning_rate, seconds, outcome):
+            record.add(state.result, learning_rate, seconds)
             if self.verbose:
                 score = record.history["pseudo_log_likelihood"]
                 held_out = ""
@@ -559,7 +593,16 @@ class BernoulliRBMEstimator(
                     flush=True,
                 )
 
-        return report
+            def attributes():
+                progress = save(outcome)
+                return _fitted(progress.state) | {
+                    "n_iter_": outcome.n_epochs,
+                    "_progress": progress,
+                }
+
+            return epoch.call_on_fit_task_end(**task, reconstruction_attributes=attributes)
+
+        return announce, report
 
     def _warn_of_divergence(self, when, kept):
         cause = f"learning_rate, which is {self.learning_rate:g}"
@@ -947,6 +990,18 @@ n_features), default=None
         return tags
 
 
+def _fitted(state):
+    """Return the fitted attributes that a training state has, sharing its arrays."""
+    result = state.result
+    return {
+        "components_": result.weights.T,
+        "intercept_visible_": result.visible_bias,
+        "intercept_hidden_": result.hidden_bias,
+        "visible_mean_": state.visible_mean,
+        "h_samples_": state.chains,
+    }
+
+
 def _row_size(model, X):
     """Return how many values a product of the model with a row of `X` needs."""
     return len(model.hidden_bias) if sp.issparse(X) else max(model.weights.shape)
@@ -959,6 +1014,8 @@ def _unchanged_on_error(estimator):
     try:
         yield
     except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
+        after = vars(estimator)
+        before |= {name: after[name] for name in CALLBACK_STATE if name in after}
+        after.clear()
+        after.update(before)
         raise

@@ -4,6 +4,7 @@ One step serves `fit` and `partial_fit`. All that a step changes is in `Training
 it changes is in `Settings`. This room knows no scikit-learn: it neither warns nor prints.
 """
 
+import copy
 import dataclasses
 import time
 from typing import NamedTuple
@@ -290,28 +291,91 @@ class Outcome(NamedTuple):
 
     state: TrainingState
     n_epochs: int
-    stopped: str | None  # None, "early", "diverged" or "interrupted"
+    stopped: str | None  # None, "early", "asked", "diverged" or "interrupted"
+
+
+class Progress(NamedTuple):
+    """How far a training has got: all that it needs, beside its data, to go on."""
+
+    state: TrainingState
+    outcome: Outcome
+    n_epochs: int
+    shape: tuple
+    start: TrainingState
+    history: dict
+    scores: list
+    n_no_change: int
+
+    @classmethod
+    def of(cls, state, outcome, n_epochs, shape, record, validation):
+        """Take a copy, which later epochs do not change."""
+        history, scores, n_no_change = record.history, [], 0
+        if validation is not None:
+            scores, n_no_change = validation.scores, validation.n_no_change
+        return cls(
+            copy.deepcopy(state),
+            outcome,
+            n_epochs,
+            shape,
+            record.start,
+            {name: list(entries) for name, entries in history.items()},
+            list(scores),
+            n_no_change,
+        )
+
+    def check(self, shape):
+        """Refuse data that cannot be those of the training."""
+        if shape != self.shape:
+            raise ValueError(
+                f"The training to go on with was on data of shape {self.shape}, but X has "
+                f"shape {shape}: pass the same rows."
+            )
+
+    def restore(self, X, rows, validation):
+        """Return the record as it was, and let the validation be as it was."""
+        record = Record(X, rows, self.start, validation and validation.rows)
+        record.history = {name: list(entries) for name, entries in self.history.items()}
+        if validation is not None:
+            validation.scores, validation.n_no_change = list(self.scores), self.n_no_change
+        return record
 
 
 def train(
-    state, settings, X, *, n_epochs, schedule, shuffle, report, rows=None, validation=None
+    state,
+    settings,
+    X,
+    *,
+    n_epochs,
+    schedule,
+    shuffle,
+    report,
+    announce=lambda: None,
+    rows=None,
+    validation=None,
+    progress=None,
 ):
     """Run the epoch loop of `fit`, on all rows of `X` or on those in `rows`.
 
     The first epoch of a new model follows the visible mean; a model that goes on has it
-    already. `report` is called after each epoch with the model, the learning rate of its
-    last step and the seconds it took. `KeyboardInterrupt` ends training after the last
-    finished epoch; before the first is finished, it is raised.
+    already. `announce` is called before each epoch; `report` after it, with the state, the
+    learning rate of its last step, the seconds it took and the outcome if training ended
+    there, and training ends if it returns True. `KeyboardInterrupt` ends training after the
+    last finished epoch; before the first is finished, it is raised. `progress` is the
+    outcome that an earlier call got to, which this one goes on from.
     """
-    state.average = None
+    if progress is None:
+        state.average = None
     learner = Learner(state, settings, X)
     n_rows = X.shape[0] if rows is None else len(rows)
     n_steps = -(-n_rows // settings.batch_size)
     factor = SCHEDULES[schedule]
     new = state.n_rows_seen == 0
-    outcome = Outcome(state.copy(), 0, None)
+    outcome = progress or Outcome(state.copy(), 0, None)
     try:
-        for epoch in range(n_epochs):
+        for epoch in range(outcome.n_epochs, n_epochs):
+            if validation is not None and validation.exhausted:
+                return outcome._replace(stopped="early")
+            announce()
             start = time.perf_counter()
             done = (np.arange(n_steps) + epoch * n_steps) / (n_epochs * n_steps)
             rates = [settings.learning_rate * factor(part) for part in done.tolist()]
@@ -323,11 +387,12 @@ def train(
             if not is_sound(state.model):
                 return outcome._replace(stopped="diverged")
             improved = validation is None or validation.update(state.result)
-            report(state.result, rates[-1], seconds)
             kept = state.copy() if improved else outcome.state
-            outcome = Outcome(kept, epoch + 1, None)
-            if validation is not None and validation.exhausted:
-                return outcome._replace(stopped="early")
+            following = Outcome(kept, epoch + 1, None)
+            asked = report(state, rates[-1], seconds, following)
+            outcome = following
+            if asked:
+                return outcome._replace(stopped="asked")
     except KeyboardInterrupt:
         if outcome.n_epochs == 0:
             raise
@@ -347,6 +412,8 @@ class Validation:
         The rows of `X` that are held out.
     scores : list of float
         Their mean pseudo-log-likelihood after each epoch, in nats.
+    n_no_change : int
+        How many epochs in succession have gained less than `tol`.
     """
 
     def __init__(self, X, rows, tol, patience):
@@ -355,14 +422,14 @@ class Validation:
         self._X = X
         self._tol = tol
         self._patience = patience
-        self._n_no_change = 0
+        self.n_no_change = 0
 
     def update(self, model):
         """Enter the score of a model; return whether it is the best one so far."""
         best = max(self.scores, default=-np.inf)
         score = self.score(model)
         self.scores.append(score)
-        self._n_no_change = 0 if score >= best + self._tol else self._n_no_change + 1
+        self.n_no_change = 0 if score >= best + self._tol else self.n_no_change + 1
         return score > best
 
     def score(self, model):
@@ -372,7 +439,7 @@ class Validation:
     @property
     def exhausted(self):
         """Whether more than `patience` epochs in succession gained less than `tol`."""
-        return self._n_no_change > self._patience
+        return self.n_no_change > self._patience
 
 
 def _mean_of_rows(function, model, X, rows):
@@ -417,7 +484,7 @@ class Record:
         few = X[rows[_spread(len(rows), self.SIZE)]].astype(state.model.dtype)
         self._v = _batches.clip(few)
         self._columns = _spread(X.shape[1], self.SIZE)
-        self._start = state.copy()
+        self.start = state.copy()
         self._X = X
         self._held_out = held_out
         names = ["learning_rate", "pseudo_log_likelihood", "seconds"]
@@ -448,7 +515,7 @@ class Record:
         In nats per feature; negative if it is better, as a model should be. The first
         model is taken with the visible bias that the means of the data alone give it.
         """
-        start = self._start
+        start = self.start
         shift = _log_odds(state.visible_mean) - _log_odds(start.visible_mean)
         bias = (start.model.visible_bias + shift).astype(start.model.dtype)
         first = self.score(start.model._replace(visible_bias=bias))

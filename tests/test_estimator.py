@@ -902,21 +902,14 @@ def test_divergence_with_early_stopping_keeps_the_best(monkeypatch):
 
 def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
     rbm = make(n_iter=50, schedule="constant")
-    reports = []
+    record = _training.Record.add
 
-    def interrupting(self, record, validation):
-        report = reporter(self, record, validation)
+    def interrupting(self, *args):
+        record(self, *args)
+        if len(self.history["seconds"]) == 5:
+            raise KeyboardInterrupt
 
-        def counted(*args):
-            report(*args)
-            reports.append(args)
-            if len(reports) == 5:
-                raise KeyboardInterrupt
-
-        return counted
-
-    reporter = BernoulliRBMEstimator._reporter
-    monkeypatch.setattr(BernoulliRBMEstimator, "_reporter", interrupting)
+    monkeypatch.setattr(_training.Record, "add", interrupting)
     with pytest.warns(UserWarning, match="interrupted by the user after 4 of 50 epochs"):
         rbm.fit(GREY)
     monkeypatch.undo()

@@ -321,7 +321,7 @@ def run(settings=PLAIN, *, X=None, n_epochs=4, schedule="linear", report=None, *
         X,
         n_epochs=n_epochs,
         schedule=schedule,
-        report=report or (lambda model, rate, seconds: rates.append(rate)),
+        report=report or (lambda state, rate, *_: rates.append(rate)),
         **{"shuffle": True} | options,
     )
     return outcome, rates
@@ -346,7 +346,7 @@ def test_early_stopping():
     outcome, _ = run(
         n_epochs=9,
         validation=validation,
-        report=lambda model, rate, seconds: models.append(model.weights.copy()),
+        report=lambda state, *_: models.append(state.model.weights.copy()),
     )
     assert validation.scores == [1.0, 3.0, 3.25, 2.0, 3.1]
     assert (outcome.n_epochs, outcome.stopped) == (5, "early")
@@ -378,11 +378,23 @@ def test_enough_epochs(n_rows, n_epochs):
     assert _training.enough_epochs(n_rows, batch_size=20) == n_epochs
 
 
+def test_training_ends_when_asked():
+    order = []
+
+    def report(state, *_):
+        order.append("report")
+        return len(order) == 6
+
+    outcome, _ = run(report=report, announce=lambda: order.append("announce"), n_epochs=9)
+    assert order == ["announce", "report"] * 3
+    assert (outcome.n_epochs, outcome.stopped) == (3, "asked")
+
+
 def test_an_interrupt_keeps_the_finished_epochs():
     models = []
 
-    def report(model, rate, seconds):
-        models.append(model.weights.copy())
+    def report(state, *_):
+        models.append(state.model.weights.copy())
         if len(models) == 3:
             raise KeyboardInterrupt
 

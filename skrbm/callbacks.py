@@ -1,0 +1,274 @@
+"""Callbacks for `fit`, beside those of scikit-learn: likelihood, and checkpoints.
+
+scikit-learn has callbacks from 1.9 on, and calls them experimental. Give an estimator its
+callbacks by ``set_callbacks(...)`` before ``fit``; scikit-learn's own, `ProgressBar` and
+`ScoringMonitor` of :mod:`sklearn.callback`, work as well.
+"""
+
+import os
+from numbers import Integral
+from pathlib import Path
+
+import joblib
+from sklearn.base import clone
+from sklearn.utils import check_scalar
+
+from skrbm.likelihood import LogLikelihoodMonitor
+
+__all__ = ["Checkpoint", "LikelihoodMonitor", "resume"]
+
+
+class LikelihoodMonitor:
+    """Follow the log-likelihood of held-out rows, and the free-energy gap, during `fit`.
+
+    The log-likelihood is exact for machines with up to 20 hidden or visible units, and
+    else by annealed runs that follow the model, see
+    :class:`skrbm.likelihood.LogLikelihoodMonitor`.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        The rows to judge by, of values 0 and 1, that the model is not trained on.
+
+    every : int, default=1
+        Number of epochs from one look to the next.
+
+    n_betas : int, default=100
+        Number of temperatures from one look to the next.
+
+    n_runs : int, default=100
+        Number of annealed runs.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws, which are none of the training's.
+
+    Attributes
+    ----------
+    history_ : dict of lists
+        One entry for each look of the last `fit`: "epoch", counted from 1;
+        "log_likelihood", the mean in nats, with "lower" and "upper" for three standard
+        errors of the partition function; "free_energy_gap", by how many nats the mean free
+        energy of the rows is above that of the training data. A gap that grows while the
+        log-likelihood falls is over-fitting.
+
+    Examples
+    --------
+    ::
+
+        monitor = LikelihoodMonitor(X_valid, every=5)
+        rbm = BernoulliRBMEstimator().set_callbacks(monitor).fit(X_train)
+        plt.plot(monitor.history_["epoch"], monitor.history_["log_likelihood"])
+    """
+
+    def __init__(self, X, *, every=1, n_betas=100, n_runs=100, random_state=None):
+        self.every = check_scalar(every, "every", Integral, min_val=1)
+        self.X = X
+        self.n_betas = n_betas
+        self.n_runs = n_runs
+        self.random_state = random_state
+        self._new_monitor()
+
+    def _new_monitor(self):
+        return LogLikelihoodMonitor(
+            self.X,
+            n_betas=self.n_betas,
+            n_runs=self.n_runs,
+            random_state=self.random_state,
+        )
+
+    def setup(self, estimator, context):
+        """Begin anew; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator that is about to be fitted.
+        context : CallbackContext
+            The task of the fit.
+        """
+        self._monitor = self._new_monitor()
+        names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
+        self.history_ = {name: [] for name in names}
+
+    def on_fit_task_begin(self, estimator, context):
+        """Do nothing; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator that is being fitted.
+        context : CallbackContext
+            The fit or the epoch that begins.
+        """
+
+    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
+        """Judge the model; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator that is being fitted.
+        context : CallbackContext
+            The fit or the epoch that ends.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The training data.
+        fitted_estimator : BernoulliRBMEstimator
+            A copy, fitted so far.
+        """
+        if context.task_name != "epoch" or fitted_estimator.n_iter_ % self.every:
+            return
+        look = self._monitor.update(fitted_estimator)
+        held_out, trained_on = (
+            float(fitted_estimator.free_energy(rows).mean()) for rows in (self.X, X)
+        )
+        entries = fitted_estimator.n_iter_, look.value, look.lower, look.upper
+        entries = *entries, held_out - trained_on
+        for entered, entry in zip(self.history_.values(), entries, strict=True):
+            entered.append(entry)
+
+    def teardown(self, estimator, context):
+        """Let go of the annealed runs; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator whose fit has ended.
+        context : CallbackContext
+            The task of the fit.
+        """
+        del self._monitor
+
+
+class Checkpoint:
+    """Save a training to a file, so that one that is killed can go on.
+
+    What is saved is all that changes in training, random numbers included: a training that
+    :func:`resume` goes on with ends with the same bits as one that was never interrupted.
+    The file is replaced at once: a kill at any moment leaves the new one or the last one.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. It is a pickle: load only files that you trust.
+
+    every : int, default=1
+        Number of epochs from one save to the next. The last epoch is saved as well.
+
+    Examples
+    --------
+    ::
+
+        rbm = BernoulliRBMEstimator(n_iter=500).set_callbacks(Checkpoint("rbm.ckpt"))
+        rbm.fit(X)
+
+        rbm = resume("rbm.ckpt", X)  # after a crash, in another process
+    """
+
+    def __init__(self, path, *, every=1):
+        self.path = Path(path)
+        self.every = check_scalar(every, "every", Integral, min_val=1)
+
+    def setup(self, estimator, context):
+        """Find out whether the file can be written; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator that is about to be fitted.
+        context : CallbackContext
+            The task of the fit.
+        """
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(
+                f"Checkpoint cannot write {self.path}: there is no folder "
+                f"{self.path.parent}. Make it first."
+            )
+
+    def on_fit_task_begin(self, estimator, context):
+        """Do nothing; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator that is being fitted.
+        context : CallbackContext
+            The fit or the epoch that begins.
+        """
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        """Save; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator that is being fitted.
+        context : CallbackContext
+            The fit or the epoch that ends.
+        fitted_estimator : BernoulliRBMEstimator
+            A copy, fitted so far.
+        """
+        if context.task_name != "epoch":
+            return
+        attributes = vars(fitted_estimator)
+        n_iter, progress = attributes["n_iter_"], attributes["_progress"]
+        if n_iter % self.every and n_iter < progress.n_epochs:
+            return
+        saved = clone(fitted_estimator)
+        saved.set_callbacks()
+        for name in ("n_features_in_", "feature_names_in_", "random_state_", "_split_seed"):
+            if name in attributes:
+                setattr(saved, name, attributes[name])
+        saved._resume_from = progress
+        temporary = self.path.with_name(self.path.name + ".part")
+        with open(temporary, "wb") as file:
+            joblib.dump(saved, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+
+    def teardown(self, estimator, context):
+        """Do nothing; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator whose fit has ended.
+        context : CallbackContext
+            The task of the fit.
+        """
+
+
+def resume(path, X, y=None, *, callbacks=()):
+    """Go on with a training that was saved by :class:`Checkpoint`.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file that the checkpoint wrote.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        The training data, the same as before.
+
+    y : array-like of shape (n_samples,), default=None
+        Handed to the callbacks; the estimator does not use it.
+
+    callbacks : sequence of callbacks, default=()
+        Callbacks for the rest of the training, :class:`Checkpoint` for instance.
+
+    Returns
+    -------
+    rbm : BernoulliRBMEstimator
+        The fitted estimator.
+
+    Raises
+    ------
+    ValueError
+        If the shape of `X` is not that of the training data, or the file is not one of a
+        checkpoint.
+    """
+    rbm = joblib.load(path)
+    if not hasattr(rbm, "_resume_from"):
+        raise ValueError(f"{path} was not written by skrbm.callbacks.Checkpoint.")
+    if callbacks:
+        rbm.set_callbacks(*callbacks)
+    return rbm.fit(X, y)

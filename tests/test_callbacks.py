@@ -1,0 +1,260 @@
+"""scikit-learn's callbacks, where it has them, and the package's own."""
+
+import signal
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+
+from skrbm import BernoulliRBMEstimator
+from skrbm.callbacks import Checkpoint, LikelihoodMonitor, resume
+from skrbm.likelihood import mean_log_likelihood
+
+callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+
+X, y = load_digits(return_X_y=True)
+X, y = (X[:200] > 7).astype(float), y[:200]
+
+
+def make(**parameters):
+    defaults = {"n_components": 8, "n_iter": 5, "random_state": 0}
+    return BernoulliRBMEstimator(**defaults | parameters)
+
+
+class Spy:
+    """Writes down what it is told, and asks to stop when told to."""
+
+    def __init__(self, stop_after=None, fail_after=None):
+        self.events, self.snapshots = [], []
+        self.stop_after, self.fail_after = stop_after, fail_after
+
+    def setup(self, estimator, context):
+        self.events.append("setup")
+
+    def teardown(self, estimator, context):
+        self.events.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.events.append(f"begin {context.task_name} {context.task_id}")
+
+    def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+        self.events.append(f"end {context.task_name} {context.task_id}")
+        self.snapshots.append(fitted_estimator)
+        if context.task_name == "epoch":
+            if context.task_id == self.fail_after:
+                raise OSError("disk full")
+            return context.task_id == self.stop_after
+
+
+def test_events_and_snapshots():
+    spy = Spy()
+    rbm = make().set_callbacks(spy).fit(X)
+    epochs = [f"{what} epoch {i}" for i in range(5) for what in ("begin", "end")]
+    assert spy.events == ["setup", "begin fit 0", *epochs, "end fit 0", "teardown"]
+    scores = [snapshot.score(X) for snapshot in spy.snapshots]
+    assert len(set(scores[:5])) == 5
+    assert scores[5] == rbm.score(X)
+    for name in ("components_", "intercept_visible_", "h_samples_", "visible_mean_"):
+        arrays = [getattr(snapshot, name) for snapshot in spy.snapshots[:5]]
+        assert not any(np.shares_memory(a, getattr(rbm, name)) for a in arrays)
+    assert [snapshot.n_iter_ for snapshot in spy.snapshots[:5]] == [1, 2, 3, 4, 5]
+    assert not hasattr(rbm, "_callback_fit_ctx")
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_watched_and_unwatched_fits_are_the_same(early_stopping):
+    plain = make(early_stopping=early_stopping).fit(X)
+    scoring = {"pl": lambda rbm, X, y: rbm.score(X)}
+    watched = clone(plain).set_callbacks(Spy(), callback.ScoringMonitor(scoring=scoring))
+    watched.fit(X)
+    for name in ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_"):
+        assert_array_equal(getattr(plain, name), getattr(watched, name))
+    assert_array_equal(plain.sample(3), watched.sample(3))
+
+
+def test_a_request_to_stop_is_honoured():
+    spy = Spy(stop_after=2)
+    rbm = make(n_iter=50, schedule="constant").set_callbacks(spy).fit(X)
+    assert rbm.n_iter_ == len(rbm.history_["seconds"]) == 3
+    assert spy.events[-2:] == ["end fit 0", "teardown"]
+    three = make(n_iter=3, schedule="constant").fit(X)
+    assert_array_equal(rbm.components_, three.components_)
+
+
+def test_a_callback_that_fails_leaves_the_estimator_as_it_was():
+    spy = Spy(fail_after=1)
+    rbm = make().fit(X)
+    before = rbm.components_.copy()
+    with pytest.raises(OSError, match="disk full"):
+        rbm.set_callbacks(spy).fit(X)
+    assert spy.events[-1] == "teardown"
+    assert_array_equal(rbm.components_, before)
+    assert not hasattr(rbm, "_callback_fit_ctx")
+    rbm.set_callbacks().fit(X)
+    assert_array_equal(rbm.components_, before)
+
+
+@pytest.mark.parametrize("labels", [None, y])
+def test_scoring_monitor(labels):
+    monitor = callback.ScoringMonitor(scoring={"pl": lambda rbm, X, y: rbm.score(X)})
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    rbm = make().set_callbacks(monitor).fit(frame, labels)
+    log = monitor.get_logs().data
+    epochs = [entry["pl"] for entry in log if entry["task_name"] == "epoch"]
+    assert len(set(epochs)) == 5
+    assert [entry["pl"] for entry in log if entry["task_name"] == "fit"] == [epochs[-1]]
+    assert epochs[-1] == rbm.score(frame)
+
+
+def test_progress_bar_in_a_pipeline_and_a_search(capsys):
+    bar = callback.ProgressBar()
+    pipeline = Pipeline([("rbm", make()), ("clf", LogisticRegression(max_iter=1000))])
+    pipeline.set_callbacks(bar).fit(X, y)
+    make().set_callbacks(callback.ProgressBar()).fit(X)
+    search = GridSearchCV(make(), {"n_iter": [1, 2]}, cv=2)
+    search.set_callbacks(callback.ProgressBar()).fit(X)
+    assert "BernoulliRBMEstimator" in capsys.readouterr().out
+
+
+def test_monitors_of_a_search_in_processes():
+    monitor = callback.ScoringMonitor(scoring={"pl": lambda rbm, X, y: rbm.score(X)})
+    rbm = make().set_callbacks(monitor)
+    search = GridSearchCV(rbm, {"n_iter": [2, 3]}, cv=2, n_jobs=2, refit=False).fit(X)
+    assert len(search.cv_results_["params"]) == 2
+
+
+# The package's own ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_components", [8, 22])
+def test_likelihood_monitor(n_components):
+    monitor = LikelihoodMonitor(X[150:], every=2, random_state=0)
+    rbm = make(n_components=n_components, n_iter=6).set_callbacks(monitor).fit(X[:150])
+    history = monitor.history_
+    assert history["epoch"] == [2, 4, 6]
+    exact = rbm.log_partition(method="exact")
+    mean = mean_log_likelihood(rbm, X[150:], log_partition=exact).value
+    assert_allclose(
+        history["log_likelihood"][-1], mean, atol=1e-9 if n_components == 8 else 0.5
+    )
+    assert history["lower"][-1] - 1e-9 <= mean <= history["upper"][-1] + 1e-9
+    gap = rbm.free_energy(X[150:]).mean() - rbm.free_energy(X[:150]).mean()
+    assert_allclose(history["free_energy_gap"][-1], gap)
+    rbm.fit(X[:150])
+    assert history is not monitor.history_
+    assert monitor.history_["epoch"] == [2, 4, 6]
+
+
+CONFIGURATIONS = [
+    {},
+    {"solver": "cd", "momentum": 0.5},
+    {"early_stopping": True, "validation_fraction": 0.3},
+    {"early_stopping": True, "n_iter_no_change": 1, "tol": 5.0},
+    {"averaging": False, "centering": False, "n_chains": 7},
+]
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array, lambda X: X.astype(bool)])
+@pytest.mark.parametrize("parameters", CONFIGURATIONS)
+def test_a_resumed_training_ends_with_the_same_bits(parameters, form, tmp_path):
+    data = form(X)
+    whole = make(n_iter=9, **parameters).fit(data)
+    checkpoint = Checkpoint(tmp_path / "rbm.ckpt", every=2)
+    cut = make(n_iter=9, **parameters).set_callbacks(Spy(fail_after=4), checkpoint)
+    if whole.n_iter_ > 4:
+        with pytest.raises(OSError, match="disk full"):
+            cut.fit(data)
+    else:
+        cut.fit(data)
+    spy = Spy()
+    done = joblib.load(tmp_path / "rbm.ckpt")._resume_from.outcome.n_epochs
+    assert 0 < done < whole.n_iter_
+    rbm = resume(tmp_path / "rbm.ckpt", data, callbacks=[spy])
+    epochs = [event for event in spy.events if event.startswith("end epoch")]
+    assert len(epochs) == whole.n_iter_ - done
+    assert rbm.n_iter_ == whole.n_iter_
+    for name in ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_"):
+        assert_array_equal(getattr(rbm, name), getattr(whole, name))
+    for name in ("learning_rate", "pseudo_log_likelihood"):
+        assert rbm.history_[name] == whole.history_[name]
+    assert getattr(rbm, "validation_scores_", 0) == getattr(whole, "validation_scores_", 0)
+    assert_array_equal(rbm.sample(4), whole.sample(4))
+    after = [estimator.partial_fit(data).components_ for estimator in (rbm, whole)]
+    assert_array_equal(*after)
+    assert "_resume_from" not in vars(rbm)
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from skrbm import BernoulliRBMEstimator
+from skrbm.callbacks import Checkpoint
+
+class Kill:
+    def setup(self, estimator, context): ...
+    def teardown(self, estimator, context): ...
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name == "epoch" and context.task_id == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def on_fit_task_end(self, estimator, context): ...
+
+X = np.load(sys.argv[1])
+rbm = BernoulliRBMEstimator(8, n_iter=9, random_state=0)
+rbm.set_callbacks(Checkpoint(sys.argv[2]), Kill()).fit(X)
+"""
+
+
+def test_a_killed_process(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    path = tmp_path / "rbm.ckpt"
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "X.npy"), str(path)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert not (tmp_path / "rbm.ckpt.part").exists()
+    rbm = resume(path, X)
+    assert_array_equal(rbm.components_, make(n_iter=9).fit(X).components_)
+
+
+def test_a_checkpoint_is_not_lost_with_the_next_one(tmp_path, monkeypatch):
+    """Writing that fails in the middle leaves the file from before."""
+    path = tmp_path / "rbm.ckpt"
+    dump = joblib.dump
+
+    def failing(value, file):
+        dump(value, file)
+        if value._resume_from.outcome.n_epochs == 3:
+            file.truncate(100)
+            raise OSError("disk full")
+
+    monkeypatch.setattr(joblib, "dump", failing)
+    with pytest.raises(OSError, match="disk full"):
+        make().set_callbacks(Checkpoint(path)).fit(X)
+    monkeypatch.undo()
+    assert joblib.load(path)._resume_from.outcome.n_epochs == 2
+    assert_array_equal(resume(path, X).components_, make().fit(X).components_)
+
+
+def test_errors_of_checkpoints(tmp_path):
+    path = tmp_path / "rbm.ckpt"
+    rbm = make().set_callbacks(Checkpoint(path)).fit(X)
+    for rows in (X[:100], X[:, :60]):
+        with pytest.raises(ValueError, match=r"features|pass the same rows"):
+            resume(path, rows)
+    joblib.dump(rbm, path)
+    with pytest.raises(ValueError, match="was not written by"):
+        resume(path, X)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        make().set_callbacks(Checkpoint(tmp_path / "no" / "rbm.ckpt")).fit(X)
+    with pytest.raises(ValueError, match="every"):
+        Checkpoint(path, every=0)
+    with pytest.raises(ValueError, match="every"):
+        LikelihoodMonitor(X, every=0)
