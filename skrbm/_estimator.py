@@ -6,7 +6,6 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -649,7 +648,6 @@ class BernoulliRBMEstimator(
             RBM.mean_hidden,
             model,
             X,
-            row_size=_row_size(model, X),
             n_columns=self._n_features_out,
             dtype=self._dtype_for(X),
         )
@@ -679,7 +677,6 @@ class BernoulliRBMEstimator(
             RBM.mean_visible,
             model,
             X,
-            row_size=_row_size(model, X),
             n_columns=len(model.visible_bias),
             dtype=self._dtype_for(X),
         )
@@ -702,7 +699,7 @@ class BernoulliRBMEstimator(
             Free energies, in nats.
         """
         model, X = self._model_and_rows(X)
-        return by_blocks(RBM.free_energy, model, X, row_size=_row_size(model, X))
+        return by_blocks(RBM.free_energy, model, X)
 
     def score_samples(self, X, *, n_flips=None):
         """Compute the pseudo-log-likelihood of each row.
@@ -972,7 +969,6 @@ n_features), default=None
             lambda model, v: model.mean_visible(model.mean_hidden(v)),
             model,
             filled,
-            row_size=_row_size(model, X),
             n_columns=X.shape[1],
             dtype=self._dtype_for(X),
         )
@@ -1000,11 +996,6 @@ def _fitted(state):
         "visible_mean_": state.visible_mean,
         "h_samples_": state.chains,
     }
-
-
-def _row_size(model, X):
-    """Return how many values a product of the model with a row of `X` needs."""
-    return len(model.hidden_bias) if sp.issparse(X) else max(model.weights.shape)
 
 
 @contextlib.contextmanager

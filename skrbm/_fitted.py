@@ -7,6 +7,7 @@ estimator of this package, scikit-learn's, or one whose arrays were set by hand.
 import contextlib
 
 import numpy as np
+import scipy.sparse as sp
 from joblib import Parallel, delayed
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
@@ -66,7 +67,7 @@ def check_rows(model, X, allow_nan=False):
 
 
 def by_blocks(
-    function, model, X, *, row_size, n_columns=None, dtype=np.float64, threads=False
+    function, model, X, *, row_size=None, n_columns=None, dtype=np.float64, threads=False
 ):
     """Apply a function of model and rows to all rows, in bounded memory.
 
@@ -76,8 +77,9 @@ def by_blocks(
         Called with the model and with a block of rows in the model's dtype.
     model : RBM
     X : {ndarray, CSR array} of shape (n_samples, n_columns_in)
-    row_size : int
-        Number of values that the function needs for a row.
+    row_size : int, default=None
+        Number of values that the function needs for a row; None is those of the row, if it
+        is dense, or of its hidden units, whichever are more.
     n_columns : int, default=None
         Length of the result for a row; None is one number.
     dtype : dtype, default=float64
@@ -86,6 +88,9 @@ def by_blocks(
         For functions that do more than multiply matrices: blocks go to as many threads as
         `joblib.parallel_config` asks for, with a thread each for their products.
     """
+    if row_size is None:
+        sparse = sp.issparse(X)
+        row_size = len(model.hidden_bias) if sparse else max(model.weights.shape)
     out = np.empty((X.shape[0],) if n_columns is None else (X.shape[0], n_columns), dtype)
 
     def fill(rows, v):

@@ -426,7 +426,7 @@ def log_likelihood(rbm, X, *, log_partition=None, random_state=None):
         )
     if log_partition is None:
         log_partition = _log_partition(rbm, random_state=random_state)
-    free_energy = by_blocks(RBM.free_energy, model, X, row_size=max(model.weights.shape))
+    free_energy = by_blocks(RBM.free_energy, model, X)
     return -free_energy - float(log_partition)
 
 

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state, check_scalar
 
 from skrbm import _batches
 from skrbm._annealing import Path, check_base_mean
-from skrbm._fitted import check_rows, model_of
+from skrbm._fitted import by_blocks, check_rows, model_of
 from skrbm._model import RBM
 
 __all__ = [
@@ -644,9 +644,7 @@ def diagnose(rbm, chains, *, n_features=5):
         )
     n_chains, n_draws, _ = chains.shape
     rows = check_rows(model, chains.reshape(n_chains * n_draws, -1))
-    row_size = max(model.weights.shape)
-    blocks = _batches.blocks(rows, model.dtype, row_size)
-    free_energy = np.concatenate([RBM.free_energy(model, v) for _, v in blocks])
+    free_energy = by_blocks(RBM.free_energy, model, rows)
     series = {"free energy": free_energy, "units on": rows.sum(axis=1, dtype=np.float64)}
     mean = rows.mean(axis=0, dtype=np.float64)
     most = np.argsort(-mean * (1 - mean), kind="stable")[:n_features]
