@@ -5,6 +5,7 @@ unchanged from 1.6 to 1.9. Callbacks are new, and experimental, in 1.9.
 """
 
 from sklearn.base import _fit_context
+from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions
 
 try:
@@ -36,6 +37,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_fit_context",
+    "check_matplotlib_support",
 ]
 
 # Attributes that scikit-learn sets on an estimator during `fit`, and needs at its end.

@@ -6,7 +6,7 @@ import pytest
 from numpydoc.validate import validate
 
 import skrbm
-from skrbm import callbacks, likelihood, metrics, sampling
+from skrbm import callbacks, likelihood, metrics, plotting, sampling
 
 # Sections that not every docstring needs, and matters of taste.
 IGNORED = {
@@ -22,7 +22,7 @@ IGNORED = {
 
 
 def public():
-    for module in (skrbm, callbacks, likelihood, metrics, sampling):
+    for module in (skrbm, callbacks, likelihood, metrics, plotting, sampling):
         for name in module.__all__:
             thing = getattr(module, name)
             yield f"{module.__name__}.{name}"

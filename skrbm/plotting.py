@@ -1,0 +1,560 @@
+"""Pictures of fitted machines, with the conventions of scikit-learn's displays.
+
+``from_estimator`` computes and draws; ``plot(ax=...)`` draws again; ``figure_``, ``ax_``
+(or ``axes_``) and the artists can be changed afterwards. matplotlib is imported when
+something is drawn (``pip install "skrbm[examples]"``).
+"""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_array, check_scalar
+
+from skrbm._compat import check_matplotlib_support
+from skrbm._fitted import model_of
+from skrbm.sampling import diagnose
+
+__all__ = [
+    "ActivationsDisplay",
+    "ChainsDisplay",
+    "FiltersDisplay",
+    "SamplesDisplay",
+    "TrainingDisplay",
+]
+
+
+def _image_shape(n_features, image_shape):
+    """Return the shape of a row as an image: as given, or square."""
+    if image_shape is None:
+        side = round(n_features**0.5)
+        if side * side != n_features:
+            raise ValueError(
+                f"Rows of {n_features} features are no square images: pass image_shape, "
+                "(height, width)."
+            )
+        return side, side
+    height, width = image_shape
+    if height * width != n_features:
+        raise ValueError(
+            f"image_shape is {image_shape}, {height * width} pixels, but there are "
+            f"{n_features} features."
+        )
+    return height, width
+
+
+def _mosaic(rows, shape, n_columns, border):
+    """Return rows as one image: tiles beside and below each other, with borders."""
+    n_columns = min(n_columns, len(rows))
+    n_lines = -(-len(rows) // n_columns)
+    height, width = shape
+    tiles = np.full((n_lines * n_columns, height + 1, width + 1), border, dtype=float)
+    tiles[: len(rows), :-1, :-1] = np.reshape(rows, (-1, height, width))
+    tiles = tiles.reshape(n_lines, n_columns, height + 1, width + 1)
+    image = tiles.transpose(0, 2, 1, 3).reshape(n_lines * (height + 1), -1)
+    return image[:-1, :-1]
+
+
+class _OneAxes:
+    """What displays of one panel share."""
+
+    def _begin(self, ax):
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots()
+        self.ax_, self.figure_ = ax, ax.figure
+        return ax
+
+
+class FiltersDisplay(_OneAxes):
+    """The weights of hidden units as images: what each of them looks for.
+
+    Parameters
+    ----------
+    filters : ndarray of shape (n_filters, n_features)
+        A row for each hidden unit.
+
+    image_shape : tuple of (int, int)
+        Height and width of a row as an image.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it is drawn.
+
+    figure_ : matplotlib Figure
+        The figure of the axes.
+
+    im_ : matplotlib AxesImage
+        All filters beside and below each other.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.plotting import FiltersDisplay
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=16, n_iter=5, random_state=0).fit(X)
+    >>> display = FiltersDisplay.from_estimator(rbm)
+    """
+
+    def __init__(self, filters, *, image_shape):
+        self.filters = filters
+        self.image_shape = image_shape
+
+    @classmethod
+    def from_estimator(cls, rbm, *, image_shape=None, n_filters=100, ax=None, **im_kw):
+        """Draw the filters of a fitted machine, those with the largest weights first.
+
+        Parameters
+        ----------
+        rbm : estimator
+            A fitted estimator, scikit-learn's included.
+
+        image_shape : tuple of (int, int), default=None
+            Height and width of a row as an image; None is a square.
+
+        n_filters : int, default=100
+            How many to draw at most.
+
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **im_kw : dict
+            Handed to matplotlib's `imshow`.
+
+        Returns
+        -------
+        display : FiltersDisplay
+            What was drawn.
+        """
+        model = model_of(rbm)
+        check_scalar(n_filters, "n_filters", Integral, min_val=1)
+        shape = _image_shape(len(model.visible_bias), image_shape)
+        order = np.argsort(-np.square(model.weights).sum(axis=0), kind="stable")
+        return cls(model.weights.T[order[:n_filters]], image_shape=shape).plot(ax, **im_kw)
+
+    def plot(self, ax=None, **im_kw):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **im_kw : dict
+            Handed to matplotlib's `imshow`.
+
+        Returns
+        -------
+        display : FiltersDisplay
+            Itself.
+        """
+        ax = self._begin(ax)
+        n_columns = int(np.ceil(np.sqrt(len(self.filters))))
+        image = _mosaic(self.filters, self.image_shape, n_columns, np.nan)
+        limit = np.abs(self.filters).max()
+        self.im_ = ax.imshow(
+            image, **{"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} | im_kw
+        )
+        ax.set(xticks=[], yticks=[], title=f"Weights of {len(self.filters)} hidden units")
+        return self
+
+
+class SamplesDisplay:
+    """Data beside their reconstructions, and beside samples of the model.
+
+    Parameters
+    ----------
+    images : dict of ndarrays of shape (n_rows, n_features)
+        Rows for each panel, by its title.
+
+    image_shape : tuple of (int, int)
+        Height and width of a row as an image.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+        A panel for each entry of `images`.
+
+    figure_ : matplotlib Figure
+        The figure of the axes.
+
+    ims_ : list of matplotlib AxesImage
+        What is drawn in each panel.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.plotting import SamplesDisplay
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=16, n_iter=5, random_state=0).fit(X)
+    >>> display = SamplesDisplay.from_estimator(rbm, X, random_state=0)
+    """
+
+    def __init__(self, images, *, image_shape):
+        self.images = images
+        self.image_shape = image_shape
+
+    @classmethod
+    def from_estimator(
+        cls, rbm, X, *, image_shape=None, n_images=36, random_state=None, ax=None, **im_kw
+    ):
+        """Draw rows of the data, their reconstructions, and samples.
+
+        Parameters
+        ----------
+        rbm : BernoulliRBMEstimator
+            A fitted estimator.
+
+        X : array-like of shape (n_samples, n_features)
+            Rows of data, of which some are drawn, evenly spread.
+
+        image_shape : tuple of (int, int), default=None
+            Height and width of a row as an image; None is a square.
+
+        n_images : int, default=36
+            How many to draw in each panel.
+
+        random_state : int, RandomState instance or None, default=None
+            Source of the samples.
+
+        ax : sequence of three matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **im_kw : dict
+            Handed to matplotlib's `imshow`.
+
+        Returns
+        -------
+        display : SamplesDisplay
+            What was drawn.
+        """
+        check_scalar(n_images, "n_images", Integral, min_val=1)
+        shape = _image_shape(len(model_of(rbm).visible_bias), image_shape)
+        X = check_array(X, dtype=None)
+        X = X[np.linspace(0, len(X) - 1, min(n_images, len(X))).astype(int)]
+        images = {
+            "data": X,
+            "reconstructions": rbm.reconstruct(X),
+            "samples": rbm.sample(len(X), random_state=random_state),
+        }
+        return cls(images, image_shape=shape).plot(ax, **im_kw)
+
+    def plot(self, ax=None, **im_kw):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : sequence of matplotlib Axes, default=None
+            Where to draw, a panel for each entry of `images`; None makes a figure.
+
+        **im_kw : dict
+            Handed to matplotlib's `imshow`.
+
+        Returns
+        -------
+        display : SamplesDisplay
+            Itself.
+        """
+        check_matplotlib_support("SamplesDisplay.plot")
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            size = (3.2 * len(self.images), 3.5)
+            _, ax = plt.subplots(1, len(self.images), figsize=size, layout="constrained")
+        self.axes_ = np.atleast_1d(ax)
+        self.figure_ = self.axes_[0].figure
+        self.ims_ = []
+        for axes, (title, rows) in zip(self.axes_, self.images.items(), strict=True):
+            n_columns = int(np.ceil(np.sqrt(len(rows))))
+            image = _mosaic(rows, self.image_shape, n_columns, 0.5)
+            settings = {"cmap": "gray_r", "vmin": 0, "vmax": 1} | im_kw
+            self.ims_.append(axes.imshow(image, **settings))
+            axes.set(xticks=[], yticks=[], title=title)
+        return self
+
+
+class TrainingDisplay(_OneAxes):
+    """How training went: scores by epoch.
+
+    Parameters
+    ----------
+    curves : dict of sequences of float
+        Nats for each epoch, by what they are.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it is drawn.
+
+    figure_ : matplotlib Figure
+        The figure of the axes.
+
+    lines_ : list of matplotlib Line2D
+        The curves; that of the free-energy gap belongs to a second axis at the right.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.plotting import TrainingDisplay
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=16, n_iter=5, random_state=0).fit(X)
+    >>> display = TrainingDisplay.from_estimator(rbm)
+    """
+
+    def __init__(self, curves):
+        self.curves = curves
+
+    @classmethod
+    def from_estimator(cls, rbm, *, ax=None, **line_kw):
+        """Draw the history of a fitted machine.
+
+        Parameters
+        ----------
+        rbm : BernoulliRBMEstimator
+            An estimator after `fit`.
+
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **line_kw : dict
+            Handed to matplotlib's `plot`.
+
+        Returns
+        -------
+        display : TrainingDisplay
+            What was drawn.
+        """
+        if not hasattr(rbm, "history_"):
+            raise ValueError(
+                f"This {type(rbm).__name__} has no history_, which fit makes: call fit."
+            )
+        curves = {
+            "pseudo-log-likelihood, training rows": rbm.history_["pseudo_log_likelihood"]
+        }
+        if hasattr(rbm, "validation_scores_"):
+            curves["pseudo-log-likelihood, held-out rows"] = rbm.validation_scores_
+            curves["free-energy gap"] = rbm.history_["free_energy_gap"]
+        return cls(curves).plot(ax, **line_kw)
+
+    def plot(self, ax=None, **line_kw):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **line_kw : dict
+            Handed to matplotlib's `plot`.
+
+        Returns
+        -------
+        display : TrainingDisplay
+            Itself.
+        """
+        ax = self._begin(ax)
+        self.lines_ = []
+        for number, (name, values) in enumerate(self.curves.items()):
+            axes = ax
+            if name == "free-energy gap":
+                axes = ax.twinx()
+                axes.set_ylabel("free-energy gap, nats")
+            epochs = np.arange(1, len(values) + 1)
+            settings = {"color": f"C{number}", "label": name} | line_kw
+            self.lines_ += axes.plot(epochs, values, **settings)
+        ax.set(xlabel="epoch", ylabel="nats a row")
+        ax.legend(handles=self.lines_)
+        return self
+
+
+class ActivationsDisplay(_OneAxes):
+    """How often hidden units are on: dead and saturated units are at the ends.
+
+    Parameters
+    ----------
+    activations : ndarray of shape (n_components,)
+        Mean of each hidden unit over the rows.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it is drawn.
+
+    figure_ : matplotlib Figure
+        The figure of the axes.
+
+    bars_ : matplotlib BarContainer
+        The histogram.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.plotting import ActivationsDisplay
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=16, n_iter=5, random_state=0).fit(X)
+    >>> display = ActivationsDisplay.from_estimator(rbm, X)
+    """
+
+    def __init__(self, activations):
+        self.activations = activations
+
+    @classmethod
+    def from_estimator(cls, rbm, X, *, ax=None, **hist_kw):
+        """Draw the mean activations of a fitted machine on data.
+
+        Parameters
+        ----------
+        rbm : estimator
+            A fitted estimator, scikit-learn's included.
+
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows of data.
+
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **hist_kw : dict
+            Handed to matplotlib's `hist`.
+
+        Returns
+        -------
+        display : ActivationsDisplay
+            What was drawn.
+        """
+        return cls(np.asarray(rbm.transform(X)).mean(axis=0)).plot(ax, **hist_kw)
+
+    def plot(self, ax=None, **hist_kw):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **hist_kw : dict
+            Handed to matplotlib's `hist`.
+
+        Returns
+        -------
+        display : ActivationsDisplay
+            Itself.
+        """
+        ax = self._begin(ax)
+        settings = {"bins": 50, "range": (0, 1)} | hist_kw
+        _, _, self.bars_ = ax.hist(self.activations, **settings)
+        dead, saturated = (
+            int(ends.sum()) for ends in (self.activations < 0.01, self.activations > 0.99)
+        )
+        ax.set(
+            xlabel="mean activation",
+            ylabel="hidden units",
+            title=f"{dead} of {len(self.activations)} hidden units on less than 1 %, "
+            f"{saturated} more than 99 %",
+        )
+        ax.title.set_fontsize("medium")
+        return self
+
+
+class ChainsDisplay(_OneAxes):
+    """Chains over time, by their free energy, and whether they can be trusted.
+
+    Parameters
+    ----------
+    free_energy : ndarray of shape (n_chains, n_draws)
+        Free energy of each draw, in nats.
+
+    diagnostics : ChainDiagnostics
+        What :func:`skrbm.sampling.diagnose` says of the chains.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it is drawn.
+
+    figure_ : matplotlib Figure
+        The figure of the axes.
+
+    lines_ : list of matplotlib Line2D
+        A line for each chain.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.plotting import ChainsDisplay
+    >>> from skrbm.sampling import draw_chains
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=16, n_iter=5, random_state=0).fit(X)
+    >>> chains = draw_chains(rbm, init="noise", n_burn_in=1, random_state=0)
+    >>> display = ChainsDisplay.from_estimator(rbm, chains)
+    """
+
+    def __init__(self, free_energy, diagnostics):
+        self.free_energy = free_energy
+        self.diagnostics = diagnostics
+
+    @classmethod
+    def from_estimator(cls, rbm, chains, *, ax=None, **line_kw):
+        """Draw the free energy of chains under a fitted machine.
+
+        Parameters
+        ----------
+        rbm : estimator
+            A fitted estimator, scikit-learn's included.
+
+        chains : ndarray of shape (n_chains, n_draws, n_features)
+            What :func:`skrbm.sampling.draw_chains` returned.
+
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **line_kw : dict
+            Handed to matplotlib's `plot`.
+
+        Returns
+        -------
+        display : ChainsDisplay
+            What was drawn.
+        """
+        diagnostics = diagnose(rbm, chains)
+        model = model_of(rbm)
+        free_energy = np.array(
+            [model.free_energy(chain.astype(model.dtype)) for chain in chains]
+        )
+        return cls(free_energy, diagnostics).plot(ax, **line_kw)
+
+    def plot(self, ax=None, **line_kw):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **line_kw : dict
+            Handed to matplotlib's `plot`.
+
+        Returns
+        -------
+        display : ChainsDisplay
+            Itself.
+        """
+        ax = self._begin(ax)
+        self.lines_ = ax.plot(
+            self.free_energy.T, **{"linewidth": 0.7, "alpha": 0.8} | line_kw
+        )
+        least = self.diagnostics.effective_sample_size.min()
+        ax.set(
+            xlabel="draw",
+            ylabel="free energy, nats",
+            title=f"largest R-hat {self.diagnostics.r_hat.max():.3f}, "
+            f"{least:.0f} effective draws or more",
+        )
+        ax.title.set_fontsize("medium")
+        return self

@@ -1,0 +1,135 @@
+"""Displays: what their artists show, without comparing images."""
+
+import sys
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
+from sklearn.neural_network import BernoulliRBM
+
+from skrbm import BernoulliRBMEstimator, plotting
+from skrbm.plotting import (
+    ActivationsDisplay,
+    ChainsDisplay,
+    FiltersDisplay,
+    SamplesDisplay,
+    TrainingDisplay,
+)
+from skrbm.sampling import draw_chains
+
+X = (load_digits().data[:200] > 7).astype(float)
+
+
+@pytest.fixture(scope="module")
+def rbm():
+    return BernoulliRBMEstimator(7, n_iter=3, random_state=0).fit(X)
+
+
+@pytest.fixture(autouse=True)
+def _no_windows():
+    mpl.use("agg")
+    yield
+    plt.close("all")
+
+
+def test_mosaic():
+    rows = np.arange(3 * 6).reshape(3, 6)
+    image = plotting._mosaic(rows, (2, 3), 2, -1)
+    assert_array_equal(
+        image,
+        [
+            [0, 1, 2, -1, 6, 7, 8],
+            [3, 4, 5, -1, 9, 10, 11],
+            [-1, -1, -1, -1, -1, -1, -1],
+            [12, 13, 14, -1, -1, -1, -1],
+            [15, 16, 17, -1, -1, -1, -1],
+        ],
+    )
+
+
+def test_filters(rbm):
+    display = FiltersDisplay.from_estimator(rbm, n_filters=4, cmap="gray")
+    shown = np.asarray(display.im_.get_array())
+    norms = np.linalg.norm(rbm.components_, axis=1)
+    assert_allclose(shown[:8, :8].ravel(), rbm.components_[norms.argmax()])
+    assert shown.shape == (17, 17)
+    assert display.im_.get_cmap().name == "gray"
+    limit = np.abs(display.filters).max()
+    assert display.im_.get_clim() == (-limit, limit)
+    theirs = BernoulliRBM(3, n_iter=1, random_state=0).fit(X)
+    wide = FiltersDisplay.from_estimator(theirs, image_shape=(4, 16))
+    assert wide.im_.get_array().shape == (9, 33)
+
+
+def test_samples(rbm):
+    display = SamplesDisplay.from_estimator(rbm, X, n_images=9, random_state=0)
+    titles = [axes.get_title() for axes in display.axes_]
+    assert titles == ["data", "reconstructions", "samples"]
+    shown = [np.asarray(im.get_array()) for im in display.ims_]
+    assert_array_equal(shown[0][:8, :8].ravel(), X[0])
+    assert_allclose(shown[1][:8, :8].ravel(), rbm.reconstruct(X[:1])[0])
+    assert_array_equal(shown[2][:8, :8].ravel(), rbm.sample(9, random_state=0)[0])
+
+
+def test_training(rbm):
+    display = TrainingDisplay.from_estimator(rbm, linestyle="--")
+    (line,) = display.lines_
+    assert_array_equal(line.get_xdata(), [1, 2, 3])
+    assert_array_equal(line.get_ydata(), rbm.history_["pseudo_log_likelihood"])
+    assert line.get_linestyle() == "--"
+    early = BernoulliRBMEstimator(4, n_iter=2, early_stopping=True, random_state=0).fit(X)
+    lines = TrainingDisplay.from_estimator(early).lines_
+    assert_array_equal(lines[1].get_ydata(), early.validation_scores_)
+    assert_array_equal(lines[2].get_ydata(), early.history_["free_energy_gap"])
+    assert lines[2].axes is not lines[1].axes
+    with pytest.raises(ValueError, match="no history_"):
+        TrainingDisplay.from_estimator(BernoulliRBMEstimator().partial_fit(X))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_activations(rbm, form):
+    display = ActivationsDisplay.from_estimator(rbm, form(X), bins=10)
+    heights = [bar.get_height() for bar in display.bars_]
+    mean = rbm.transform(X).mean(axis=0)
+    assert_array_equal(heights, np.histogram(mean, 10, (0, 1))[0])
+    ends = ActivationsDisplay(np.array([0.001, 0.5, 0.999, 1.0])).plot()
+    title = ends.ax_.get_title()
+    assert title.startswith("1 of 4 hidden units on less than 1 %, 2 more")
+
+
+def test_chains(rbm):
+    chains = draw_chains(rbm, 3, 20, random_state=0)
+    display = ChainsDisplay.from_estimator(rbm, chains)
+    assert len(display.lines_) == 3
+    assert_allclose(display.lines_[1].get_ydata(), rbm.free_energy(chains[1]))
+    assert "R-hat" in display.ax_.get_title()
+
+
+def test_axes_that_are_given(rbm):
+    figure, axes = plt.subplots(1, 3)
+    display = FiltersDisplay.from_estimator(rbm, ax=axes[0])
+    assert display.ax_ is axes[0]
+    assert display.figure_ is figure
+    assert display.plot(axes[1]) is display
+    assert display.ax_ is axes[1]
+    assert SamplesDisplay.from_estimator(rbm, X, ax=axes).figure_ is figure
+
+
+def test_errors(rbm):
+    with pytest.raises(ValueError, match=r"\(3, 5\), 15 pixels, but there are 64"):
+        FiltersDisplay.from_estimator(rbm, image_shape=(3, 5))
+    odd = BernoulliRBMEstimator(2, n_iter=1).fit(X[:, :50])
+    with pytest.raises(ValueError, match="50 features are no square images: pass image_s"):
+        SamplesDisplay.from_estimator(odd, X[:, :50])
+    with pytest.raises(ValueError, match="n_filters"):
+        FiltersDisplay.from_estimator(rbm, n_filters=0)
+
+
+def test_without_matplotlib(rbm, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"FiltersDisplay\.plot requires matplotlib"):
+        FiltersDisplay.from_estimator(rbm)
