@@ -1,0 +1,114 @@
+"""Models that are kept, moved, and used from many places at once."""
+
+import multiprocessing
+import pickle
+import threading
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
+
+from skrbm import BernoulliRBMEstimator, RBMImputer
+
+X = (load_digits().data > 7).astype(np.float32)
+SAVED = Path(__file__).parent / "data" / "rbm_0.1.0.pkl"
+
+
+def make():
+    return BernoulliRBMEstimator(6, n_iter=3, momentum=0.5, random_state=0)
+
+
+def by_pickle(rbm, folder):
+    return pickle.loads(pickle.dumps(rbm))
+
+
+def by_joblib(rbm, folder):
+    joblib.dump(rbm, folder / "rbm.joblib")
+    return joblib.load(folder / "rbm.joblib")
+
+
+def by_memory_map(rbm, folder):
+    joblib.dump(rbm, folder / "rbm.joblib")
+    return joblib.load(folder / "rbm.joblib", mmap_mode="r")
+
+
+def by_skops(rbm, folder):
+    io = pytest.importorskip("skops.io")
+    trusted = ["skrbm._estimator.BernoulliRBMEstimator", "skrbm._model.RBM"]
+    data = io.dumps(rbm)
+    assert sorted(io.get_untrusted_types(data=data)) == trusted
+    return io.loads(data, trusted=trusted)
+
+
+@pytest.mark.parametrize("way", [by_pickle, by_joblib, by_memory_map, by_skops])
+def test_a_model_that_is_kept_is_the_same(way, tmp_path):
+    rbm = make().fit(X)
+    kept = way(rbm, tmp_path)
+    assert_array_equal(kept.transform(X), rbm.transform(X))
+    assert_array_equal(kept.score_samples(X), rbm.score_samples(X))
+    assert_array_equal(kept.sample(5), rbm.sample(5))
+    assert kept.log_partition().value == rbm.log_partition().value
+    for estimator in (kept, rbm):
+        estimator.partial_fit(X)
+    assert_array_equal(kept.components_, rbm.components_)
+    kept.set_params(warm_start=True).fit(X)
+
+
+def test_an_imputer_is_kept(tmp_path):
+    gappy = np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X)
+    imputer = RBMImputer(make(), random_state=0).fit(gappy)
+    kept = by_joblib(imputer, tmp_path)
+    assert_array_equal(kept.transform(gappy), imputer.transform(gappy))
+
+
+def test_a_model_of_the_first_version_opens():
+    """Saved by 0.1.0, as below, with the oldest versions of everything."""
+    rbm = pickle.loads(SAVED.read_bytes())
+    fresh = make().fit(X[:200, 20:36])
+    assert_allclose(rbm.components_, fresh.components_, atol=1e-4)
+    assert_allclose(rbm.score(X[:, 20:36]), fresh.score(X[:, 20:36]), atol=1e-4)
+    assert rbm.sample(3).shape == (3, 16)
+    assert rbm.partial_fit(X[:, 20:36]).n_iter_ == 3
+    assert rbm.set_params(warm_start=True).fit(X[:, 20:36]).n_iter_ == 3
+
+
+def test_one_model_in_many_threads():
+    rbm = make().fit(X)
+    expected = [rbm.transform(X), rbm.score_samples(X), rbm.sample(4, random_state=0)]
+    wrong = []
+
+    def use():
+        for _ in range(5):
+            got = [rbm.transform(X), rbm.score_samples(X), rbm.sample(4, random_state=0)]
+            wrong.extend(
+                number
+                for number, (a, b) in enumerate(zip(got, expected, strict=True))
+                if not np.allclose(a, b, rtol=1e-5)
+            )
+
+    threads = [threading.Thread(target=use) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_fits_in_threads_are_those_of_one():
+    expected = make().fit(X).components_
+    fitted = joblib.Parallel(4, backend="threading")(
+        joblib.delayed(make().fit)(X) for _ in range(8)
+    )
+    for rbm in fitted:
+        assert_array_equal(rbm.components_, expected)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes(method):
+    rbm = make().fit(X)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        scores = pool.map(rbm.score, [X[:50], X[50:100]])
+    assert_allclose(scores, [rbm.score(X[:50]), rbm.score(X[50:100])], rtol=1e-6)
