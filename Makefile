@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/examples.stamp
 	$(VENV)/bin/python examples/plot_digits.py
@@ -11,10 +11,13 @@ demo: $(VENV)/examples.stamp
 test: $(VENV)/test.stamp
 	$(VENV)/bin/python -m pytest
 
+docs: $(VENV)/docs.stamp
+	$(VENV)/bin/python -m sphinx -W --keep-going -j auto docs docs/_build
+
 $(VENV)/%.stamp: pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --editable ".[$*]"
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) docs/_build docs/generated docs/gallery
