@@ -537,6 +537,12 @@ class BernoulliRBMEstimator(
 
     def _resume(self, n_rows):
         """Return a copy of the state that the last training ended in."""
+        if not hasattr(self, "_learning"):
+            raise ValueError(
+                "The parameters of this model were set by hand: it can be judged and drawn "
+                "from, but there is no training to go on with. Train a new model: clone "
+                "the estimator, or call fit with warm_start=False."
+            )
         if self.n_components != len(self.components_):
             raise ValueError(
                 f"n_components is {self.n_components}, but the model to go on from has "
@@ -617,17 +623,13 @@ class BernoulliRBMEstimator(
 
     @property
     def _n_features_out(self):
-        return self.components_.shape[0]
+        return len(self.components_)
 
     def _model_and_rows(self, X):
         """Return the model, and validated rows for it."""
         check_is_fitted(self)
         model = model_of(self)
         return model, check_rows(model, self._validate(X))
-
-    def _dtype_for(self, X):
-        """Return the dtype of results for `X`: its own if it is float, or the model's."""
-        return X.dtype if X.dtype.kind == "f" else self.components_.dtype
 
     def transform(self, X):
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
@@ -648,8 +650,8 @@ class BernoulliRBMEstimator(
             RBM.mean_hidden,
             model,
             X,
-            n_columns=self._n_features_out,
-            dtype=self._dtype_for(X),
+            n_columns=len(model.hidden_bias),
+            dtype=_dtype_for(model, X),
         )
 
     def inverse_transform(self, X):
@@ -668,9 +670,9 @@ class BernoulliRBMEstimator(
         check_is_fitted(self)
         model = model_of(self)
         X = check_array(X, dtype=DTYPES, estimator=self)
-        if X.shape[1] != self._n_features_out:
+        if X.shape[1] != len(model.hidden_bias):
             raise ValueError(
-                f"X has {X.shape[1]} columns, but this model has {self._n_features_out} "
+                f"X has {X.shape[1]} columns, but this model has {len(model.hidden_bias)} "
                 "components: pass hidden states, as transform returns them."
             )
         return by_blocks(
@@ -678,7 +680,7 @@ class BernoulliRBMEstimator(
             model,
             X,
             n_columns=len(model.visible_bias),
-            dtype=self._dtype_for(X),
+            dtype=_dtype_for(model, X),
         )
 
     def free_energy(self, X):
@@ -850,12 +852,12 @@ class BernoulliRBMEstimator(
             Visible states, 0 or 1, in the dtype of `v` if that is float32 or float64, else
             in the model's.
         """
-        _, v = self._model_and_rows(v)
+        model, v = self._model_and_rows(v)
         check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
         v_new = self.sample(
             v.shape[0], n_gibbs_steps=n_gibbs_steps, init=v, random_state=random_state
         )
-        return v_new.astype(self._dtype_for(v), copy=False)
+        return v_new.astype(_dtype_for(model, v), copy=False)
 
     def sample(
         self,
@@ -970,7 +972,7 @@ n_features), default=None
             model,
             filled,
             n_columns=X.shape[1],
-            dtype=self._dtype_for(X),
+            dtype=_dtype_for(model, X),
         )
 
     def _random_state(self, random_state):
@@ -996,6 +998,11 @@ def _fitted(state):
         "visible_mean_": state.visible_mean,
         "h_samples_": state.chains,
     }
+
+
+def _dtype_for(model, X):
+    """Return the dtype of results for `X`: its own if it is float, or the model's."""
+    return X.dtype if X.dtype.kind == "f" else model.dtype
 
 
 @contextlib.contextmanager

@@ -50,8 +50,18 @@ def model_of(rbm):
     return model
 
 
-def check_rows(model, X, allow_nan=False):
-    """Return rows for the model as a plain ndarray or CSR array, or say what is wrong."""
+def check_rows(model, X, rbm=None, allow_nan=False):
+    """Return rows for the model as a plain ndarray or CSR array, or say what is wrong.
+
+    A frame must have the columns that the estimator `rbm` was fitted on, in their order.
+    """
+    fitted_on = getattr(rbm, "feature_names_in_", None)
+    columns = getattr(X, "columns", None)
+    if not (fitted_on is None or columns is None or list(columns) == list(fitted_on)):
+        raise ValueError(
+            "The feature names of X should match those that were passed during fit, in "
+            f"the same order: {_few(fitted_on)}, but X has {_few(columns)}."
+        )
     X = check_array(
         X,
         accept_sparse=False if allow_nan else "csr",
@@ -64,6 +74,10 @@ def check_rows(model, X, allow_nan=False):
             f"X has {X.shape[1]} features, but the machine has {n_features} visible units."
         )
     return _batches.canonical(X)
+
+
+def _few(names):
+    return ", ".join(map(str, list(names)[:5])) + (", ..." if len(names) > 5 else "")
 
 
 def by_blocks(

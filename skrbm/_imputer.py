@@ -1,5 +1,6 @@
 """An imputer for binary data, with the face of scikit-learn's."""
 
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -122,10 +123,13 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, `X` is empty or has infinite values.
+            If a parameter is out of range, `X` is empty, or has infinite values, or
+            nothing but NaN.
 
         Warns
         -----
+        UserWarning
+            If a feature has no observed values.
         UserWarning, ConvergenceWarning
             As by the machine's own `fit`: of values outside [0, 1], or of divergence.
         """
@@ -141,6 +145,15 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             rbm.fit(X)
         else:
             known = (~missing).sum(axis=0)
+            unseen = np.flatnonzero(known == 0)
+            if len(unseen) == len(known):
+                raise ValueError("X has nothing but NaN: there is nothing to learn from.")
+            if len(unseen):
+                warnings.warn(
+                    f"Features {unseen.tolist()} have no observed values; they are taken "
+                    "to be 1 as often as all others together. Leave them out, or expect "
+                    "little of what is filled in."
+                )
             total = np.where(missing, 0, X).sum(axis=0, dtype=np.float64)
             overall = total.sum() / max(1, known.sum())
             mean = np.where(known > 0, total / np.maximum(known, 1), overall)

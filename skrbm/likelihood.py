@@ -15,7 +15,7 @@ from numbers import Integral
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_array, check_random_state, check_scalar
 
 from skrbm import _batches
 from skrbm._annealing import (
@@ -25,7 +25,7 @@ from skrbm._annealing import (
     run_jobs,
     settled_chains,
 )
-from skrbm._fitted import by_blocks, check_rows, model_of
+from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
 from skrbm._model import RBM, exponent_limit, softplus_change
 
 __all__ = [
@@ -147,6 +147,7 @@ def log_partition(
     method : {"auto", "exact", "ais", "reverse_ais"}, default="auto"
         "exact" sums over all states of the hidden or the visible units, whichever are
         fewer, of which there may be 25. "auto" does so up to 20, and takes "ais" for more.
+        What belongs to AIS has no effect on an exact sum.
 
     betas : int or array-like of shape (n_betas,), default=None
         Inverse temperatures of AIS, from 0 to 1, not falling. A number spreads as many as
@@ -417,17 +418,37 @@ def log_likelihood(rbm, X, *, log_partition=None, random_state=None):
     1.0
     """
     model = model_of(rbm)
-    X = check_rows(model, X)
-    if not _batches.summarize(X).binary:
-        raise ValueError(
-            "The model is one of binary rows, and X has other values than 0 and 1: make it "
-            "binary, with sklearn.preprocessing.Binarizer for instance, or use "
-            "score_samples, which takes values between 0 and 1."
-        )
+    X = check_rows(model, X, rbm)
+    _check_binary(X)
     if log_partition is None:
         log_partition = _log_partition(rbm, random_state=random_state)
+    log_z = _value_of(log_partition)
     free_energy = by_blocks(RBM.free_energy, model, X)
-    return -free_energy - float(log_partition)
+    return -free_energy - log_z
+
+
+def _check_binary(X):
+    summary = _batches.summarize(X)
+    if not summary.binary:
+        raise ValueError(
+            "The model is one of binary rows, and X has other values than 0 and 1, from "
+            f"{summary.low:g} to {summary.high:g}: make it binary, with "
+            "sklearn.preprocessing.Binarizer(threshold=...) for instance. The "
+            "pseudo-log-likelihood, score_samples, takes values between 0 and 1."
+        )
+
+
+def _value_of(log_partition):
+    try:
+        value = float(log_partition)
+    except (TypeError, ValueError):
+        value = np.nan
+    if not np.isfinite(value):
+        raise ValueError(
+            "log_partition must be what log_partition() returned, or a finite number in "
+            f"nats, but got {log_partition!r}."
+        )
+    return value
 
 
 # For functions that have an argument of this name.
@@ -518,7 +539,7 @@ def mean_log_likelihood(rbm, X, *, log_partition=None, random_state=None):
     if log_partition is None:
         log_partition = _log_partition(rbm, random_state=random_state)
     if not isinstance(log_partition, LogPartition):
-        log_partition = LogPartition(*[float(log_partition)] * 3, "given")
+        log_partition = LogPartition(*[_value_of(log_partition)] * 3, "given")
     rows = log_likelihood(rbm, X, log_partition=log_partition)
     mean = float(rows.mean())
     error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf
@@ -578,7 +599,7 @@ def pseudo_log_likelihood(rbm, X, *, n_flips=None):
     (200,)
     """
     model = model_of(rbm)
-    X = check_rows(model, X)
+    X = check_rows(model, X, rbm)
     columns = None
     if n_flips is not None:
         n_features = len(model.visible_bias)
@@ -644,6 +665,8 @@ class LogLikelihoodMonitor:
     def __init__(self, X, *, n_betas=100, n_runs=100, random_state=None):
         check_scalar(n_betas, "n_betas", Integral, min_val=1)
         check_scalar(n_runs, "n_runs", Integral, min_val=2)
+        rows = check_array(X, accept_sparse="csr", dtype=DTYPES)
+        _check_binary(_batches.canonical(rows))  # now, not after a long training
         self.X = X
         self.n_betas = n_betas
         self.n_runs = n_runs

@@ -3,13 +3,14 @@
 They accept an estimator, a pipeline whose last step is one, and a search over either.
 """
 
+import inspect
 from numbers import Integral
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
 
-from skrbm.likelihood import log_partition, mean_log_likelihood
+from skrbm.likelihood import log_likelihood, log_partition, pseudo_log_likelihood
 
 __all__ = [
     "log_likelihood_scorer",
@@ -18,7 +19,7 @@ __all__ = [
 ]
 
 
-def _last_step(estimator, X, attribute):
+def _last_step(estimator, X):
     """Return the machine in a pipeline or search, and rows as they come to it."""
     while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
         if isinstance(estimator, Pipeline):
@@ -26,9 +27,9 @@ def _last_step(estimator, X, attribute):
             estimator = estimator[-1]
         else:  # a search
             estimator = estimator.best_estimator_
-    if not hasattr(estimator, attribute):
+    if not hasattr(estimator, "score_samples"):
         raise TypeError(
-            "A likelihood scorer needs a fitted BernoulliRBMEstimator, or a pipeline whose "
+            "A likelihood scorer needs a BernoulliRBMEstimator, or a pipeline whose "
             f"last step is one, but got {type(estimator).__name__}."
         )
     return estimator, X
@@ -42,9 +43,13 @@ class _PseudoLikelihoodScorer:
         self.normalize = normalize
 
     def __call__(self, estimator, X, y=None):
-        estimator, X = _last_step(estimator, X, "score_samples")
-        score = float(np.mean(estimator.score_samples(X, n_flips=self.n_flips)))
-        return score / estimator.n_features_in_ if self.normalize else score
+        estimator, X = _last_step(estimator, X)
+        if "n_flips" in inspect.signature(estimator.score_samples).parameters:
+            scores = estimator.score_samples(X, n_flips=self.n_flips)
+        else:  # scikit-learn's machine
+            scores = pseudo_log_likelihood(estimator, X, n_flips=self.n_flips)
+        score = float(np.mean(scores))
+        return score / len(estimator.intercept_visible_) if self.normalize else score
 
     def __repr__(self):
         return (
@@ -187,6 +192,7 @@ def log_likelihood_scorer(estimator, X, y=None):
     >>> bool(a > b + 1)
     True
     """
-    estimator, X = _last_step(estimator, X, "components_")
+    estimator, X = _last_step(estimator, X)
+    minus_free_energy = log_likelihood(estimator, X, log_partition=0)  # checks the rows
     log_z = log_partition(estimator, betas=2000, random_state=0)
-    return mean_log_likelihood(estimator, X, log_partition=log_z).value
+    return float(minus_free_energy.mean()) - log_z.value

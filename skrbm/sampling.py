@@ -181,7 +181,7 @@ def _start(rbm, model, init, n_chains, random_state):
             )
         order = np.resize(rng.permutation(len(chains)), n_chains)
         return chains[order].astype(model.dtype)
-    v = check_rows(model, init)
+    v = check_rows(model, init, rbm)
     if v.shape[0] > n_chains:
         raise ValueError(
             f"init has {v.shape[0]} rows, more than there are chains, {n_chains}: pass "
@@ -360,12 +360,14 @@ def sample_conditional(
     model = model_of(rbm)
     check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
     _check_option("output", output, ("states", "probabilities"))
-    X = check_rows(model, X, allow_nan=True)
+    X = check_rows(model, X, rbm, allow_nan=True)
     known = X[~np.isnan(X)] if X.dtype.kind == "f" else X
     if not ((known == 0) | (known == 1)).all():
+        other = known[(known != 0) & (known != 1)][0]
         raise ValueError(
             "What is known of X must be 0 or 1, and NaN marks what is not known, but X has "
-            f"values from {known.min():g} to {known.max():g}."
+            f"other values, {other:g} for instance: make them 0 or 1 first, with "
+            "sklearn.preprocessing.Binarizer(threshold=...) for instance."
         )
     return fill(rbm, X, n_gibbs_steps, output == "probabilities", n_jobs, random_state)
 
@@ -541,6 +543,15 @@ class ChainDiagnostics:
 
     n_chains, n_draws : int
         Number of chains, and of draws of each.
+
+    Attributes
+    ----------
+    trusted : bool
+        Whether R-hat is below 1.01 and the effective sample size 100 or more, of all.
+
+    verdict : str
+        What the figures mean: that the chains can be trusted; that they agree roughly,
+        which is with R-hat below 1.1; or that they cannot be trusted.
     """
 
     statistics: list
@@ -560,15 +571,22 @@ class ChainDiagnostics:
         """What the figures mean, in words."""
         worst = int(np.argmax(self.r_hat))
         r_hat, least = self.r_hat[worst], self.effective_sample_size.min()
-        if self.trusted:
+        if self.trusted and self.n_chains > 1:
             return (
                 "The chains can be trusted: they agree with each other, and are worth "
                 f"{least:.0f} independent draws or more."
             )
+        if self.n_chains == 1:
+            return (
+                "One chain cannot be trusted by itself: run several, from different "
+                "starts, to see whether they agree. The halves of this one have R-hat "
+                f"{r_hat:.2f}."
+            )
         if r_hat < 1.1:
             return (
-                "The chains agree roughly, and are worth no more than "
-                f"{least:.0f} independent draws: take more draws for sharp figures."
+                f"The chains agree roughly (R-hat {r_hat:.3f}), and are worth no more than "
+                f"{least:.0f} independent draws: for sharp figures take more draws, or "
+                "tempered chains (betas='auto')."
             )
         return (
             f"The chains cannot be trusted: they disagree on {self.statistics[worst]} "

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from conftest import Enumerated, states, tiny_rbm
@@ -26,6 +27,7 @@ from skrbm.likelihood import (
     mean_log_likelihood,
     pseudo_log_likelihood,
 )
+from skrbm.sampling import sample_conditional
 
 DIGITS = load_digits().data > 7
 DATA = os.environ.get("SKRBM_DATA")
@@ -332,6 +334,32 @@ def test_an_estimator_with_parameters_set_by_hand():
     assert rbm.gibbs(states(6), random_state=0).shape == (64, 6)
     with pytest.raises(ValueError, match="5 features, but the machine has 6 visible"):
         rbm.transform(states(5))
+    with pytest.raises(ValueError, match=r"set by hand.* no training to go on with"):
+        rbm.set_params(n_components=4).partial_fit(states(6))
+    expected = rbm.transform(states(6))
+    rbm.components_ = rbm.components_.tolist()
+    assert_array_equal(rbm.transform(states(6)), expected)
+
+
+def test_columns_in_another_order_are_refused():
+    frame = pd.DataFrame(states(6), columns=list("abcdef"))
+    rbm = BernoulliRBMEstimator(2, n_iter=1, random_state=0).fit(frame)
+    expected = rbm.log_likelihood(frame)
+    assert_array_equal(log_likelihood(rbm, frame), expected)
+    other = frame[list("fedcba")]
+    for function in (log_likelihood, pseudo_log_likelihood, sample_conditional):
+        with pytest.raises(ValueError, match=r"a, b, c, d, e, \.\.\., but X has f, e"):
+            function(rbm, other)
+
+
+@pytest.mark.parametrize("log_z", [np.nan, "auto", (1, 2)])
+def test_what_is_no_partition_function(log_z):
+    rbm = by_hand(tiny_rbm(6, 4))
+    for function in (log_likelihood, mean_log_likelihood):
+        with pytest.raises(
+            ValueError, match=r"must be what log_partition\(\) returned, or a"
+        ):
+            function(rbm, states(6), log_partition=log_z)
 
 
 # Monitor --------------------------------------------------------------------------------
@@ -385,6 +413,8 @@ def test_monitor_of_one_shape():
         monitor.update(by_hand(tiny_rbm(24, 23)))
     with pytest.raises(ValueError, match="n_betas"):
         LogLikelihoodMonitor(np.eye(3), n_betas=0)
+    with pytest.raises(ValueError, match=r"from 0 to 0\.5: make it binary"):
+        LogLikelihoodMonitor(np.eye(3) / 2)
 
 
 # Bad input ------------------------------------------------------------------------------

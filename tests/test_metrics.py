@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, MinMaxScaler
 
 from skrbm import BernoulliRBMEstimator
-from skrbm.likelihood import mean_log_likelihood
+from skrbm.likelihood import mean_log_likelihood, pseudo_log_likelihood
 from skrbm.metrics import (
     log_likelihood_scorer,
     make_pseudo_likelihood_scorer,
@@ -103,7 +105,7 @@ def test_pickles_and_prints(rbm):
 
 def test_log_likelihood_scorer(rbm):
     expected = mean_log_likelihood(rbm, BINARY).value
-    assert log_likelihood_scorer(rbm, BINARY) == expected
+    assert_allclose(log_likelihood_scorer(rbm, BINARY), expected)
     pipeline = make_pipeline(Binarizer(threshold=7), rbm)
     assert_allclose(log_likelihood_scorer(pipeline, X), expected)
     wide = BernoulliRBMEstimator(21, n_iter=2, random_state=0).fit(BINARY)
@@ -114,6 +116,17 @@ def test_log_likelihood_scorer(rbm):
     assert abs(score - truth) < 0.3
     with pytest.raises(TypeError, match="but got LogisticRegression"):
         log_likelihood_scorer(LogisticRegression(), BINARY)
+
+
+def test_scorers_take_the_machine_of_scikit_learn():
+    theirs = BernoulliRBM(6, n_iter=2, random_state=0).fit(BINARY)
+    expected = pseudo_log_likelihood(theirs, BINARY).mean()
+    assert_allclose(pseudo_likelihood_scorer(theirs, BINARY), expected)
+    per_feature = make_pseudo_likelihood_scorer(normalize=True)(theirs, BINARY)
+    assert_allclose(per_feature, expected / 64)
+    assert log_likelihood_scorer(theirs, BINARY) < 0
+    with pytest.raises(NotFittedError):
+        log_likelihood_scorer(BernoulliRBM(), BINARY)
 
 
 def test_search_by_log_likelihood():

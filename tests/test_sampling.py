@@ -305,9 +305,12 @@ def test_imputer_in_a_pipeline(gappy):
 def test_imputer_of_a_column_that_is_never_seen():
     X = np.array([[0, np.nan, 1], [1, np.nan, 0]] * 10)
     imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=2), random_state=0)
-    filled = imputer.fit_transform(X)
+    with pytest.warns(UserWarning, match=r"Features \[1\] have no observed values"):
+        filled = imputer.fit_transform(X)
     assert filled.shape == X.shape
     assert not np.isnan(filled).any()
+    with pytest.raises(ValueError, match="nothing but NaN"):
+        imputer.fit(np.full((5, 2), np.nan))
 
 
 # Diagnostics ----------------------------------------------------------------------------
@@ -371,6 +374,8 @@ def test_diagnose(bars):
     assert repr(good).endswith(good.verdict)
     short = diagnose(bars, draw_chains(bars, 4, 30, random_state=0))
     assert not short.trusted
+    one = diagnose(bars, draw_chains(bars, 1, 3000, thinning=20, random_state=0))
+    assert one.verdict.startswith("One chain cannot be trusted by itself")
 
 
 def test_diagnose_finds_chains_that_are_stuck():
@@ -411,7 +416,7 @@ def test_bad_arguments(arguments, message):
 
 def test_bad_rows(bars):
     rbm = by_hand(tiny_rbm(4, 3))
-    with pytest.raises(ValueError, match=r"NaN marks what is not known.* -1 to 0.5"):
+    with pytest.raises(ValueError, match=r"NaN marks what is not .*, 0.5 for instance"):
         sample_conditional(rbm, [[0.5, -1, np.nan, 0]])
     with pytest.raises(ValueError, match="3 features"):
         sample_conditional(rbm, [[1, np.nan, 0]])
