@@ -356,9 +356,7 @@ def test_columns_in_another_order_are_refused():
 def test_what_is_no_partition_function(log_z):
     rbm = by_hand(tiny_rbm(6, 4))
     for function in (log_likelihood, mean_log_likelihood):
-        with pytest.raises(
-            ValueError, match=r"must be what log_partition\(\) returned, or a"
-        ):
+        with pytest.raises(ValueError, match="must be what log_partition"):
             function(rbm, states(6), log_partition=log_z)
 
 
