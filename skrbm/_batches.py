@@ -32,8 +32,11 @@ class MappedPages:
             X = X.base
         self._map = None
         self._n_bytes = 0
-        self._row_size = X.nbytes // max(1, len(X)) if isinstance(X, np.memmap) else 0
-        if isinstance(X, np.memmap) and X.mode == "r" and X.nbytes > self.LIMIT:
+        if not isinstance(X, np.memmap):
+            return
+        # Of some columns of wide rows, the pages of all columns are read.
+        self._row_size = max(X.nbytes // max(1, len(X)), abs(X.strides[0]))
+        if X.mode == "r" and len(X) * self._row_size > self.LIMIT:
             while isinstance(X, np.ndarray):
                 X = X.base
             if hasattr(X, "madvise") and hasattr(mmap, "MADV_DONTNEED"):

@@ -854,10 +854,15 @@ class BernoulliRBMEstimator(
         """
         model, v = self._model_and_rows(v)
         check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
-        v_new = self.sample(
-            v.shape[0], n_gibbs_steps=n_gibbs_steps, init=v, random_state=random_state
+        chains = sampling.draw_chains(
+            self,
+            v.shape[0],
+            1,
+            n_burn_in=n_gibbs_steps,
+            init=v,
+            random_state=self._random_state(random_state),
         )
-        return v_new.astype(_dtype_for(model, v), copy=False)
+        return chains[:, 0].astype(_dtype_for(model, v), copy=False)
 
     def sample(
         self,
@@ -884,7 +889,8 @@ class BernoulliRBMEstimator(
 
         n_chains : int, default=None
             Number of chains that the rows are drawn from by turns. None is one for each
-            row, which makes them independent of each other.
+            row. Chains beyond the number of starts begin where others do: where chains mix
+            slowly, take ``init="noise"`` or `betas`.
 
         thinning : int, default=10
             Number of Gibbs steps from one row of a chain to its next.

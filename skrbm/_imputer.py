@@ -41,7 +41,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     random_state : int, RandomState instance or None, default=None
         Source of all draws, and of the machine's seed unless it has one. Probabilities and
-        modes are the same at each call of `transform` for the same rows.
+        modes are the same at each call of `transform` with the same `X`; among other rows,
+        those of a row may differ by the noise of sampling.
 
     Attributes
     ----------
@@ -135,11 +136,11 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         X = self._validate(X, reset=True)
         random_state = check_random_state(self.random_state)
-        seeds = random_state.randint(np.iinfo(np.int32).max, size=3 + self.n_rounds)
-        self._seed, later, seed, *seeds = seeds.tolist()
+        seeds = random_state.randint(np.iinfo(np.int32).max, size=2 + self.n_rounds)
+        self._seed, later, of_machine, *of_rounds = seeds.tolist()
         rbm = BernoulliRBMEstimator() if self.rbm is None else clone(self.rbm)
         if rbm.random_state is None:
-            rbm.set_params(random_state=seed)
+            rbm.set_params(random_state=of_machine)
         missing = np.isnan(X)
         if not missing.any():
             rbm.fit(X)
@@ -159,7 +160,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             mean = np.where(known > 0, total / np.maximum(known, 1), overall)
             filled = np.where(missing, mean.astype(X.dtype), X)
             rbm.fit(filled)
-            for seed in seeds[1:]:
+            for seed in of_rounds:
                 filled = sampling.fill(rbm, X, self.n_gibbs_steps, False, None, seed)
                 rbm.fit(filled)
         self.rbm_ = rbm

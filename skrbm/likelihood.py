@@ -59,7 +59,7 @@ METHODS = {
 # Partition function ---------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class LogPartition:
     """The logarithm of a partition function: what `log_partition` returns.
 
@@ -219,10 +219,14 @@ def log_partition(
     True
     """
     model = model_of(rbm)
-    if method != "auto" and method not in METHODS:
+    if not isinstance(method, str) or method not in ("auto", *METHODS):
         raise ValueError(
             f"method must be 'auto', {', '.join(map(repr, METHODS))}, but got {method!r}."
         )
+    if starts is not None and method != "reverse_ais":
+        raise ValueError(f"starts are for method='reverse_ais', but method is {method!r}.")
+    check_scalar(n_runs, "n_runs", Integral, min_val=1)
+    betas = check_betas(betas)
     smaller = min(model.weights.shape)
     if method == "auto":
         method = "exact" if smaller <= LARGEST_EXACT_AUTO else "ais"
@@ -237,16 +241,12 @@ def log_partition(
         value = float(_exact_log_partition(model))
         return LogPartition(value, value, value, "exact")
 
-    check_scalar(n_runs, "n_runs", Integral, min_val=1)
-    betas = check_betas(betas)
     random_state = check_random_state(random_state)
     path = Path(model, check_base_mean(rbm, model, base_mean, random_state))
     kind = None
     if method == "reverse_ais":
         betas = betas[::-1]
         starts, kind = _model_draws(rbm, path, starts, n_runs, random_state)
-    elif starts is not None:
-        raise ValueError("starts are for method='reverse_ais', but method is 'ais'.")
     log_weights, _ = run_jobs(path, betas, n_runs, starts, n_jobs, random_state, verbose)
     sign = -1 if method == "reverse_ais" else 1
     log_mean = float(logsumexp(log_weights)) - np.log(n_runs)
@@ -455,7 +455,7 @@ def _value_of(log_partition):
 _log_partition = log_partition
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class MeanLogLikelihood:
     """The mean log-likelihood of rows: what `mean_log_likelihood` returns.
 
@@ -536,11 +536,12 @@ def mean_log_likelihood(rbm, X, *, log_partition=None, random_state=None):
     >>> result.lower == result.value == result.upper
     True
     """
+    minus_free_energy = log_likelihood(rbm, X, log_partition=0)  # checks the rows
     if log_partition is None:
         log_partition = _log_partition(rbm, random_state=random_state)
     if not isinstance(log_partition, LogPartition):
         log_partition = LogPartition(*[_value_of(log_partition)] * 3, "given")
-    rows = log_likelihood(rbm, X, log_partition=log_partition)
+    rows = minus_free_energy - log_partition.value
     mean = float(rows.mean())
     error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf
     below, above = (
@@ -671,7 +672,7 @@ class LogLikelihoodMonitor:
         self.n_betas = n_betas
         self.n_runs = n_runs
         self.random_state = random_state
-        self._model = None
+        self._looks = 0
 
     def update(self, rbm):
         """Judge the model as it is now.
@@ -695,7 +696,7 @@ class LogLikelihoodMonitor:
 
     def _follow(self, rbm, model):
         n_betas = self.n_betas
-        if self._model is None:
+        if self._looks == 0:
             n_betas *= 10
             self._begin(rbm, model)
         elif model.weights.shape != self._model.weights.shape:
@@ -703,19 +704,19 @@ class LogLikelihoodMonitor:
                 f"The model has {model.weights.shape} visible and hidden units, but the "
                 f"one before had {self._model.weights.shape}: make a monitor for each."
             )
+        # State is replaced at the end, so that an interrupted look leaves it as it was.
         before, present = self._model, self._model
+        v, log_weights = self._v.copy(), self._log_weights.copy()
         for part in np.linspace(0, 1, n_betas + 1)[1:].astype(np.float32):
             following = RBM(
                 *(a + part * (b - a) for a, b in zip(before, model, strict=True))
             )
-            change = present.free_energy(self._v) - following.free_energy(self._v)
-            self._log_weights += change
-            hidden = following.sample_hidden(self._v, self._rng)
-            following.sample_visible(hidden, self._rng, out=self._v)
+            log_weights += present.free_energy(v) - following.free_energy(v)
+            hidden = following.sample_hidden(v, self._rng)
+            following.sample_visible(hidden, self._rng, out=v)
             present = following
-        self._model = model
-        effective = _effective_sample_size(self._log_weights)
-        log_mean = float(logsumexp(self._log_weights) - np.log(self.n_runs))
+        effective = _effective_sample_size(log_weights)
+        log_mean = float(logsumexp(log_weights) - np.log(self.n_runs))
         variance = self._variance + _standard_error(effective, self.n_runs) ** 2
         value = self._log_partition + log_mean
         error = float(np.sqrt(variance))
@@ -724,17 +725,19 @@ class LogLikelihoodMonitor:
             value - 3 * error,
             value + 3 * error,
             "ais",
-            self._log_weights.copy(),
+            log_weights.copy(),
             effective,
             n_betas,
         )
         if effective < self.n_runs / 2:
             self._log_partition, self._variance = value, variance
-            weights = np.exp(self._log_weights - self._log_weights.max())
+            weights = np.exp(log_weights - log_weights.max())
             places = (np.arange(self.n_runs) + self._rng.random()) / self.n_runs
             cumulated = np.cumsum(weights)
-            self._v = self._v[np.searchsorted(cumulated, places * cumulated[-1])]
-            self._log_weights[:] = 0
+            v = v[np.searchsorted(cumulated, places * cumulated[-1])]
+            log_weights[:] = 0
+        self._model, self._v, self._log_weights = model, v, log_weights
+        self._looks += 1
         return result
 
     def _begin(self, rbm, model):

@@ -27,7 +27,10 @@ def _last_step(estimator, X):
             estimator = estimator[-1]
         else:  # a search
             estimator = estimator.best_estimator_
-    if not hasattr(estimator, "score_samples"):
+    other = hasattr(estimator, "components_") and not hasattr(
+        estimator, "intercept_visible_"
+    )
+    if other or not hasattr(estimator, "score_samples"):
         raise TypeError(
             "A likelihood scorer needs a BernoulliRBMEstimator, or a pipeline whose "
             f"last step is one, but got {type(estimator).__name__}."

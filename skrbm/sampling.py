@@ -54,7 +54,8 @@ def draw_chains(
         `intercept_hidden_` set by hand.
 
     n_chains : int, default=4
-        Number of chains, which are independent.
+        Number of chains. Each has draws of its own; those beyond the number of starts
+        begin where others do.
 
     n_draws : int, default=1000
         Number of draws of each chain.
@@ -447,10 +448,12 @@ def split_r_hat(x):
     """
     halves = _halves(x)
     n = halves.shape[1]
+    if _is_constant(halves):
+        return 1.0
     within = halves.var(axis=1, ddof=1).mean()
     between = halves.mean(axis=1).var(ddof=1)
     if within == 0:
-        return 1.0 if between == 0 else np.inf
+        return np.inf
     return float(np.sqrt((n - 1) / n + between / within))
 
 
@@ -495,20 +498,25 @@ def effective_sample_size(x):
     """
     halves = _halves(x)
     n_halves, n = halves.shape
+    if _is_constant(halves):
+        return float(halves.size)
     centred = halves - halves.mean(axis=1, keepdims=True)
     spectrum = np.fft.rfft(centred, 2 * n, axis=1)
     covariance = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :n].mean(axis=0) / n
     within = covariance[0] * n / (n - 1)
     total = covariance[0] + halves.mean(axis=1).var(ddof=1)
     n_draws = n_halves * n
-    if total == 0:
-        return float(n_draws)
     rho = 1 - (within - covariance) / total
     rho[0] = 1
     pairs = rho[: max(1, (n - 1) // 2) * 2].reshape(-1, 2).sum(axis=1)
     end = np.flatnonzero(np.append(pairs[:-1] <= 0, True))[0]
     time = 2 * np.minimum.accumulate(pairs[:end]).sum() - 1 + max(rho[2 * end], 0)
     return float(n_draws / max(time, 1 / np.log10(n_draws)))
+
+
+def _is_constant(x, relative=1e-15):
+    """Say whether numbers differ by rounding only."""
+    return bool(np.ptp(x) <= relative * np.abs(x).max())
 
 
 def _halves(x):
@@ -523,7 +531,7 @@ def _halves(x):
     return np.concatenate([x[:, :half], x[:, -half:]])
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class ChainDiagnostics:
     """Whether chains can be trusted: what `diagnose` returns.
 
@@ -544,6 +552,9 @@ class ChainDiagnostics:
     n_chains, n_draws : int
         Number of chains, and of draws of each.
 
+    moving : bool
+        Whether the free energy changes at all along the chains, or between them.
+
     Attributes
     ----------
     trusted : bool
@@ -560,17 +571,24 @@ class ChainDiagnostics:
     autocorrelation_time: np.ndarray
     n_chains: int
     n_draws: int
+    moving: bool
 
     @property
     def trusted(self):
-        """Whether R-hat is below 1.01 and the effective sample size 100 or more, of all."""
-        return bool((self.r_hat < 1.01).all() and (self.effective_sample_size >= 100).all())
+        """Whether chains move, R-hat is below 1.01 and 100 draws or more are effective."""
+        enough = (self.effective_sample_size >= 100).all()
+        return bool(self.moving and (self.r_hat < 1.01).all() and enough)
 
     @property
     def verdict(self):
         """What the figures mean, in words."""
         worst = int(np.argmax(self.r_hat))
         r_hat, least = self.r_hat[worst], self.effective_sample_size.min()
+        if not self.moving:
+            return (
+                "The chains do not move: all draws have the same free energy. Start them "
+                "elsewhere (init='noise'), or run them tempered (betas='auto')."
+            )
         if self.trusted and self.n_chains > 1:
             return (
                 "The chains can be trusted: they agree with each other, and are worth "
@@ -676,4 +694,5 @@ def diagnose(rbm, chains, *, n_features=5):
         n_chains * (n_draws // 2 * 2) / sizes,
         n_chains,
         n_draws,
+        not _is_constant(free_energy, 1e-5),
     )

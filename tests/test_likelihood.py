@@ -19,6 +19,7 @@ from sklearn.neural_network import BernoulliRBM
 from skrbm import BernoulliRBMEstimator, likelihood
 from skrbm._annealing import Path as AnnealingPath
 from skrbm._annealing import anneal, check_betas
+from skrbm._model import RBM
 from skrbm.likelihood import (
     LogLikelihoodMonitor,
     LogPartition,
@@ -298,6 +299,8 @@ def test_mean_log_likelihood():
     assert_allclose(given.value, rows.mean())
     assert repr(given).endswith("(given)")
     assert pickle.loads(pickle.dumps(result)).value == result.value
+    assert result != mean_log_likelihood(by_hand(model), X, log_partition=bounds)
+    assert len({result, bounds}) == 2
 
 
 def test_pseudo_log_likelihood_is_what_the_estimator_scores(digits_rbm):
@@ -396,6 +399,30 @@ def test_monitor_draws_runs_anew():
     assert anew > 0
 
 
+def test_an_interrupted_look_leaves_the_monitor_as_it_was(monkeypatch):
+    models = [tiny_rbm(24, 22, scale=0.4, seed=seed) for seed in range(2)]
+    monitor = LogLikelihoodMonitor(np.eye(24), n_runs=400, n_betas=50, random_state=0)
+    free_energy, calls = RBM.free_energy, []
+
+    def interrupting(model, v):
+        calls.append(1)
+        if len(calls) in (300, 1350):
+            raise KeyboardInterrupt
+        return free_energy(model, v)
+
+    monkeypatch.setattr(RBM, "free_energy", interrupting)
+    interrupted = 0
+    for model in models:
+        for _ in range(2):
+            try:
+                look = monitor.update(by_hand(model)).log_partition
+            except KeyboardInterrupt:
+                interrupted += 1
+        exact = log_partition(by_hand(model), method="exact").value
+        assert abs(look.value - exact) < 0.5
+    assert interrupted == 2
+
+
 def test_monitor_of_small_machines_is_exact():
     monitor = LogLikelihoodMonitor(states(6))
     look = monitor.update(by_hand(tiny_rbm(6, 4)))
@@ -433,6 +460,10 @@ def test_monitor_of_one_shape():
         ({"method": "ais", "base_mean": 1.5}, "from 0 to 1"),
         ({"method": "ais", "base_mean": np.nan}, "from 0 to 1"),
         ({"method": "ais", "starts": np.ones((1, 4))}, "reverse_ais"),
+        ({"starts": np.ones((1, 4))}, "reverse_ais"),
+        ({"n_runs": 0}, "n_runs"),
+        ({"betas": [1, 0]}, "never fall"),
+        ({"method": ["ais"]}, "method must be"),
         ({"method": "reverse_ais", "starts": np.ones((1, 3))}, "3 features"),
         ({"method": "reverse_ais", "starts": np.full((1, 4), 0.5)}, "0 and 1"),
     ],

@@ -281,7 +281,7 @@ def test_imputer_beats_the_means(gappy):
     of_means = ((mean - truth)[mask] ** 2).mean()
     assert error < 0.7 * of_means
     assert_array_equal(p, imputer.transform(X))
-    assert_allclose(p[:10], imputer.transform(X)[:10])
+    assert np.abs(p[:10] - imputer.transform(X[:10])).mean() < 0.02
     mode = imputer.set_params(strategy="mode").transform(X)
     assert_array_equal(mode, np.where(mask, p > 0.5, truth))
     drawn = imputer.set_params(strategy="draw").transform(X)
@@ -351,9 +351,10 @@ def test_figures_are_those_of_arviz():
 
 
 def test_figures_of_constant_chains():
-    x = np.ones((3, 10))
-    assert split_r_hat(x) == 1
-    assert effective_sample_size(x) == 30
+    for value in (0, 1, 0.1, -37.123, 1e9):
+        x = np.full((3, 10), value)
+        assert split_r_hat(x) == 1
+        assert effective_sample_size(x) == 30
     x[0] = 0
     assert split_r_hat(x) == np.inf
     assert effective_sample_size(x) < 10
@@ -384,6 +385,10 @@ def test_diagnose_finds_chains_that_are_stuck():
     result = diagnose(rbm, stuck, n_features=2)
     assert not result.trusted
     assert "cannot be trusted: they disagree on" in result.verdict
+    still = np.tile(stuck[:1, :1], (10, 100, 1))
+    result = diagnose(rbm, still)
+    assert not result.trusted
+    assert result.verdict.startswith("The chains do not move")
     free = draw_chains(rbm, 10, 2000, betas=5, thinning=5, random_state=0)
     assert diagnose(rbm, free).trusted
 
