@@ -5,6 +5,7 @@ float64. It is never copied or made dense as a whole: what is cast, gathered or 
 is one minibatch or one block.
 """
 
+import contextlib
 import mmap
 from typing import NamedTuple
 
@@ -48,7 +49,8 @@ class MappedPages:
             return
         self._n_bytes += n_rows * (self.LARGEST_PAGE if scattered else self._row_size)
         if self._n_bytes > self.LIMIT:
-            self._map.madvise(mmap.MADV_DONTNEED)
+            with contextlib.suppress(OSError):  # locked pages; it is a hint only
+                self._map.madvise(mmap.MADV_DONTNEED)
             self._n_bytes = 0
 
 

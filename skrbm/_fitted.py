@@ -4,7 +4,7 @@ Anything with `components_`, `intercept_visible_` and `intercept_hidden_` will d
 estimator of this package, scikit-learn's, or one whose arrays were set by hand.
 """
 
-import contextlib
+import threading
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from skrbm import _batches
 from skrbm._model import RBM
+
+_LIMITING = threading.Lock()
 
 # What rows may come in without being converted.
 DTYPES = [np.float64, np.float32, np.bool_, np.uint8]
@@ -110,11 +112,12 @@ def by_blocks(
     def fill(rows, v):
         out[rows] = function(model, v)
 
-    calls = (delayed(fill)(*block) for block in _batches.blocks(X, model.dtype, row_size))
-    parallel = Parallel(n_jobs=None if threads else 1, require="sharedmem")
-    one_each = contextlib.nullcontext()
-    if parallel.n_jobs > 1:
-        one_each = threadpool_limits(1, user_api="blas")
-    with one_each:
-        parallel(calls)
+    blocks = _batches.blocks(X, model.dtype, row_size)
+    parallel = Parallel(require="sharedmem") if threads else None
+    if parallel is None or parallel.n_jobs == 1:
+        for block in blocks:
+            fill(*block)
+    else:  # the limit is one of the process: two calls may not overlap in setting it
+        with _LIMITING, threadpool_limits(1, user_api="blas"):
+            parallel(delayed(fill)(*block) for block in blocks)
     return out
