@@ -7,6 +7,7 @@ unchanged from 1.6 to 1.9. Callbacks are new, and experimental, in 1.9.
 from sklearn.base import _fit_context
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -36,6 +37,7 @@ __all__ = [
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",
+    "_check_sample_weight",
     "_fit_context",
     "check_matplotlib_support",
 ]

@@ -21,6 +21,7 @@ from skrbm._compat import (
     CallbackSupportMixin,
     Interval,
     StrOptions,
+    _check_sample_weight,
     _fit_context,
 )
 from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
@@ -289,7 +290,7 @@ class BernoulliRBMEstimator(
     # Training ---------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit the model to the data `X`.
 
         Parameters
@@ -303,6 +304,11 @@ class BernoulliRBMEstimator(
         y : Ignored
             Not used, present for API consistency.
 
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, not negative. Only their ratios matter: a row of weight 2
+            counts as two rows of weight 1, and one of weight 0 as if it were not there.
+            None gives all rows the same weight.
+
         Returns
         -------
         self : BernoulliRBMEstimator
@@ -312,7 +318,8 @@ class BernoulliRBMEstimator(
         ------
         ValueError
             If a parameter is out of range, `X` is empty, has NaN or infinite values, or
-            does not match the model that a warm start goes on from.
+            does not match the model that a warm start goes on from; if a weight is
+            negative, or none is above 0.
 
         Warns
         -----
@@ -328,23 +335,31 @@ class BernoulliRBMEstimator(
         warm = self.warm_start and hasattr(self, "components_")
         # Without y, scikit-learn's ScoringMonitor would not score.
         task = {"estimator": self, "X": X, "y": X if y is None else y}
+        if sample_weight is not None:
+            task["metadata"] = {"sample_weight": sample_weight}
         with _unchanged_on_error(self):
             progress = vars(self).pop("_resume_from", None)  # by skrbm.callbacks.resume
             new = not warm and progress is None
             X, summary = self._validate_training_data(X, reset=new)
+            rows, weights = _rows_and_weights(X, sample_weight)
+            if weights is not None:
+                weights = weights / weights.max()  # their sum is then finite
+                weights *= np.count_nonzero(weights) / weights.sum()
             seed = self._draw_seeds() if new else None
-            rows, validation = self._split(X)
+            rows, validation = self._split(X, rows, weights)
             n_rows = X.shape[0] if rows is None else len(rows)
             if progress is None:
                 state = self._resume(n_rows) if warm else self._start(X, n_rows, seed)
-                record = _training.Record(X, rows, state, validation and validation.rows)
+                record = _training.Record(
+                    X, rows, weights, state, validation and validation.rows
+                )
                 n_epochs = self.n_iter
                 if n_epochs == "auto":
                     n_epochs = _training.enough_epochs(n_rows, self.batch_size)
             else:
                 progress.check(X.shape)
                 state, n_epochs = copy.deepcopy(progress.state), progress.n_epochs
-                record = progress.restore(X, rows, validation)
+                record = progress.restore(X, rows, weights, validation)
             done = progress.outcome.n_epochs if progress else 0
             context = self._init_callback_context(max_subtasks=n_epochs - done)
             context.call_on_fit_task_begin(**task)
@@ -365,6 +380,7 @@ class BernoulliRBMEstimator(
                 announce=announce,
                 report=report,
                 rows=rows,
+                weights=weights,
                 validation=validation,
                 progress=progress and progress.outcome,
             )
@@ -393,7 +409,7 @@ class BernoulliRBMEstimator(
                 kept = "The model of the best epoch so far"
             if self.n_iter_ == 0:
                 kept = "The model from before" if warm else "The untrained model"
-            self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}", kept)
+            self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}", kept, weights)
         elif summary.in_range and record.shortfall(outcome.state) > _LARGEST_SHORTFALL:
             warnings.warn(
                 f"Training did not converge: after {self.n_iter_} epochs the model is "
@@ -404,7 +420,7 @@ class BernoulliRBMEstimator(
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Update the model with the rows of `X`, once, in order.
 
         The rows are cut into minibatches of `batch_size`, so that a stream gives the same
@@ -421,6 +437,12 @@ class BernoulliRBMEstimator(
 
         y : Ignored
             Not used, present for API consistency.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, not negative, as for `fit`, but taken as they are, since
+            the mean of all that are to come is not known: what a row teaches is multiplied
+            by its weight. Divide weights that are far from 1 by what you expect their mean
+            to be.
 
         Returns
         -------
@@ -443,18 +465,20 @@ class BernoulliRBMEstimator(
         first = not hasattr(self, "components_")
         with _unchanged_on_error(self):
             X, summary = self._validate_training_data(X, reset=first)
-            n_rows = X.shape[0]
+            rows, weights = _rows_and_weights(X, sample_weight)
+            n_rows = X.shape[0] if rows is None else len(rows)
             if first:
                 state = self._start(X, n_rows, self._draw_seeds())
             else:
                 state = self._resume(n_rows)
             untrained = state.copy() if first else None
-            sound = _training.train_on_chunk(state, self._settings(summary), X)
+            settings = self._settings(summary)
+            sound = _training.train_on_chunk(state, settings, X, rows, weights)
             if sound or first:
                 self._keep(state if sound else untrained)
         if not sound:
             kept = "The untrained model" if first else "The model from before"
-            self._warn_of_divergence("in this call of partial_fit", kept)
+            self._warn_of_divergence("in this call of partial_fit", kept, weights)
         return self
 
     def _validate_training_data(self, X, reset):
@@ -516,23 +540,23 @@ class BernoulliRBMEstimator(
             seed=seed,
         )
 
-    def _split(self, X):
-        """Return the rows to train on, None for all, and what validates on the others.
+    def _split(self, X, rows, weights):
+        """Return which of `rows` to train on, None for all, and what validates on others.
 
         A warm start on as many rows holds out the same ones.
         """
         if not self.early_stopping:
-            return None, None
+            return rows, None
         # Half of what it would take to import this package, and not needed by most fits.
         from sklearn.model_selection import train_test_split
 
         rows, held_out = train_test_split(
-            np.arange(X.shape[0]),
+            np.arange(X.shape[0]) if rows is None else rows,
             test_size=self.validation_fraction,
             random_state=self._split_seed,
         )
         return np.sort(rows), _training.Validation(
-            X, np.sort(held_out), self.tol, self.n_iter_no_change
+            X, np.sort(held_out), weights, self.tol, self.n_iter_no_change
         )
 
     def _resume(self, n_rows):
@@ -609,10 +633,12 @@ class BernoulliRBMEstimator(
 
         return announce, report
 
-    def _warn_of_divergence(self, when, kept):
+    def _warn_of_divergence(self, when, kept, weights):
         cause = f"learning_rate, which is {self.learning_rate:g}"
         if self.weight_decay:
             cause += f", or weight_decay, which is {self.weight_decay:g}"
+        if weights is not None:
+            cause += f", or the largest weight, which is {weights.max():.3g} usual ones"
         warnings.warn(
             f"Training diverged {when}: a parameter was not finite, or larger than "
             f"{_training.LARGEST_PARAMETER:g}. {kept} is kept. Lower {cause}.",
@@ -747,7 +773,7 @@ class BernoulliRBMEstimator(
         )
         return likelihood.pseudo_log_likelihood(self, X, n_flips=n_flips)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Compute the mean pseudo-log-likelihood of the rows.
 
         Higher is better: what model selection maximises when it is given no other
@@ -761,12 +787,21 @@ class BernoulliRBMEstimator(
         y : Ignored
             Not used, present for API consistency.
 
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the mean, not negative. None gives all the same.
+
         Returns
         -------
         score : float
             Mean over the rows of `score_samples`, in nats.
+
+        Raises
+        ------
+        ValueError
+            If a weight is negative, or none is above 0.
         """
-        return float(self.score_samples(X).mean())
+        _, weights = _rows_and_weights(X, sample_weight)
+        return float(np.average(self.score_samples(X), weights=weights))
 
     def log_partition(self, *, method="auto", random_state=None, **options):
         """Compute or estimate the log partition function.
@@ -1004,6 +1039,22 @@ def _fitted(state):
         "visible_mean_": state.visible_mean,
         "h_samples_": state.chains,
     }
+
+
+def _rows_and_weights(X, sample_weight):
+    """Return which rows have weight, None for all, and the weights, None if not given."""
+    if sample_weight is None:
+        return None, None
+    weights = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    rows = np.flatnonzero(weights)
+    if len(rows) == 0:
+        raise ValueError(
+            "sample_weight must have at least one weight above 0, but all are 0: there is "
+            "no row left."
+        )
+    return (None if len(rows) == len(weights) else rows), weights
 
 
 def _dtype_for(model, X):

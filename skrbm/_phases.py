@@ -43,12 +43,28 @@ class _Phases:
         self.positive_hidden = self.hidden[:n_positive]
         self.negative_hidden = self.hidden[n_positive:]
         self._shares = np.empty(self.n_rows, dtype=self.hidden.dtype)
-        self._shares[:n_positive] = 1 / n_positive
-        self._shares[n_positive:] = -1 / n_negative
+        self.set_weights(np.ones(n_positive), paired=False)
+
+    def set_weights(self, weights, paired):
+        """Let the data rows of this minibatch count by weights, of which 1 is usual.
+
+        The chains have the same weight in all, so that the difference of the two phases
+        stays one of two means, times the mean weight. `paired` is for chains that started
+        from a row each: they have its weight, as chains of repeated rows would.
+        """
+        self.weight = float(weights.sum())
+        shares = weights / self.n_positive
+        of_chains = shares if paired else self.weight / self.n_positive / self.n_negative
+        self._shares[: self.n_positive] = shares
+        np.negative(of_chains, out=self._shares[self.n_positive :])
+
+    def _positive_shares(self):
+        """Return the data rows' shares in their mean, which sum to 1."""
+        return self._shares[: self.n_positive] * (self.n_positive / self.weight)
 
     def mean_hidden(self):
         """Return the mean of the positive hidden rows."""
-        return np.add.reduce(self.positive_hidden, axis=0) * (1 / self.n_positive)
+        return self._positive_shares() @ self.positive_hidden
 
     def weigh(self, rate):
         """Weigh the hidden rows by `rate` and by their share in the two means.
@@ -106,7 +122,7 @@ class DensePhases(_Phases):
 
     def mean_visible(self):
         """Return the mean of the positive visible rows."""
-        return self.positive_visible.T @ self._shares[: self.n_positive]
+        return self.positive_visible.T @ self._positive_shares()
 
     def _combine_visible(self, shares):
         return self.visible.T @ shares
@@ -188,7 +204,7 @@ class SparsePhases(_Phases):
     def mean_visible(self):
         """Return the mean of the positive visible rows."""
         mean = np.zeros(self._n_features, dtype=self._hidden.dtype)
-        self._positive.add_product(self._shares[: self.n_positive], mean)
+        self._positive.add_product(self._positive_shares(), mean)
         return mean
 
     def _combine_visible(self, shares):

@@ -67,9 +67,9 @@ class TrainingState:
     hidden_mean : ndarray of shape (n_components,)
         Moving average of the mean hidden units: the hidden offset of centering.
     visible_sum : float64 ndarray of shape (n_features,)
-        Sum of the rows seen in `follow_visible_mean`.
-    n_rows_seen : int
-        Number of these rows.
+        Sum of the rows seen in `follow_visible_mean`, each times its weight.
+    n_rows_seen : float
+        Number of these rows: the sum of their weights.
     velocity : RBM or None
         What momentum carries from step to step.
     average : RBM or None
@@ -83,7 +83,7 @@ class TrainingState:
     chains: np.ndarray
     hidden_mean: np.ndarray
     visible_sum: np.ndarray
-    n_rows_seen: int
+    n_rows_seen: float
     velocity: RBM | None
     average: RBM | None
     n_averaged: int
@@ -160,12 +160,15 @@ class Learner:
         Changed in place.
     settings : Settings
     X : {ndarray, CSR array} of shape (n_samples, n_features)
+    weights : ndarray of shape (n_samples,), default=None
+        Weights of the rows, above 0 and usually around 1; None is 1 for all.
     """
 
-    def __init__(self, state, settings, X):
+    def __init__(self, state, settings, X, weights=None):
         self.state = state
         self.settings = settings
         self.X = X
+        self.weights = weights
         self.pages = _batches.MappedPages(X)
         self.solver = SOLVERS[settings.solver](state.chains, settings.n_gibbs_steps)
         phases = SparsePhases if sp.issparse(X) else DensePhases
@@ -204,13 +207,14 @@ class Learner:
         state, settings, phases = self.state, self.settings, self.phases
         binarizer = state.rng if settings.binarize else None
         phases.load(self.X, rows, self.solver.n_negative, binarizer)
+        if self.weights is not None:
+            phases.set_weights(self.weights[rows], paired=self.solver.n_negative is None)
         if follow_mean:
-            follow_visible_mean(state, phases.mean_visible(), phases.n_positive)
+            follow_visible_mean(state, phases.mean_visible(), phases.weight)
         self.solver.run(state.model, phases, state.rng)
         if settings.centering:
-            state.hidden_mean += HIDDEN_MEAN_RATE * (
-                phases.mean_hidden() - state.hidden_mean
-            )
+            share = min(1.0, HIDDEN_MEAN_RATE * phases.weight / phases.n_positive)
+            state.hidden_mean += share * (phases.mean_hidden() - state.hidden_mean)
             if follow_mean:
                 self.offsets = self._visible_offset(), state.hidden_mean
         dv, dh = phases.weigh(rate)
@@ -254,7 +258,7 @@ def _log_odds(mean):
     return np.log(mean / (1 - mean))
 
 
-def follow_visible_mean(state, batch_mean, n_rows):
+def follow_visible_mean(state, batch_mean, weight):
     """Count a minibatch into the visible mean, and let the visible bias follow.
 
     The bias is the log-odds of the visible mean, and what is learned on top: those of the
@@ -262,8 +266,8 @@ def follow_visible_mean(state, batch_mean, n_rows):
     over the data comes before training, and a stream ends the same however it is cut.
     """
     before = _log_odds(state.visible_mean)
-    state.visible_sum += n_rows * batch_mean
-    state.n_rows_seen += n_rows
+    state.visible_sum += weight * batch_mean
+    state.n_rows_seen += weight
     change = _log_odds(state.visible_mean) - before
     for model in filter(None, (state.model, state.average)):
         bias = model.visible_bias
@@ -331,9 +335,9 @@ class Progress(NamedTuple):
                 f"shape {shape}: pass the same rows."
             )
 
-    def restore(self, X, rows, validation):
+    def restore(self, X, rows, weights, validation):
         """Return the record as it was, and let the validation be as it was."""
-        record = Record(X, rows, self.start, validation and validation.rows)
+        record = Record(X, rows, weights, self.start, validation and validation.rows)
         record.history = {name: list(entries) for name, entries in self.history.items()}
         if validation is not None:
             validation.scores, validation.n_no_change = list(self.scores), self.n_no_change
@@ -351,6 +355,7 @@ def train(
     report,
     announce=lambda: None,
     rows=None,
+    weights=None,
     validation=None,
     progress=None,
 ):
@@ -365,7 +370,7 @@ def train(
     """
     if progress is None:
         state.average = None
-    learner = Learner(state, settings, X)
+    learner = Learner(state, settings, X, weights)
     n_rows = X.shape[0] if rows is None else len(rows)
     n_steps = -(-n_rows // settings.batch_size)
     factor = SCHEDULES[schedule]
@@ -416,10 +421,11 @@ class Validation:
         How many epochs in succession have gained less than `tol`.
     """
 
-    def __init__(self, X, rows, tol, patience):
+    def __init__(self, X, rows, weights, tol, patience):
         self.rows = rows
         self.scores = []
         self._X = X
+        self._weights = weights
         self._tol = tol
         self._patience = patience
         self.n_no_change = 0
@@ -434,7 +440,9 @@ class Validation:
 
     def score(self, model):
         """Return the mean pseudo-log-likelihood of the rows, in nats."""
-        return _mean_of_rows(RBM.pseudo_log_likelihood, model, self._X, self.rows)
+        return _mean_of_rows(
+            RBM.pseudo_log_likelihood, model, self._X, self.rows, self._weights
+        )
 
     @property
     def exhausted(self):
@@ -442,18 +450,23 @@ class Validation:
         return self.n_no_change > self._patience
 
 
-def _mean_of_rows(function, model, X, rows):
+def _mean_of_rows(function, model, X, rows, weights):
     """Return the mean of a function of the model and of each row, in bounded memory."""
-    blocks = _batches.blocks(X, model.dtype, max(model.weights.shape), rows)
-    total = sum(float(function(model, _batches.clip(v)).sum()) for _, v in blocks)
-    return total / len(rows)
+    values = np.empty(len(rows))
+    for block, v in _batches.blocks(X, model.dtype, max(model.weights.shape), rows):
+        values[block] = function(model, _batches.clip(v))
+    return _average(values, weights, rows)
 
 
-def train_on_chunk(state, settings, X):
+def _average(values, weights, rows):
+    return float(np.average(values, weights=None if weights is None else weights[rows]))
+
+
+def train_on_chunk(state, settings, X, rows=None, weights=None):
     """Run one unshuffled pass at a constant rate; return whether the model is sound."""
-    n_steps = -(-X.shape[0] // settings.batch_size)
+    n_steps = -(-(X.shape[0] if rows is None else len(rows)) // settings.batch_size)
     rates = [settings.learning_rate] * n_steps
-    Learner(state, settings, X).epoch(rates, follow_mean=True)
+    Learner(state, settings, X, weights).epoch(rates, rows, follow_mean=True)
     return is_sound(state.model)
 
 
@@ -479,13 +492,14 @@ class Record:
 
     SIZE = 64  # rows, and columns
 
-    def __init__(self, X, rows, state, held_out=None):
+    def __init__(self, X, rows, weights, state, held_out=None):
         rows = np.arange(X.shape[0]) if rows is None else rows
-        few = X[rows[_spread(len(rows), self.SIZE)]].astype(state.model.dtype)
-        self._v = _batches.clip(few)
+        self._few = rows[_spread(len(rows), self.SIZE)]
+        self._v = _batches.clip(X[self._few].astype(state.model.dtype))
         self._columns = _spread(X.shape[1], self.SIZE)
         self.start = state.copy()
         self._X = X
+        self._weights = weights
         self._held_out = held_out
         names = ["learning_rate", "pseudo_log_likelihood", "seconds"]
         if held_out is not None:
@@ -495,14 +509,15 @@ class Record:
 
     def score(self, model):
         """Return the mean pseudo-log-likelihood of the rows, from the columns."""
-        return float(model.pseudo_log_likelihood(self._v, self._columns).mean())
+        scores = model.pseudo_log_likelihood(self._v, self._columns)
+        return _average(scores, self._weights, self._few)
 
     def add(self, model, learning_rate, seconds):
         """Enter one epoch."""
         entries = [learning_rate, self.score(model), seconds]
         if self._held_out is not None:
             held_out, trained_on = (
-                _mean_of_rows(RBM.free_energy, model, self._X, rows)
+                _mean_of_rows(RBM.free_energy, model, self._X, rows, self._weights)
                 for rows in (self._held_out, self._as_many)
             )
             entries.append(held_out - trained_on)

@@ -10,6 +10,7 @@ from numbers import Integral
 from pathlib import Path
 
 import joblib
+import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_scalar
 
@@ -18,7 +19,33 @@ from skrbm.likelihood import LogLikelihoodMonitor
 __all__ = ["Checkpoint", "LikelihoodMonitor", "resume"]
 
 
-class LikelihoodMonitor:
+class _FitCallback:
+    """The hooks that scikit-learn calls and nothing is to be done in."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Do nothing; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator that is being fitted.
+        context : CallbackContext
+            The fit or the epoch that begins.
+        """
+
+    def teardown(self, estimator, context):
+        """Do nothing; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator whose fit has ended.
+        context : CallbackContext
+            The task of the fit.
+        """
+
+
+class LikelihoodMonitor(_FitCallback):
     """Follow the log-likelihood of held-out rows, and the free-energy gap, during `fit`.
 
     The log-likelihood is exact for machines with up to 20 hidden or visible units, and
@@ -90,18 +117,7 @@ class LikelihoodMonitor:
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
         self.history_ = {name: [] for name in names}
 
-    def on_fit_task_begin(self, estimator, context):
-        """Do nothing; scikit-learn calls it.
-
-        Parameters
-        ----------
-        estimator : BernoulliRBMEstimator
-            The estimator that is being fitted.
-        context : CallbackContext
-            The fit or the epoch that begins.
-        """
-
-    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
+    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator, metadata=None):
         """Judge the model; scikit-learn calls it.
 
         Parameters
@@ -114,15 +130,17 @@ class LikelihoodMonitor:
             The training data.
         fitted_estimator : BernoulliRBMEstimator
             A copy, fitted so far.
+        metadata : dict, default=None
+            May hold the "sample_weight" of the training data.
         """
         if context.task_name != "epoch" or fitted_estimator.n_iter_ % self.every:
             return
         look = self._monitor.update(fitted_estimator)
-        held_out, trained_on = (
-            float(fitted_estimator.free_energy(rows).mean()) for rows in (self.X, X)
-        )
+        weights = (metadata or {}).get("sample_weight")
+        held_out = fitted_estimator.free_energy(self.X).mean()
+        trained_on = np.average(fitted_estimator.free_energy(X), weights=weights)
         entries = fitted_estimator.n_iter_, look.value, look.lower, look.upper
-        entries = *entries, held_out - trained_on
+        entries = *entries, float(held_out - trained_on)
         for entered, entry in zip(self.history_.values(), entries, strict=True):
             entered.append(entry)
 
@@ -139,7 +157,7 @@ class LikelihoodMonitor:
         del self._monitor
 
 
-class Checkpoint:
+class Checkpoint(_FitCallback):
     """Save a training to a file, so that one that is killed can go on.
 
     What is saved is all that changes in training, random numbers included: a training that
@@ -184,17 +202,6 @@ class Checkpoint:
                 f"{self.path.parent}. Make it first."
             )
 
-    def on_fit_task_begin(self, estimator, context):
-        """Do nothing; scikit-learn calls it.
-
-        Parameters
-        ----------
-        estimator : BernoulliRBMEstimator
-            The estimator that is being fitted.
-        context : CallbackContext
-            The fit or the epoch that begins.
-        """
-
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
         """Save; scikit-learn calls it.
 
@@ -226,19 +233,8 @@ class Checkpoint:
             os.fsync(file.fileno())
         os.replace(temporary, self.path)
 
-    def teardown(self, estimator, context):
-        """Do nothing; scikit-learn calls it.
 
-        Parameters
-        ----------
-        estimator : BernoulliRBMEstimator
-            The estimator whose fit has ended.
-        context : CallbackContext
-            The task of the fit.
-        """
-
-
-def resume(path, X, y=None, *, callbacks=()):
+def resume(path, X, y=None, *, sample_weight=None, callbacks=()):
     """Go on with a training that was saved by :class:`Checkpoint`.
 
     Parameters
@@ -251,6 +247,9 @@ def resume(path, X, y=None, *, callbacks=()):
 
     y : array-like of shape (n_samples,), default=None
         Handed to the callbacks; the estimator does not use it.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows, the same as before.
 
     callbacks : sequence of callbacks, default=()
         Callbacks for the rest of the training, :class:`Checkpoint` for instance.
@@ -271,4 +270,4 @@ def resume(path, X, y=None, *, callbacks=()):
         raise ValueError(f"{path} was not written by skrbm.callbacks.Checkpoint.")
     if callbacks:
         rbm.set_callbacks(*callbacks)
-    return rbm.fit(X, y)
+    return rbm.fit(X, y, sample_weight)

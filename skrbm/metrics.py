@@ -1,6 +1,7 @@
-"""Scorers for model selection: callables ``(estimator, X, y=None)``, higher is better.
+"""Scorers for model selection: callables ``(estimator, X, y=None, sample_weight=None)``.
 
-They accept an estimator, a pipeline whose last step is one, and a search over either.
+Higher is better. They accept an estimator, a pipeline whose last step is one, and a search
+over either.
 """
 
 import inspect
@@ -45,13 +46,13 @@ class _PseudoLikelihoodScorer:
         self.n_flips = n_flips
         self.normalize = normalize
 
-    def __call__(self, estimator, X, y=None):
+    def __call__(self, estimator, X, y=None, sample_weight=None):
         estimator, X = _last_step(estimator, X)
         if "n_flips" in inspect.signature(estimator.score_samples).parameters:
             scores = estimator.score_samples(X, n_flips=self.n_flips)
         else:  # scikit-learn's machine
             scores = pseudo_log_likelihood(estimator, X, n_flips=self.n_flips)
-        score = float(np.mean(scores))
+        score = float(np.average(scores, weights=sample_weight))
         return score / len(estimator.intercept_visible_) if self.normalize else score
 
     def __repr__(self):
@@ -79,8 +80,8 @@ def make_pseudo_likelihood_scorer(*, n_flips=None, normalize=False):
     -------
     scorer : callable
         Called with a fitted estimator, a pipeline that ends in one or a search over
-        either, data `X` of shape (n_samples, n_features) and optionally `y`, which is
-        ignored, it returns a float, in nats.
+        either, data `X` of shape (n_samples, n_features), optionally `y`, which is
+        ignored, and weights of the rows, it returns a float, in nats.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def make_pseudo_likelihood_scorer(*, n_flips=None, normalize=False):
     return _PseudoLikelihoodScorer(n_flips, normalize)
 
 
-def pseudo_likelihood_scorer(estimator, X, y=None):
+def pseudo_likelihood_scorer(estimator, X, y=None, sample_weight=None):
     """Score by the mean exact pseudo-log-likelihood.
 
     The same as the estimator's own `score`, and a `scoring` for a pipeline or a search
@@ -128,6 +129,9 @@ def pseudo_likelihood_scorer(estimator, X, y=None):
     y : Ignored
         Not used, present for API consistency.
 
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows in the mean. None gives all the same.
+
     Returns
     -------
     score : float
@@ -143,10 +147,10 @@ def pseudo_likelihood_scorer(estimator, X, y=None):
     >>> pseudo_likelihood_scorer(rbm, X) == rbm.score(X)
     True
     """
-    return make_pseudo_likelihood_scorer()(estimator, X, y)
+    return make_pseudo_likelihood_scorer()(estimator, X, y, sample_weight)
 
 
-def log_likelihood_scorer(estimator, X, y=None):
+def log_likelihood_scorer(estimator, X, y=None, sample_weight=None):
     """Score by the mean log-likelihood.
 
     The partition function is exact for machines with at most 20 hidden, or visible, units,
@@ -165,6 +169,9 @@ def log_likelihood_scorer(estimator, X, y=None):
 
     y : Ignored
         Not used, present for API consistency.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows in the mean. None gives all the same.
 
     Returns
     -------
@@ -198,4 +205,4 @@ def log_likelihood_scorer(estimator, X, y=None):
     estimator, X = _last_step(estimator, X)
     minus_free_energy = log_likelihood(estimator, X, log_partition=0)  # checks the rows
     log_z = log_partition(estimator, betas=2000, random_state=0)
-    return float(minus_free_energy.mean()) - log_z.value
+    return float(np.average(minus_free_energy, weights=sample_weight)) - log_z.value

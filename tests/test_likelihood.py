@@ -180,9 +180,13 @@ def test_estimates_lie_around_the_truth(digits_rbm):
 
 def test_few_temperatures_err_to_either_side(digits_rbm):
     exact = log_partition(digits_rbm).value
-    few = {"betas": 30, "n_runs": 50, "random_state": 0}
-    assert log_partition(digits_rbm, method="ais", **few).value < exact
-    assert log_partition(digits_rbm, method="reverse_ais", **few).value > exact
+    few = {"betas": 15, "n_runs": 2}
+    for method, sign in (("ais", -1), ("reverse_ais", 1)):
+        errors = [
+            log_partition(digits_rbm, method=method, random_state=seed, **few).value - exact
+            for seed in range(100)
+        ]
+        assert sign * np.mean(errors) > 3 * np.std(errors) / 10
 
 
 def test_starts_of_reverse_runs(digits_rbm):

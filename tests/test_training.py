@@ -342,7 +342,7 @@ def test_early_stopping():
             return next(scores)
 
     models = []
-    validation = Scripted(bars_and_stripes(), np.arange(16), tol=0.5, patience=2)
+    validation = Scripted(bars_and_stripes(), np.arange(16), None, tol=0.5, patience=2)
     outcome, _ = run(
         n_epochs=9,
         validation=validation,
@@ -358,7 +358,7 @@ def test_validation_scores_are_pseudo_log_likelihoods():
     rows = np.array([1, 4, 5, 9])
     expected = rbm.pseudo_log_likelihood(v[rows]).mean()
     for X in (v, sp.csr_array(v)):
-        assert_allclose(Validation(X, rows, tol=0, patience=1).score(rbm), expected)
+        assert_allclose(Validation(X, rows, None, tol=0, patience=1).score(rbm), expected)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -1,0 +1,279 @@
+"""Weights of rows: as many times the row, in both phases of the gradient."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import Enumerated, bars_and_stripes, tiny_rbm
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from test_training import PLAIN, centred, state_at
+
+from skrbm import BernoulliRBMEstimator, _training
+from skrbm._training import Learner
+from skrbm.metrics import (
+    log_likelihood_scorer,
+    make_pseudo_likelihood_scorer,
+    pseudo_likelihood_scorer,
+)
+
+ROWS = np.random.default_rng(3).integers(2, size=(8, 5)).astype(float)
+WEIGHTS = np.array([1, 3, 2, 1, 5, 1, 4, 1])
+
+
+def make(**parameters):
+    defaults = {"n_components": 6, "n_iter": 5, "n_chains": 20, "random_state": 0}
+    return BernoulliRBMEstimator(**defaults | parameters)
+
+
+def same_model(one, other, **tolerance):
+    for name in ("components_", "intercept_visible_", "intercept_hidden_", "visible_mean_"):
+        assert_allclose(getattr(one, name), getattr(other, name), **tolerance)
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+def test_weights_are_repetitions(form):
+    """PCD on whole data draws nothing that belongs to a row: the very same training."""
+    rbm = tiny_rbm(5, 3)
+    chains = np.random.default_rng(0).integers(2, size=(30, 3))
+    repeated, weighted = state_at(rbm, chains), state_at(rbm, chains)
+    settings = PLAIN._replace(
+        batch_size=50, centering=True, averaging=True, momentum=0.5, weight_decay=0.01
+    )
+    of_repeated = Learner(repeated, settings, form(np.repeat(ROWS, WEIGHTS, axis=0)))
+    of_weighted = Learner(weighted, settings, form(ROWS), WEIGHTS / WEIGHTS.mean())
+    for _ in range(100):
+        of_repeated.epoch([0.1])
+        of_weighted.epoch([0.1])
+    for one, other in zip(weighted.result, repeated.result, strict=True):
+        assert_allclose(one, other, rtol=1e-9)
+    assert_allclose(weighted.hidden_mean, repeated.hidden_mean)
+    assert_array_equal(weighted.chains, repeated.chains)
+    alike = state_at(rbm, chains)
+    learner = Learner(alike, settings, form(ROWS))
+    for _ in range(100):
+        learner.epoch([0.1])
+    assert np.abs(alike.result.weights - repeated.result.weights).max() > 0.1
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+def test_the_visible_mean_is_weighted(form):
+    weights = WEIGHTS / WEIGHTS.mean()
+    state = state_at(tiny_rbm(5, 3), np.zeros((4, 3)))
+    settings = PLAIN._replace(batch_size=3)
+    Learner(state, settings, form(ROWS), weights).epoch([1e-300] * 3, follow_mean=True)
+    assert_allclose(state.visible_sum, weights @ ROWS)
+    assert_allclose(state.n_rows_seen, weights.sum())
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize(("solver", "centering"), [("pcd", True), ("cd", False)])
+def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_size, form):
+    """Over all minibatches of a pass, each from the same model: the exact gradient.
+
+    With rows that the chains of CD start from, after so many steps that they forget them.
+    """
+    rbm = tiny_rbm(5, 3, scale=0.7)
+    weights = WEIGHTS / WEIGHTS.mean()
+    exact = Enumerated(*rbm)
+    n_repeats = 60
+    copies = 150 if solver == "cd" else 1
+    X, w = np.tile(ROWS, (copies, 1)), np.tile(weights, copies)
+    batch_size *= copies
+    settings = PLAIN._replace(
+        solver=solver, n_gibbs_steps=25, batch_size=batch_size, centering=centering
+    )
+    n_chains = batch_size if solver == "cd" else 2000
+    offsets = np.full(5, 0.3), np.full(3, 0.4)
+    change = [0, 0, 0]
+    for seed in range(n_repeats):
+        rng = np.random.default_rng(seed)
+        for start in range(0, len(X), batch_size):
+            rows = slice(start, min(start + batch_size, len(X)))
+            h = exact.h[rng.choice(len(exact.h), size=n_chains, p=exact.p_h)]
+            state = state_at(rbm, h, seed)
+            learner = Learner(state, settings, form(X), w)
+            if centering:
+                learner.offsets = offsets
+            learner.step(rows, 1.0, follow_mean=False)
+            share = (rows.stop - rows.start) / len(X) / n_repeats
+            for i, (after, before) in enumerate(zip(state.model, rbm, strict=True)):
+                change[i] += (after - before) * share
+    gradient = exact.gradient(np.repeat(ROWS, WEIGHTS, axis=0))
+    if centering:
+        gradient = centred(gradient, *offsets)
+    for mean_change, expected in zip(change, gradient, strict=True):
+        assert_allclose(mean_change, expected, atol=0.025)
+
+
+def test_chains_of_cd_have_the_weight_of_their_rows():
+    """Where chains cannot leave their rows, both phases are equal, weighted or not."""
+    rbm = tiny_rbm(4, 4, scale=0.0)
+    rbm.weights[...] = 200 * np.eye(4)
+    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    rows = np.random.default_rng(0).integers(2, size=(6, 4)).astype(float)
+    state = state_at(rbm, np.zeros((6, 4)))
+    settings = PLAIN._replace(solver="cd", batch_size=6)
+    Learner(state, settings, rows, np.arange(1.0, 7)).epoch([1.0])
+    for after, before in zip(state.model, rbm, strict=True):
+        assert_allclose(after, before, atol=1e-12)
+
+
+def test_the_hidden_offset_moves_by_weight():
+    rbm = tiny_rbm(5, 3)
+    state = state_at(rbm, np.zeros((4, 3)))
+    settings = PLAIN._replace(batch_size=4, centering=True)
+    weights = np.array([2.0, 1, 0.5, 0.1])
+    Learner(state, settings, ROWS[:4], weights).step(slice(0, 4), 0.1, follow_mean=False)
+    mean = np.average(rbm.mean_hidden(ROWS[:4]), axis=0, weights=weights)
+    share = _training.HIDDEN_MEAN_RATE * weights.mean()
+    assert_allclose(state.hidden_mean, 0.5 + share * (mean - 0.5))
+    state = state_at(rbm, np.zeros((4, 3)))
+    Learner(state, settings, ROWS[:4], 1e6 * weights).step(slice(0, 4), 1e-9, False)
+    assert_allclose(state.hidden_mean, mean)
+
+
+@pytest.mark.parametrize("weight", [1, 0.3, 7.0, 1e300, 1e-300])
+@pytest.mark.parametrize("solver", ["pcd", "cd"])
+def test_equal_weights_change_nothing_in_fit(solver, weight):
+    X = bars_and_stripes()
+    plain = make(solver=solver, early_stopping=True).fit(X)
+    weighted = clone(plain).fit(X, sample_weight=np.full(len(X), weight))
+    for name in ("components_", "intercept_visible_", "history_", "validation_scores_"):
+        one, other = (vars(rbm)[name] for rbm in (plain, weighted))
+        if name == "history_":
+            one, other = ([v for k, v in h.items() if k != "seconds"] for h in (one, other))
+        assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", ["pcd", "cd"])
+def test_rows_of_no_weight_are_left_out(solver, early_stopping, form):
+    X = np.vstack([bars_and_stripes(), bars_and_stripes()])
+    weights = np.random.default_rng(0).integers(3, size=len(X))
+    some = weights > 0
+    n_iter = "auto" if solver == "pcd" and form is np.array else 8
+    rbm = make(solver=solver, early_stopping=early_stopping, n_iter=n_iter, batch_size=3)
+    with_zeros = clone(rbm).fit(form(X), sample_weight=weights)
+    without = clone(rbm).fit(form(X[some]), sample_weight=weights[some])
+    assert with_zeros.n_iter_ == without.n_iter_
+    same_model(with_zeros, without, rtol=0)
+    rbm.set_params(early_stopping=False)
+    with_zeros = clone(rbm).partial_fit(form(X), sample_weight=weights)
+    without = clone(rbm).partial_fit(form(X[some]), sample_weight=weights[some])
+    same_model(with_zeros, without, rtol=0)
+
+
+@pytest.mark.parametrize("solver", ["pcd", "cd"])
+def test_partial_fit_takes_weights_as_they_are(solver):
+    X = np.vstack([bars_and_stripes()] * 2)
+    weights = np.random.default_rng(0).exponential(size=len(X))
+    weights /= weights.mean()
+    rbm = make(solver=solver, n_iter=1, shuffle=False, schedule="constant", batch_size=4)
+    fitted = clone(rbm).fit(X, sample_weight=17 * weights)
+    whole = clone(rbm).partial_fit(X, sample_weight=weights)
+    pieces = clone(rbm)
+    for rows in (slice(0, 8), slice(8, 20), slice(20, len(X))):
+        pieces.partial_fit(X[rows], sample_weight=weights[rows])
+    same_model(whole, fitted, rtol=1e-10)
+    same_model(whole, pieces, rtol=0)
+    twice = clone(rbm).partial_fit(X, sample_weight=2 * weights)
+    assert_allclose(
+        twice.visible_mean_, (2 * (weights @ X) + X.mean()) / (2 * len(X) + 1), atol=0.02
+    )
+    assert np.abs(twice.components_ - whole.components_).max() > 0.01
+
+
+def test_weights_count_in_scores():
+    X = bars_and_stripes()
+    rbm = make().fit(X)
+    weights = np.arange(len(X))
+    expected = np.average(rbm.score_samples(X), weights=weights)
+    assert rbm.score(X, sample_weight=weights) == expected
+    assert pseudo_likelihood_scorer(rbm, X, sample_weight=weights) == expected
+    per_feature = make_pseudo_likelihood_scorer(normalize=True)
+    assert_allclose(per_feature(rbm, X, sample_weight=weights), expected / 9)
+    expected = np.average(rbm.log_likelihood(X), weights=weights)
+    assert_allclose(log_likelihood_scorer(rbm, X, sample_weight=weights), expected)
+
+
+def test_weights_count_in_early_stopping_and_history():
+    X = np.vstack([bars_and_stripes()] * 4)
+    X = X[np.random.default_rng(0).permutation(len(X))]
+    weights = np.random.default_rng(1).integers(1, 9, size=len(X))
+    rbm = make(early_stopping=True, n_iter=1, validation_fraction=0.5)
+    rbm.fit(X, sample_weight=weights)
+    expected = [
+        rbm.score(X[rows], sample_weight=weights[rows])
+        for rows in (rbm_rows(rbm, X)[1], rbm_rows(rbm, X)[0])
+    ]
+    assert_allclose(rbm.validation_scores_, expected[:1], rtol=1e-5)
+    assert_allclose(rbm.history_["pseudo_log_likelihood"], expected[1:], rtol=1e-5)
+    train, held_out = (
+        np.average(rbm.free_energy(X[rows]), weights=weights[rows])
+        for rows in rbm_rows(rbm, X)
+    )
+    assert_allclose(rbm.history_["free_energy_gap"], [held_out - train], rtol=1e-4)
+
+
+def rbm_rows(rbm, X):
+    """The rows that were trained on, and those held out."""
+    rows, validation = rbm._split(X, None, None)
+    return rows, validation.rows
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "score"])
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, -1] * 8, "[Nn]egative.*sample_weight"),
+        (np.zeros(16), "[Ss]ample.weight.*(zero|are 0)"),
+        ([1.0, 2], "sample_weight.shape"),
+        ([np.nan] * 16, "sample_weight contains NaN"),
+    ],
+)
+def test_bad_weights(weights, message, method):
+    X = bars_and_stripes()
+    rbm = make().fit(X)
+    before = rbm.components_.copy()
+    with pytest.raises(ValueError, match=message):
+        getattr(rbm, method)(X, sample_weight=weights)
+    assert_array_equal(rbm.components_, before)
+
+
+def test_a_heavy_row_is_named_when_training_diverges():
+    weights = np.ones(16)
+    weights[:5] = 1e6
+    with pytest.warns(Warning, match="the largest weight, which is 1e\\+06 usual ones"):
+        make().partial_fit(bars_and_stripes(), sample_weight=weights)
+
+
+def test_metadata_routing():
+    X = np.vstack([bars_and_stripes()] * 4)
+    y = np.arange(len(X)) % 2
+    weights = np.random.default_rng(0).integers(3, size=len(X))
+    with config_context(enable_metadata_routing=True):
+        rbm = make().set_fit_request(sample_weight=True)
+        rbm.set_score_request(sample_weight=True).set_partial_fit_request(
+            sample_weight=True
+        )
+        search = GridSearchCV(rbm, {"n_components": [2, 6]}, cv=2)
+        search.fit(X, sample_weight=weights)
+        best = clone(rbm).set_params(**search.best_params_)
+        same_model(search.best_estimator_, best.fit(X, sample_weight=weights), rtol=0)
+        first = search.cv_results_["split0_test_score"][search.best_index_]
+        half = len(X) // 2
+        best.fit(X[half:], sample_weight=weights[half:])
+        assert first == best.score(X[:half], sample_weight=weights[:half])
+
+        pipe = Pipeline([("rbm", rbm), ("clf", LogisticRegression())])
+        pipe["clf"].set_fit_request(sample_weight=False)
+        pipe.fit(X, y, sample_weight=weights)
+        same_model(pipe["rbm"], clone(rbm).fit(X, sample_weight=weights), rtol=0)
+    pipe.fit(X, y, rbm__sample_weight=weights)
+    same_model(pipe["rbm"], clone(rbm).fit(X, sample_weight=weights), rtol=0)
