@@ -1,0 +1,108 @@
+"""
+=========================
+Anomalies by free energy
+=========================
+
+A density model knows what is unusual: a row of high free energy is improbable, and no
+partition function is needed to compare rows under one model. Digits that have been spoilt
+in some way or other have to be told from those that have not; the detectors have seen none
+of either.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import LocalOutlierFactor
+
+from skrbm import BernoulliRBMEstimator
+
+X, y = load_digits(return_X_y=True)
+X = (X > 7).astype(np.float32)
+X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0)
+
+# %%
+# What is to be found
+# -------------------
+
+rng = np.random.default_rng(0)
+
+
+def flipped(X, n_pixels):
+    """Return rows of which some pixels each are the other way round."""
+    order = rng.random(X.shape).argsort(axis=1)
+    return np.where(order < n_pixels, 1 - X, X)
+
+
+images = X_test.reshape(-1, 8, 8)
+spoilt = {
+    "4 pixels flipped": flipped(X_test, 4),
+    "8 pixels flipped": flipped(X_test, 8),
+    "upside down": images[:, ::-1].reshape(-1, 64),
+    "left to right": images[:, :, ::-1].reshape(-1, 64),
+}
+
+# %%
+# Who finds it
+# ------------
+# The area under the ROC curve: the probability that a spoilt digit gets a higher score than
+# a good one. 8 and others upside down are good digits, so that 1 cannot be reached there.
+
+rbm = BernoulliRBMEstimator(100, random_state=0).fit(X_train)
+forest = IsolationForest(random_state=0).fit(X_train)
+neighbours = LocalOutlierFactor(novelty=True).fit(X_train)
+detectors = {
+    "free energy": rbm.free_energy,
+    "pseudo-likelihood": lambda X: -rbm.score_samples(X),
+    "LocalOutlierFactor": lambda X: -neighbours.score_samples(X),
+    "IsolationForest": lambda X: -forest.score_samples(X),
+}
+
+
+def auc(good, bad):
+    """Return the area under the ROC curve of scores of good and of bad rows."""
+    labels = np.repeat([0, 1], [len(good), len(bad)])
+    return roc_auc_score(labels, np.concatenate([good, bad]))
+
+
+print(f"{'':20s}{''.join(f'{name:>20s}' for name in detectors)}")
+for name, bad in spoilt.items():
+    areas = [auc(detector(X_test), detector(bad)) for detector in detectors.values()]
+    print(f"{name:20s}{''.join(f'{area:20.3f}' for area in areas)}")
+
+# %%
+# A digit that was never seen: each detector is trained without one kind, and has to find it
+# among the others.
+
+for digit in (0, 4, 8):
+    known = X_train[y_train != digit]
+    energy = BernoulliRBMEstimator(100, random_state=0).fit(known).free_energy(X_test)
+    usual = LocalOutlierFactor(novelty=True).fit(known).score_samples(X_test)
+    is_new = y_test == digit
+    by_energy = auc(energy[~is_new], energy[is_new])
+    by_neighbours = auc(-usual[~is_new], -usual[is_new])
+    print(f"without {digit}: free energy {by_energy:.3f}, neighbours {by_neighbours:.3f}")
+
+# %%
+# Where the line is drawn
+# -----------------------
+# As an outlier detector would: so that one in a hundred of the training rows is above it.
+# Beside it, the least and the most usual of the test digits.
+
+threshold = np.quantile(rbm.free_energy(X_train), 0.99)
+figure, (ax, below) = plt.subplots(2, 1, figsize=(8, 5), layout="constrained")
+bins = np.linspace(-60, 30, 60)
+for name, rows in {"good": X_test, **spoilt}.items():
+    ax.hist(rbm.free_energy(rows), bins=bins, histtype="step", label=name)
+ax.axvline(threshold, color="k", linestyle=":")
+ax.set(xlabel="free energy, nats", ylabel="digits")
+ax.legend()
+order = np.argsort(rbm.free_energy(X_test))
+extremes = X_test[np.r_[order[:12], order[-12:]]].reshape(2, 12, 8, 8)
+tiles = np.pad(extremes, ((0, 0), (0, 0), (1, 1), (1, 1)))
+below.imshow(tiles.transpose(0, 2, 1, 3).reshape(20, 120), cmap="gray_r")
+below.set_xticks([])
+below.set_yticks([4.5, 14.5], ["most usual", "least usual"])
+plt.show()

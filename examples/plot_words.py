@@ -1,0 +1,97 @@
+"""
+======================
+Words that go together
+======================
+
+Sparse data: which words occur in the documentation of scikit-learn's own classes and
+functions, read from the installed package. A restricted Boltzmann machine says how probable
+a text is, which words are to be expected beside others, and which texts are alike.
+"""
+
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.model_selection import train_test_split
+from sklearn.utils.discovery import all_estimators, all_functions
+
+from skrbm import BernoulliRBMEstimator
+
+texts = {name: inspect.getdoc(thing) for name, thing in all_estimators() + all_functions()}
+texts = {name: text for name, text in texts.items() if text}
+vectorizer = CountVectorizer(
+    binary=True, stop_words="english", min_df=8, max_df=0.3, token_pattern=r"\b[a-z]{4,}\b"
+)
+X = vectorizer.fit_transform(texts.values()).astype(np.float32)
+words = vectorizer.get_feature_names_out()
+print(
+    f"{X.shape[0]} texts, {X.shape[1]} words, {100 * X.nnz / np.prod(X.shape):.1f} % ones."
+)
+
+# %%
+# A model of the texts
+# --------------------
+# The rows stay sparse throughout. The pseudo-log-likelihood of texts that were not trained
+# on, beside that of a model in which words come independently of each other.
+
+X_train, X_test = train_test_split(X, test_size=0.25, random_state=0)
+rbm = BernoulliRBMEstimator(60, random_state=0).fit(X_train)
+p = (X_train.sum(axis=0).A1 + 0.5) / (X_train.shape[0] + 1)
+independent = (X_test @ np.log(p / (1 - p))).mean() + np.log1p(-p).sum()
+print(f"independent words    {independent:8.1f} nats a text")
+print(f"60 hidden units      {rbm.score(X_test):8.1f}")
+
+# %%
+# What goes with a word
+# ---------------------
+# Given that one word occurs, and nothing about the others, how much more probable is each
+# of them? From draws of the model, against what the texts themselves say.
+
+draws = rbm.sample(4000, n_chains=200, random_state=0)
+for word in ("kernel", "tree", "cluster"):
+    column = list(words).index(word)
+    with_word = draws[draws[:, column] == 1]
+    gain = np.log((with_word.mean(axis=0) + 1e-3) / (draws.mean(axis=0) + 1e-3))
+    gain[column] = -np.inf
+    print(f"{word}: {' '.join(words[np.argsort(-gain)[:8]])}")
+
+# %%
+# Neighbours
+# ----------
+# Hidden units as features: the texts most like some others, which need not share their
+# words.
+
+names = list(texts)
+hidden = rbm.transform(X)
+similar = cosine_similarity(hidden)
+for name in ("Ridge", "KMeans", "roc_auc_score", "StandardScaler"):
+    nearest = np.argsort(-similar[names.index(name)])[1:5]
+    print(f"{name}: {', '.join(names[i] for i in nearest)}")
+
+# %%
+# The documentation, as the model sees it: each text at the place that the two main
+# directions of its hidden units give it.
+
+x, y = PCA(2).fit_transform(hidden).T
+is_class = np.array([name[0].isupper() for name in names])
+figure, ax = plt.subplots(figsize=(8, 6), layout="constrained")
+for kind, label in ((is_class, "classes"), (~is_class, "functions")):
+    ax.scatter(x[kind], y[kind], s=12, label=label)
+for name in (
+    "Ridge",
+    "KMeans",
+    "PCA",
+    "SVC",
+    "roc_auc_score",
+    "load_digits",
+    "StandardScaler",
+):
+    i = names.index(name)
+    ax.plot(x[i], y[i], "ko", markersize=5)
+    ax.annotate(name, (x[i], y[i]), (4, 4), textcoords="offset points", weight="bold")
+ax.set(xticks=[], yticks=[], title="Texts by their hidden units")
+ax.legend()
+plt.show()
