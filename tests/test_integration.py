@@ -5,17 +5,21 @@ import sys
 
 import joblib
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
+from threadpoolctl import threadpool_info
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, RBMImputer
 from skrbm.metrics import make_pseudo_likelihood_scorer, pseudo_likelihood_scorer
 
 digits = load_digits()
@@ -90,30 +94,6 @@ def test_stacked():
     assert stack.inverse_transform(stack.transform(X)).shape == X.shape
 
 
-@pytest.mark.parametrize("mmap_mode", [None, "r"])
-def test_joblib(mmap_mode, tmp_path):
-    rbm = make().fit(X)
-    joblib.dump(rbm, tmp_path / "rbm.joblib")
-    other = joblib.load(tmp_path / "rbm.joblib", mmap_mode=mmap_mode)
-    assert_allclose(other.transform(X), rbm.transform(X))
-    assert_allclose(other.score_samples(X), rbm.score_samples(X))
-    assert_array_equal(other.sample(3, random_state=0), rbm.sample(3, random_state=0))
-    other.partial_fit(X)
-    rbm.partial_fit(X)
-    assert_allclose(other.components_, rbm.components_)
-
-
-def test_parallel_threads_share_a_model():
-    rbm = make().fit(X)
-    expected = rbm.transform(X), rbm.score_samples(X)
-    results = joblib.Parallel(n_jobs=2, prefer="threads")(
-        joblib.delayed(lambda: (rbm.transform(X), rbm.score_samples(X)))() for _ in range(8)
-    )
-    for H, scores in results:
-        assert_allclose(H, expected[0])
-        assert_allclose(scores, expected[1])
-
-
 def test_clone_forgets_the_fit():
     rbm = make(momentum=0.3, n_chains=5).fit(X)
     other = clone(rbm)
@@ -121,18 +101,53 @@ def test_clone_forgets_the_fit():
     assert not hasattr(other, "components_")
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
-def test_set_output(form):
-    rbm = make().set_output(transform="pandas")
+def test_set_output(form, library):
+    rbm = make().set_output(transform=library)
     frame = rbm.fit_transform(form(X))
+    assert type(frame).__module__.startswith(library)
+    assert_array_equal(frame.to_numpy(), make().fit_transform(form(X)))
     assert list(frame.columns) == [f"bernoullirbmestimator{i}" for i in range(16)]
     # The methods that use the hidden units still work on arrays.
     assert rbm.score_samples(form(X)).shape == (300,)
     assert rbm.sample(2).shape == (2, 64)
 
 
+def test_polars_in():
+    frame = pl.DataFrame(X, schema=[f"pixel{i}" for i in range(64)])
+    rbm = make().fit(frame)
+    assert_array_equal(rbm.feature_names_in_, frame.columns)
+    plain = make().fit(X)
+    assert_array_equal(rbm.transform(frame), plain.transform(X))
+    assert_array_equal(rbm.log_likelihood(frame > 0.5), plain.log_likelihood(X > 0.5))
+
+
+@pytest.mark.parametrize("estimator", [make(), make().fit(X), RBMImputer(make())])
+def test_html_repr(estimator):
+    html = estimator._repr_html_()
+    assert type(estimator).__name__ in html
+    with config_context(display="text"):
+        assert repr(estimator) == str(estimator)
+
+
+def busy_threads(rbm, X, y=None):
+    """A scorer: the threads that the matrix products of a job take."""
+    rbm.score_samples(X)
+    return max(pool["num_threads"] for pool in threadpool_info())
+
+
+def test_jobs_share_the_cores():
+    """Jobs in processes take no more threads together than there are cores."""
+    search = GridSearchCV(
+        make(n_iter=1), {"batch_size": [5, 10]}, scoring=busy_threads, cv=2, n_jobs=2
+    )
+    search.fit(X)
+    most = search.cv_results_["mean_test_score"].max()
+    assert 2 * most <= max(2, joblib.cpu_count())
+
+
 def test_feature_names():
-    pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X).add_prefix("pixel")
     rbm = make().fit(frame)
     assert_array_equal(rbm.feature_names_in_, frame.columns)

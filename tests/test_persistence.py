@@ -8,6 +8,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
@@ -36,11 +37,10 @@ def by_memory_map(rbm, folder):
 
 
 def by_skops(rbm, folder):
-    io = pytest.importorskip("skops.io")
     trusted = ["skrbm._estimator.BernoulliRBMEstimator", "skrbm._model.RBM"]
-    data = io.dumps(rbm)
-    assert sorted(io.get_untrusted_types(data=data)) == trusted
-    return io.loads(data, trusted=trusted)
+    data = skops.io.dumps(rbm)
+    assert sorted(skops.io.get_untrusted_types(data=data)) == trusted
+    return skops.io.loads(data, trusted=trusted)
 
 
 @pytest.mark.parametrize("way", [by_pickle, by_joblib, by_memory_map, by_skops])
