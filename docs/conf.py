@@ -21,6 +21,7 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 exclude_patterns = ["_build"]
 autosummary_generate = True
+autodoc_typehints = "none"  # docstrings say more
 numpydoc_show_class_members = True
 numpydoc_class_members_toctree = False
 # References to scikit-learn are by name: the build needs no network.

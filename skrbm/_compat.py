@@ -4,10 +4,17 @@ Parameter constraints and `_fit_context` are what scikit-learn's own project tem
 unchanged from 1.6 to 1.9. Callbacks are new, and experimental, in 1.9.
 """
 
-from sklearn.base import _fit_context
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sklearn import base
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
+
+F = TypeVar("F", bound=Callable[..., Any])
+# With a type, so that type checkers still see the methods that it decorates.
+_fit_context: Callable[..., Callable[[F], F]] = base._fit_context
 
 try:
     from sklearn.callback import CallbackSupportMixin

@@ -4,8 +4,10 @@ import contextlib
 import copy
 import warnings
 from numbers import Integral, Real
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -26,6 +28,8 @@ from skrbm._compat import (
 )
 from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
 from skrbm._model import RBM
+from skrbm._typing import MatrixLike, RandomStateLike
+from skrbm.likelihood import LogPartition
 
 # By how many nats per feature a model may get worse in training before a warning.
 _LARGEST_SHORTFALL = 0.1
@@ -216,6 +220,18 @@ class BernoulliRBMEstimator(
     True
     """
 
+    components_: np.ndarray
+    intercept_hidden_: np.ndarray
+    intercept_visible_: np.ndarray
+    visible_mean_: np.ndarray
+    h_samples_: np.ndarray
+    n_iter_: int
+    history_: dict[str, list[float]]
+    validation_scores_: list[float]
+    random_state_: np.random.RandomState
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "solver": [StrOptions(set(_training.SOLVERS))],
@@ -242,29 +258,29 @@ class BernoulliRBMEstimator(
 
     def __init__(
         self,
-        n_components=256,
+        n_components: int = 256,
         *,
-        solver="pcd",
-        n_gibbs_steps=1,
-        n_chains=100,
-        learning_rate=0.2,
-        schedule="linear",
-        momentum=0.0,
-        weight_decay=0.0,
-        centering=True,
-        averaging=True,
-        batch_size=20,
-        n_iter="auto",
-        shuffle=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        stochastic_binarization=True,
-        warm_start=False,
-        verbose=0,
-        random_state=None,
-    ):
+        solver: Literal["pcd", "cd"] = "pcd",
+        n_gibbs_steps: int = 1,
+        n_chains: int = 100,
+        learning_rate: float = 0.2,
+        schedule: Literal["linear", "constant"] = "linear",
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        centering: bool = True,
+        averaging: bool = True,
+        batch_size: int = 20,
+        n_iter: int | Literal["auto"] = "auto",
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        stochastic_binarization: bool = True,
+        warm_start: bool = False,
+        verbose: int = 0,
+        random_state: RandomStateLike = None,
+    ) -> None:
         self.n_components = n_components
         self.solver = solver
         self.n_gibbs_steps = n_gibbs_steps
@@ -290,7 +306,9 @@ class BernoulliRBMEstimator(
     # Training ---------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Fit the model to the data `X`.
 
         Parameters
@@ -420,7 +438,9 @@ class BernoulliRBMEstimator(
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Update the model with the rows of `X`, once, in order.
 
         The rows are cut into minibatches of `batch_size`, so that a stream gives the same
@@ -657,7 +677,7 @@ class BernoulliRBMEstimator(
         model = model_of(self)
         return model, check_rows(model, self._validate(X))
 
-    def transform(self, X):
+    def transform(self, X: MatrixLike) -> np.ndarray:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
 
         Parameters
@@ -680,7 +700,7 @@ class BernoulliRBMEstimator(
             dtype=_dtype_for(model, X),
         )
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Compute the probabilities of the visible units, ``p(v = 1 | X)``.
 
         Parameters
@@ -709,7 +729,7 @@ class BernoulliRBMEstimator(
             dtype=_dtype_for(model, X),
         )
 
-    def free_energy(self, X):
+    def free_energy(self, X: MatrixLike) -> np.ndarray:
         """Compute the free energy of each row.
 
         ``F(v) = - log sum_h exp(-E(v, h))``, the negative log-likelihood less the log
@@ -729,7 +749,7 @@ class BernoulliRBMEstimator(
         model, X = self._model_and_rows(X)
         return by_blocks(RBM.free_energy, model, X)
 
-    def score_samples(self, X, *, n_flips=None):
+    def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:
         """Compute the pseudo-log-likelihood of each row.
 
         The sum over all features of the log-probability of the feature's value given all
@@ -773,7 +793,9 @@ class BernoulliRBMEstimator(
         )
         return likelihood.pseudo_log_likelihood(self, X, n_flips=n_flips)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(
+        self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Compute the mean pseudo-log-likelihood of the rows.
 
         Higher is better: what model selection maximises when it is given no other
@@ -803,7 +825,13 @@ class BernoulliRBMEstimator(
         _, weights = _rows_and_weights(X, sample_weight)
         return float(np.average(self.score_samples(X), weights=weights))
 
-    def log_partition(self, *, method="auto", random_state=None, **options):
+    def log_partition(
+        self,
+        *,
+        method: Literal["auto", "exact", "ais", "reverse_ais"] = "auto",
+        random_state: RandomStateLike = None,
+        **options: Any,
+    ) -> LogPartition:
         """Compute or estimate the log partition function.
 
         Parameters
@@ -833,7 +861,13 @@ class BernoulliRBMEstimator(
             self, method=method, random_state=random_state, **options
         )
 
-    def log_likelihood(self, X, *, log_partition=None, random_state=None):
+    def log_likelihood(
+        self,
+        X: MatrixLike,
+        *,
+        log_partition: LogPartition | float | None = None,
+        random_state: RandomStateLike = None,
+    ) -> np.ndarray:
         """Compute the log-likelihood of each row.
 
         Parameters
@@ -866,7 +900,9 @@ class BernoulliRBMEstimator(
 
     # Draws ------------------------------------------------------------------------------
 
-    def gibbs(self, v, *, n_gibbs_steps=1, random_state=None):
+    def gibbs(
+        self, v: MatrixLike, *, n_gibbs_steps: int = 1, random_state: RandomStateLike = None
+    ) -> np.ndarray:
         """Run one chain from each row of `v`.
 
         Parameters
@@ -901,17 +937,17 @@ class BernoulliRBMEstimator(
 
     def sample(
         self,
-        n_samples=1,
+        n_samples: int = 1,
         *,
-        n_gibbs_steps=100,
-        n_chains=None,
-        thinning=10,
-        init=None,
-        betas=None,
-        output="states",
-        n_jobs=None,
-        random_state=None,
-    ):
+        n_gibbs_steps: int = 100,
+        n_chains: int | None = None,
+        thinning: int = 10,
+        init: str | MatrixLike | None = None,
+        betas: str | int | ArrayLike | None = None,
+        output: Literal["states", "probabilities"] = "states",
+        n_jobs: int | None = None,
+        random_state: RandomStateLike = None,
+    ) -> np.ndarray:
         """Draw rows from the model.
 
         Parameters
@@ -985,7 +1021,9 @@ n_features), default=None
         )
         return chains.swapaxes(0, 1).reshape(-1, chains.shape[2])[:n_samples]
 
-    def reconstruct(self, X, *, random_state=None):
+    def reconstruct(
+        self, X: ArrayLike, *, random_state: RandomStateLike = None
+    ) -> np.ndarray:
         """Compute what the model makes of rows: up to the hidden units, and down again.
 
         Parameters

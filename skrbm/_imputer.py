@@ -2,8 +2,10 @@
 
 import warnings
 from numbers import Integral
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -12,6 +14,7 @@ from skrbm import sampling
 from skrbm._compat import Interval, StrOptions, _fit_context
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._fitted import DTYPES
+from skrbm._typing import RandomStateLike
 
 
 class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -81,6 +84,11 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
            [1., 1., 0.]])
     """
 
+    rbm_: BernoulliRBMEstimator
+    random_state_: np.random.RandomState
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
     _parameter_constraints: dict = {
         "rbm": [BernoulliRBMEstimator, None],
         "strategy": [StrOptions({"probability", "mode", "draw"})],
@@ -91,13 +99,13 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        rbm=None,
+        rbm: BernoulliRBMEstimator | None = None,
         *,
-        strategy="probability",
-        n_rounds=3,
-        n_gibbs_steps=200,
-        random_state=None,
-    ):
+        strategy: Literal["probability", "mode", "draw"] = "probability",
+        n_rounds: int = 3,
+        n_gibbs_steps: int = 200,
+        random_state: RandomStateLike = None,
+    ) -> None:
         self.rbm = rbm
         self.strategy = strategy
         self.n_rounds = n_rounds
@@ -105,7 +113,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Train the machine on the data `X`.
 
         Parameters
@@ -167,7 +175,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.random_state_ = np.random.RandomState(later)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Fill in what is missing.
 
         Parameters

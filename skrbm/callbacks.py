@@ -6,14 +6,19 @@ callbacks by ``set_callbacks(...)`` before ``fit``; scikit-learn's own, `Progres
 """
 
 import os
+from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import check_scalar
 
+from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogLikelihoodMonitor
 
 __all__ = ["Checkpoint", "LikelihoodMonitor", "resume"]
@@ -22,7 +27,7 @@ __all__ = ["Checkpoint", "LikelihoodMonitor", "resume"]
 class _FitCallback:
     """The hooks that scikit-learn calls and nothing is to be done in."""
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Do nothing; scikit-learn calls it.
 
         Parameters
@@ -33,7 +38,7 @@ class _FitCallback:
             The fit or the epoch that begins.
         """
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: Any, context: Any) -> None:
         """Do nothing; scikit-learn calls it.
 
         Parameters
@@ -87,7 +92,15 @@ class LikelihoodMonitor(_FitCallback):
         plt.plot(monitor.history_["epoch"], monitor.history_["log_likelihood"])
     """
 
-    def __init__(self, X, *, every=1, n_betas=100, n_runs=100, random_state=None):
+    def __init__(
+        self,
+        X: MatrixLike,
+        *,
+        every: int = 1,
+        n_betas: int = 100,
+        n_runs: int = 100,
+        random_state: RandomStateLike = None,
+    ) -> None:
         self.every = check_scalar(every, "every", Integral, min_val=1)
         self.X = X
         self.n_betas = n_betas
@@ -103,7 +116,7 @@ class LikelihoodMonitor(_FitCallback):
             random_state=self.random_state,
         )
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Begin anew; scikit-learn calls it.
 
         Parameters
@@ -117,7 +130,15 @@ class LikelihoodMonitor(_FitCallback):
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
         self.history_ = {name: [] for name in names}
 
-    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator, metadata=None):
+    def on_fit_task_end(
+        self,
+        estimator: Any,
+        context: Any,
+        *,
+        X: MatrixLike,
+        fitted_estimator: Any,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         """Judge the model; scikit-learn calls it.
 
         Parameters
@@ -144,7 +165,7 @@ class LikelihoodMonitor(_FitCallback):
         for entered, entry in zip(self.history_.values(), entries, strict=True):
             entered.append(entry)
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: Any, context: Any) -> None:
         """Let go of the annealed runs; scikit-learn calls it.
 
         Parameters
@@ -182,11 +203,11 @@ class Checkpoint(_FitCallback):
         rbm = resume("rbm.ckpt", X)  # after a crash, in another process
     """
 
-    def __init__(self, path, *, every=1):
+    def __init__(self, path: str | os.PathLike, *, every: int = 1) -> None:
         self.path = Path(path)
         self.every = check_scalar(every, "every", Integral, min_val=1)
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Find out whether the file can be written; scikit-learn calls it.
 
         Parameters
@@ -202,7 +223,9 @@ class Checkpoint(_FitCallback):
                 f"{self.path.parent}. Make it first."
             )
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+    def on_fit_task_end(
+        self, estimator: Any, context: Any, *, fitted_estimator: Any
+    ) -> None:
         """Save; scikit-learn calls it.
 
         Parameters
@@ -234,7 +257,14 @@ class Checkpoint(_FitCallback):
         os.replace(temporary, self.path)
 
 
-def resume(path, X, y=None, *, sample_weight=None, callbacks=()):
+def resume(
+    path: str | os.PathLike,
+    X: MatrixLike,
+    y: Any = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    callbacks: Sequence[Any] = (),
+) -> BernoulliRBMEstimator:
     """Go on with a training that was saved by :class:`Checkpoint`.
 
     Parameters

@@ -12,8 +12,10 @@ The functions take anything that has `components_`, `intercept_visible_` and
 import dataclasses
 import warnings
 from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 from sklearn.utils import check_array, check_random_state, check_scalar
 
@@ -27,6 +29,7 @@ from skrbm._annealing import (
 )
 from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
 from skrbm._model import RBM, exponent_limit, softplus_change
+from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
     "LogLikelihoodMonitor",
@@ -100,10 +103,10 @@ class LogPartition:
     n_betas: int | None = None
     starts: str | None = None
 
-    def __float__(self):
+    def __float__(self) -> float:
         return self.value
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         if self.log_weights is None:
             return f"log Z = {self.value:.6f} ({self.method})"
         starts = f" from {STARTS[self.starts]}" if self.starts else ""
@@ -116,17 +119,17 @@ class LogPartition:
 
 
 def log_partition(
-    rbm,
+    rbm: Any,
     *,
-    method="auto",
-    betas=None,
-    n_runs=100,
-    base_mean=None,
-    starts=None,
-    n_jobs=None,
-    random_state=None,
-    verbose=0,
-):
+    method: Literal["auto", "exact", "ais", "reverse_ais"] = "auto",
+    betas: int | ArrayLike | None = None,
+    n_runs: int = 100,
+    base_mean: ArrayLike | None = None,
+    starts: MatrixLike | None = None,
+    n_jobs: int | None = None,
+    random_state: RandomStateLike = None,
+    verbose: int = 0,
+) -> LogPartition:
     """Compute or estimate the log partition function.
 
     Annealed importance sampling (AIS) [1]_ takes runs from independent features to the
@@ -375,7 +378,13 @@ def _model_draws(rbm, path, starts, n, random_state):
 # Likelihood -----------------------------------------------------------------------------
 
 
-def log_likelihood(rbm, X, *, log_partition=None, random_state=None):
+def log_likelihood(
+    rbm: Any,
+    X: MatrixLike,
+    *,
+    log_partition: LogPartition | float | None = None,
+    random_state: RandomStateLike = None,
+) -> np.ndarray:
     """Compute the log-likelihood of each row, ``-F(v) - log Z``.
 
     Parameters
@@ -485,10 +494,10 @@ class MeanLogLikelihood:
     n_samples: int
     log_partition: LogPartition
 
-    def __float__(self):
+    def __float__(self) -> float:
         return self.value
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"mean log-likelihood = {self.value:.3f} nats, standard error "
             f"{self.standard_error:.3f} over {self.n_samples} rows; {self.lower:.3f} to "
@@ -496,7 +505,13 @@ class MeanLogLikelihood:
         )
 
 
-def mean_log_likelihood(rbm, X, *, log_partition=None, random_state=None):
+def mean_log_likelihood(
+    rbm: Any,
+    X: MatrixLike,
+    *,
+    log_partition: LogPartition | float | None = None,
+    random_state: RandomStateLike = None,
+) -> MeanLogLikelihood:
     """Compute the mean log-likelihood of rows, and how sure it is.
 
     Parameters
@@ -552,7 +567,9 @@ def mean_log_likelihood(rbm, X, *, log_partition=None, random_state=None):
     )
 
 
-def pseudo_log_likelihood(rbm, X, *, n_flips=None):
+def pseudo_log_likelihood(
+    rbm: Any, X: MatrixLike, *, n_flips: int | None = None
+) -> np.ndarray:
     """Compute the pseudo-log-likelihood of each row.
 
     The sum over all features of the log-probability of the feature's value given all
@@ -663,7 +680,14 @@ class LogLikelihoodMonitor:
     True
     """
 
-    def __init__(self, X, *, n_betas=100, n_runs=100, random_state=None):
+    def __init__(
+        self,
+        X: MatrixLike,
+        *,
+        n_betas: int = 100,
+        n_runs: int = 100,
+        random_state: RandomStateLike = None,
+    ) -> None:
         check_scalar(n_betas, "n_betas", Integral, min_val=1)
         check_scalar(n_runs, "n_runs", Integral, min_val=2)
         rows = check_array(X, accept_sparse="csr", dtype=DTYPES)
@@ -674,7 +698,7 @@ class LogLikelihoodMonitor:
         self.random_state = random_state
         self._looks = 0
 
-    def update(self, rbm):
+    def update(self, rbm: Any) -> MeanLogLikelihood:
         """Judge the model as it is now.
 
         Parameters

@@ -5,12 +5,16 @@ over either.
 """
 
 import inspect
+from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
 
+from skrbm._typing import MatrixLike
 from skrbm.likelihood import log_likelihood, log_partition, pseudo_log_likelihood
 
 __all__ = [
@@ -46,7 +50,13 @@ class _PseudoLikelihoodScorer:
         self.n_flips = n_flips
         self.normalize = normalize
 
-    def __call__(self, estimator, X, y=None, sample_weight=None):
+    def __call__(
+        self,
+        estimator: Any,
+        X: MatrixLike,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         estimator, X = _last_step(estimator, X)
         if "n_flips" in inspect.signature(estimator.score_samples).parameters:
             scores = estimator.score_samples(X, n_flips=self.n_flips)
@@ -62,7 +72,9 @@ class _PseudoLikelihoodScorer:
         )
 
 
-def make_pseudo_likelihood_scorer(*, n_flips=None, normalize=False):
+def make_pseudo_likelihood_scorer(
+    *, n_flips: int | None = None, normalize: bool = False
+) -> Callable[..., float]:
     """Make a scorer of the mean pseudo-log-likelihood.
 
     Parameters
@@ -111,7 +123,9 @@ def make_pseudo_likelihood_scorer(*, n_flips=None, normalize=False):
     return _PseudoLikelihoodScorer(n_flips, normalize)
 
 
-def pseudo_likelihood_scorer(estimator, X, y=None, sample_weight=None):
+def pseudo_likelihood_scorer(
+    estimator: Any, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+) -> float:
     """Score by the mean exact pseudo-log-likelihood.
 
     The same as the estimator's own `score`, and a `scoring` for a pipeline or a search
@@ -150,7 +164,9 @@ def pseudo_likelihood_scorer(estimator, X, y=None, sample_weight=None):
     return make_pseudo_likelihood_scorer()(estimator, X, y, sample_weight)
 
 
-def log_likelihood_scorer(estimator, X, y=None, sample_weight=None):
+def log_likelihood_scorer(
+    estimator: Any, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+) -> float:
     """Score by the mean log-likelihood.
 
     The partition function is exact for machines with at most 20 hidden, or visible, units,

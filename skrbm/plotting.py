@@ -5,14 +5,17 @@
 something is drawn (``pip install "skrbm[examples]"``).
 """
 
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_array, check_scalar
 
 from skrbm._compat import check_matplotlib_support
 from skrbm._fitted import model_of
-from skrbm.sampling import diagnose
+from skrbm._typing import MatrixLike, RandomStateLike
+from skrbm.sampling import ChainDiagnostics, diagnose
 
 __all__ = [
     "ActivationsDisplay",
@@ -99,12 +102,20 @@ class FiltersDisplay(_OneAxes):
     >>> display = FiltersDisplay.from_estimator(rbm)
     """
 
-    def __init__(self, filters, *, image_shape):
+    def __init__(self, filters: np.ndarray, *, image_shape: tuple[int, int]) -> None:
         self.filters = filters
         self.image_shape = image_shape
 
     @classmethod
-    def from_estimator(cls, rbm, *, image_shape=None, n_filters=100, ax=None, **im_kw):
+    def from_estimator(
+        cls,
+        rbm: Any,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        n_filters: int = 100,
+        ax: Any = None,
+        **im_kw: Any,
+    ) -> Self:
         """Draw the filters of a fitted machine, those with the largest weights first.
 
         Parameters
@@ -135,7 +146,7 @@ class FiltersDisplay(_OneAxes):
         order = np.argsort(-np.square(model.weights).sum(axis=0), kind="stable")
         return cls(model.weights.T[order[:n_filters]], image_shape=shape).plot(ax, **im_kw)
 
-    def plot(self, ax=None, **im_kw):
+    def plot(self, ax: Any = None, **im_kw: Any) -> Self:
         """Draw.
 
         Parameters
@@ -194,14 +205,24 @@ class SamplesDisplay:
     >>> display = SamplesDisplay.from_estimator(rbm, X, random_state=0)
     """
 
-    def __init__(self, images, *, image_shape):
+    def __init__(
+        self, images: dict[str, np.ndarray], *, image_shape: tuple[int, int]
+    ) -> None:
         self.images = images
         self.image_shape = image_shape
 
     @classmethod
     def from_estimator(
-        cls, rbm, X, *, image_shape=None, n_images=36, random_state=None, ax=None, **im_kw
-    ):
+        cls,
+        rbm: Any,
+        X: MatrixLike,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        n_images: int = 36,
+        random_state: RandomStateLike = None,
+        ax: Any = None,
+        **im_kw: Any,
+    ) -> Self:
         """Draw rows of the data, their reconstructions, and samples.
 
         Parameters
@@ -243,7 +264,7 @@ class SamplesDisplay:
         }
         return cls(images, image_shape=shape).plot(ax, **im_kw)
 
-    def plot(self, ax=None, **im_kw):
+    def plot(self, ax: Any = None, **im_kw: Any) -> Self:
         """Draw.
 
         Parameters
@@ -306,11 +327,11 @@ class TrainingDisplay(_OneAxes):
     >>> display = TrainingDisplay.from_estimator(rbm)
     """
 
-    def __init__(self, curves):
+    def __init__(self, curves: dict[str, Sequence[float]]) -> None:
         self.curves = curves
 
     @classmethod
-    def from_estimator(cls, rbm, *, ax=None, **line_kw):
+    def from_estimator(cls, rbm: Any, *, ax: Any = None, **line_kw: Any) -> Self:
         """Draw the history of a fitted machine.
 
         Parameters
@@ -341,7 +362,7 @@ class TrainingDisplay(_OneAxes):
             curves["free-energy gap"] = rbm.history_["free_energy_gap"]
         return cls(curves).plot(ax, **line_kw)
 
-    def plot(self, ax=None, **line_kw):
+    def plot(self, ax: Any = None, **line_kw: Any) -> Self:
         """Draw.
 
         Parameters
@@ -401,11 +422,13 @@ class ActivationsDisplay(_OneAxes):
     >>> display = ActivationsDisplay.from_estimator(rbm, X)
     """
 
-    def __init__(self, activations):
+    def __init__(self, activations: np.ndarray) -> None:
         self.activations = activations
 
     @classmethod
-    def from_estimator(cls, rbm, X, *, ax=None, **hist_kw):
+    def from_estimator(
+        cls, rbm: Any, X: MatrixLike, *, ax: Any = None, **hist_kw: Any
+    ) -> Self:
         """Draw the mean activations of a fitted machine on data.
 
         Parameters
@@ -429,7 +452,7 @@ class ActivationsDisplay(_OneAxes):
         """
         return cls(np.asarray(rbm.transform(X)).mean(axis=0)).plot(ax, **hist_kw)
 
-    def plot(self, ax=None, **hist_kw):
+    def plot(self, ax: Any = None, **hist_kw: Any) -> Self:
         """Draw.
 
         Parameters
@@ -495,12 +518,14 @@ class ChainsDisplay(_OneAxes):
     >>> display = ChainsDisplay.from_estimator(rbm, chains)
     """
 
-    def __init__(self, free_energy, diagnostics):
+    def __init__(self, free_energy: np.ndarray, diagnostics: ChainDiagnostics) -> None:
         self.free_energy = free_energy
         self.diagnostics = diagnostics
 
     @classmethod
-    def from_estimator(cls, rbm, chains, *, ax=None, **line_kw):
+    def from_estimator(
+        cls, rbm: Any, chains: np.ndarray, *, ax: Any = None, **line_kw: Any
+    ) -> Self:
         """Draw the free energy of chains under a fitted machine.
 
         Parameters
@@ -529,7 +554,7 @@ class ChainsDisplay(_OneAxes):
         )
         return cls(free_energy, diagnostics).plot(ax, **line_kw)
 
-    def plot(self, ax=None, **line_kw):
+    def plot(self, ax: Any = None, **line_kw: Any) -> Self:
         """Draw.
 
         Parameters

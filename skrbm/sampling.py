@@ -6,15 +6,18 @@ The functions take anything that has `components_`, `intercept_visible_` and
 
 import dataclasses
 from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state, check_scalar
 
 from skrbm import _batches
 from skrbm._annealing import Path, check_base_mean
 from skrbm._fitted import by_blocks, check_rows, model_of
 from skrbm._model import RBM
+from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
     "ChainDiagnostics",
@@ -33,18 +36,18 @@ _CHAINS_TO_A_GENERATOR = 256
 
 
 def draw_chains(
-    rbm,
-    n_chains=4,
-    n_draws=1000,
+    rbm: Any,
+    n_chains: int = 4,
+    n_draws: int = 1000,
     *,
-    n_burn_in=100,
-    thinning=1,
-    init=None,
-    betas=None,
-    output="states",
-    n_jobs=None,
-    random_state=None,
-):
+    n_burn_in: int = 100,
+    thinning: int = 1,
+    init: str | MatrixLike | None = None,
+    betas: str | int | ArrayLike | None = None,
+    output: Literal["states", "probabilities"] = "states",
+    n_jobs: int | None = None,
+    random_state: RandomStateLike = None,
+) -> np.ndarray:
     """Run Gibbs chains and return all their draws.
 
     Parameters
@@ -304,8 +307,14 @@ def _tempering_betas(path, betas, h, random_state):
 
 
 def sample_conditional(
-    rbm, X, *, n_gibbs_steps=200, output="states", n_jobs=None, random_state=None
-):
+    rbm: Any,
+    X: ArrayLike,
+    *,
+    n_gibbs_steps: int = 200,
+    output: Literal["states", "probabilities"] = "states",
+    n_jobs: int | None = None,
+    random_state: RandomStateLike = None,
+) -> np.ndarray:
     """Fill in what is unknown of rows, given what is known.
 
     Known features keep their values while the others are sampled.
@@ -408,7 +417,7 @@ def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
 # Diagnostics ----------------------------------------------------------------------------
 
 
-def split_r_hat(x):
+def split_r_hat(x: ArrayLike) -> float:
     """Compute split R-hat, the potential scale reduction factor.
 
     Chains are cut in halves; R-hat is the standard deviation of all draws over that within
@@ -457,7 +466,7 @@ def split_r_hat(x):
     return float(np.sqrt((n - 1) / n + between / within))
 
 
-def effective_sample_size(x):
+def effective_sample_size(x: ArrayLike) -> float:
     """Compute how many independent draws the draws of chains are worth for a mean.
 
     The number of draws over the autocorrelation time ``1 + 2 sum_t rho_t``, where rho_t,
@@ -565,7 +574,7 @@ class ChainDiagnostics:
         which is with R-hat below 1.1; or that they cannot be trusted.
     """
 
-    statistics: list
+    statistics: list[str]
     r_hat: np.ndarray
     effective_sample_size: np.ndarray
     autocorrelation_time: np.ndarray
@@ -574,13 +583,13 @@ class ChainDiagnostics:
     moving: bool
 
     @property
-    def trusted(self):
+    def trusted(self) -> bool:
         """Whether chains move, R-hat is below 1.01 and 100 draws or more are effective."""
         enough = (self.effective_sample_size >= 100).all()
         return bool(self.moving and (self.r_hat < 1.01).all() and enough)
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """What the figures mean, in words."""
         worst = int(np.argmax(self.r_hat))
         r_hat, least = self.r_hat[worst], self.effective_sample_size.min()
@@ -612,7 +621,7 @@ class ChainDiagnostics:
             "Run them longer, or tempered (betas='auto')."
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [
             f"{self.n_chains} chains of {self.n_draws} draws",
             f"{'':24s}R-hat  effective draws  autocorrelation time",
@@ -630,7 +639,7 @@ class ChainDiagnostics:
         return "\n".join([*lines, self.verdict])
 
 
-def diagnose(rbm, chains, *, n_features=5):
+def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagnostics:
     """Say whether chains have seen the whole distribution, and how much they are worth.
 
     Followed are the free energy, the number of units that are on, and some features: those

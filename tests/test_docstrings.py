@@ -1,6 +1,8 @@
-"""Public docstrings are complete, in numpydoc's sense."""
+"""Public docstrings are complete, in numpydoc's sense, and public signatures typed."""
 
 import inspect
+import pkgutil
+import typing
 
 import pytest
 from numpydoc.validate import validate
@@ -36,3 +38,14 @@ def public():
 def test_docstring(name):
     errors = [error for error in validate(name)["errors"] if error[0] not in IGNORED]
     assert errors == []
+
+
+# `set_fit_request` and its like are scikit-learn's.
+@pytest.mark.parametrize("name", [n for n in public() if not n.endswith("_request")])
+def test_types(name):
+    function = pkgutil.resolve_name(name)
+    if inspect.isclass(function):
+        function = function.__init__
+    hints = typing.get_type_hints(function)
+    parameters = [p for p in inspect.signature(function).parameters if p != "self"]
+    assert set(hints) == {*parameters, "return"}
