@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from joblib.externals import loky
 from numpy.testing import assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
@@ -137,8 +138,11 @@ def busy_threads(rbm, X, y=None):
     return max(pool["num_threads"] for pool in threadpool_info())
 
 
-def test_jobs_share_the_cores():
+def test_jobs_share_the_cores(monkeypatch):
     """Jobs in processes take no more threads together than there are cores."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)  # which would be obeyed
+    loky.get_reusable_executor().shutdown()
     search = GridSearchCV(
         make(n_iter=1), {"batch_size": [5, 10]}, scoring=busy_threads, cv=2, n_jobs=2
     )
