@@ -58,16 +58,32 @@ def _mosaic(rows, shape, n_columns, border):
 
 
 class _OneAxes:
-    """What displays of one panel share."""
+    """What displays of one panel share; they have `_draw(ax, keywords)`."""
 
-    def _begin(self, ax):
+    def plot(self, ax: Any = None, **artist_kw: Any) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        **artist_kw : dict
+            Handed to the function of matplotlib that draws: `imshow`, `plot` or `hist`.
+
+        Returns
+        -------
+        display : object
+            Itself.
+        """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
         if ax is None:
             _, ax = plt.subplots()
         self.ax_, self.figure_ = ax, ax.figure
-        return ax
+        self._draw(ax, artist_kw)
+        return self
 
 
 class FiltersDisplay(_OneAxes):
@@ -146,23 +162,7 @@ class FiltersDisplay(_OneAxes):
         order = np.argsort(-np.square(model.weights).sum(axis=0), kind="stable")
         return cls(model.weights.T[order[:n_filters]], image_shape=shape).plot(ax, **im_kw)
 
-    def plot(self, ax: Any = None, **im_kw: Any) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
-
-        **im_kw : dict
-            Handed to matplotlib's `imshow`.
-
-        Returns
-        -------
-        display : FiltersDisplay
-            Itself.
-        """
-        ax = self._begin(ax)
+    def _draw(self, ax, im_kw):
         n_columns = int(np.ceil(np.sqrt(len(self.filters))))
         image = _mosaic(self.filters, self.image_shape, n_columns, np.nan)
         limit = np.abs(self.filters).max()
@@ -170,7 +170,6 @@ class FiltersDisplay(_OneAxes):
             image, **{"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} | im_kw
         )
         ax.set(xticks=[], yticks=[], title=f"Weights of {len(self.filters)} hidden units")
-        return self
 
 
 class SamplesDisplay:
@@ -362,23 +361,7 @@ class TrainingDisplay(_OneAxes):
             curves["free-energy gap"] = rbm.history_["free_energy_gap"]
         return cls(curves).plot(ax, **line_kw)
 
-    def plot(self, ax: Any = None, **line_kw: Any) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
-
-        **line_kw : dict
-            Handed to matplotlib's `plot`.
-
-        Returns
-        -------
-        display : TrainingDisplay
-            Itself.
-        """
-        ax = self._begin(ax)
+    def _draw(self, ax, line_kw):
         self.lines_ = []
         for number, (name, values) in enumerate(self.curves.items()):
             axes = ax
@@ -390,7 +373,6 @@ class TrainingDisplay(_OneAxes):
             self.lines_ += axes.plot(epochs, values, **settings)
         ax.set(xlabel="epoch", ylabel="nats a row")
         ax.legend(handles=self.lines_)
-        return self
 
 
 class ActivationsDisplay(_OneAxes):
@@ -452,23 +434,7 @@ class ActivationsDisplay(_OneAxes):
         """
         return cls(np.asarray(rbm.transform(X)).mean(axis=0)).plot(ax, **hist_kw)
 
-    def plot(self, ax: Any = None, **hist_kw: Any) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
-
-        **hist_kw : dict
-            Handed to matplotlib's `hist`.
-
-        Returns
-        -------
-        display : ActivationsDisplay
-            Itself.
-        """
-        ax = self._begin(ax)
+    def _draw(self, ax, hist_kw):
         settings = {"bins": 50, "range": (0, 1)} | hist_kw
         _, _, self.bars_ = ax.hist(self.activations, **settings)
         dead, saturated = (
@@ -481,7 +447,6 @@ class ActivationsDisplay(_OneAxes):
             f"{saturated} more than 99 %",
         )
         ax.title.set_fontsize("medium")
-        return self
 
 
 class ChainsDisplay(_OneAxes):
@@ -554,23 +519,7 @@ class ChainsDisplay(_OneAxes):
         )
         return cls(free_energy, diagnostics).plot(ax, **line_kw)
 
-    def plot(self, ax: Any = None, **line_kw: Any) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
-
-        **line_kw : dict
-            Handed to matplotlib's `plot`.
-
-        Returns
-        -------
-        display : ChainsDisplay
-            Itself.
-        """
-        ax = self._begin(ax)
+    def _draw(self, ax, line_kw):
         self.lines_ = ax.plot(
             self.free_energy.T, **{"linewidth": 0.7, "alpha": 0.8} | line_kw
         )
@@ -582,4 +531,3 @@ class ChainsDisplay(_OneAxes):
             f"{least:.0f} effective draws or more",
         )
         ax.title.set_fontsize("medium")
-        return self
