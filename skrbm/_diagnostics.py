@@ -1,0 +1,305 @@
+"""Whether chains have seen the whole distribution, and how many draws they are worth.
+
+Public by way of :mod:`skrbm.sampling`.
+"""
+
+import dataclasses
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_scalar
+
+from skrbm._fitted import by_blocks, check_rows, model_of
+from skrbm._model import RBM
+
+
+def split_r_hat(x: ArrayLike) -> float:
+    """Compute split R-hat, the potential scale reduction factor.
+
+    Chains are cut in halves; R-hat is the standard deviation of all draws over that within
+    a half. Near 1 if all halves have the same distribution; Vehtari et al. [1]_ ask
+    for less than 1.01.
+
+    Parameters
+    ----------
+    x : array-like of shape (n_chains, n_draws)
+        A number for each draw of each chain.
+
+    Returns
+    -------
+    r_hat : float
+        1.0 if all draws are equal, infinite if each half is constant at another value.
+
+    Raises
+    ------
+    ValueError
+        If `x` does not have two dimensions, or fewer than 4 draws to a chain.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B. and Buerkner, P.-C. (2021).
+       Rank-normalization, folding, and localization: an improved R-hat for assessing
+       convergence of MCMC. Bayesian Analysis, 16(2), 667-718. Equations 1 to 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm.sampling import split_r_hat
+    >>> x = np.random.default_rng(0).normal(size=(4, 1000))
+    >>> bool(split_r_hat(x) < 1.01)
+    True
+    >>> bool(split_r_hat(x + [[0], [0], [0], [3]]) > 1.5)
+    True
+    """
+    halves = _halves(x)
+    n = halves.shape[1]
+    if _is_constant(halves):
+        return 1.0
+    within = halves.var(axis=1, ddof=1).mean()
+    between = halves.mean(axis=1).var(ddof=1)
+    if within == 0:
+        return np.inf
+    return float(np.sqrt((n - 1) / n + between / within))
+
+
+def effective_sample_size(x: ArrayLike) -> float:
+    """Compute how many independent draws the draws of chains are worth for a mean.
+
+    The number of draws over the autocorrelation time ``1 + 2 sum_t rho_t``, where rho_t,
+    the autocorrelation at lag t, compares chains as well; the sum ends where pairs of
+    neighbours are no longer positive, and they may not rise (Geyer's initial monotone
+    sequence), as in [1]_.
+
+    Parameters
+    ----------
+    x : array-like of shape (n_chains, n_draws)
+        A number for each draw of each chain.
+
+    Returns
+    -------
+    n : float
+        Effective sample size; the number of draws if all are equal.
+
+    Raises
+    ------
+    ValueError
+        If `x` does not have two dimensions, or fewer than 4 draws to a chain.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B. and Buerkner, P.-C. (2021).
+       Rank-normalization, folding, and localization: an improved R-hat for assessing
+       convergence of MCMC. Bayesian Analysis, 16(2), 667-718. Section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm.sampling import effective_sample_size
+    >>> x = np.random.default_rng(0).normal(size=(4, 1000))
+    >>> bool(3000 < effective_sample_size(x) < 5000)
+    True
+    >>> bool(effective_sample_size(x.cumsum(axis=1)) < 20)
+    True
+    """
+    halves = _halves(x)
+    n_halves, n = halves.shape
+    if _is_constant(halves):
+        return float(halves.size)
+    centred = halves - halves.mean(axis=1, keepdims=True)
+    spectrum = np.fft.rfft(centred, 2 * n, axis=1)
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :n].mean(axis=0) / n
+    within = covariance[0] * n / (n - 1)
+    total = covariance[0] + halves.mean(axis=1).var(ddof=1)
+    n_draws = n_halves * n
+    rho = 1 - (within - covariance) / total
+    rho[0] = 1
+    pairs = rho[: max(1, (n - 1) // 2) * 2].reshape(-1, 2).sum(axis=1)
+    end = np.flatnonzero(np.append(pairs[:-1] <= 0, True))[0]
+    time = 2 * np.minimum.accumulate(pairs[:end]).sum() - 1 + max(rho[2 * end], 0)
+    return float(n_draws / max(time, 1 / np.log10(n_draws)))
+
+
+def _is_constant(x, relative=1e-15):
+    """Say whether numbers differ by rounding only."""
+    return bool(np.ptp(x) <= relative * np.abs(x).max())
+
+
+def _halves(x):
+    """Return the halves of chains, one to a row."""
+    x = np.asarray(x, dtype=np.float64)
+    if x.ndim != 2 or x.shape[1] < 4:
+        raise ValueError(
+            "Expected numbers of shape (n_chains, n_draws), with 4 draws or more, but got "
+            f"shape {x.shape}."
+        )
+    half = x.shape[1] // 2
+    return np.concatenate([x[:, :half], x[:, -half:]])
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class ChainDiagnostics:
+    """Whether chains can be trusted: what `diagnose` returns.
+
+    Parameters
+    ----------
+    statistics : list of str
+        What was followed along the chains.
+
+    r_hat : ndarray of shape (n_statistics,)
+        Split R-hat of each.
+
+    effective_sample_size : ndarray of shape (n_statistics,)
+        Number of independent draws that all draws are worth for the mean of each.
+
+    autocorrelation_time : ndarray of shape (n_statistics,)
+        Number of draws that one independent draw takes.
+
+    n_chains, n_draws : int
+        Number of chains, and of draws of each.
+
+    moving : bool
+        Whether the free energy changes at all along the chains, or between them.
+
+    Attributes
+    ----------
+    trusted : bool
+        Whether R-hat is below 1.01 and the effective sample size 100 or more, of all.
+
+    verdict : str
+        What the figures mean: that the chains can be trusted; that they agree roughly,
+        which is with R-hat below 1.1; or that they cannot be trusted.
+    """
+
+    statistics: list[str]
+    r_hat: np.ndarray
+    effective_sample_size: np.ndarray
+    autocorrelation_time: np.ndarray
+    n_chains: int
+    n_draws: int
+    moving: bool
+
+    @property
+    def trusted(self) -> bool:
+        """Whether chains move, R-hat is below 1.01 and 100 draws or more are effective."""
+        enough = (self.effective_sample_size >= 100).all()
+        return bool(self.moving and (self.r_hat < 1.01).all() and enough)
+
+    @property
+    def verdict(self) -> str:
+        """What the figures mean, in words."""
+        worst = int(np.argmax(self.r_hat))
+        r_hat, least = self.r_hat[worst], self.effective_sample_size.min()
+        if not self.moving:
+            return (
+                "The chains do not move: all draws have the same free energy. Start them "
+                "elsewhere (init='noise'), or run them tempered (betas='auto')."
+            )
+        if self.trusted and self.n_chains > 1:
+            return (
+                "The chains can be trusted: they agree with each other, and are worth "
+                f"{least:.0f} independent draws or more."
+            )
+        if self.n_chains == 1:
+            return (
+                "One chain cannot be trusted by itself: run several, from different "
+                "starts, to see whether they agree. The halves of this one have R-hat "
+                f"{r_hat:.2f}."
+            )
+        if r_hat < 1.1:
+            return (
+                f"The chains agree roughly (R-hat {r_hat:.3f}), and are worth no more than "
+                f"{least:.0f} independent draws: for sharp figures take more draws, or "
+                "tempered chains (betas='auto')."
+            )
+        return (
+            f"The chains cannot be trusted: they disagree on {self.statistics[worst]} "
+            f"(R-hat {r_hat:.2f}), so that each has seen a part of the distribution only. "
+            "Run them longer, or tempered (betas='auto')."
+        )
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{self.n_chains} chains of {self.n_draws} draws",
+            f"{'':24s}R-hat  effective draws  autocorrelation time",
+        ]
+        lines += [
+            f"{name:22s}{r:7.3f}{n:17.0f}{time:22.1f}"
+            for name, r, n, time in zip(
+                self.statistics,
+                self.r_hat,
+                self.effective_sample_size,
+                self.autocorrelation_time,
+                strict=True,
+            )
+        ]
+        return "\n".join([*lines, self.verdict])
+
+
+def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagnostics:
+    """Say whether chains have seen the whole distribution, and how much they are worth.
+
+    Followed are the free energy, the number of units that are on, and some features: those
+    that vary most. Chains that started apart from each other tell most.
+
+    Parameters
+    ----------
+    rbm : estimator
+        A fitted estimator, as for :func:`draw_chains`.
+
+    chains : ndarray of shape (n_chains, n_draws, n_features)
+        What :func:`draw_chains` returned; 4 draws or more.
+
+    n_features : int, default=5
+        Number of features to follow.
+
+    Returns
+    -------
+    result : ChainDiagnostics
+        The figures, which print as a table, and `verdict`, in words.
+
+    Raises
+    ------
+    ValueError
+        If `chains` has not three dimensions, or not as many features as the model.
+    NotFittedError
+        If `rbm` has no parameters.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.sampling import diagnose, draw_chains
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=10, n_iter=1, random_state=0).fit(X)
+    >>> chains = draw_chains(rbm, n_chains=10, n_draws=1000, random_state=0)
+    >>> diagnose(rbm, chains).trusted
+    True
+    """
+    model = model_of(rbm)
+    check_scalar(n_features, "n_features", Integral, min_val=0)
+    chains = np.asarray(chains)
+    if chains.ndim != 3:
+        raise ValueError(
+            "chains must have shape (n_chains, n_draws, n_features), as draw_chains "
+            f"returns them, but got shape {chains.shape}."
+        )
+    n_chains, n_draws, _ = chains.shape
+    rows = check_rows(model, chains.reshape(n_chains * n_draws, -1))
+    free_energy = by_blocks(RBM.free_energy, model, rows)
+    series = {"free energy": free_energy, "units on": rows.sum(axis=1, dtype=np.float64)}
+    mean = rows.mean(axis=0, dtype=np.float64)
+    most = np.argsort(-mean * (1 - mean), kind="stable")[:n_features]
+    series |= {f"feature {i}": rows[:, i] for i in most}
+    series = {name: x.reshape(n_chains, n_draws) for name, x in series.items()}
+    sizes = np.array([effective_sample_size(x) for x in series.values()])
+    return ChainDiagnostics(
+        list(series),
+        np.array([split_r_hat(x) for x in series.values()]),
+        sizes,
+        n_chains * (n_draws // 2 * 2) / sizes,
+        n_chains,
+        n_draws,
+        not _is_constant(free_energy, 1e-5),
+    )
