@@ -26,7 +26,7 @@ from skrbm._compat import (
     _check_sample_weight,
     _fit_context,
 )
-from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
+from skrbm._fitted import DTYPES, by_blocks, fitting_rows, model_of
 from skrbm._model import RBM
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogPartition
@@ -675,7 +675,7 @@ class BernoulliRBMEstimator(
         """Return the model, and validated rows for it."""
         check_is_fitted(self)
         model = model_of(self)
-        return model, check_rows(model, self._validate(X))
+        return model, fitting_rows(model, self._validate(X))
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
@@ -787,11 +787,11 @@ class BernoulliRBMEstimator(
         .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
            Statistician, 24(3), 179-195.
         """
-        _, X = self._model_and_rows(X)
+        model, X = self._model_and_rows(X)
         self._warn_of_range(
             _batches.summarize(X), "Values below 0 count as 0 and values above 1 as 1."
         )
-        return likelihood.pseudo_log_likelihood(self, X, n_flips=n_flips)
+        return likelihood.score_rows(model, X, n_flips)
 
     def score(
         self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
@@ -1044,7 +1044,7 @@ n_features), default=None
         check_is_fitted(self)
         X = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
         model = model_of(self)
-        X = check_rows(model, X, allow_nan=True)
+        X = fitting_rows(model, X)
         filled = sampling.fill(self, X, 200, True, None, self._random_state(random_state))
         return by_blocks(
             lambda model, v: model.mean_visible(model.mean_hidden(v)),

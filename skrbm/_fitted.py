@@ -7,7 +7,6 @@ estimator of this package, scikit-learn's, or one whose arrays were set by hand.
 import threading
 
 import numpy as np
-import scipy.sparse as sp
 from joblib import Parallel, delayed
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
@@ -70,6 +69,11 @@ def check_rows(model, X, rbm=None, allow_nan=False):
         dtype=DTYPES,
         ensure_all_finite="allow-nan" if allow_nan else True,
     )
+    return fitting_rows(model, X)
+
+
+def fitting_rows(model, X):
+    """Return rows of checked values as a plain ndarray or CSR array, if they fit."""
     n_features = len(model.visible_bias)
     if X.shape[1] != n_features:
         raise ValueError(
@@ -82,9 +86,7 @@ def _few(names):
     return ", ".join(map(str, list(names)[:5])) + (", ..." if len(names) > 5 else "")
 
 
-def by_blocks(
-    function, model, X, *, row_size=None, n_columns=None, dtype=np.float64, threads=False
-):
+def by_blocks(function, model, X, *, n_columns=None, dtype=np.float64, threads=False):
     """Apply a function of model and rows to all rows, in bounded memory.
 
     Parameters
@@ -93,9 +95,6 @@ def by_blocks(
         Called with the model and with a block of rows in the model's dtype.
     model : RBM
     X : {ndarray, CSR array} of shape (n_samples, n_columns_in)
-    row_size : int, default=None
-        Number of values that the function needs for a row; None is those of the row, if it
-        is dense, or of its hidden units, whichever are more.
     n_columns : int, default=None
         Length of the result for a row; None is one number.
     dtype : dtype, default=float64
@@ -104,15 +103,12 @@ def by_blocks(
         For functions that do more than multiply matrices: blocks go to as many threads as
         `joblib.parallel_config` asks for, with a thread each for their products.
     """
-    if row_size is None:
-        sparse = sp.issparse(X)
-        row_size = len(model.hidden_bias) if sparse else max(model.weights.shape)
     out = np.empty((X.shape[0],) if n_columns is None else (X.shape[0], n_columns), dtype)
 
     def fill(rows, v):
         out[rows] = function(model, v)
 
-    blocks = _batches.blocks(X, model.dtype, row_size)
+    blocks = _batches.blocks(X, model.dtype, model.row_size(X))
     parallel = Parallel(require="sharedmem") if threads else None
     if parallel is None or parallel.n_jobs == 1:
         for block in blocks:

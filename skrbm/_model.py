@@ -97,14 +97,15 @@ class RBM(NamedTuple):
         ``p_i = p(v_i = 1 | all other units)``; given `columns`, the sum over them alone,
         scaled up to all units.
         """
-        log_odds = self.visible_log_odds(v, columns)
-        total = -_kernels.softplus(log_odds).sum(axis=1)
-        v = v if columns is None else v[:, columns]
-        if sp.issparse(v):
-            total += v.multiply(log_odds).sum(axis=1)
-        else:
-            total += np.einsum("ij,ij->i", v, log_odds)
-        return total * (len(self.visible_bias) / log_odds.shape[1])
+        total, n_units = np.zeros(v.shape[0]), 0
+        for part, log_odds in self._log_odds_by_units(v, columns):
+            total -= _kernels.softplus(log_odds).sum(axis=1)
+            if sp.issparse(part):
+                total += part.multiply(log_odds).sum(axis=1)
+            else:
+                total += np.einsum("ij,ij->i", part, log_odds)
+            n_units += log_odds.shape[1]
+        return total * (len(self.visible_bias) / n_units)
 
     def visible_log_odds(self, v, columns=None):
         """Return the log-odds of visible units, each given all the others.
@@ -127,28 +128,33 @@ class RBM(NamedTuple):
         -------
         log_odds : float64 ndarray of shape (n_rows, n_columns)
         """
+        return np.hstack([odds for _, odds in self._log_odds_by_units(v, columns)])
+
+    def _log_odds_by_units(self, v, columns):
+        """Yield columns of the rows, a block at a time, and the log-odds of their units."""
         inputs = self.hidden_input(v)
         weights, bias = self.weights, self.visible_bias
         if columns is not None:
             v, weights, bias = v[:, columns], weights[columns], bias[columns]
+        if sp.issparse(v):
+            v = v.tocsc()  # to be cut into columns
         largest = float(np.abs(weights).max(initial=0.0))
-        if largest < exponent_limit(self.dtype):
-            log_odds = softplus_change(inputs, weights, largest)
-            rows, units, values = _nonzero(v)
-            ones = values == 1
-            at = rows[ones], units[ones]
-            if len(rows) > log_odds.size * _MANY:
-                log_odds[at] = -softplus_change(inputs, -weights, largest)[at]
-            else:
-                log_odds[at] = -_change_if_off(inputs, weights, *at)
-            rows, units, values = rows[~ones], units[~ones], values[~ones]
-        else:  # exp(W) overflows: every entry goes the slow way
-            log_odds = np.empty(v.shape)
-            rows, units = np.indices(v.shape).reshape(2, -1)
-            values = (v.toarray() if sp.issparse(v) else v).reshape(-1)
-        log_odds[rows, units] = _change_from(values, inputs, weights, rows, units)
-        log_odds += bias
-        return log_odds
+        overflows = largest >= exponent_limit(self.dtype)  # exp(W) would
+        changes = None if overflows else SoftplusChanges(inputs, largest)
+        for units in _unit_blocks(*weights.shape):
+            part = v[:, units]
+            log_odds = _log_odds(part, inputs, weights[units], changes)
+            log_odds += bias[units]
+            yield part, log_odds
+
+    def row_size(self, rows):
+        """Return how many values a row takes in memory, while something is computed of it.
+
+        A row of visible or of hidden states, dense or sparse.
+        """
+        if sp.issparse(rows):
+            return max(len(self.hidden_bias), _LARGEST_BLOCK)
+        return max(self.weights.shape)
 
 
 def exponent_limit(dtype):
@@ -157,8 +163,11 @@ def exponent_limit(dtype):
 
 
 # The number of factors that are multiplied out. Of 784 x 500 in float32, 668 rows took 45,
-# 50 and 60 ms with 4, 5 and 6; with 1, which is factor by factor, 270 ms.
+# 50 and 60 ms with 4, 5 and 6; few rows take longer with 4 than with 2 or 3.
 _SUBSETS_OF = 4
+# Bounds of a block of visible units: how many, and how many terms of theirs.
+_LARGEST_BLOCK = 1 << 10
+_BLOCK_SIZE = 1 << 22
 # Where more entries than this part are not 0, it is quicker to treat them all alike than
 # to pick those that are 1.
 _MANY = 1 / 16
@@ -174,35 +183,78 @@ def _nonzero(v):
 
 
 def _on_and_off(inputs):
-    """Return ``sigma(a)`` and ``sigma(-a)``, both to full relative precision."""
+    """Return ``sigma(a)`` and ``sigma(-a)``, of which neither is 1 less the other."""
     return np.exp(-_kernels.softplus(-inputs)), np.exp(-_kernels.softplus(inputs))
 
 
-def softplus_change(inputs, weights, largest):
-    """Return ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` for all rows and units.
+def _unit_blocks(n_units, n_components):
+    """Cut visible units into slices for which `SoftplusChanges` needs bounded memory."""
+    row_size = 2**_SUBSETS_OF * n_components // _SUBSETS_OF
+    row_size = max(row_size, _BLOCK_SIZE // _LARGEST_BLOCK)
+    return _kernels.row_blocks(n_units, row_size, _BLOCK_SIZE)
+
+
+class SoftplusChanges:
+    """Computes ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` for all rows and units.
 
     With p = sigma(a) and q = 1 - p, the sum is ``log prod_j (q_j + p_j exp(W_ij))``, whose
     terms are positive: nothing cancels. The product of a few factors is a sum over the
     subsets of their hidden units, of a number that belongs to the row times one that
     belongs to the unit: a matrix product. exp is taken of W alone, and log once of as many
     factors as cannot overflow.
+
+    Parameters
+    ----------
+    inputs : ndarray of shape (n_rows, n_components)
+        The numbers a, of each row.
+    largest : float
+        The largest absolute value of the weights, under `exponent_limit`.
     """
-    n_factors = int(exponent_limit(weights.dtype) / max(largest, 1.0))
-    size = min(_SUBSETS_OF, n_factors)
-    step = n_factors // size
-    p, q = _on_and_off(inputs)
-    of_rows = np.ascontiguousarray(_subset_products(q.T, p.T, size).swapaxes(1, 2))
-    change = np.zeros((len(inputs), len(weights)))
-    for units in _kernels.feature_blocks(len(weights)):
-        growth = np.exp(weights[units].T)
-        of_units = _subset_products(np.ones_like(growth), growth, size)
-        total, factor = np.empty((2, len(inputs), len(growth.T)), dtype=weights.dtype)
-        for start in range(0, len(of_units), step):
-            np.matmul(of_rows[start], of_units[start], out=total)
-            for i in range(start + 1, min(start + step, len(of_units))):
-                total *= np.matmul(of_rows[i], of_units[i], out=factor)
-            change[:, units] += np.log(total, out=total)
-    return change
+
+    def __init__(self, inputs, largest):
+        n_factors = int(exponent_limit(inputs.dtype) / max(largest, 1.0))
+        self._size = min(_SUBSETS_OF, n_factors)
+        self._step = n_factors // self._size
+        p, q = _on_and_off(inputs)
+        terms = _subset_products(q.T, p.T, self._size)
+        self._of_rows = np.ascontiguousarray(terms.swapaxes(1, 2))
+
+    def __call__(self, weights):
+        """Return the sums for units of these weights, (n_rows, n_units), in float64."""
+        n_rows = self._of_rows.shape[1]
+        change = np.empty((n_rows, len(weights)))
+        for units in _unit_blocks(*weights.shape):
+            growth = np.exp(weights[units].T)
+            of_units = _subset_products(np.ones_like(growth), growth, self._size)
+            block = change[:, units]
+            block[...] = 0
+            total, factor = np.empty((2, *block.shape), dtype=weights.dtype)
+            for start in range(0, len(of_units), self._step):
+                np.matmul(self._of_rows[start], of_units[start], out=total)
+                for i in range(start + 1, min(start + self._step, len(of_units))):
+                    total *= np.matmul(self._of_rows[i], of_units[i], out=factor)
+                block += np.log(total, out=total)
+        return change
+
+
+def _log_odds(v, inputs, weights, changes):
+    """Return the log-odds of units, without their biases; `changes` is None on overflow."""
+    if changes is not None:
+        log_odds = changes(weights)
+        rows, units, values = _nonzero(v)
+        ones = values == 1
+        at = rows[ones], units[ones]
+        if len(rows) > log_odds.size * _MANY:
+            log_odds[at] = -changes(-weights)[at]
+        else:
+            log_odds[at] = -_change_if_off(inputs, weights, *at)
+        rows, units, values = rows[~ones], units[~ones], values[~ones]
+    else:  # every entry goes the slow way
+        log_odds = np.empty(v.shape)
+        rows, units = np.indices(v.shape).reshape(2, -1)
+        values = (v.toarray() if sp.issparse(v) else v).reshape(-1)
+    log_odds[rows, units] = _change_from(values, inputs, weights, rows, units)
+    return log_odds
 
 
 def _subset_products(off, on, size):

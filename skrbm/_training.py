@@ -453,7 +453,7 @@ class Validation:
 def _mean_of_rows(function, model, X, rows, weights):
     """Return the mean of a function of the model and of each row, in bounded memory."""
     values = np.empty(len(rows))
-    for block, v in _batches.blocks(X, model.dtype, max(model.weights.shape), rows):
+    for block, v in _batches.blocks(X, model.dtype, model.row_size(X), rows):
         values[block] = function(model, _batches.clip(v))
     return _average(values, weights, rows)
 

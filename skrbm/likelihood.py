@@ -27,8 +27,9 @@ from skrbm._annealing import (
     run_jobs,
     settled_chains,
 )
+from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
-from skrbm._model import RBM, exponent_limit, softplus_change
+from skrbm._model import RBM
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
@@ -44,8 +45,6 @@ __all__ = [
 # Units of the smaller side up to which an exact sum is possible, and taken by default.
 LARGEST_EXACT = 25
 LARGEST_EXACT_AUTO = 20
-# Values in the arrays that an exact sum works on.
-_EXACT_BLOCK = 1 << 22
 
 STARTS = {
     "exact": "exact draws",
@@ -241,7 +240,7 @@ def log_partition(
                 f"{model.weights.shape[1]} hidden ones. Use method='ais', and "
                 "'reverse_ais' for the other side."
             )
-        value = float(_exact_log_partition(model))
+        value = float(exact_log_partition(model))
         return LogPartition(value, value, value, "exact")
 
     random_state = check_random_state(random_state)
@@ -288,69 +287,6 @@ def _standard_error(effective, n_runs):
     if n_runs == 1:
         return np.inf
     return float(np.sqrt(max(0.0, n_runs / effective - 1) / (n_runs - 1)))
-
-
-# Exact sums -----------------------------------------------------------------------------
-
-
-def _bits(numbers, n):
-    """Return the lowest `n` bits of numbers, a row to each, as float64."""
-    return ((numbers[:, None] >> np.arange(n)) & 1).astype(np.float64)
-
-
-def _by_smaller_side(model):
-    """Return the model in float64, its hidden units the fewer, and whether it is turned."""
-    weights, visible_bias, hidden_bias = (np.asarray(a, np.float64) for a in model)
-    if weights.shape[0] >= weights.shape[1]:
-        return RBM(weights, visible_bias, hidden_bias), False
-    return RBM(np.ascontiguousarray(weights.T), hidden_bias, visible_bias), True
-
-
-def _log_marginals(model):
-    """Yield the logarithms of ``sum_v exp(-E(v, h))`` of all hidden states h, in blocks.
-
-    State number k has the bits of k, the lowest first. With h cut into a high and a low
-    part, the visible input is the sum of one that belongs to the high part and one that
-    belongs to the low part: that the softplus of all sums costs matrix products only is
-    what `skrbm._model.softplus_change` is about.
-    """
-    weights, visible_bias, hidden_bias = model
-    n_visible, n_hidden = weights.shape
-    limit = exponent_limit(weights.dtype)
-    n_low = min(n_hidden, 12)
-    while n_low > 0 and (
-        n_visible << n_low > _EXACT_BLOCK
-        or np.abs(weights[:, :n_low]).sum(axis=1).max() >= limit
-    ):
-        n_low -= 1
-    low = _bits(np.arange(1 << n_low), n_low)
-    of_low = low @ weights[:, :n_low].T
-    largest = float(np.abs(of_low).max())
-    n_states = 1 << (n_hidden - n_low)
-    step = max(1, _EXACT_BLOCK // 2 // max(n_visible, 1 << n_low))
-    for start in range(0, n_states, step):
-        high = _bits(np.arange(start, min(start + step, n_states)), n_hidden - n_low)
-        inputs = high @ weights[:, n_low:].T + visible_bias
-        block = softplus_change(inputs, of_low, largest)
-        block += np.logaddexp(0, inputs).sum(axis=1)[:, None]
-        block += (high @ hidden_bias[n_low:])[:, None]
-        block += low @ hidden_bias[:n_low]
-        yield block.reshape(-1)
-
-
-def _exact_log_partition(model):
-    model, _ = _by_smaller_side(model)
-    return np.logaddexp.reduce([logsumexp(block) for block in _log_marginals(model)])
-
-
-def exact_draws(model, n, rng):
-    """Draw visible rows from a model whose smaller side can be enumerated."""
-    smaller, turned = _by_smaller_side(model)
-    log_p = np.concatenate(list(_log_marginals(smaller)))
-    cumulated = np.cumsum(np.exp(log_p - log_p.max()))
-    numbers = np.searchsorted(cumulated, rng.random(n) * cumulated[-1], side="right")
-    states = _bits(numbers, smaller.weights.shape[1])
-    return states if turned else smaller.sample_visible(states, rng)
 
 
 def _model_draws(rbm, path, starts, n, random_state):
@@ -617,7 +553,11 @@ def pseudo_log_likelihood(
     (200,)
     """
     model = model_of(rbm)
-    X = check_rows(model, X, rbm)
+    return score_rows(model, check_rows(model, X, rbm), n_flips)
+
+
+def score_rows(model, X, n_flips):
+    """Do what `pseudo_log_likelihood` does, for checked rows."""
     columns = None
     if n_flips is not None:
         n_features = len(model.visible_bias)
@@ -629,7 +569,6 @@ def pseudo_log_likelihood(
         lambda model, v: model.pseudo_log_likelihood(_batches.clip(v), columns),
         model,
         X,
-        row_size=max(model.weights.shape),
         threads=True,
     )
 

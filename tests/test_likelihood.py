@@ -16,9 +16,10 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
-from skrbm import BernoulliRBMEstimator, likelihood
+from skrbm import BernoulliRBMEstimator
 from skrbm._annealing import Path as AnnealingPath
 from skrbm._annealing import anneal, check_betas
+from skrbm._enumeration import exact_draws
 from skrbm._model import RBM
 from skrbm.likelihood import (
     LogLikelihoodMonitor,
@@ -95,7 +96,7 @@ def test_exact_draws(shape, rng):
     model = tiny_rbm(*shape, scale=1.5)
     exact = Enumerated(*model)
     n = 100_000
-    v = likelihood.exact_draws(model, n, rng)
+    v = exact_draws(model, n, rng)
     frequencies = np.bincount(exact.index(v), minlength=len(exact.p_v)) / n
     assert_allclose(frequencies, exact.p_v, atol=5 * np.sqrt(0.25 / n))
 

@@ -1,0 +1,70 @@
+"""Sums over all states of the smaller side of a machine: log Z, and draws, exactly."""
+
+import numpy as np
+from scipy.special import logsumexp
+
+from skrbm._model import RBM, SoftplusChanges, exponent_limit
+
+# Values in the arrays that a sum works on.
+_BLOCK_SIZE = 1 << 22
+
+
+def _bits(numbers, n):
+    """Return the lowest `n` bits of numbers, a row to each, as float64."""
+    return ((numbers[:, None] >> np.arange(n)) & 1).astype(np.float64)
+
+
+def _by_smaller_side(model):
+    """Return the model in float64, its hidden units the fewer, and whether it is turned."""
+    weights, visible_bias, hidden_bias = (np.asarray(a, np.float64) for a in model)
+    if weights.shape[0] >= weights.shape[1]:
+        return RBM(weights, visible_bias, hidden_bias), False
+    return RBM(np.ascontiguousarray(weights.T), hidden_bias, visible_bias), True
+
+
+def _log_marginals(model):
+    """Yield the logarithms of ``sum_v exp(-E(v, h))`` of all hidden states h, in blocks.
+
+    State number k has the bits of k, the lowest first. With h cut into a high and a low
+    part, the visible input is the sum of one that belongs to the high part and one that
+    belongs to the low part: that the softplus of all sums costs matrix products only is
+    what `skrbm._model.SoftplusChanges` is about.
+    """
+    weights, visible_bias, hidden_bias = model
+    n_visible, n_hidden = weights.shape
+    limit = exponent_limit(weights.dtype)
+    n_low = min(n_hidden, 12)
+    while n_low > 0 and (
+        n_visible << n_low > _BLOCK_SIZE
+        or np.abs(weights[:, :n_low]).sum(axis=1).max() >= limit
+    ):
+        n_low -= 1
+    low = _bits(np.arange(1 << n_low), n_low)
+    of_low = low @ weights[:, :n_low].T
+    largest = float(np.abs(of_low).max())
+    n_states = 1 << (n_hidden - n_low)
+    step = max(1, _BLOCK_SIZE // 2 // max(n_visible, 1 << n_low))
+    for start in range(0, n_states, step):
+        high = _bits(np.arange(start, min(start + step, n_states)), n_hidden - n_low)
+        inputs = high @ weights[:, n_low:].T + visible_bias
+        block = SoftplusChanges(inputs, largest)(of_low)
+        block += np.logaddexp(0, inputs).sum(axis=1)[:, None]
+        block += (high @ hidden_bias[n_low:])[:, None]
+        block += low @ hidden_bias[:n_low]
+        yield block.reshape(-1)
+
+
+def exact_log_partition(model):
+    """Return log Z, by summing over all states of the smaller side."""
+    model, _ = _by_smaller_side(model)
+    return np.logaddexp.reduce([logsumexp(block) for block in _log_marginals(model)])
+
+
+def exact_draws(model, n, rng):
+    """Draw visible rows from a model whose smaller side can be enumerated."""
+    smaller, turned = _by_smaller_side(model)
+    log_p = np.concatenate(list(_log_marginals(smaller)))
+    cumulated = np.cumsum(np.exp(log_p - log_p.max()))
+    numbers = np.searchsorted(cumulated, rng.random(n) * cumulated[-1], side="right")
+    states = _bits(numbers, smaller.weights.shape[1])
+    return states if turned else smaller.sample_visible(states, rng)
