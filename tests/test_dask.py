@@ -43,7 +43,7 @@ def make():
 
 @contextlib.contextmanager
 def two_workers():
-    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.LocalCluster(**settings) as local, distributed.Client(local) as client:
         yield client
 
