@@ -359,10 +359,7 @@ class BernoulliRBMEstimator(
             progress = vars(self).pop("_resume_from", None)  # by skrbm.callbacks.resume
             new = not warm and progress is None
             X, summary = self._validate_training_data(X, reset=new)
-            rows, weights = _rows_and_weights(X, sample_weight)
-            if weights is not None:
-                weights = weights / weights.max()  # their sum is then finite
-                weights *= np.count_nonzero(weights) / weights.sum()
+            rows, weights = _rows_and_weights(X, sample_weight, normalize=True)
             seed = self._draw_seeds() if new else None
             rows, validation = self._split(X, rows, weights)
             n_rows = X.shape[0] if rows is None else len(rows)
@@ -1079,19 +1076,25 @@ def _fitted(state):
     }
 
 
-def _rows_and_weights(X, sample_weight):
-    """Return which rows have weight, None for all, and the weights, None if not given."""
+def _rows_and_weights(X, sample_weight, normalize=False):
+    """Return which rows have weight, None for all, and the weights, None if not given.
+
+    With `normalize`, the mean weight of these rows is 1.
+    """
     if sample_weight is None:
         return None, None
     weights = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )
-    rows = np.flatnonzero(weights)
-    if len(rows) == 0:
+    if not weights.any():
         raise ValueError(
             "sample_weight must have at least one weight above 0, but all are 0: there is "
             "no row left."
         )
+    if normalize:
+        weights = weights / weights.max()  # their sum is then finite
+        weights *= np.count_nonzero(weights) / weights.sum()
+    rows = np.flatnonzero(weights)
     return (None if len(rows) == len(weights) else rows), weights
 
 

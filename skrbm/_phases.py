@@ -53,18 +53,15 @@ class _Phases:
         from a row each: they have its weight, as chains of repeated rows would.
         """
         self.weight = float(weights.sum())
+        self._parts = (weights / self.weight).astype(self._shares.dtype)  # sum to 1
         shares = weights / self.n_positive
         of_chains = shares if paired else self.weight / self.n_positive / self.n_negative
         self._shares[: self.n_positive] = shares
         np.negative(of_chains, out=self._shares[self.n_positive :])
 
-    def _positive_shares(self):
-        """Return the data rows' shares in their mean, which sum to 1."""
-        return self._shares[: self.n_positive] * (self.n_positive / self.weight)
-
     def mean_hidden(self):
         """Return the mean of the positive hidden rows."""
-        return self._positive_shares() @ self.positive_hidden
+        return self._parts @ self.positive_hidden
 
     def weigh(self, rate):
         """Weigh the hidden rows by `rate` and by their share in the two means.
@@ -122,7 +119,7 @@ class DensePhases(_Phases):
 
     def mean_visible(self):
         """Return the mean of the positive visible rows."""
-        return self.positive_visible.T @ self._positive_shares()
+        return self.positive_visible.T @ self._parts
 
     def _combine_visible(self, shares):
         return self.visible.T @ shares
@@ -204,7 +201,7 @@ class SparsePhases(_Phases):
     def mean_visible(self):
         """Return the mean of the positive visible rows."""
         mean = np.zeros(self._n_features, dtype=self._hidden.dtype)
-        self._positive.add_product(self._positive_shares(), mean)
+        self._positive.add_product(self._parts, mean)
         return mean
 
     def _combine_visible(self, shares):

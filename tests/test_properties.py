@@ -126,6 +126,30 @@ def test_any_data_any_parameters(X, settings_, layout):
         assert_allclose(rbm.components_, plain.components_, tolerance, tolerance)
 
 
+@pytest.mark.filterwarnings("ignore:Training diverged")
+@given(data(), parameters, st.data())
+def test_any_weights(X, settings_, more):
+    """Whatever the weights, the model is finite; rows of no weight might be missing."""
+    weight = st.sampled_from([0, 0.5, 1, 2, 5e-324, 1e-30, 1e30, 1e308])
+    weights = more.draw(st.lists(weight, min_size=len(X), max_size=len(X)))
+    weights = np.array(weights)
+    before = weights.copy()
+    for method in ("fit", "partial_fit"):
+        train = getattr(BernoulliRBMEstimator(**settings_), method)
+        if not weights.any():
+            with pytest.raises(ValueError, match=r"(?i)sample.weight"):
+                train(X, sample_weight=weights)
+            continue
+        rbm = train(X, sample_weight=weights)
+        assert_finite(*(a for a in vars(rbm).values() if isinstance(a, np.ndarray)))
+        assert_array_equal(weights, before)
+        some = weights > 0
+        other = getattr(BernoulliRBMEstimator(**settings_), method)
+        other = other(X[some], sample_weight=weights[some])
+        assert_array_equal(rbm.components_, other.components_)
+        assert np.isfinite(rbm.score(X, sample_weight=np.minimum(weights, 1e300)))
+
+
 @given(data(), parameters, st.data())
 def test_chunks(X, settings_, more):
     """`partial_fit` does not mind how a stream is cut, at multiples of the batch size."""
