@@ -65,7 +65,7 @@ def test_exact_partition_function(shape, scale, dtype):
     assert result.lower == result.value == result.upper == float(result)
 
 
-@pytest.mark.parametrize("scale", [0.5, 200.0])
+@pytest.mark.parametrize("scale", [0.5, 200.0, 5000.0])
 @pytest.mark.parametrize("turned", [False, True])
 def test_exact_sum_over_many_states(turned, scale):
     """More states than a block has; with independent units, Z is a product."""

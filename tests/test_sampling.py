@@ -17,6 +17,7 @@ from test_solvers import assert_distributed, draw, index
 from skrbm import BernoulliRBMEstimator, RBMImputer, sampling
 from skrbm._annealing import Path
 from skrbm.sampling import (
+    ChainDiagnostics,
     diagnose,
     draw_chains,
     effective_sample_size,
@@ -130,8 +131,9 @@ def test_conditional_draws_do_not_drift(dtype):
 # Chains ---------------------------------------------------------------------------------
 
 
-def test_probabilities_have_the_mean_of_states(bars):
-    settings = {"n_gibbs_steps": 30, "random_state": 0}
+@pytest.mark.parametrize("betas", [None, [0.0, 0.5, 1.0]])
+def test_probabilities_have_the_mean_of_states(bars, betas):
+    settings = {"n_gibbs_steps": 30, "betas": betas, "random_state": 0}
     v = bars.sample(20_000, **settings)
     p = bars.sample(20_000, output="probabilities", **settings)
     assert set(np.unique(v)) == {0, 1}
@@ -379,6 +381,13 @@ def test_figures_of_constant_chains():
     for bad in (np.ones(5), np.ones((2, 3))):
         with pytest.raises(ValueError, match=r"shape \(n_chains, n_draws\)"):
             split_r_hat(bad)
+
+
+def test_chains_that_agree_roughly():
+    figures = {"autocorrelation_time": [9.0], "n_chains": 2, "n_draws": 99, "moving": True}
+    some = ChainDiagnostics(["x"], np.array([1.05]), np.array([30.0]), **figures)
+    assert not some.trusted
+    assert some.verdict.startswith("The chains agree roughly (R-hat 1.050)")
 
 
 def test_diagnose(bars):
