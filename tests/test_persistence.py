@@ -106,7 +106,8 @@ def test_fits_in_threads_are_those_of_one():
         assert_array_equal(rbm.components_, expected)
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes(method):
     rbm = make().fit(X)
     with multiprocessing.get_context(method).Pool(2) as pool:
