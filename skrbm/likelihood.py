@@ -78,6 +78,9 @@ class LogPartition:
     method : {"exact", "ais", "reverse_ais", "given"}
         How it was found; "given" is a number from elsewhere.
 
+    of : tuple of float
+        Norms of the parameters of the model that it is of: no other model is judged by it.
+
     log_weights : float64 ndarray of shape (n_runs,) or None
         The logarithms of the importance weights, None where it is exact.
 
@@ -97,6 +100,7 @@ class LogPartition:
     lower: float
     upper: float
     method: str
+    of: tuple[float, ...]
     log_weights: np.ndarray | None = None
     effective_sample_size: float | None = None
     n_betas: int | None = None
@@ -241,7 +245,7 @@ def log_partition(
                 "'reverse_ais' for the other side."
             )
         value = float(exact_log_partition(model))
-        return LogPartition(value, value, value, "exact")
+        return LogPartition(value, value, value, "exact", _norms(model))
 
     random_state = check_random_state(random_state)
     path = Path(model, check_base_mean(rbm, model, base_mean, random_state))
@@ -266,11 +270,17 @@ def log_partition(
         value - 3 * error,
         value + 3 * error,
         method,
+        _norms(model),
         log_weights,
         effective,
         len(betas),
         kind,
     )
+
+
+def _norms(model):
+    """Return the norms of the parameters, by which a model is known again."""
+    return tuple(float(np.sqrt(np.square(a, dtype=np.float64).sum())) for a in model)
 
 
 def _effective_sample_size(log_weights):
@@ -347,7 +357,8 @@ def log_likelihood(
     Raises
     ------
     ValueError
-        If `X` has other values than 0 and 1, or not as many features as the model.
+        If `X` has other values than 0 and 1, or not as many features as the model, or
+        `log_partition` is that of another model.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -365,11 +376,8 @@ def log_likelihood(
     model = model_of(rbm)
     X = check_rows(model, X, rbm)
     _check_binary(X)
-    if log_partition is None:
-        log_partition = _log_partition(rbm, random_state=random_state)
-    log_z = _value_of(log_partition)
-    free_energy = by_blocks(RBM.free_energy, model, X)
-    return -free_energy - log_z
+    log_partition = _checked_log_partition(rbm, model, log_partition, random_state)
+    return -by_blocks(RBM.free_energy, model, X) - log_partition.value
 
 
 def _check_binary(X):
@@ -383,17 +391,27 @@ def _check_binary(X):
         )
 
 
-def _value_of(log_partition):
-    try:
-        value = float(log_partition)
-    except (TypeError, ValueError):
-        value = np.nan
-    if not np.isfinite(value):
+def _checked_log_partition(rbm, model, log_partition, random_state):
+    """Return what was given as one, after a check, or estimate it."""
+    if log_partition is None:
+        return _log_partition(rbm, random_state=random_state)
+    if not isinstance(log_partition, LogPartition):
+        try:
+            value = float(log_partition)
+        except (TypeError, ValueError):
+            value = np.nan
+        log_partition = LogPartition(value, value, value, "given", of=_norms(model))
+    if not np.isfinite(log_partition.value):
         raise ValueError(
             "log_partition must be what log_partition() returned, or a finite number in "
             f"nats, but got {log_partition!r}."
         )
-    return value
+    if not np.allclose(log_partition.of, _norms(model), rtol=1e-5, atol=0):
+        raise ValueError(
+            "log_partition is that of another model, or of this one before it was trained "
+            "further: call log_partition again."
+        )
+    return log_partition
 
 
 # For functions that have an argument of this name.
@@ -488,10 +506,7 @@ def mean_log_likelihood(
     True
     """
     minus_free_energy = log_likelihood(rbm, X, log_partition=0)  # checks the rows
-    if log_partition is None:
-        log_partition = _log_partition(rbm, random_state=random_state)
-    if not isinstance(log_partition, LogPartition):
-        log_partition = LogPartition(*[_value_of(log_partition)] * 3, "given")
+    log_partition = _checked_log_partition(rbm, model_of(rbm), log_partition, random_state)
     rows = minus_free_energy - log_partition.value
     mean = float(rows.mean())
     error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf
@@ -688,6 +703,7 @@ class LogLikelihoodMonitor:
             value - 3 * error,
             value + 3 * error,
             "ais",
+            _norms(model),
             log_weights.copy(),
             effective,
             n_betas,

@@ -286,12 +286,32 @@ def test_log_likelihood(form):
     assert_allclose(log_likelihood(by_hand(model), given, log_partition=log_z.value), rows)
 
 
+@pytest.mark.parametrize("function", [log_likelihood, mean_log_likelihood])
+def test_a_log_partition_is_of_one_model(function):
+    X = DIGITS[:300, 20:28]
+    rbm = BernoulliRBMEstimator(3, random_state=0).fit(X)
+    log_z = pickle.loads(pickle.dumps(log_partition(rbm)))
+    function(pickle.loads(pickle.dumps(rbm)), X, log_partition=log_z)
+    by_hand_in_float32 = by_hand(
+        RBM(
+            rbm.components_.T.astype(np.float32),
+            rbm.intercept_visible_.astype(np.float32),
+            rbm.intercept_hidden_.astype(np.float32),
+        )
+    )
+    function(by_hand_in_float32, X, log_partition=log_z)
+    rbm.partial_fit(X)
+    with pytest.raises(ValueError, match="is that of another model"):
+        function(rbm, X, log_partition=log_z)
+
+
 def test_mean_log_likelihood():
     model = tiny_rbm(6, 4)
     X = states(6)[[3, 3, 60, 1]]
     rows = Enumerated(*model).log_likelihood(X)
     z = log_partition(by_hand(model)).value
-    bounds = LogPartition(z, z - 1, z + 2, "ais", np.zeros(3), 3.0, 10)
+    of = log_partition(by_hand(model)).of
+    bounds = LogPartition(z, z - 1, z + 2, "ais", of, np.zeros(3), 3.0, 10)
     result = mean_log_likelihood(by_hand(model), X, log_partition=bounds)
     assert_allclose(float(result), rows.mean())
     assert_allclose(result.standard_error, rows.std(ddof=1) / 2)
