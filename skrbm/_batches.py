@@ -37,10 +37,11 @@ class MappedPages:
             return
         # Of some columns of wide rows, the pages of all columns are read.
         self._row_size = max(X.nbytes // max(1, len(X)), abs(X.strides[0]))
-        if X.mode == "r" and len(X) * self._row_size > self.LIMIT:
+        if X.mode == "r":
             while isinstance(X, np.ndarray):
                 X = X.base
-            if hasattr(X, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+            large = isinstance(X, mmap.mmap) and len(X) > self.LIMIT
+            if large and hasattr(mmap, "MADV_DONTNEED"):
                 self._map = X
 
     def have_read(self, n_rows, scattered=False):
@@ -49,6 +50,11 @@ class MappedPages:
             return
         self._n_bytes += n_rows * (self.LARGEST_PAGE if scattered else self._row_size)
         if self._n_bytes > self.LIMIT:
+            self.give_back()
+
+    def give_back(self):
+        """Give back what has been read: a large map may be read in small slices."""
+        if self._n_bytes:
             with contextlib.suppress(OSError):  # locked pages; it is a hint only
                 self._map.madvise(mmap.MADV_DONTNEED)
             self._n_bytes = 0
@@ -94,6 +100,7 @@ def summarize(X):
         low = min(low, float(block.min()))
         high = max(high, float(block.max()))
         binary = binary and bool(((block == 0) | (block == 1)).all())
+    pages.give_back()
     if sp.issparse(X) and X.nnz < X.shape[0] * X.shape[1]:
         low, high = min(low, 0.0), max(high, 0.0)
     return Summary(low, high, binary)
@@ -112,6 +119,7 @@ def blocks(X, dtype, row_size, order=None):
         v = X[rows if order is None else order[rows]]
         pages.have_read(v.shape[0], scattered=order is not None)
         yield rows, v.astype(dtype, copy=False)
+    pages.give_back()
 
 
 def clip(v):

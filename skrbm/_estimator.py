@@ -750,9 +750,10 @@ class BernoulliRBMEstimator(
         """Compute the pseudo-log-likelihood of each row.
 
         The sum over all features of the log-probability of the feature's value given all
-        other features [1]_: exact, without randomness, and for each row the same whatever
-        rows stand around it. On a value v between 0 and 1 it is the mean of the two
-        log-probabilities, of weight v and 1 - v. Values below 0 count as 0, above 1 as 1.
+        other features [1]_: exact, without randomness, and for each row the same, up to
+        rounding, whatever rows stand around it. On a value v between 0 and 1 it is the mean
+        of the two log-probabilities, of weight v and 1 - v. Values below 0 count as 0,
+        above 1 as 1.
 
         Parameters
         ----------

@@ -201,6 +201,7 @@ class Learner:
             for rows, rate in zip(batches, rates, strict=True):
                 self.step(rows, rate, follow_mean)
                 self.pages.have_read(self.phases.n_positive, scattered=order is not None)
+        self.pages.give_back()
 
     def step(self, rows, rate, follow_mean):
         """Take one step up the gradient of the minibatch's log-likelihood."""

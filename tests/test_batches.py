@@ -114,6 +114,12 @@ def read_by_fit(X, shuffle=False):
     BernoulliRBMEstimator(2, n_iter=1, shuffle=shuffle).fit(X)
 
 
+def read_in_slices(X):
+    rbm = BernoulliRBMEstimator(2)
+    for start in range(0, len(X), 100):
+        rbm.partial_fit(X[start : start + 100])
+
+
 READERS = {
     "by hand": read_by_hand,
     "summarize": _batches.summarize,
@@ -121,6 +127,7 @@ READERS = {
     "fit": read_by_fit,
     "fit, shuffled": functools.partial(read_by_fit, shuffle=True),
     "partial_fit": BernoulliRBMEstimator(2).partial_fit,
+    "partial_fit in small slices": read_in_slices,
     "transform": BernoulliRBMEstimator(2, n_iter=1).fit(np.eye(784)[:20]).transform,
 }
 
