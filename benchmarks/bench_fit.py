@@ -19,8 +19,9 @@ scale    Time per row of an epoch against the number of rows, features and compo
 All of a line is measured in one run and in turn. A ratio is the median of the rounds'
 ratios, a time the median of the rounds' times: compare the ratios, not the times. An epoch
 takes the difference between fits of one and of more epochs: validation, initialisation
-and what the first epoch does alone do not count. Where another process uses a core, products in two threads may take several
-times as long as otherwise: OPENBLAS_NUM_THREADS=1 then gives steadier ratios.
+and what the first epoch does alone do not count. Where another process uses a core,
+products in two threads may take several times as long as otherwise: OPENBLAS_NUM_THREADS=1
+then gives steadier ratios.
 
 Weighed and left out: compiling the step with numba. Written as plain loops, a step of
 64 x 100 by 10 in float32 takes 42 us against 56 here, after a second of compilation; one of
