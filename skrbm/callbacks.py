@@ -6,6 +6,7 @@ callbacks by ``set_callbacks(...)`` before ``fit``; scikit-learn's own, `Progres
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Any
 
 import joblib
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils import check_scalar
+from sklearn.utils import check_array, check_scalar
 
+from skrbm._batches import binarize
 from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._fitted import model_of
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogLikelihoodMonitor
 
@@ -80,8 +84,9 @@ class LikelihoodMonitor(_FitCallback):
         One entry for each look of the last `fit`: "epoch", counted from 1;
         "log_likelihood", the mean in nats, with "lower" and "upper" for three standard
         errors of the partition function; "free_energy_gap", by how many nats the mean free
-        energy of the rows is above that of the training data. A gap that grows while the
-        log-likelihood falls is over-fitting.
+        energy of the rows is above that of as many training rows, drawn as 0 or 1 if
+        training draws them. A gap that grows while the log-likelihood falls is
+        over-fitting.
 
     Examples
     --------
@@ -106,7 +111,8 @@ class LikelihoodMonitor(_FitCallback):
         self.n_betas = n_betas
         self.n_runs = n_runs
         self.random_state = random_state
-        self._new_monitor()
+        self._new_monitor()  # now, so that a bad argument is an error now
+        self._fits = {}
 
     def _new_monitor(self):
         return LogLikelihoodMonitor(
@@ -126,9 +132,10 @@ class LikelihoodMonitor(_FitCallback):
         context : CallbackContext
             The task of the fit.
         """
-        self._monitor = self._new_monitor()
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
         self.history_ = {name: [] for name in names}
+        # A search may run several fits at once, each on an estimator of its own.
+        self._fits[id(estimator)] = self._new_monitor(), self.history_
 
     def on_fit_task_end(
         self,
@@ -156,14 +163,28 @@ class LikelihoodMonitor(_FitCallback):
         """
         if context.task_name != "epoch" or fitted_estimator.n_iter_ % self.every:
             return
-        look = self._monitor.update(fitted_estimator)
+        monitor, history = self._fits[id(estimator)]
+        look = monitor.update(fitted_estimator)
         weights = (metadata or {}).get("sample_weight")
-        held_out = fitted_estimator.free_energy(self.X).mean()
-        trained_on = np.average(fitted_estimator.free_energy(X), weights=weights)
-        entries = fitted_estimator.n_iter_, look.value, look.lower, look.upper
-        entries = *entries, float(held_out - trained_on)
-        for entered, entry in zip(self.history_.values(), entries, strict=True):
+        gap = self._free_energy_gap(fitted_estimator, X, weights)
+        entries = fitted_estimator.n_iter_, look.value, look.lower, look.upper, gap
+        for entered, entry in zip(history.values(), entries, strict=True):
             entered.append(entry)
+
+    def _free_energy_gap(self, rbm, X, weights):
+        """Compare the rows with as many of the training's, as training sees them."""
+        model = model_of(rbm)
+        X = check_array(X, accept_sparse="csr")
+        some = np.linspace(0, X.shape[0] - 1, min(np.shape(self.X)[0], X.shape[0]))
+        some = some.astype(int)
+        rows = X[some].astype(model.dtype)
+        if rbm.stochastic_binarization:
+            values = rows.data if sp.issparse(rows) else rows
+            binarize(values, np.random.Generator(np.random.SFC64(0)))
+        if weights is not None:
+            weights = np.broadcast_to(weights, X.shape[0])[some]
+        trained_on = np.average(model.free_energy(rows), weights=weights)
+        return float(rbm.free_energy(self.X).mean() - trained_on)
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Let go of the annealed runs; scikit-learn calls it.
@@ -175,7 +196,7 @@ class LikelihoodMonitor(_FitCallback):
         context : CallbackContext
             The task of the fit.
         """
-        del self._monitor
+        del self._fits[id(estimator)]
 
 
 class Checkpoint(_FitCallback):
@@ -188,10 +209,12 @@ class Checkpoint(_FitCallback):
     Parameters
     ----------
     path : str or path-like
-        The file. It is a pickle: load only files that you trust.
+        The file. It is a pickle: load only files that you trust. It holds one training: of
+        several, as of a search, that which wrote last.
 
     every : int, default=1
-        Number of epochs from one save to the next. The last epoch is saved as well.
+        Number of epochs from one save to the next. The last of `n_iter` epochs is saved as
+        well.
 
     Examples
     --------
@@ -249,12 +272,17 @@ class Checkpoint(_FitCallback):
             if name in attributes:
                 setattr(saved, name, attributes[name])
         saved._resume_from = progress
-        temporary = self.path.with_name(self.path.name + ".part")
-        with open(temporary, "wb") as file:
-            joblib.dump(saved, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        who = f"{os.getpid()}-{threading.get_ident()}"
+        temporary = self.path.with_name(f"{self.path.name}.{who}.part")
+        try:
+            with open(temporary, "wb") as file:
+                joblib.dump(saved, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def resume(

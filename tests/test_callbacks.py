@@ -148,11 +148,47 @@ def test_likelihood_monitor(n_components):
         history["log_likelihood"][-1], mean, atol=1e-9 if n_components == 8 else 0.5
     )
     assert history["lower"][-1] - 1e-9 <= mean <= history["upper"][-1] + 1e-9
-    gap = rbm.free_energy(X[150:]).mean() - rbm.free_energy(X[:150]).mean()
+    as_many = np.linspace(0, 149, 50).astype(int)
+    gap = rbm.free_energy(X[150:]).mean() - rbm.free_energy(X[as_many]).mean()
     assert_allclose(history["free_energy_gap"][-1], gap)
     rbm.fit(X[:150])
     assert history is not monitor.history_
     assert monitor.history_["epoch"] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array, pd.DataFrame])
+@pytest.mark.parametrize("binarization", [True, False])
+def test_the_gap_is_one_of_rows_as_training_sees_them(form, binarization):
+    grey = load_digits().data[:400] / 16
+    binary = (np.random.default_rng(0).random(grey.shape) < grey).astype(float)
+    train, judged = form(grey), binary[:200]
+    if form is pd.DataFrame:
+        train.columns = [f"pixel {i}" for i in range(64)]
+        judged = pd.DataFrame(judged, columns=train.columns)
+    monitor = LikelihoodMonitor(judged, every=20, random_state=0)
+    rbm = make(n_components=64, n_iter=20, stochastic_binarization=binarization)
+    rbm.set_callbacks(monitor).fit(train, sample_weight=np.ones(400))
+    (gap,) = monitor.history_["free_energy_gap"]
+    some = np.linspace(0, 399, 200).astype(int)
+    as_they_are = rbm.free_energy(judged).mean() - rbm.free_energy(train)[some].mean()
+    if binarization:
+        assert abs(gap) < 0.5 < 0.8 < abs(as_they_are)
+    else:
+        assert_allclose(gap, as_they_are)
+
+
+def test_callbacks_of_fits_at_once(tmp_path):
+    """The fits of a search in threads share their callbacks."""
+    monitor = LikelihoodMonitor(X[150:], random_state=0)
+    rbm = make().set_callbacks(monitor, Checkpoint(tmp_path / "rbm.ckpt"))
+    grid = {"learning_rate": [0.1, 0.2, 0.3, 0.4]}
+    with joblib.parallel_config("threading", n_jobs=4):
+        search = GridSearchCV(rbm, grid, cv=2, error_score="raise").fit(X[:150])
+    assert monitor.history_["epoch"] == [1, 2, 3, 4, 5]
+    assert monitor._fits == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["rbm.ckpt"]
+    again = resume(tmp_path / "rbm.ckpt", X[:150])
+    assert_array_equal(again.components_, search.best_estimator_.components_)
 
 
 CONFIGURATIONS = [
@@ -219,7 +255,7 @@ def test_a_killed_process(tmp_path):
     path = tmp_path / "rbm.ckpt"
     command = [sys.executable, "-c", KILLED, str(tmp_path / "X.npy"), str(path)]
     assert subprocess.run(command).returncode == -signal.SIGKILL
-    assert not (tmp_path / "rbm.ckpt.part").exists()
+    assert not list(tmp_path.glob("*.part"))
     rbm = resume(path, X)
     assert_array_equal(rbm.components_, make(n_iter=9).fit(X).components_)
 
