@@ -1,6 +1,5 @@
 """The scikit-learn face: parameters, validation, public methods, tags. No formula."""
 
-import contextlib
 import copy
 import warnings
 from numbers import Integral, Real
@@ -19,14 +18,19 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm import _batches, _training, likelihood, sampling
 from skrbm._compat import (
-    CALLBACK_STATE,
     CallbackSupportMixin,
     Interval,
     StrOptions,
-    _check_sample_weight,
     _fit_context,
 )
-from skrbm._fitted import DTYPES, by_blocks, fitting_rows, model_of
+from skrbm._fitted import (
+    DTYPES,
+    by_blocks,
+    fitting_rows,
+    model_of,
+    rows_and_weights,
+    unchanged_on_error,
+)
 from skrbm._model import RBM
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogPartition
@@ -161,7 +165,8 @@ class BernoulliRBMEstimator(
 
     visible_mean_ : float64 ndarray of shape (n_features,)
         Mean of the rows that training has seen, and of one more row all of whose values are
-        the mean of all: never 0 or 1 exactly, for data between 0 and 1.
+        the mean of all: never 0 or 1 exactly, for data between 0 and 1. A warm start of
+        `fit` goes on with that of the data before.
 
     h_samples_ : ndarray of shape (n_chains, n_components)
         Hidden states, 0 or 1, of the chains of the negative phase. Of solver "cd" there is
@@ -355,11 +360,11 @@ class BernoulliRBMEstimator(
         task = {"estimator": self, "X": X, "y": X if y is None else y}
         if sample_weight is not None:
             task["metadata"] = {"sample_weight": sample_weight}
-        with _unchanged_on_error(self):
+        with unchanged_on_error(self):
             progress = vars(self).pop("_resume_from", None)  # by skrbm.callbacks.resume
             new = not warm and progress is None
             X, summary = self._validate_training_data(X, reset=new)
-            rows, weights = _rows_and_weights(X, sample_weight, normalize=True)
+            rows, weights = rows_and_weights(X, sample_weight, normalize=True)
             seed = self._draw_seeds() if new else None
             rows, validation = self._split(X, rows, weights)
             n_rows = X.shape[0] if rows is None else len(rows)
@@ -480,9 +485,9 @@ class BernoulliRBMEstimator(
         """
         self._validate_params()  # _fit_context does so before the first call only
         first = not hasattr(self, "components_")
-        with _unchanged_on_error(self):
+        with unchanged_on_error(self):
             X, summary = self._validate_training_data(X, reset=first)
-            rows, weights = _rows_and_weights(X, sample_weight)
+            rows, weights = rows_and_weights(X, sample_weight)
             n_rows = X.shape[0] if rows is None else len(rows)
             if first:
                 state = self._start(X, n_rows, self._draw_seeds())
@@ -685,8 +690,8 @@ class BernoulliRBMEstimator(
         Returns
         -------
         H : ndarray of shape (n_samples, n_components)
-            Probabilities, of the dtype of `X` if that is float32 or float64, else of the
-            model's.
+            Probabilities, of the dtype of `X` if that is float32 or float64, of the model's
+            if it is bool or uint8, else float64.
         """
         model, X = self._model_and_rows(X)
         return by_blocks(
@@ -708,7 +713,8 @@ class BernoulliRBMEstimator(
         Returns
         -------
         V : ndarray of shape (n_samples, n_features)
-            Probabilities, of the dtype of `X` if that is float32 or float64.
+            Probabilities, of the dtype of `X` if that is float32 or float64, of the model's
+            if it is bool or uint8, else float64.
         """
         check_is_fitted(self)
         model = model_of(self)
@@ -763,7 +769,7 @@ class BernoulliRBMEstimator(
         n_flips : int, default=None
             Estimate the sum from this many features, the same for all rows and in every
             call, instead of from all, in less time. None, or as many as there are, is
-            exact.
+            exact. From a few only, it may be far off.
 
         Returns
         -------
@@ -820,7 +826,7 @@ class BernoulliRBMEstimator(
         ValueError
             If a weight is negative, or none is above 0.
         """
-        _, weights = _rows_and_weights(X, sample_weight)
+        _, weights = rows_and_weights(X, sample_weight, normalize=True)
         return float(np.average(self.score_samples(X), weights=weights))
 
     def log_partition(
@@ -918,8 +924,8 @@ class BernoulliRBMEstimator(
         Returns
         -------
         v_new : ndarray of shape (n_samples, n_features)
-            Visible states, 0 or 1, in the dtype of `v` if that is float32 or float64, else
-            in the model's.
+            Visible states, 0 or 1, in the dtype of `v` if that is float32 or float64, in
+            the model's if it is bool or uint8, else in float64.
         """
         model, v = self._model_and_rows(v)
         check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
@@ -1077,42 +1083,6 @@ def _fitted(state):
     }
 
 
-def _rows_and_weights(X, sample_weight, normalize=False):
-    """Return which rows have weight, None for all, and the weights, None if not given.
-
-    With `normalize`, the mean weight of these rows is 1.
-    """
-    if sample_weight is None:
-        return None, None
-    weights = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
-    if not weights.any():
-        raise ValueError(
-            "sample_weight must have at least one weight above 0, but all are 0: there is "
-            "no row left."
-        )
-    if normalize:
-        weights = weights / weights.max()  # their sum is then finite
-        weights *= np.count_nonzero(weights) / weights.sum()
-    rows = np.flatnonzero(weights)
-    return (None if len(rows) == len(weights) else rows), weights
-
-
 def _dtype_for(model, X):
     """Return the dtype of results for `X`: its own if it is float, or the model's."""
     return X.dtype if X.dtype.kind == "f" else model.dtype
-
-
-@contextlib.contextmanager
-def _unchanged_on_error(estimator):
-    """Give an estimator its attributes back if anything in the block goes wrong."""
-    before = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        after = vars(estimator)
-        before |= {name: after[name] for name in CALLBACK_STATE if name in after}
-        after.clear()
-        after.update(before)
-        raise

@@ -1,9 +1,10 @@
-"""A fitted estimator seen from outside: its model, and rows that are judged by it.
+"""A fitted estimator seen from outside: its model, and what is given to its methods.
 
 Anything with `components_`, `intercept_visible_` and `intercept_hidden_` will do: an
 estimator of this package, scikit-learn's, or one whose arrays were set by hand.
 """
 
+import contextlib
 import threading
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils import check_array
 from threadpoolctl import threadpool_limits
 
 from skrbm import _batches
+from skrbm._compat import CALLBACK_STATE, _check_sample_weight
 from skrbm._model import RBM
 
 _LIMITING = threading.Lock()
@@ -25,6 +27,11 @@ def model_of(rbm):
     """Return the model of a fitted estimator; float64 unless all its arrays are float32."""
     names = "components_", "intercept_visible_", "intercept_hidden_"
     missing = [name for name in names if not hasattr(rbm, name)]
+    if missing and hasattr(rbm, "steps"):
+        raise TypeError(
+            "Expected a fitted machine, but got a Pipeline: pass its last step, "
+            "pipeline[-1], and rows as they come to it, from pipeline[:-1].transform(X)."
+        )
     if missing:
         raise NotFittedError(
             f"This {type(rbm).__name__} has no {' and no '.join(missing)}: call fit, or "
@@ -117,3 +124,39 @@ def by_blocks(function, model, X, *, n_columns=None, dtype=np.float64, threads=F
         with _LIMITING, threadpool_limits(1, user_api="blas"):
             parallel(delayed(fill)(*block) for block in blocks)
     return out
+
+
+def rows_and_weights(X, sample_weight, normalize=False):
+    """Return which rows have weight, None for all, and the weights, None if not given.
+
+    With `normalize`, the mean weight of these rows is 1.
+    """
+    if sample_weight is None:
+        return None, None
+    weights = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():
+        raise ValueError(
+            "sample_weight must have at least one weight above 0, but all are 0: there is "
+            "no row left."
+        )
+    if normalize:
+        weights = weights / weights.max()  # their sum is then finite
+        weights *= np.count_nonzero(weights) / weights.sum()
+    rows = np.flatnonzero(weights)
+    return (None if len(rows) == len(weights) else rows), weights
+
+
+@contextlib.contextmanager
+def unchanged_on_error(estimator):
+    """Give an estimator its attributes back if anything in the block goes wrong."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        after = vars(estimator)
+        before |= {name: after[name] for name in CALLBACK_STATE if name in after}
+        after.clear()
+        after.update(before)
+        raise

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skrbm import sampling
 from skrbm._compat import Interval, StrOptions, _fit_context
 from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._fitted import DTYPES
+from skrbm._fitted import DTYPES, unchanged_on_error
 from skrbm._typing import RandomStateLike
 
 
@@ -142,6 +142,11 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         UserWarning, ConvergenceWarning
             As by the machine's own `fit`: of values outside [0, 1], or of divergence.
         """
+        with unchanged_on_error(self):
+            self._fit(X)
+        return self
+
+    def _fit(self, X):
         X = self._validate(X, reset=True)
         random_state = check_random_state(self.random_state)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2 + self.n_rounds)
@@ -173,7 +178,6 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 rbm.fit(filled)
         self.rbm_ = rbm
         self.random_state_ = np.random.RandomState(later)
-        return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Fill in what is missing.

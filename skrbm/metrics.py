@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
 
+from skrbm._fitted import rows_and_weights
 from skrbm._typing import MatrixLike
 from skrbm.likelihood import log_likelihood, log_partition, pseudo_log_likelihood
 
@@ -32,10 +34,11 @@ def _last_step(estimator, X):
             estimator = estimator[-1]
         else:  # a search
             estimator = estimator.best_estimator_
-    other = hasattr(estimator, "components_") and not hasattr(
-        estimator, "intercept_visible_"
-    )
-    if other or not hasattr(estimator, "score_samples"):
+    machine = hasattr(estimator, "score_samples")
+    if machine and not hasattr(estimator, "intercept_visible_"):
+        check_is_fitted(estimator)  # what is fitted without is no machine
+        machine = False
+    if not machine:
         raise TypeError(
             "A likelihood scorer needs a BernoulliRBMEstimator, or a pipeline whose "
             f"last step is one, but got {type(estimator).__name__}."
@@ -62,7 +65,8 @@ class _PseudoLikelihoodScorer:
             scores = estimator.score_samples(X, n_flips=self.n_flips)
         else:  # scikit-learn's machine
             scores = pseudo_log_likelihood(estimator, X, n_flips=self.n_flips)
-        score = float(np.average(scores, weights=sample_weight))
+        _, weights = rows_and_weights(X, sample_weight, normalize=True)
+        score = float(np.average(scores, weights=weights))
         return score / len(estimator.intercept_visible_) if self.normalize else score
 
     def __repr__(self):
@@ -221,4 +225,5 @@ def log_likelihood_scorer(
     estimator, X = _last_step(estimator, X)
     minus_free_energy = log_likelihood(estimator, X, log_partition=0)  # checks the rows
     log_z = log_partition(estimator, betas=2000, random_state=0)
-    return float(np.average(minus_free_energy, weights=sample_weight)) - log_z.value
+    _, weights = rows_and_weights(X, sample_weight, normalize=True)
+    return float(np.average(minus_free_energy, weights=weights)) - log_z.value

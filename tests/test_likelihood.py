@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
+from sklearn.pipeline import make_pipeline
 
 from skrbm import BernoulliRBMEstimator
 from skrbm._annealing import Path as AnnealingPath
@@ -517,6 +518,12 @@ def test_bad_rows_and_bad_machines():
     rbm.intercept_visible_ = np.full(4, np.inf)
     with pytest.raises(ValueError, match="NaN or infinite"):
         log_partition(rbm)
+
+
+def test_a_pipeline_is_told_to_pass_its_last_step():
+    pipeline = make_pipeline(BernoulliRBMEstimator(2, n_iter=1)).fit(DIGITS)
+    with pytest.raises(TypeError, match=r"pipeline\[-1\]"):
+        log_partition(pipeline)
 
 
 def test_anneal_shares_runs_among_generators():

@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neighbors import KernelDensity
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, MinMaxScaler
@@ -96,6 +97,42 @@ def test_needs_a_machine():
     pipeline.fit(X, np.arange(80) % 2)
     with pytest.raises(TypeError, match="last step is one, but got LogisticRegression"):
         pseudo_likelihood_scorer(pipeline, X)
+
+
+@pytest.mark.parametrize(
+    "estimator", [PCA(2), KernelDensity(), make_pipeline(KernelDensity())], ids=str
+)
+@pytest.mark.parametrize("scorer", [pseudo_likelihood_scorer, log_likelihood_scorer])
+def test_needs_a_machine_even_of_what_scores_samples(scorer, estimator):
+    with pytest.raises(TypeError, match=r"last step is one, but got (PCA|KernelDensity)"):
+        scorer(estimator.fit(BINARY), BINARY)
+
+
+@pytest.mark.parametrize("scorer", [pseudo_likelihood_scorer, log_likelihood_scorer])
+def test_needs_a_fitted_machine(scorer):
+    with pytest.raises(NotFittedError, match=r"not fitted yet|call fit"):
+        scorer(BernoulliRBMEstimator(), BINARY)
+
+
+@pytest.mark.parametrize("scorer", [pseudo_likelihood_scorer, log_likelihood_scorer])
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [
+        (np.ones(3), r"\(3,\)"),
+        (-np.ones(80), "(?i)negative"),
+        (np.zeros(80), "at least one"),
+        (np.full(80, np.nan), "NaN"),
+    ],
+)
+def test_bad_weights(rbm, scorer, weights, match):
+    with pytest.raises(ValueError, match=match):
+        scorer(rbm, BINARY, sample_weight=weights)
+
+
+@pytest.mark.parametrize("scorer", [pseudo_likelihood_scorer, log_likelihood_scorer])
+def test_huge_weights(rbm, scorer):
+    expected = scorer(rbm, BINARY)
+    assert_allclose(scorer(rbm, BINARY, sample_weight=np.full(80, 1e308)), expected)
 
 
 def test_pickles_and_prints(rbm):

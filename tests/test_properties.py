@@ -147,7 +147,7 @@ def test_any_weights(X, settings_, more):
         other = getattr(BernoulliRBMEstimator(**settings_), method)
         other = other(X[some], sample_weight=weights[some])
         assert_array_equal(rbm.components_, other.components_)
-        assert np.isfinite(rbm.score(X, sample_weight=np.minimum(weights, 1e300)))
+        assert np.isfinite(rbm.score(X, sample_weight=weights))
 
 
 @given(data(), parameters, st.data())

@@ -315,6 +315,18 @@ def test_imputer_of_a_column_that_is_never_seen():
         imputer.fit(np.full((5, 2), np.nan))
 
 
+def test_an_imputer_that_fails_to_fit_again_is_as_it_was(gappy):
+    X = gappy[0][:100]
+    rbm = BernoulliRBMEstimator(4, n_iter=2)
+    imputer = RBMImputer(rbm, random_state=0).fit(X)
+    before = vars(imputer).copy()
+    rbm.set_params(learning_rate=-1)
+    with pytest.raises(ValueError, match="learning_rate"):
+        imputer.fit(X[:, :20])
+    assert vars(imputer) == before
+    assert imputer.transform(X).shape == X.shape
+
+
 # Diagnostics ----------------------------------------------------------------------------
 
 
