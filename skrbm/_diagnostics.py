@@ -165,7 +165,8 @@ class ChainDiagnostics:
     Attributes
     ----------
     trusted : bool
-        Whether R-hat is below 1.01 and the effective sample size 100 or more, of all.
+        Whether chains move, R-hat is below 1.01 and 100 draws or more are effective, of
+        all statistics.
 
     verdict : str
         What the figures mean: that the chains can be trusted; that they agree roughly,

@@ -514,6 +514,7 @@ class ChainsDisplay(_OneAxes):
         """
         diagnostics = diagnose(rbm, chains)
         model = model_of(rbm)
+        chains = np.asarray(chains)
         free_energy = np.array(
             [model.free_energy(chain.astype(model.dtype)) for chain in chains]
         )

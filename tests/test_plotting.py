@@ -101,9 +101,10 @@ def test_activations(rbm, form):
     assert title.startswith("1 of 4 hidden units on less than 1 %, 2 more")
 
 
-def test_chains(rbm):
+@pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist])
+def test_chains(rbm, form):
     chains = draw_chains(rbm, 3, 20, random_state=0)
-    display = ChainsDisplay.from_estimator(rbm, chains)
+    display = ChainsDisplay.from_estimator(rbm, form(chains))
     assert len(display.lines_) == 3
     assert_allclose(display.lines_[1].get_ydata(), rbm.free_energy(chains[1]))
     assert "R-hat" in display.ax_.get_title()
