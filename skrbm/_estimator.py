@@ -155,7 +155,9 @@ class BernoulliRBMEstimator(
     Attributes
     ----------
     components_ : ndarray of shape (n_components, n_features)
-        Weights; float32 where `X` was float32, bool or uint8, else float64.
+        Weights; float32 where `X` was float32, bool or uint8, else float64. A model whose
+        parameters were changed by hand is judged and drawn from as it is; but training
+        that goes on does so from its own copy.
 
     intercept_hidden_ : ndarray of shape (n_components,)
         Biases of the hidden units.
@@ -1034,7 +1036,7 @@ n_features), default=None
         ----------
         X : array-like of shape (n_samples, n_features)
             The rows. Features that are NaN are filled first by their probabilities given
-            the others, as by :func:`skrbm.sampling.sample_conditional`.
+            the others, as by the defaults of :func:`skrbm.sampling.sample_conditional`.
 
         random_state : int, RandomState instance or None, default=None
             Source of the draws that fill in NaN. None goes on with `random_state_`.
