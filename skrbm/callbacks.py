@@ -204,7 +204,8 @@ class Checkpoint(_FitCallback):
 
     What is saved is all that changes in training, random numbers included: a training that
     :func:`resume` goes on with ends with the same bits as one that was never interrupted.
-    The file is replaced at once: a kill at any moment leaves the new one or the last one.
+    The file is replaced at once: a kill at any moment leaves the new one or the last one,
+    and at worst a file beside it whose name ends in ".part", of no more use.
 
     Parameters
     ----------
