@@ -17,11 +17,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_scalar
 
-from skrbm._batches import binarize
+from skrbm._batches import binarize, take_sparse
 from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._fitted import model_of
+from skrbm._fitted import check_rows, model_of
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogLikelihoodMonitor
 
@@ -174,10 +174,13 @@ class LikelihoodMonitor(_FitCallback):
     def _free_energy_gap(self, rbm, X, weights):
         """Compare the rows with as many of the training's, as training sees them."""
         model = model_of(rbm)
-        X = check_array(X, accept_sparse="csr")
+        X = check_rows(model, X, rbm)
         some = np.linspace(0, X.shape[0] - 1, min(np.shape(self.X)[0], X.shape[0]))
         some = some.astype(int)
-        rows = X[some].astype(model.dtype)
+        if sp.issparse(X):
+            rows = take_sparse(X, some, model.dtype)
+        else:
+            rows = np.array(X[some], dtype=model.dtype, order="C")
         if rbm.stochastic_binarization:
             values = rows.data if sp.issparse(rows) else rows
             binarize(values, np.random.Generator(np.random.SFC64(0)))

@@ -156,7 +156,9 @@ def test_likelihood_monitor(n_components):
     assert monitor.history_["epoch"] == [2, 4, 6]
 
 
-@pytest.mark.parametrize("form", [np.asarray, sp.csr_array, pd.DataFrame])
+@pytest.mark.parametrize(
+    "form", [np.asarray, np.asfortranarray, sp.csr_array, sp.csc_array, pd.DataFrame]
+)
 @pytest.mark.parametrize("binarization", [True, False])
 def test_the_gap_is_one_of_rows_as_training_sees_them(form, binarization):
     grey = load_digits().data[:400] / 16
