@@ -480,6 +480,23 @@ def test_early_stopping_copies_no_rows(form):
     assert peak < size  # half of the rows, twice, were more than that
 
 
+def test_unshuffled_rows_beside_those_held_out_keep_their_order():
+    others = np.delete(BINARY, held_out_rows(over_fitting, shuffle=False), axis=0)
+    split = over_fitting(n_iter=1, shuffle=False).fit(BINARY)
+    alone = over_fitting(n_iter=1, shuffle=False)
+    alone.set_params(early_stopping=False).fit(others)
+    assert_same_model(split, alone)
+
+
+def test_what_goes_on_after_fit_has_an_average_of_its_own():
+    """After the first step, the average is of one model."""
+    averaged, plain = (make(averaging=averaging).fit(GREY) for averaging in (True, False))
+    assert (averaged.components_ != plain.components_).any()
+    for rbm in (averaged, plain):
+        rbm.partial_fit(GREY[: rbm.batch_size])
+    assert_same_model(averaged, plain)
+
+
 def test_early_stopping_in_other_ways():
     dense = over_fitting(n_iter=4, shuffle=False).fit(GREY)
     sparse = over_fitting(n_iter=4, shuffle=False).fit(sp.csr_array(GREY))

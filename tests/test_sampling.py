@@ -16,6 +16,7 @@ from test_solvers import assert_distributed, draw, index
 
 from skrbm import BernoulliRBMEstimator, RBMImputer, sampling
 from skrbm._annealing import Path
+from skrbm._model import RBM
 from skrbm.sampling import (
     ChainDiagnostics,
     diagnose,
@@ -235,6 +236,24 @@ def test_conditional_probabilities(dtype):
     assert filled.std(axis=0).max() < 0.05
 
 
+@pytest.mark.parametrize("n_gibbs_steps", [1, 2, 3, 10])
+def test_filled_in_probabilities_are_means_of_the_later_steps(n_gibbs_steps):
+    bias = np.array([-1.0, 0.0, 3.0])
+    rbm = by_hand(RBM(np.zeros((3, 2)), bias, np.zeros(2)))  # features are independent
+    filled = sample_conditional(
+        rbm, [[np.nan] * 3], n_gibbs_steps=n_gibbs_steps, output="probabilities"
+    )
+    assert_allclose(filled, [1 / (1 + np.exp(-bias))])
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0])
+def test_what_is_unknown_starts_at_the_mean_of_the_data(mean):
+    rbm = by_hand(RBM(np.full((2, 1), 100.0), np.full(2, -50.0), np.full(1, -100.0)))
+    rbm.visible_mean_ = np.full(2, mean)  # states of all 0 and all 1 stay as they are
+    filled = sample_conditional(rbm, np.full((20, 2), np.nan), n_gibbs_steps=5)
+    assert (filled == mean).all()
+
+
 def test_rows_without_nan_and_rows_of_nothing_else():
     model = tiny_rbm(4, 3)
     rows = np.array([[0, 1, 1, 0], [np.nan] * 4])
@@ -400,6 +419,16 @@ def test_chains_that_agree_roughly():
     some = ChainDiagnostics(["x"], np.array([1.05]), np.array([30.0]), **figures)
     assert not some.trusted
     assert some.verdict.startswith("The chains agree roughly (R-hat 1.050)")
+
+
+@pytest.mark.parametrize(
+    ("r_hat", "size", "trusted"),
+    [(1.009, 100.0, True), (1.011, 1000.0, False), (1.0, 99.0, False)],
+)
+def test_what_is_trusted(r_hat, size, trusted):
+    figures = {"autocorrelation_time": [9.0], "n_chains": 4, "n_draws": 999, "moving": True}
+    r_hat, size = np.array([1.0, r_hat]), np.array([900.0, size])
+    assert ChainDiagnostics(["x", "y"], r_hat, size, **figures).trusted == trusted
 
 
 def test_diagnose(bars):
