@@ -710,10 +710,7 @@ class LogLikelihoodMonitor:
         )
         if effective < self.n_runs / 2:
             self._log_partition, self._variance = value, variance
-            weights = np.exp(log_weights - log_weights.max())
-            places = (np.arange(self.n_runs) + self._rng.random()) / self.n_runs
-            cumulated = np.cumsum(weights)
-            v = v[np.searchsorted(cumulated, places * cumulated[-1])]
+            v = v[_redraw(log_weights, self._rng)]
             log_weights[:] = 0
         self._model, self._v, self._log_weights = model, v, log_weights
         self._looks += 1
@@ -730,3 +727,15 @@ class LogLikelihoodMonitor:
         )
         self._log_weights = np.zeros(self.n_runs)
         self._log_partition, self._variance = path.base_log_partition, 0.0
+
+
+def _redraw(log_weights, rng):
+    """Return which runs to go on with, each as often as its weight says, but for rounding.
+
+    Systematic resampling: Kitagawa, G. (1996). Monte Carlo filter and smoother for
+    non-Gaussian nonlinear state space models. Journal of Computational and Graphical
+    Statistics, 5(1), 1-25.
+    """
+    cumulated = np.cumsum(np.exp(log_weights - log_weights.max()))
+    places = (np.arange(len(log_weights)) + rng.random()) / len(log_weights)
+    return np.searchsorted(cumulated, places * cumulated[-1])

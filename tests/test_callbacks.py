@@ -284,6 +284,12 @@ def test_a_checkpoint_is_not_lost_with_the_next_one(tmp_path, monkeypatch):
     assert_array_equal(resume(path, X).components_, make().fit(X).components_)
 
 
+def test_the_last_epoch_is_saved_whatever_every_says(tmp_path):
+    path = tmp_path / "rbm.ckpt"
+    make(n_iter=5).set_callbacks(Checkpoint(path, every=3)).fit(X)
+    assert joblib.load(path)._resume_from.outcome.n_epochs == 5
+
+
 def test_errors_of_checkpoints(tmp_path):
     path = tmp_path / "rbm.ckpt"
     rbm = make().set_callbacks(Checkpoint(path)).fit(X)

@@ -25,6 +25,7 @@ from skrbm._model import RBM
 from skrbm.likelihood import (
     LogLikelihoodMonitor,
     LogPartition,
+    _redraw,
     log_likelihood,
     log_partition,
     mean_log_likelihood,
@@ -409,6 +410,16 @@ def test_monitor_follows_the_exact_value():
     assert_array_equal(rbm.components_, watched.components_)
     assert np.abs(off).max() < 0.6
     assert values[-1] > values[0] + 1
+
+
+def test_runs_are_drawn_anew_by_weight():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        log_weights = rng.normal(scale=3, size=100) + rng.normal(scale=1000)
+        shares = np.exp(log_weights - log_weights.max())
+        expected = 100 * shares / shares.sum()
+        times = np.bincount(_redraw(log_weights, rng), minlength=100)
+        assert np.abs(times - expected).max() < 1
 
 
 def test_monitor_draws_runs_anew():

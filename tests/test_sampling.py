@@ -334,6 +334,15 @@ def test_imputer_of_a_column_that_is_never_seen():
         imputer.fit(np.full((5, 2), np.nan))
 
 
+def test_seeds_of_the_imputer_and_of_its_machine(gappy):
+    X = gappy[0][:100]
+    rbm = BernoulliRBMEstimator(4, n_iter=2)
+    one, two = (RBMImputer(rbm, random_state=0).fit(X).rbm_ for _ in range(2))
+    assert_array_equal(one.components_, two.components_)
+    rbm.set_params(random_state=7)
+    assert RBMImputer(rbm, random_state=0).fit(X).rbm_.random_state == 7
+
+
 def test_an_imputer_that_fails_to_fit_again_is_as_it_was(gappy):
     X = gappy[0][:100]
     rbm = BernoulliRBMEstimator(4, n_iter=2)
