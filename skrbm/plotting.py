@@ -10,10 +10,12 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils import check_array, check_scalar
+import scipy.sparse as sp
+from sklearn.utils import _safe_indexing, check_scalar
 
 from skrbm._compat import check_matplotlib_support
-from skrbm._fitted import model_of
+from skrbm._fitted import check_rows, model_of
+from skrbm._training import spread
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.sampling import ChainDiagnostics, diagnose
 
@@ -55,6 +57,20 @@ def _mosaic(rows, shape, n_columns, border):
     tiles = tiles.reshape(n_lines, n_columns, height + 1, width + 1)
     image = tiles.transpose(0, 2, 1, 3).reshape(n_lines * (height + 1), -1)
     return image[:-1, :-1]
+
+
+def _image_settings(cmap, low, high, im_kw):
+    """Return what `imshow` is given: limits, unless there is a norm, which has its own."""
+    limits = {} if "norm" in im_kw else {"vmin": low, "vmax": high}
+    return {"cmap": cmap} | limits | im_kw
+
+
+def _line_settings(defaults, line_kw):
+    """Return what `plot` is given; short names, such as "lw", are known too."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
+    return defaults | normalize_kwargs(line_kw, Line2D)
 
 
 class _OneAxes:
@@ -166,9 +182,7 @@ class FiltersDisplay(_OneAxes):
         n_columns = int(np.ceil(np.sqrt(len(self.filters))))
         image = _mosaic(self.filters, self.image_shape, n_columns, np.nan)
         limit = np.abs(self.filters).max()
-        self.im_ = ax.imshow(
-            image, **{"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} | im_kw
-        )
+        self.im_ = ax.imshow(image, **_image_settings("RdBu_r", -limit, limit, im_kw))
         ax.set(xticks=[], yticks=[], title=f"Weights of {len(self.filters)} hidden units")
 
 
@@ -229,8 +243,8 @@ class SamplesDisplay:
         rbm : BernoulliRBMEstimator
             A fitted estimator.
 
-        X : array-like of shape (n_samples, n_features)
-            Rows of data, of which some are drawn, evenly spread.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows of data, of which some are drawn, evenly spread. NaN are left blank.
 
         image_shape : tuple of (int, int), default=None
             Height and width of a row as an image; None is a square.
@@ -239,7 +253,7 @@ class SamplesDisplay:
             How many to draw in each panel.
 
         random_state : int, RandomState instance or None, default=None
-            Source of the samples.
+            Source of the samples, and of what fills in NaN for the reconstructions.
 
         ax : sequence of three matplotlib Axes, default=None
             Where to draw; None makes a figure.
@@ -253,13 +267,18 @@ class SamplesDisplay:
             What was drawn.
         """
         check_scalar(n_images, "n_images", Integral, min_val=1)
-        shape = _image_shape(len(model_of(rbm).visible_bias), image_shape)
-        X = check_array(X, dtype=None)
-        X = X[np.linspace(0, len(X) - 1, min(n_images, len(X))).astype(int)]
+        model = model_of(rbm)
+        shape = _image_shape(len(model.visible_bias), image_shape)
+        if sp.issparse(X):
+            X = X.tocsr()
+        few = _safe_indexing(X, spread(np.shape(X)[0], n_images))
+        if sp.issparse(few):
+            few = few.toarray()
+        rows = check_rows(model, few, rbm, allow_nan=True)
         images = {
-            "data": X,
-            "reconstructions": rbm.reconstruct(X),
-            "samples": rbm.sample(len(X), random_state=random_state),
+            "data": rows,
+            "reconstructions": rbm.reconstruct(few, random_state=random_state),
+            "samples": rbm.sample(len(rows), random_state=random_state),
         }
         return cls(images, image_shape=shape).plot(ax, **im_kw)
 
@@ -291,7 +310,7 @@ class SamplesDisplay:
         for axes, (title, rows) in zip(self.axes_, self.images.items(), strict=True):
             n_columns = int(np.ceil(np.sqrt(len(rows))))
             image = _mosaic(rows, self.image_shape, n_columns, 0.5)
-            settings = {"cmap": "gray_r", "vmin": 0, "vmax": 1} | im_kw
+            settings = _image_settings("gray_r", 0, 1, im_kw)
             self.ims_.append(axes.imshow(image, **settings))
             axes.set(xticks=[], yticks=[], title=title)
         return self
@@ -369,7 +388,7 @@ class TrainingDisplay(_OneAxes):
                 axes = ax.twinx()
                 axes.set_ylabel("free-energy gap, nats")
             epochs = np.arange(1, len(values) + 1)
-            settings = {"color": f"C{number}", "label": name} | line_kw
+            settings = _line_settings({"color": f"C{number}", "label": name}, line_kw)
             self.lines_ += axes.plot(epochs, values, **settings)
         ax.set(xlabel="epoch", ylabel="nats a row")
         ax.legend(handles=self.lines_)
@@ -521,9 +540,8 @@ class ChainsDisplay(_OneAxes):
         return cls(free_energy, diagnostics).plot(ax, **line_kw)
 
     def _draw(self, ax, line_kw):
-        self.lines_ = ax.plot(
-            self.free_energy.T, **{"linewidth": 0.7, "alpha": 0.8} | line_kw
-        )
+        settings = _line_settings({"linewidth": 0.7, "alpha": 0.8}, line_kw)
+        self.lines_ = ax.plot(self.free_energy.T, **settings)
         least = self.diagnostics.effective_sample_size.min()
         ax.set(
             xlabel="draw",

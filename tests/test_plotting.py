@@ -5,13 +5,17 @@ import sys
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
+from matplotlib.colors import Normalize, TwoSlopeNorm
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMEstimator, plotting
+from skrbm._training import spread
 from skrbm.plotting import (
     ActivationsDisplay,
     ChainsDisplay,
@@ -19,7 +23,7 @@ from skrbm.plotting import (
     SamplesDisplay,
     TrainingDisplay,
 )
-from skrbm.sampling import draw_chains
+from skrbm.sampling import diagnose, draw_chains
 
 X = (load_digits().data[:200] > 7).astype(float)
 
@@ -57,9 +61,13 @@ def test_filters(rbm):
     norms = np.linalg.norm(rbm.components_, axis=1)
     assert_allclose(shown[:8, :8].ravel(), rbm.components_[norms.argmax()])
     assert shown.shape == (17, 17)
+    assert np.isnan(shown[8]).all()
+    assert np.isnan(shown[:, 8]).all()
     assert display.im_.get_cmap().name == "gray"
     limit = np.abs(display.filters).max()
     assert display.im_.get_clim() == (-limit, limit)
+    norm = TwoSlopeNorm(0)
+    assert FiltersDisplay.from_estimator(rbm, norm=norm).im_.norm is norm
     theirs = BernoulliRBM(3, n_iter=1, random_state=0).fit(X)
     wide = FiltersDisplay.from_estimator(theirs, image_shape=(4, 16))
     assert wide.im_.get_array().shape == (9, 33)
@@ -73,14 +81,47 @@ def test_samples(rbm):
     assert_array_equal(shown[0][:8, :8].ravel(), X[0])
     assert_allclose(shown[1][:8, :8].ravel(), rbm.reconstruct(X[:1])[0])
     assert_array_equal(shown[2][:8, :8].ravel(), rbm.sample(9, random_state=0)[0])
+    assert_array_equal(shown[0][-8:, -8:].ravel(), X[-1])
+    for im in display.ims_:
+        assert im.get_clim() == (0, 1)
+        assert im.get_cmap().name == "gray_r"
+    other = SamplesDisplay.from_estimator(rbm, X, cmap="viridis", norm=Normalize(0, 2))
+    assert {im.get_cmap().name for im in other.ims_} == {"viridis"}
+    assert {im.get_clim() for im in other.ims_} == {(0, 2)}
+
+
+@pytest.mark.parametrize("form", [sp.csr_array, sp.coo_array, np.ndarray.tolist])
+def test_samples_of_other_forms_of_data(rbm, form):
+    images = SamplesDisplay.from_estimator(rbm, form(X), random_state=0).images
+    expected = SamplesDisplay.from_estimator(rbm, X, random_state=0).images
+    for title, rows in images.items():
+        assert_array_equal(rows, expected[title])
+
+
+def test_samples_of_a_frame_and_of_missing_values(rbm):
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    named = clone(rbm).fit(frame)
+    display = SamplesDisplay.from_estimator(named, frame, random_state=0)
+    assert_array_equal(display.images["data"][-1], X[-1])
+    with pytest.raises(ValueError, match="feature names"):
+        SamplesDisplay.from_estimator(named, frame[frame.columns[::-1]])
+    gappy = X.copy()
+    gappy[:, 20:30] = np.nan
+    images = SamplesDisplay.from_estimator(rbm, gappy, random_state=0).images
+    assert np.isnan(images["data"][:, 20:30]).all()
+    assert_array_equal(
+        images["reconstructions"],
+        rbm.reconstruct(gappy[spread(200, 36)], random_state=0),
+    )
 
 
 def test_training(rbm):
-    display = TrainingDisplay.from_estimator(rbm, linestyle="--")
+    display = TrainingDisplay.from_estimator(rbm, ls="--", c="red")
     (line,) = display.lines_
     assert_array_equal(line.get_xdata(), [1, 2, 3])
     assert_array_equal(line.get_ydata(), rbm.history_["pseudo_log_likelihood"])
-    assert line.get_linestyle() == "--"
+    assert (line.get_linestyle(), line.get_color()) == ("--", "red")
+    assert len(display.ax_.get_legend().get_texts()) == 1
     early = BernoulliRBMEstimator(4, n_iter=2, early_stopping=True, random_state=0).fit(X)
     lines = TrainingDisplay.from_estimator(early).lines_
     assert_array_equal(lines[1].get_ydata(), early.validation_scores_)
@@ -104,10 +145,16 @@ def test_activations(rbm, form):
 @pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist])
 def test_chains(rbm, form):
     chains = draw_chains(rbm, 3, 20, random_state=0)
-    display = ChainsDisplay.from_estimator(rbm, form(chains))
+    display = ChainsDisplay.from_estimator(rbm, form(chains), lw=2)
     assert len(display.lines_) == 3
     assert_allclose(display.lines_[1].get_ydata(), rbm.free_energy(chains[1]))
-    assert "R-hat" in display.ax_.get_title()
+    assert display.lines_[1].get_linewidth() == 2
+    found = diagnose(rbm, chains)
+    assert found.r_hat.max() - found.r_hat.min() > 0.001
+    assert display.ax_.get_title() == (
+        f"largest R-hat {found.r_hat.max():.3f}, "
+        f"{found.effective_sample_size.min():.0f} effective draws or more"
+    )
 
 
 def test_axes_that_are_given(rbm):
@@ -118,6 +165,13 @@ def test_axes_that_are_given(rbm):
     assert display.plot(axes[1]) is display
     assert display.ax_ is axes[1]
     assert SamplesDisplay.from_estimator(rbm, X, ax=axes).figure_ is figure
+    chains = draw_chains(rbm, 2, 10, random_state=0)
+    for display in (
+        TrainingDisplay.from_estimator(rbm, ax=axes[2]),
+        ActivationsDisplay.from_estimator(rbm, X, ax=axes[2]),
+        ChainsDisplay.from_estimator(rbm, chains, ax=axes[2]),
+    ):
+        assert display.ax_ is axes[2]
 
 
 def test_errors(rbm):
