@@ -5,6 +5,7 @@ estimator of this package, scikit-learn's, or one whose arrays were set by hand.
 """
 
 import contextlib
+import os
 import threading
 
 import numpy as np
@@ -18,6 +19,9 @@ from skrbm._compat import CALLBACK_STATE, _check_sample_weight
 from skrbm._model import RBM
 
 _LIMITING = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    # A child would wait for ever for a lock that another thread of its parent holds.
+    os.register_at_fork(after_in_child=_LIMITING._at_fork_reinit)
 
 # What rows may come in without being converted.
 DTYPES = [np.float64, np.float32, np.bool_, np.uint8]

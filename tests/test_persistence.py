@@ -1,7 +1,11 @@
 """Models that are kept, moved, and used from many places at once."""
 
 import multiprocessing
+import os
 import pickle
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -104,6 +108,34 @@ def test_fits_in_threads_are_those_of_one():
     )
     for rbm in fitted:
         assert_array_equal(rbm.components_, expected)
+
+
+FORKED = """
+import os, sys
+import joblib, numpy as np
+from skrbm import BernoulliRBMEstimator, _fitted
+
+rbm = BernoulliRBMEstimator(2, n_iter=1).fit(np.eye(4))
+with _fitted._LIMITING:  # as by a thread that is scoring
+    child = os.fork()
+    if not child:
+        with joblib.parallel_config("threading", n_jobs=2):
+            rbm.score_samples(np.eye(4))
+        os._exit(0)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_in_the_middle_of_threaded_scoring():
+    command = [sys.executable, "-c", FORKED]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        assert process.wait(timeout=60) == 0
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
