@@ -140,7 +140,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         UserWarning
             If a feature has no observed values.
         UserWarning, ConvergenceWarning
-            As by the machine's own `fit`: of values outside [0, 1], or of divergence.
+            As by the machine's own `fit`: of values outside [0, 1], of divergence, or of an
+            interruption from the keyboard, after which no other round is begun.
         """
         with unchanged_on_error(self):
             self._fit(X)
@@ -174,6 +175,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             filled = np.where(missing, mean.astype(X.dtype), X)
             rbm.fit(filled)
             for seed in of_rounds:
+                if rbm._interrupted:
+                    break
                 filled = sampling.fill(rbm, X, self.n_gibbs_steps, False, None, seed)
                 rbm.fit(filled)
         self.rbm_ = rbm

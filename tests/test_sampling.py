@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 from conftest import Enumerated, bars_and_stripes, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
@@ -14,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from test_likelihood import by_hand
 from test_solvers import assert_distributed, draw, index
 
-from skrbm import BernoulliRBMEstimator, RBMImputer, sampling
+from skrbm import BernoulliRBMEstimator, RBMImputer, _training, sampling
 from skrbm._annealing import Path
 from skrbm._model import RBM
 from skrbm.sampling import (
@@ -309,6 +310,42 @@ def test_imputer_beats_the_means(gappy):
     assert set(np.unique(drawn)) == {0, 1}
     assert (drawn != imputer.transform(X)).any()
     assert_allclose(drawn[mask].mean(), p[mask].mean(), atol=0.02)
+
+
+@pytest.mark.parametrize("n_rounds", [1, 3])
+def test_rounds_of_the_imputer_written_out(gappy, n_rounds):
+    X = gappy[0][:200]
+    rbm = BernoulliRBMEstimator(8, n_iter=3)
+    options = {"n_rounds": n_rounds, "n_gibbs_steps": 4, "random_state": 0}
+    imputer = RBMImputer(rbm, **options).fit(X)
+    seeds = np.random.RandomState(0).randint(np.iinfo(np.int32).max, size=2 + n_rounds)
+    _, _, seed, *of_rounds = seeds.tolist()
+    expected = clone(rbm).set_params(random_state=seed)
+    expected.fit(np.where(np.isnan(X), np.nanmean(X, axis=0), X))
+    for seed in of_rounds:
+        drawn = sample_conditional(expected, X, n_gibbs_steps=4, random_state=seed)
+        assert set(np.unique(drawn)) == {0, 1}
+        expected.fit(drawn)
+    assert len(of_rounds) == n_rounds - 1
+    assert_allclose(imputer.rbm_.components_, expected.components_, rtol=1e-5)
+
+
+def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
+    record, epochs = _training.Record.add, []
+
+    def interrupting(self, *args):
+        record(self, *args)
+        epochs.append(args)
+        if len(epochs) == 9:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_training.Record, "add", interrupting)
+    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=6), random_state=0)
+    with pytest.warns(UserWarning, match="interrupted by the user after 2 of 6 epochs"):
+        imputer.fit(gappy[0][:100])
+    assert len(epochs) == 9
+    assert imputer.rbm_.n_iter_ == 2
+    assert not np.isnan(imputer.transform(gappy[0][:5])).any()
 
 
 def test_imputer_in_a_pipeline(gappy):
