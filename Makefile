@@ -1,5 +1,6 @@
 # Both commands make a virtual environment of their own, and need nothing but Python >= 3.11
-# with venv. Another interpreter: make test PYTHON=python3.13
+# with venv. Another interpreter, in an environment of its own:
+# make test PYTHON=python3.13 VENV=.venv313
 PYTHON ?= python3
 VENV ?= .venv
 

@@ -358,17 +358,19 @@ class BernoulliRBMEstimator(
             at its start.
         """
         warm = self.warm_start and hasattr(self, "components_")
+        if warm:
+            self._check_can_go_on()
         # Without y, scikit-learn's ScoringMonitor would not score.
         task = {"estimator": self, "X": X, "y": X if y is None else y}
         if sample_weight is not None:
             task["metadata"] = {"sample_weight": sample_weight}
         with unchanged_on_error(self):
-            progress = vars(self).pop("_resume_from", None)  # by skrbm.callbacks.resume
+            # By skrbm.callbacks.resume; a copy, as what is popped comes back on an error.
+            progress = copy.deepcopy(vars(self).pop("_resume_from", None))
             new = not warm and progress is None
             X, summary = self._validate_training_data(X, reset=new)
-            rows, weights = rows_and_weights(X, sample_weight, normalize=True)
             seed = self._draw_seeds() if new else None
-            rows, validation = self._split(X, rows, weights)
+            rows, weights, validation = self._split(X, sample_weight)
             n_rows = X.shape[0] if rows is None else len(rows)
             if progress is None:
                 state = self._resume(n_rows) if warm else self._start(X, n_rows, seed)
@@ -379,8 +381,7 @@ class BernoulliRBMEstimator(
                 if n_epochs == "auto":
                     n_epochs = _training.enough_epochs(n_rows, self.batch_size)
             else:
-                progress.check(X.shape)
-                state, n_epochs = copy.deepcopy(progress.state), progress.n_epochs
+                state, n_epochs = progress.state, progress.n_epochs
                 record = progress.restore(X, rows, weights, validation)
             done = progress.outcome.n_epochs if progress else 0
             context = self._init_callback_context(max_subtasks=n_epochs - done)
@@ -410,6 +411,7 @@ class BernoulliRBMEstimator(
                 self._keep(outcome.state)
                 self._learning["average"] = None  # the next training has its own
             self.n_iter_ = outcome.n_epochs
+            self._interrupted = outcome.stopped == "interrupted"
             self.history_ = {
                 name: entries[: self.n_iter_] for name, entries in record.history.items()
             }
@@ -419,7 +421,7 @@ class BernoulliRBMEstimator(
             context.call_on_fit_task_end(
                 **task, reconstruction_attributes=lambda: _fitted(outcome.state)
             )
-        if outcome.stopped == "interrupted":
+        if self._interrupted:
             kept = "best epoch so far" if validation else "last finished epoch"
             warnings.warn(
                 f"Training was interrupted by the user after {self.n_iter_} of "
@@ -487,6 +489,8 @@ class BernoulliRBMEstimator(
         """
         self._validate_params()  # _fit_context does so before the first call only
         first = not hasattr(self, "components_")
+        if not first:
+            self._check_can_go_on()
         with unchanged_on_error(self):
             X, summary = self._validate_training_data(X, reset=first)
             rows, weights = rows_and_weights(X, sample_weight)
@@ -564,13 +568,15 @@ class BernoulliRBMEstimator(
             seed=seed,
         )
 
-    def _split(self, X, rows, weights):
-        """Return which of `rows` to train on, None for all, and what validates on others.
+    def _split(self, X, sample_weight):
+        """Return which rows to train on, None for all, all weights, and the validation.
 
-        A warm start on as many rows holds out the same ones.
+        The weights are None if none are given; the validation, by rows that are held out,
+        without early stopping. A warm start on as many rows holds out the same ones.
         """
+        rows, weights = rows_and_weights(X, sample_weight, normalize=True)
         if not self.early_stopping:
-            return rows, None
+            return rows, weights, None
         # Half of what it would take to import this package, and not needed by most fits.
         from sklearn.model_selection import train_test_split
 
@@ -579,12 +585,13 @@ class BernoulliRBMEstimator(
             test_size=self.validation_fraction,
             random_state=self._split_seed,
         )
-        return np.sort(rows), _training.Validation(
+        validation = _training.Validation(
             X, np.sort(held_out), weights, self.tol, self.n_iter_no_change
         )
+        return np.sort(rows), weights, validation
 
-    def _resume(self, n_rows):
-        """Return a copy of the state that the last training ended in."""
+    def _check_can_go_on(self):
+        """Refuse to go on from a model that was not trained, or has another size."""
         if not hasattr(self, "_learning"):
             raise ValueError(
                 "The parameters of this model were set by hand: it can be judged and drawn "
@@ -597,6 +604,9 @@ class BernoulliRBMEstimator(
                 f"{len(self.components_)} components. Set n_components back, or train a "
                 "new model: clone the estimator, or call fit with warm_start=False."
             )
+
+    def _resume(self, n_rows):
+        """Return a copy of the state that the last training ended in."""
         n_chains = self._n_chains_for(n_rows)
         if self.solver == "cd":  # a short chunk leaves the other chains as they are
             n_chains = max(n_chains, min(self.batch_size, len(self.h_samples_)))

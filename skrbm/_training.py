@@ -6,9 +6,11 @@ it changes is in `Settings`. This room knows no scikit-learn: it neither warns n
 
 import copy
 import dataclasses
+import functools
 import time
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 import scipy.sparse as sp
 
@@ -306,6 +308,7 @@ class Progress(NamedTuple):
     outcome: Outcome
     n_epochs: int
     shape: tuple
+    fingerprint: str
     start: TrainingState
     history: dict
     scores: list
@@ -317,31 +320,39 @@ class Progress(NamedTuple):
         history, scores, n_no_change = record.history, [], 0
         if validation is not None:
             scores, n_no_change = validation.scores, validation.n_no_change
+        # In one go: a state that is kept goes on to share the generator.
+        state, outcome = copy.deepcopy((state, outcome))
         return cls(
-            copy.deepcopy(state),
+            state,
             outcome,
             n_epochs,
             shape,
+            record.fingerprint,
             record.start,
             {name: list(entries) for name, entries in history.items()},
             list(scores),
             n_no_change,
         )
 
-    def check(self, shape):
-        """Refuse data that cannot be those of the training."""
-        if shape != self.shape:
+    def restore(self, X, rows, weights, validation):
+        """Return the record as it was, and let the validation be as it was.
+
+        Data that cannot be those of the training are refused.
+        """
+        if X.shape != self.shape:
             raise ValueError(
                 f"The training to go on with was on data of shape {self.shape}, but X has "
-                f"shape {shape}: pass the same rows."
+                f"shape {X.shape}: pass the same rows."
             )
-
-    def restore(self, X, rows, weights, validation):
-        """Return the record as it was, and let the validation be as it was."""
         record = Record(X, rows, weights, self.start, validation and validation.rows)
-        record.history = {name: list(entries) for name, entries in self.history.items()}
+        if record.fingerprint != self.fingerprint:
+            raise ValueError(
+                "The training to go on with was on other rows, or with other weights: pass "
+                "the same X and sample_weight, in the same order."
+            )
+        record.history = self.history
         if validation is not None:
-            validation.scores, validation.n_no_change = list(self.scores), self.n_no_change
+            validation.scores, validation.n_no_change = self.scores, self.n_no_change
         return record
 
 
@@ -495,18 +506,28 @@ class Record:
 
     def __init__(self, X, rows, weights, state, held_out=None):
         rows = np.arange(X.shape[0]) if rows is None else rows
-        self._few = rows[_spread(len(rows), self.SIZE)]
+        self._few = rows[spread(len(rows), self.SIZE)]
         self._v = _batches.clip(X[self._few].astype(state.model.dtype))
-        self._columns = _spread(X.shape[1], self.SIZE)
+        self._columns = spread(X.shape[1], self.SIZE)
         self.start = state.copy()
         self._X = X
         self._weights = weights
         self._held_out = held_out
         names = ["learning_rate", "pseudo_log_likelihood", "seconds"]
         if held_out is not None:
-            self._as_many = rows[_spread(len(rows), len(held_out))]
+            self._as_many = rows[spread(len(rows), len(held_out))]
             names.append("free_energy_gap")
         self.history = {name: [] for name in names}
+
+    @functools.cached_property
+    def fingerprint(self):
+        """A digest of the few rows and of all weights, by which to know the data again."""
+        v = sp.csr_array(self._v, copy=True)
+        v.eliminate_zeros()
+        v.sort_indices()
+        positions = [array.astype(np.int64) for array in (self._few, v.indptr, v.indices)]
+        weights = np.ones(self._X.shape[0]) if self._weights is None else self._weights
+        return joblib.hash([*positions, v.data, weights])
 
     def score(self, model):
         """Return the mean pseudo-log-likelihood of the rows, from the columns."""
@@ -538,6 +559,6 @@ class Record:
         return (first - self.score(state.result)) / len(bias)
 
 
-def _spread(n, size):
+def spread(n, size):
     """Return at most `size` of `n` indices, evenly spread."""
     return np.linspace(0, n - 1, min(n, size)).astype(int)

@@ -2,9 +2,11 @@
 
 scikit-learn has callbacks from 1.9 on, and calls them experimental. Give an estimator its
 callbacks by ``set_callbacks(...)`` before ``fit``; scikit-learn's own, `ProgressBar` and
-`ScoringMonitor` of :mod:`sklearn.callback`, work as well.
+`ScoringMonitor` of :mod:`sklearn.callback`, work as well (as of 1.9.1, the latter wants a
+dict of scorers).
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from sklearn.utils import check_scalar
 from skrbm._batches import binarize, take_sparse
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._fitted import check_rows, model_of
+from skrbm._training import spread
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogLikelihoodMonitor
 
@@ -30,6 +33,29 @@ __all__ = ["Checkpoint", "LikelihoodMonitor", "resume"]
 
 class _FitCallback:
     """The hooks that scikit-learn calls and nothing is to be done in."""
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Refuse what this is not for; scikit-learn calls it.
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            The estimator that is about to be fitted.
+        context : CallbackContext
+            The task of the fit.
+
+        Raises
+        ------
+        TypeError
+            If the estimator is another one, a pipeline or a search for instance.
+        """
+        if not isinstance(estimator, BernoulliRBMEstimator):
+            name = type(self).__name__
+            raise TypeError(
+                f"{name} follows the training of a BernoulliRBMEstimator, but was set on a "
+                f"{type(estimator).__name__}: set it on the machine inside, by "
+                f"rbm.set_callbacks({name}(...))."
+            )
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Do nothing; scikit-learn calls it.
@@ -76,7 +102,8 @@ class LikelihoodMonitor(_FitCallback):
         Number of annealed runs.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the draws, which are none of the training's.
+        Source of the draws, which are none of the training's: None is a new one for each
+        fit, and not numpy's global one.
 
     Attributes
     ----------
@@ -84,9 +111,10 @@ class LikelihoodMonitor(_FitCallback):
         One entry for each look of the last `fit`: "epoch", counted from 1;
         "log_likelihood", the mean in nats, with "lower" and "upper" for three standard
         errors of the partition function; "free_energy_gap", by how many nats the mean free
-        energy of the rows is above that of as many training rows, drawn as 0 or 1 if
-        training draws them. A gap that grows while the log-likelihood falls is
-        over-fitting.
+        energy of the rows is above that of as many rows that are trained on, with their
+        weights, and drawn as 0 or 1 if training draws them. A gap that grows while the
+        log-likelihood falls is over-fitting. Fits in other processes, those of a search
+        with `n_jobs` for instance, enter nothing here.
 
     Examples
     --------
@@ -111,15 +139,16 @@ class LikelihoodMonitor(_FitCallback):
         self.n_betas = n_betas
         self.n_runs = n_runs
         self.random_state = random_state
-        self._new_monitor()  # now, so that a bad argument is an error now
+        self._new_monitor()  # now as well, so that a bad argument is an error now
         self._fits = {}
 
     def _new_monitor(self):
+        source = self.random_state
         return LogLikelihoodMonitor(
             self.X,
             n_betas=self.n_betas,
             n_runs=self.n_runs,
-            random_state=self.random_state,
+            random_state=np.random.RandomState() if source is None else source,
         )
 
     def setup(self, estimator: Any, context: Any) -> None:
@@ -131,11 +160,18 @@ class LikelihoodMonitor(_FitCallback):
             The estimator that is about to be fitted.
         context : CallbackContext
             The task of the fit.
+
+        Raises
+        ------
+        TypeError
+            If the estimator is another one, a pipeline or a search for instance.
         """
+        super().setup(estimator, context)
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
-        self.history_ = {name: [] for name in names}
+        history = {name: [] for name in names}
         # A search may run several fits at once, each on an estimator of its own.
-        self._fits[id(estimator)] = self._new_monitor(), self.history_
+        self._fits[id(estimator)] = self._new_monitor(), history
+        self.history_ = history
 
     def on_fit_task_end(
         self,
@@ -165,18 +201,22 @@ class LikelihoodMonitor(_FitCallback):
             return
         monitor, history = self._fits[id(estimator)]
         look = monitor.update(fitted_estimator)
-        weights = (metadata or {}).get("sample_weight")
-        gap = self._free_energy_gap(fitted_estimator, X, weights)
+        sample_weight = (metadata or {}).get("sample_weight")
+        gap = self._free_energy_gap(fitted_estimator, X, sample_weight)
         entries = fitted_estimator.n_iter_, look.value, look.lower, look.upper, gap
         for entered, entry in zip(history.values(), entries, strict=True):
             entered.append(entry)
 
-    def _free_energy_gap(self, rbm, X, weights):
-        """Compare the rows with as many of the training's, as training sees them."""
+    def _free_energy_gap(self, rbm, X, sample_weight):
+        """Compare the rows with as many of those trained on, as training sees them."""
         model = model_of(rbm)
         X = check_rows(model, X, rbm)
-        some = np.linspace(0, X.shape[0] - 1, min(np.shape(self.X)[0], X.shape[0]))
-        some = some.astype(int)
+        trained_on, weights, _ = rbm._split(X, sample_weight)
+        n_judged = np.shape(self.X)[0]
+        if trained_on is None:
+            some = spread(X.shape[0], n_judged)
+        else:
+            some = trained_on[spread(len(trained_on), n_judged)]
         if sp.issparse(X):
             rows = take_sparse(X, some, model.dtype)
         else:
@@ -185,9 +225,9 @@ class LikelihoodMonitor(_FitCallback):
             values = rows.data if sp.issparse(rows) else rows
             binarize(values, np.random.Generator(np.random.SFC64(0)))
         if weights is not None:
-            weights = np.broadcast_to(weights, X.shape[0])[some]
-        trained_on = np.average(model.free_energy(rows), weights=weights)
-        return float(rbm.free_energy(self.X).mean() - trained_on)
+            weights = weights[some]
+        mean = np.average(model.free_energy(rows), weights=weights)
+        return float(rbm.free_energy(self.X).mean() - mean)
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Let go of the annealed runs; scikit-learn calls it.
@@ -199,7 +239,7 @@ class LikelihoodMonitor(_FitCallback):
         context : CallbackContext
             The task of the fit.
         """
-        del self._fits[id(estimator)]
+        self._fits.pop(id(estimator), None)  # none, if setup failed
 
 
 class Checkpoint(_FitCallback):
@@ -213,8 +253,8 @@ class Checkpoint(_FitCallback):
     Parameters
     ----------
     path : str or path-like
-        The file. It is a pickle: load only files that you trust. It holds one training: of
-        several, as of a search, that which wrote last.
+        The file, whose folder must exist. It is a pickle: load only files that you trust.
+        It holds one training: of several, as of a search, that which wrote last.
 
     every : int, default=1
         Number of epochs from one save to the next. The last of `n_iter` epochs is saved as
@@ -231,7 +271,7 @@ class Checkpoint(_FitCallback):
     """
 
     def __init__(self, path: str | os.PathLike, *, every: int = 1) -> None:
-        self.path = Path(path)
+        self.path = Path(path).resolve()  # now: the working directory may change
         self.every = check_scalar(every, "every", Integral, min_val=1)
 
     def setup(self, estimator: Any, context: Any) -> None:
@@ -243,12 +283,36 @@ class Checkpoint(_FitCallback):
             The estimator that is about to be fitted.
         context : CallbackContext
             The task of the fit.
+
+        Raises
+        ------
+        OSError
+            If it cannot.
+        TypeError
+            If the estimator is another one, a pipeline or a search for instance.
         """
+        super().setup(estimator, context)
         if not self.path.parent.is_dir():
             raise FileNotFoundError(
                 f"Checkpoint cannot write {self.path}: there is no folder "
                 f"{self.path.parent}. Make it first."
             )
+        if self.path.is_dir():
+            raise IsADirectoryError(
+                f"Checkpoint cannot write {self.path}: it is a folder. Name a file in it."
+            )
+        with self._temporary() as temporary:
+            temporary.touch()  # a folder that cannot be written to is an error now
+
+    @contextlib.contextmanager
+    def _temporary(self):
+        """Name a file beside the one to write, of which nothing is left in the end."""
+        who = f"{os.getpid()}-{threading.get_ident()}"
+        temporary = self.path.with_name(f"{self.path.name}.{who}.part")
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, fitted_estimator: Any
@@ -276,17 +340,12 @@ class Checkpoint(_FitCallback):
             if name in attributes:
                 setattr(saved, name, attributes[name])
         saved._resume_from = progress
-        who = f"{os.getpid()}-{threading.get_ident()}"
-        temporary = self.path.with_name(f"{self.path.name}.{who}.part")
-        try:
+        with self._temporary() as temporary:
             with open(temporary, "wb") as file:
                 joblib.dump(saved, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
 
 def resume(
@@ -324,12 +383,18 @@ def resume(
     Raises
     ------
     ValueError
-        If the shape of `X` is not that of the training data, or the file is not one of a
-        checkpoint.
+        If the rows or weights are seen to be others, by the shape of `X`, all weights and
+        some of the rows, or the file is not one of a checkpoint.
     """
-    rbm = joblib.load(path)
+    not_one = f"{path} was not written by skrbm.callbacks.Checkpoint, or is damaged."
+    try:
+        rbm = joblib.load(path)
+    except (OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # whatever unpickling comes to
+        raise ValueError(not_one) from error
     if not hasattr(rbm, "_resume_from"):
-        raise ValueError(f"{path} was not written by skrbm.callbacks.Checkpoint.")
+        raise ValueError(not_one)
     if callbacks:
         rbm.set_callbacks(*callbacks)
     return rbm.fit(X, y, sample_weight)

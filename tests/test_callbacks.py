@@ -1,8 +1,10 @@
 """scikit-learn's callbacks, where it has them, and the package's own."""
 
+import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import joblib
 import numpy as np
@@ -18,7 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from skrbm import BernoulliRBMEstimator
 from skrbm.callbacks import Checkpoint, LikelihoodMonitor, resume
-from skrbm.likelihood import mean_log_likelihood
+from skrbm.likelihood import LogLikelihoodMonitor, mean_log_likelihood
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
 
@@ -116,21 +118,26 @@ def test_scoring_monitor(labels):
     assert epochs[-1] == rbm.score(frame)
 
 
-def test_progress_bar_in_a_pipeline_and_a_search(capsys):
-    bar = callback.ProgressBar()
-    pipeline = Pipeline([("rbm", make()), ("clf", LogisticRegression(max_iter=1000))])
-    pipeline.set_callbacks(bar).fit(X, y)
-    make().set_callbacks(callback.ProgressBar()).fit(X)
-    search = GridSearchCV(make(), {"n_iter": [1, 2]}, cv=2)
-    search.set_callbacks(callback.ProgressBar()).fit(X)
+PIPELINE = Pipeline([("rbm", make()), ("clf", LogisticRegression(max_iter=1000))])
+
+
+@pytest.mark.parametrize(
+    "estimator", [make(), PIPELINE, GridSearchCV(make(), {"n_iter": [1, 2]}, cv=2)]
+)
+def test_progress_bar_of_a_machine_a_pipeline_and_a_search(estimator, capsys):
+    clone(estimator).set_callbacks(callback.ProgressBar()).fit(X, y)
     assert "BernoulliRBMEstimator" in capsys.readouterr().out
 
 
 def test_monitors_of_a_search_in_processes():
     monitor = callback.ScoringMonitor(scoring={"pl": lambda rbm, X, y: rbm.score(X)})
     rbm = make().set_callbacks(monitor)
-    search = GridSearchCV(rbm, {"n_iter": [2, 3]}, cv=2, n_jobs=2, refit=False).fit(X)
-    assert len(search.cv_results_["params"]) == 2
+    search = GridSearchCV(rbm, {"n_iter": [2, 3]}, cv=2, n_jobs=2, refit=False)
+    search.fit(X)
+    log = monitor.get_logs().data
+    scores = [entry["pl"] for entry in log if entry["task_name"] == "epoch"]
+    assert len(scores) == 2 * 2 + 2 * 3
+    assert np.isfinite(scores).all()
 
 
 # The package's own ----------------------------------------------------------------------
@@ -154,6 +161,40 @@ def test_likelihood_monitor(n_components):
     rbm.fit(X[:150])
     assert history is not monitor.history_
     assert monitor.history_["epoch"] == [2, 4, 6]
+
+
+def test_likelihood_monitor_is_that_of_the_likelihood_module():
+    settings = {"n_betas": 7, "n_runs": 9, "random_state": 3}
+    spy, monitor = Spy(), LikelihoodMonitor(X[150:], **settings)
+    make(n_components=22).set_callbacks(spy, monitor).fit(X[:150])
+    theirs = LogLikelihoodMonitor(X[150:], **settings)
+    looks = [theirs.update(snapshot) for snapshot in spy.snapshots[:5]]
+    for name, attribute in [("log_likelihood", "value"), ("lower",) * 2, ("upper",) * 2]:
+        assert monitor.history_[name] == [getattr(look, attribute) for look in looks]
+    assert monitor.history_["lower"] < monitor.history_["upper"]
+
+
+def test_likelihood_monitor_draws_from_no_source_of_the_training():
+    components = []
+    for callbacks in ([], [LikelihoodMonitor(X)]):
+        np.random.seed(0)  # noqa: NPY002, the global one is what this is about
+        rbm = make(n_components=22, n_iter=1, random_state=None).set_callbacks(*callbacks)
+        components += [rbm.fit(X).components_, rbm.fit(X).components_]
+    assert_array_equal(components[:2], components[2:])
+    assert (components[0] != components[1]).any()
+
+
+def test_the_gap_is_one_of_rows_that_are_trained_on():
+    weights = np.random.default_rng(0).exponential(size=200)
+    weights[[0, 70, 199]] = 0
+    monitor = LikelihoodMonitor(X[:130], every=5)
+    rbm = make(early_stopping=True, validation_fraction=0.5).set_callbacks(monitor)
+    rbm.fit(X, sample_weight=1e300 * weights)
+    trained_on, _, _ = rbm._split(X, weights)
+    assert len(trained_on) == 98
+    mean = np.average(rbm.free_energy(X[trained_on]), weights=weights[trained_on])
+    (gap,) = monitor.history_["free_energy_gap"]
+    assert_allclose(gap, rbm.free_energy(X[:130]).mean() - mean)
 
 
 @pytest.mark.parametrize(
@@ -195,12 +236,35 @@ def test_callbacks_of_fits_at_once(tmp_path):
     assert_array_equal(again.components_, search.best_estimator_.components_)
 
 
+def test_fits_that_begin_at_once_have_histories_of_their_own(monkeypatch):
+    monitor, one, two = LikelihoodMonitor(X), make(), make()
+    new_monitor = monitor._new_monitor
+
+    def slow():
+        monkeypatch.undo()
+        monitor.setup(two, None)
+        return new_monitor()
+
+    monkeypatch.setattr(monitor, "_new_monitor", slow)
+    monitor.setup(one, None)
+    histories = [monitor._fits[id(rbm)][1] for rbm in (one, two)]
+    assert histories[0] is not histories[1]
+
+
 CONFIGURATIONS = [
     {},
     {"solver": "cd", "momentum": 0.5},
     {"early_stopping": True, "validation_fraction": 0.3},
     {"early_stopping": True, "n_iter_no_change": 1, "tol": 5.0},
     {"averaging": False, "centering": False, "n_chains": 7},
+    {  # the best epoch comes before the checkpoint
+        "early_stopping": True,
+        "n_iter_no_change": 7,
+        "learning_rate": 1.0,
+        "schedule": "constant",
+        "momentum": 0.9,
+        "averaging": False,
+    },
 ]
 
 
@@ -259,7 +323,7 @@ def test_a_killed_process(tmp_path):
     path = tmp_path / "rbm.ckpt"
     command = [sys.executable, "-c", KILLED, str(tmp_path / "X.npy"), str(path)]
     assert subprocess.run(command).returncode == -signal.SIGKILL
-    assert not list(tmp_path.glob("*.part"))
+    assert [file.name for file in tmp_path.iterdir()] == ["X.npy", "rbm.ckpt"]
     rbm = resume(path, X)
     assert_array_equal(rbm.components_, make(n_iter=9).fit(X).components_)
 
@@ -284,6 +348,93 @@ def test_a_checkpoint_is_not_lost_with_the_next_one(tmp_path, monkeypatch):
     assert_array_equal(resume(path, X).components_, make().fit(X).components_)
 
 
+def test_the_file_of_a_checkpoint_is_replaced_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "rbm.ckpt"
+    steps, fsync, replace = [], os.fsync, os.replace
+
+    def replacing(new, old):
+        steps.append("replace")
+        assert joblib.load(new)._resume_from.outcome.n_epochs == steps.count("replace")
+        if steps.count("replace") == 3:
+            assert joblib.load(old)._resume_from.outcome.n_epochs == 2
+            raise OSError("no")
+        replace(new, old)
+
+    monkeypatch.setattr(os, "replace", replacing)
+    monkeypatch.setattr(os, "fsync", lambda file: [steps.append("fsync"), fsync(file)])
+    with pytest.raises(OSError, match="no"):
+        make().set_callbacks(Checkpoint(path)).fit(X)
+    assert steps == ["fsync", "replace"] * 3
+    assert joblib.load(path)._resume_from.outcome.n_epochs == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["rbm.ckpt"]
+
+
+def test_checkpoint_takes_its_path_when_it_is_made(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "rbm.ckpt")
+    monkeypatch.chdir(tmp_path)
+    checkpoint, through_link = Checkpoint("rbm.ckpt"), Checkpoint("link")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    make().set_callbacks(checkpoint, through_link).fit(X)
+    assert (tmp_path / "link").is_symlink()
+    for path in (tmp_path / "rbm.ckpt", tmp_path / "elsewhere" / "rbm.ckpt"):
+        assert resume(path, X).n_iter_ == 5
+
+
+def test_a_resumed_training_with_weights_labels_and_names(tmp_path):
+    path = tmp_path / "rbm.ckpt"
+    weights = np.random.default_rng(0).exponential(size=200)
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    whole = make().fit(frame, y, sample_weight=weights)
+    cut = make().set_callbacks(Checkpoint(path), Spy(fail_after=2))
+    with pytest.raises(OSError, match="disk full"):
+        cut.fit(frame, y, sample_weight=weights)
+
+    class Listener(Spy):
+        def on_fit_task_end(self, estimator, context, *, y, metadata):
+            self.snapshots.append((y, metadata))
+
+    listener = Listener()
+    options = {"y": y, "callbacks": [listener]}
+    rbm = resume(path, frame, sample_weight=weights, **options)
+    assert_array_equal(rbm.components_, whole.components_)
+    assert_array_equal(rbm.feature_names_in_, frame.columns)
+    assert listener.snapshots[0][0] is y
+    assert listener.snapshots[0][1]["sample_weight"] is weights
+    with pytest.raises(ValueError, match="feature names should match"):
+        resume(path, frame[frame.columns[::-1]], sample_weight=weights)
+    for form in (sp.csr_array, np.float32):  # the same rows in another form
+        rows = form(frame)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # no feature names
+            other = resume(path, rows, sample_weight=weights)
+        assert_allclose(other.components_, whole.components_, rtol=1e-9)
+    changed = weights.copy()
+    changed[17] *= 1.01
+    others = [(X, None), (X, changed), (1 - X, weights), (X[::-1], weights)]
+    for rows, other_weights in others:
+        rows = pd.DataFrame(rows, columns=frame.columns)
+        with pytest.raises(ValueError, match="other rows, or with other weights"):
+            resume(path, rows, sample_weight=other_weights)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world", b"\x80\x04junk"])
+def test_a_file_that_is_no_checkpoint(content, tmp_path):
+    path = tmp_path / "rbm.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="was not written by"):
+        resume(path, X)
+    with pytest.raises(FileNotFoundError):
+        resume(tmp_path / "no.ckpt", X)
+
+
+@pytest.mark.parametrize("estimator", [PIPELINE, GridSearchCV(make(), {"n_iter": [1, 2]})])
+def test_callbacks_are_for_machines(estimator, tmp_path):
+    for callbacks in (Checkpoint(tmp_path / "rbm.ckpt"), LikelihoodMonitor(X)):
+        with pytest.raises(TypeError, match=r"was set on a .*: set it on the machine"):
+            clone(estimator).set_callbacks(callbacks).fit(X, y)
+
+
 def test_the_last_epoch_is_saved_whatever_every_says(tmp_path):
     path = tmp_path / "rbm.ckpt"
     make(n_iter=5).set_callbacks(Checkpoint(path, every=3)).fit(X)
@@ -301,7 +452,18 @@ def test_errors_of_checkpoints(tmp_path):
         resume(path, X)
     with pytest.raises(FileNotFoundError, match="no folder"):
         make().set_callbacks(Checkpoint(tmp_path / "no" / "rbm.ckpt")).fit(X)
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        make().set_callbacks(Checkpoint(tmp_path)).fit(X)
     with pytest.raises(ValueError, match="every"):
         Checkpoint(path, every=0)
+
+
+def test_errors_of_likelihood_monitors():
     with pytest.raises(ValueError, match="every"):
         LikelihoodMonitor(X, every=0)
+    with pytest.raises(ValueError, match="n_runs"):
+        LikelihoodMonitor(X, n_runs=1)
+    monitor = LikelihoodMonitor(X)
+    monitor.n_runs = 1
+    with pytest.raises(ValueError, match="n_runs"):
+        make().set_callbacks(monitor).fit(X)

@@ -456,10 +456,10 @@ def held_out_rows(make, **parameters):
 
 def test_a_warm_start_holds_out_the_same_rows():
     rbm = over_fitting(n_iter=2, warm_start=True).fit(BINARY)
-    before = rbm._split(BINARY, None, None)[1].rows
-    assert_array_equal(rbm.fit(BINARY)._split(BINARY, None, None)[1].rows, before)
+    before = rbm._split(BINARY, None)[2].rows
+    assert_array_equal(rbm.fit(BINARY)._split(BINARY, None)[2].rows, before)
     rbm.set_params(random_state=1, warm_start=False).fit(BINARY)
-    assert not np.array_equal(rbm._split(BINARY, None, None)[1].rows, before)
+    assert not np.array_equal(rbm._split(BINARY, None)[2].rows, before)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -366,6 +366,8 @@ def test_an_estimator_with_parameters_set_by_hand():
         rbm.transform(states(5))
     with pytest.raises(ValueError, match=r"set by hand.* no training to go on with"):
         rbm.set_params(n_components=4).partial_fit(states(6))
+    with pytest.raises(ValueError, match=r"set by hand.* no training to go on with"):
+        rbm.set_params(warm_start=True, early_stopping=True).fit(states(6))
     expected = rbm.transform(states(6))
     rbm.components_ = rbm.components_.tolist()
     assert_array_equal(rbm.transform(states(6)), expected)
