@@ -1,7 +1,8 @@
 """Scorers for model selection: callables ``(estimator, X, y=None, sample_weight=None)``.
 
 Higher is better. They accept an estimator, a pipeline whose last step is one, and a search
-over either.
+over either. With scikit-learn's metadata routing, weights are asked for, or declined, by
+``scorer.set_score_request(sample_weight=True)``, as of its own scorers.
 """
 
 import inspect
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
+from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm._fitted import rows_and_weights
@@ -46,7 +48,32 @@ def _last_step(estimator, X):
     return estimator, X
 
 
-class _PseudoLikelihoodScorer:
+class _TakesWeights:
+    """The methods by which scikit-learn finds out that a scorer takes weights."""
+
+    def _accept_sample_weight(self):
+        return True
+
+    def set_score_request(self, *, sample_weight):
+        self._sample_weight_request = sample_weight
+        return self
+
+    def get_metadata_routing(self):
+        request = MetadataRequest(owner=getattr(self, "__name__", repr(self)))
+        asked = getattr(self, "_sample_weight_request", None)
+        request.score.add_request(param="sample_weight", alias=asked)
+        return request
+
+
+def _takes_weights(scorer):
+    """Give a function these methods."""
+    for name, method in vars(_TakesWeights).items():
+        if inspect.isfunction(method):
+            setattr(scorer, name, method.__get__(scorer))
+    return scorer
+
+
+class _PseudoLikelihoodScorer(_TakesWeights):
     """What `make_pseudo_likelihood_scorer` makes: a callable that can be pickled."""
 
     def __init__(self, n_flips, normalize):
@@ -127,6 +154,7 @@ def make_pseudo_likelihood_scorer(
     return _PseudoLikelihoodScorer(n_flips, normalize)
 
 
+@_takes_weights
 def pseudo_likelihood_scorer(
     estimator: Any, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
 ) -> float:
@@ -168,6 +196,7 @@ def pseudo_likelihood_scorer(
     return make_pseudo_likelihood_scorer()(estimator, X, y, sample_weight)
 
 
+@_takes_weights
 def log_likelihood_scorer(
     estimator: Any, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
 ) -> float:

@@ -21,6 +21,7 @@ from sklearn.pipeline import Pipeline
 from skrbm import BernoulliRBMEstimator
 from skrbm.callbacks import Checkpoint, LikelihoodMonitor, resume
 from skrbm.likelihood import LogLikelihoodMonitor, mean_log_likelihood
+from skrbm.metrics import pseudo_likelihood_scorer
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
 
@@ -116,6 +117,14 @@ def test_scoring_monitor(labels):
     assert len(set(epochs)) == 5
     assert [entry["pl"] for entry in log if entry["task_name"] == "fit"] == [epochs[-1]]
     assert epochs[-1] == rbm.score(frame)
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(200)])
+def test_scoring_monitor_with_the_scorers_of_the_package(weights):
+    monitor = callback.ScoringMonitor(scoring={"pl": pseudo_likelihood_scorer})
+    rbm = make().set_callbacks(monitor).fit(X, sample_weight=weights)
+    scores = [entry["pl"] for entry in monitor.get_logs().data]
+    assert scores[-1] == rbm.score(X, sample_weight=weights)
 
 
 PIPELINE = Pipeline([("rbm", make()), ("clf", LogisticRegression(max_iter=1000))])
