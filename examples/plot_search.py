@@ -11,7 +11,6 @@ parameters are searched like those of any step.
 
 import matplotlib.pyplot as plt
 import numpy as np
-import optuna
 from scipy.stats import loguniform
 from sklearn.datasets import load_digits
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -95,6 +94,8 @@ print(f"accuracy {search.score(X_test, y_test):.3f}")
 # is. The pruner ends trials that are worse than half of the earlier ones were there. The
 # fitted parameters are an average of those that training went through, so that the score
 # means something at any time. (``pip install optuna``.)
+
+import optuna  # noqa: E402, what is above does not need it
 
 X_fit, X_valid = train_test_split(X_train, test_size=0.3, random_state=0)
 

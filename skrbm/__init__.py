@@ -1,7 +1,16 @@
 """Restricted Boltzmann machines for scikit-learn users."""
 
+import importlib
+
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._imputer import RBMImputer
 
 __all__ = ["BernoulliRBMEstimator", "RBMImputer"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    """Import a public module when it is first asked for, as scikit-learn does."""
+    if name in ("callbacks", "likelihood", "metrics", "plotting", "sampling"):
+        return importlib.import_module(f"skrbm.{name}")
+    raise AttributeError(f"module 'skrbm' has no attribute {name!r}")

@@ -263,7 +263,8 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
     Raises
     ------
     ValueError
-        If `chains` has not three dimensions, or not as many features as the model.
+        If `chains` has not three dimensions, fewer than 4 draws, or not as many features
+        as the model.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -285,6 +286,10 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
         raise ValueError(
             "chains must have shape (n_chains, n_draws, n_features), as draw_chains "
             f"returns them, but got shape {chains.shape}."
+        )
+    if chains.shape[1] < 4:
+        raise ValueError(
+            f"chains must have 4 draws or more, but have {chains.shape[1]}: raise n_draws."
         )
     n_chains, n_draws, _ = chains.shape
     rows = check_rows(model, chains.reshape(n_chains * n_draws, -1))

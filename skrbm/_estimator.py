@@ -1,6 +1,7 @@
 """The scikit-learn face: parameters, validation, public methods, tags. No formula."""
 
 import copy
+import math
 import warnings
 from numbers import Integral, Real
 from typing import Any, Literal, Self
@@ -532,7 +533,15 @@ class BernoulliRBMEstimator(
 
     def _validate(self, X, reset=False, **options):
         options = {"accept_sparse": "csr", "dtype": DTYPES, "reset": reset} | options
-        return validate_data(self, X, **options)
+        try:
+            return validate_data(self, X, **options)
+        except ValueError as error:
+            if "contains NaN" not in str(error):
+                raise
+            raise ValueError(
+                "Input X contains NaN. Fill in what is missing, by skrbm.RBMImputer for "
+                "instance, or leave those rows out."
+            ) from error
 
     def _settings(self, summary):
         return _training.Settings(
@@ -580,10 +589,16 @@ class BernoulliRBMEstimator(
         # Half of what it would take to import this package, and not needed by most fits.
         from sklearn.model_selection import train_test_split
 
+        rows = np.arange(X.shape[0]) if rows is None else rows
+        n_held_out = math.ceil(self.validation_fraction * len(rows))
+        if n_held_out >= len(rows):
+            raise ValueError(
+                f"early_stopping holds out a part of {self.validation_fraction:g} "
+                f"(validation_fraction), which leaves none of n_samples={len(rows)} to "
+                "train on: pass more rows, or set early_stopping=False."
+            )
         rows, held_out = train_test_split(
-            np.arange(X.shape[0]) if rows is None else rows,
-            test_size=self.validation_fraction,
-            random_state=self._split_seed,
+            rows, test_size=n_held_out, random_state=self._split_seed
         )
         validation = _training.Validation(
             X, np.sort(held_out), weights, self.tol, self.n_iter_no_change
@@ -651,7 +666,7 @@ class BernoulliRBMEstimator(
                     held_out = f"validation score = {validation.scores[-1]:.2f}, "
                 print(
                     f"[{type(self).__name__}] Iteration {len(score)}, "
-                    f"pseudo-likelihood = {score[-1]:.2f}, {held_out}"
+                    f"pseudo-log-likelihood = {score[-1]:.2f}, {held_out}"
                     f"time = {seconds:.2f}s",
                     flush=True,
                 )

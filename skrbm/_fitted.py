@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 from threadpoolctl import threadpool_limits
@@ -31,12 +32,8 @@ def model_of(rbm):
     """Return the model of a fitted estimator; float64 unless all its arrays are float32."""
     names = "components_", "intercept_visible_", "intercept_hidden_"
     missing = [name for name in names if not hasattr(rbm, name)]
-    if missing and hasattr(rbm, "steps"):
-        raise TypeError(
-            "Expected a fitted machine, but got a Pipeline: pass its last step, "
-            "pipeline[-1], and rows as they come to it, from pipeline[:-1].transform(X)."
-        )
     if missing:
+        _refuse_what_is_no_machine(rbm)
         raise NotFittedError(
             f"This {type(rbm).__name__} has no {' and no '.join(missing)}: call fit, or "
             f"set all of {', '.join(names)}."
@@ -60,6 +57,25 @@ def model_of(rbm):
     if not all(np.isfinite(array).all() for array in model):
         raise ValueError("The parameters of the machine have NaN or infinite values.")
     return model
+
+
+def _refuse_what_is_no_machine(rbm):
+    """Raise a TypeError that says what to pass, unless this may be an unfitted machine."""
+    name = type(rbm).__name__
+    if hasattr(rbm, "steps"):
+        instead = (
+            "pass its last step, pipeline[-1], and rows as they come to it, from "
+            "pipeline[:-1].transform(X)"
+        )
+    elif hasattr(rbm, "best_estimator_"):
+        instead = "pass its best_estimator_"
+    elif hasattr(rbm, "_resume_from"):
+        name, instead = "checkpoint", "go on with it by skrbm.callbacks.resume"
+    elif isinstance(rbm, BaseEstimator) and not hasattr(rbm, "n_components"):
+        instead = "pass a BernoulliRBMEstimator, or scikit-learn's BernoulliRBM"
+    else:
+        return
+    raise TypeError(f"Expected a fitted machine, but got a {name}: {instead}.")
 
 
 def check_rows(model, X, rbm=None, allow_nan=False):

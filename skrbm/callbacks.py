@@ -80,6 +80,11 @@ class _FitCallback:
         """
 
 
+def _is_due(rbm, every):
+    """Say whether something is due after every `every`-th epoch, and after the last."""
+    return rbm.n_iter_ % every == 0 or rbm.n_iter_ == rbm._progress.n_epochs
+
+
 class LikelihoodMonitor(_FitCallback):
     """Follow the log-likelihood of held-out rows, and the free-energy gap, during `fit`.
 
@@ -93,7 +98,8 @@ class LikelihoodMonitor(_FitCallback):
         The rows to judge by, of values 0 and 1, that the model is not trained on.
 
     every : int, default=1
-        Number of epochs from one look to the next.
+        Number of epochs from one look to the next. The last of `n_iter` epochs is looked
+        at as well.
 
     n_betas : int, default=100
         Number of temperatures from one look to the next.
@@ -165,8 +171,16 @@ class LikelihoodMonitor(_FitCallback):
         ------
         TypeError
             If the estimator is another one, a pipeline or a search for instance.
+        ValueError
+            If the rows to judge by have not as many features as those to train on.
         """
         super().setup(estimator, context)
+        n_features = np.shape(self.X)[1]
+        if n_features != estimator.n_features_in_:
+            raise ValueError(
+                f"The X of LikelihoodMonitor has {n_features} features, but the training "
+                f"data have {estimator.n_features_in_}."
+            )
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
         history = {name: [] for name in names}
         # A search may run several fits at once, each on an estimator of its own.
@@ -197,7 +211,7 @@ class LikelihoodMonitor(_FitCallback):
         metadata : dict, default=None
             May hold the "sample_weight" of the training data.
         """
-        if context.task_name != "epoch" or fitted_estimator.n_iter_ % self.every:
+        if context.task_name != "epoch" or not _is_due(fitted_estimator, self.every):
             return
         monitor, history = self._fits[id(estimator)]
         look = monitor.update(fitted_estimator)
@@ -271,7 +285,8 @@ class Checkpoint(_FitCallback):
     """
 
     def __init__(self, path: str | os.PathLike, *, every: int = 1) -> None:
-        self.path = Path(path).resolve()  # now: the working directory may change
+        # Made whole now: the working directory may change during the fit.
+        self.path = Path(path).expanduser().resolve()
         self.every = check_scalar(every, "every", Integral, min_val=1)
 
     def setup(self, estimator: Any, context: Any) -> None:
@@ -330,16 +345,15 @@ class Checkpoint(_FitCallback):
         """
         if context.task_name != "epoch":
             return
-        attributes = vars(fitted_estimator)
-        n_iter, progress = attributes["n_iter_"], attributes["_progress"]
-        if n_iter % self.every and n_iter < progress.n_epochs:
+        if not _is_due(fitted_estimator, self.every):
             return
+        attributes = vars(fitted_estimator)
         saved = clone(fitted_estimator)
         saved.set_callbacks()
         for name in ("n_features_in_", "feature_names_in_", "random_state_", "_split_seed"):
             if name in attributes:
                 setattr(saved, name, attributes[name])
-        saved._resume_from = progress
+        saved._resume_from = attributes["_progress"]
         with self._temporary() as temporary:
             with open(temporary, "wb") as file:
                 joblib.dump(saved, file)

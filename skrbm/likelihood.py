@@ -395,6 +395,7 @@ def _checked_log_partition(rbm, model, log_partition, random_state):
     """Return what was given as one, after a check, or estimate it."""
     if log_partition is None:
         return _log_partition(rbm, random_state=random_state)
+    given = log_partition
     if not isinstance(log_partition, LogPartition):
         try:
             value = float(log_partition)
@@ -404,7 +405,7 @@ def _checked_log_partition(rbm, model, log_partition, random_state):
     if not np.isfinite(log_partition.value):
         raise ValueError(
             "log_partition must be what log_partition() returned, or a finite number in "
-            f"nats, but got {log_partition!r}."
+            f"nats, but got {given!r}."
         )
     if not np.allclose(log_partition.of, _norms(model), rtol=1e-5, atol=0):
         raise ValueError(

@@ -2,7 +2,7 @@
 
 ``from_estimator`` computes and draws; ``plot(ax=...)`` draws again; ``figure_``, ``ax_``
 (or ``axes_``) and the artists can be changed afterwards. matplotlib is imported when
-something is drawn (``pip install "skrbm[examples]"``).
+something is drawn.
 """
 
 from collections.abc import Sequence
@@ -71,6 +71,12 @@ def _line_settings(defaults, line_kw):
     from matplotlib.lines import Line2D
 
     return defaults | normalize_kwargs(line_kw, Line2D)
+
+
+def _whole_ticks(axis):
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 class _OneAxes:
@@ -241,7 +247,7 @@ class SamplesDisplay:
         Parameters
         ----------
         rbm : BernoulliRBMEstimator
-            A fitted estimator.
+            A fitted estimator; not scikit-learn's, which cannot draw samples.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows of data, of which some are drawn, evenly spread. NaN are left blank.
@@ -268,6 +274,11 @@ class SamplesDisplay:
         """
         check_scalar(n_images, "n_images", Integral, min_val=1)
         model = model_of(rbm)
+        if not hasattr(rbm, "reconstruct"):
+            raise TypeError(
+                "SamplesDisplay needs a BernoulliRBMEstimator, which reconstructs rows and "
+                f"draws samples, but got a {type(rbm).__name__}."
+            )
         shape = _image_shape(len(model.visible_bias), image_shape)
         if sp.issparse(X):
             X = X.tocsr()
@@ -370,7 +381,8 @@ class TrainingDisplay(_OneAxes):
         """
         if not hasattr(rbm, "history_"):
             raise ValueError(
-                f"This {type(rbm).__name__} has no history_, which fit makes: call fit."
+                f"This {type(rbm).__name__} has no history_, which the fit of a "
+                "BernoulliRBMEstimator makes."
             )
         curves = {
             "pseudo-log-likelihood, training rows": rbm.history_["pseudo_log_likelihood"]
@@ -391,6 +403,7 @@ class TrainingDisplay(_OneAxes):
             settings = _line_settings({"color": f"C{number}", "label": name}, line_kw)
             self.lines_ += axes.plot(epochs, values, **settings)
         ax.set(xlabel="epoch", ylabel="nats a row")
+        _whole_ticks(ax.xaxis)
         ax.legend(handles=self.lines_)
 
 
@@ -456,6 +469,7 @@ class ActivationsDisplay(_OneAxes):
     def _draw(self, ax, hist_kw):
         settings = {"bins": 50, "range": (0, 1)} | hist_kw
         _, _, self.bars_ = ax.hist(self.activations, **settings)
+        _whole_ticks(ax.yaxis)
         dead, saturated = (
             int(ends.sum()) for ends in (self.activations < 0.01, self.activations > 0.99)
         )
@@ -543,10 +557,11 @@ class ChainsDisplay(_OneAxes):
         settings = _line_settings({"linewidth": 0.7, "alpha": 0.8}, line_kw)
         self.lines_ = ax.plot(self.free_energy.T, **settings)
         least = self.diagnostics.effective_sample_size.min()
-        ax.set(
-            xlabel="draw",
-            ylabel="free energy, nats",
-            title=f"largest R-hat {self.diagnostics.r_hat.max():.3f}, "
-            f"{least:.0f} effective draws or more",
+        title = (
+            f"largest R-hat {self.diagnostics.r_hat.max():.3f}, "
+            f"{least:.0f} effective draws or more"
         )
+        if not self.diagnostics.trusted:
+            title += ": not to be trusted"
+        ax.set(xlabel="draw", ylabel="free energy, nats", title=title)
         ax.title.set_fontsize("medium")

@@ -279,20 +279,23 @@ def _tempering_betas(path, betas, h, random_state):
     at: steps that take equal parts of it are equally good, and twice as many of them as it
     amounts to are close to the best number (Syed et al., 2022).
     """
-    if not isinstance(betas, str | Integral):
-        betas = np.asarray(betas, dtype=np.float64)
+    if isinstance(betas, Integral):
+        wanted = check_scalar(betas, "betas", Integral, min_val=2)
+    elif isinstance(betas, str) and betas == "auto":
+        wanted = None
+    else:
+        given = betas
+        try:
+            betas = np.asarray(betas, dtype=np.float64)
+        except (TypeError, ValueError):
+            betas = np.empty(0)
         rising = betas.ndim == 1 and len(betas) > 1 and (np.diff(betas) > 0).all()
         if not rising or betas[0] < 0 or betas[-1] != 1:
             raise ValueError(
                 "betas must be 'auto', how many temperatures to take, or inverse "
-                f"temperatures that rise from 0 or more to 1, but got {betas}."
+                f"temperatures that rise from 0 or more to 1, but got {given!r}."
             )
         return betas
-    if isinstance(betas, str):
-        _check_option("betas", betas, ("auto",))
-        wanted = None
-    else:
-        wanted = check_scalar(betas, "betas", Integral, min_val=2)
     rng = _generator(random_state.randint(np.iinfo(np.int32).max))
     h = h[rng.integers(len(h), size=16)]
     betas = np.linspace(0, 1, wanted or 16)

@@ -170,6 +170,8 @@ def test_likelihood_monitor(n_components):
     rbm.fit(X[:150])
     assert history is not monitor.history_
     assert monitor.history_["epoch"] == [2, 4, 6]
+    rbm.set_params(n_iter=5).fit(X[:150])
+    assert monitor.history_["epoch"] == [2, 4, 5]
 
 
 def test_likelihood_monitor_is_that_of_the_likelihood_module():
@@ -246,7 +248,7 @@ def test_callbacks_of_fits_at_once(tmp_path):
 
 
 def test_fits_that_begin_at_once_have_histories_of_their_own(monkeypatch):
-    monitor, one, two = LikelihoodMonitor(X), make(), make()
+    monitor, one, two = LikelihoodMonitor(X), *(make(n_iter=1).fit(X) for _ in range(2))
     new_monitor = monitor._new_monitor
 
     def slow():
@@ -384,6 +386,8 @@ def test_checkpoint_takes_its_path_when_it_is_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkpoint, through_link = Checkpoint("rbm.ckpt"), Checkpoint("link")
     monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Checkpoint("~/rbm.ckpt").path == checkpoint.path
     make().set_callbacks(checkpoint, through_link).fit(X)
     assert (tmp_path / "link").is_symlink()
     for path in (tmp_path / "rbm.ckpt", tmp_path / "elsewhere" / "rbm.ckpt"):
@@ -472,6 +476,8 @@ def test_errors_of_likelihood_monitors():
         LikelihoodMonitor(X, every=0)
     with pytest.raises(ValueError, match="n_runs"):
         LikelihoodMonitor(X, n_runs=1)
+    with pytest.raises(ValueError, match=r"LikelihoodMonitor has 60 features, .* 64"):
+        make().set_callbacks(LikelihoodMonitor(X[:, :60])).fit(X)
     monitor = LikelihoodMonitor(X)
     monitor.n_runs = 1
     with pytest.raises(ValueError, match="n_runs"):

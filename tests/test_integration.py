@@ -167,3 +167,14 @@ def test_import_brings_in_nothing_heavy():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert output.stdout == "[]\n", output.stderr
+
+
+def test_public_modules_are_attributes():
+    command = (
+        "import skrbm\n"
+        "for name in ('callbacks', 'likelihood', 'metrics', 'plotting', 'sampling'):\n"
+        "    assert getattr(skrbm, name).__name__ == f'skrbm.{name}'\n"
+        "print(hasattr(skrbm, 'nothing'))"
+    )
+    run = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert run.stdout == "False\n", run.stderr

@@ -14,6 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 
@@ -525,6 +527,15 @@ def test_bad_rows_and_bad_machines():
             function(clone(rbm))
     with pytest.raises(NotFittedError):
         clone(rbm).log_partition()
+    search = GridSearchCV(BernoulliRBMEstimator(2, n_iter=1), {}, cv=2).fit(states(4))
+    others = [
+        (LogisticRegression(), r"a LogisticRegression: pass a BernoulliRBMEst"),
+        (LogisticRegression().fit([[0], [1]], [0, 1]), r"a LogisticRegression: pass a Ber"),
+        (search, r"a GridSearchCV: pass its best_estimator_"),
+    ]
+    for other, match in others:
+        with pytest.raises(TypeError, match=match):
+            log_partition(other)
     rbm.intercept_visible_ = np.zeros(3)
     with pytest.raises(ValueError, match=r"do not make a machine.*components_ \(3, 4\)"):
         log_partition(rbm)

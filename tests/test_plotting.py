@@ -151,10 +151,23 @@ def test_chains(rbm, form):
     assert display.lines_[1].get_linewidth() == 2
     found = diagnose(rbm, chains)
     assert found.r_hat.max() - found.r_hat.min() > 0.001
+    r_hat, least = found.r_hat.max(), found.effective_sample_size.min()
     assert display.ax_.get_title() == (
-        f"largest R-hat {found.r_hat.max():.3f}, "
-        f"{found.effective_sample_size.min():.0f} effective draws or more"
+        f"largest R-hat {r_hat:.3f}, {least:.0f} effective draws or more: not to be trusted"
     )
+
+
+def test_chains_that_are_to_be_trusted(rbm):
+    free = draw_chains(rbm, 10, 1000, thinning=5, random_state=0)
+    display = ChainsDisplay.from_estimator(rbm, free)
+    assert display.ax_.get_title().endswith(" effective draws or more")
+
+
+def test_ticks_are_whole_epochs_and_units(rbm):
+    axes = TrainingDisplay.from_estimator(rbm).ax_.xaxis
+    units = ActivationsDisplay.from_estimator(rbm, X).ax_.yaxis
+    for ticks in (axes.get_majorticklocs(), units.get_majorticklocs()):
+        assert_array_equal(ticks, np.round(ticks))
 
 
 def test_axes_that_are_given(rbm):
@@ -182,6 +195,9 @@ def test_errors(rbm):
         SamplesDisplay.from_estimator(odd, X[:, :50])
     with pytest.raises(ValueError, match="n_filters"):
         FiltersDisplay.from_estimator(rbm, n_filters=0)
+    theirs = BernoulliRBM(3, n_iter=1).fit(X)
+    with pytest.raises(TypeError, match=r"SamplesDisplay needs .* got a BernoulliRBM"):
+        SamplesDisplay.from_estimator(theirs, X)
 
 
 def test_without_matplotlib(rbm, monkeypatch):

@@ -545,6 +545,8 @@ def test_bad_rows(bars):
         diagnose(rbm, np.ones((4, 4)))
     with pytest.raises(ValueError, match="5 features"):
         diagnose(rbm, np.ones((2, 8, 5)))
+    with pytest.raises(ValueError, match="4 draws or more, but have 3: raise n_draws"):
+        diagnose(rbm, np.ones((2, 3, 4)))
     with pytest.raises(ValueError, match="n_chains"):
         bars.sample(5, n_chains=0)
     for unfitted in (BernoulliRBMEstimator(), BernoulliRBM()):
