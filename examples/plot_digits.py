@@ -16,12 +16,11 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import shift
-from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, train_test_split
 from sklearn.neural_network import BernoulliRBM
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from skrbm import BernoulliRBMEstimator
 
@@ -44,10 +43,13 @@ print(f"Nudged digits: {len(X_train)} rows to train on, {len(X_test)} to test on
 # %%
 # Features for a classifier
 # -------------------------
-# A machine of 100 hidden units in a pipeline with a logistic regression, beside the raw
-# pixels, and beside scikit-learn's machine with the settings of scikit-learn's example.
+# A machine of 100 hidden units in front of a logistic regression, beside the raw pixels,
+# and beside scikit-learn's machine with the settings of scikit-learn's example. Each has
+# the penalty `C` that suits its features, chosen on a quarter of the training digits.
 
-classifier = LogisticRegression(C=100, max_iter=5000)
+digit = np.tile(np.arange(len(X_train) // 5), 5)  # moved ones stay together
+split = GroupShuffleSplit(1, test_size=0.25, random_state=0)
+classifier = LogisticRegression(max_iter=5000)
 machines = {
     "raw pixels": "passthrough",
     "sklearn BernoulliRBM": BernoulliRBM(
@@ -56,22 +58,26 @@ machines = {
     "skrbm": BernoulliRBMEstimator(100, random_state=0),
 }
 print(
-    "\nLogistic regression on features of      test accuracy   seconds to train the machine"
+    "\nLogistic regression on features of    test accuracy      C   seconds to train the "
+    "machine"
 )
 for name, rbm in machines.items():
     start = time.perf_counter()
-    if rbm != "passthrough":
-        clone(rbm).fit(X_train)
+    machine = make_pipeline(rbm).fit(X_train)
     seconds = time.perf_counter() - start
-    pipeline = Pipeline([("rbm", rbm), ("clf", classifier)]).fit(X_train, y_train)
-    print(f"  {name:38s}{pipeline.score(X_test, y_test):13.3f}{seconds:15.1f}", flush=True)
+    search = GridSearchCV(classifier, {"C": [10, 100, 1000]}, cv=split, n_jobs=2)
+    search.fit(machine.transform(X_train), y_train, groups=digit)
+    accuracy = search.score(machine.transform(X_test), y_test)
+    C = search.best_params_["C"]
+    print(f"  {name:36s}{accuracy:13.3f}{C:7d}{seconds:15.1f}", flush=True)
 
 # %%
 # A grid search over the pipeline
 # -------------------------------
 # The machine's parameters are searched like any others.
 
-pipeline = Pipeline([("rbm", BernoulliRBMEstimator(random_state=0)), ("clf", classifier)])
+rbm = BernoulliRBMEstimator(random_state=0)
+pipeline = Pipeline([("rbm", rbm), ("clf", LogisticRegression(C=100, max_iter=5000))])
 grid = {"rbm__n_components": [50, 200], "rbm__learning_rate": [0.05, 0.2]}
 n = len(X_train) // 5  # those that were not moved
 search = GridSearchCV(pipeline, grid, cv=3, n_jobs=2).fit(X_train[:n], y_train[:n])
