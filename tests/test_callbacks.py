@@ -457,6 +457,8 @@ def test_the_last_epoch_is_saved_whatever_every_says(tmp_path):
 def test_errors_of_checkpoints(tmp_path):
     path = tmp_path / "rbm.ckpt"
     rbm = make().set_callbacks(Checkpoint(path)).fit(X)
+    with pytest.raises(TypeError, match=r"got a checkpoint: go on .*callbacks\.resume"):
+        mean_log_likelihood(joblib.load(path), X)
     for rows in (X[:100], X[:, :60]):
         with pytest.raises(ValueError, match=r"features|pass the same rows"):
             resume(path, rows)

@@ -20,6 +20,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from threadpoolctl import threadpool_info
 
+import skrbm
 from skrbm import BernoulliRBMEstimator, RBMImputer
 from skrbm.metrics import make_pseudo_likelihood_scorer, pseudo_likelihood_scorer
 
@@ -174,7 +175,9 @@ def test_public_modules_are_attributes():
         "import skrbm\n"
         "for name in ('callbacks', 'likelihood', 'metrics', 'plotting', 'sampling'):\n"
         "    assert getattr(skrbm, name).__name__ == f'skrbm.{name}'\n"
-        "print(hasattr(skrbm, 'nothing'))"
+        "print('fine')"
     )
     run = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
-    assert run.stdout == "False\n", run.stderr
+    assert run.stdout == "fine\n", run.stderr
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        skrbm.nothing  # noqa: B018
