@@ -1,8 +1,8 @@
 """Scorers for model selection: callables ``(estimator, X, y=None, sample_weight=None)``.
 
 Higher is better. They accept an estimator, a pipeline whose last step is one, and a search
-over either. With scikit-learn's metadata routing, weights are asked for, or declined, by
-``scorer.set_score_request(sample_weight=True)``, as of its own scorers.
+over either. With scikit-learn's metadata routing, they ask for `sample_weight`; one that
+:func:`make_pseudo_likelihood_scorer` makes can do otherwise, by its ``set_score_request``.
 """
 
 import inspect
@@ -48,37 +48,40 @@ def _last_step(estimator, X):
     return estimator, X
 
 
-class _TakesWeights:
-    """The methods by which scikit-learn finds out that a scorer takes weights."""
-
-    def _accept_sample_weight(self):
-        return True
-
-    def set_score_request(self, *, sample_weight):
-        self._sample_weight_request = sample_weight
-        return self
-
-    def get_metadata_routing(self):
-        request = MetadataRequest(owner=getattr(self, "__name__", repr(self)))
-        asked = getattr(self, "_sample_weight_request", None)
-        request.score.add_request(param="sample_weight", alias=asked)
-        return request
+def _routing(owner, sample_weight=True):
+    """Return the request for weights that scikit-learn's metadata routing goes by."""
+    request = MetadataRequest(owner=owner)
+    request.score.add_request(param="sample_weight", alias=sample_weight)
+    return request
 
 
 def _takes_weights(scorer):
-    """Give a function these methods."""
-    for name, method in vars(_TakesWeights).items():
-        if inspect.isfunction(method):
-            setattr(scorer, name, method.__get__(scorer))
+    """Give a function the methods by which scikit-learn finds out that it takes weights.
+
+    What they say never changes: a function that goes to another process takes no state.
+    """
+    scorer._accept_sample_weight = lambda: True
+    scorer.get_metadata_routing = lambda: _routing(scorer.__name__)
     return scorer
 
 
-class _PseudoLikelihoodScorer(_TakesWeights):
+class _PseudoLikelihoodScorer:
     """What `make_pseudo_likelihood_scorer` makes: a callable that can be pickled."""
 
     def __init__(self, n_flips, normalize):
         self.n_flips = n_flips
         self.normalize = normalize
+        self._asks_for = True
+
+    def _accept_sample_weight(self):
+        return True
+
+    def set_score_request(self, *, sample_weight):
+        self._asks_for = sample_weight
+        return self
+
+    def get_metadata_routing(self):
+        return _routing(repr(self), self._asks_for)
 
     def __call__(
         self,
