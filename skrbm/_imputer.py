@@ -174,11 +174,18 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             mean = np.where(known > 0, total / np.maximum(known, 1), overall)
             filled = np.where(missing, mean.astype(X.dtype), X)
             rbm.fit(filled)
-            for seed in of_rounds:
+            for n_done, seed in enumerate(of_rounds, start=1):
                 if rbm._interrupted:
                     break
-                filled = sampling.fill(rbm, X, self.n_gibbs_steps, False, None, seed)
-                rbm.fit(filled)
+                try:
+                    filled = sampling.fill(rbm, X, self.n_gibbs_steps, False, None, seed)
+                    rbm.fit(filled)
+                except KeyboardInterrupt:  # before the first epoch of a round was finished
+                    warnings.warn(
+                        f"Training was interrupted by the user after {n_done} of "
+                        f"{self.n_rounds} rounds; the machine of the last one is kept."
+                    )
+                    break
         self.rbm_ = rbm
         self.random_state_ = np.random.RandomState(later)
 

@@ -348,6 +348,32 @@ def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
     assert not np.isnan(imputer.transform(gappy[0][:5])).any()
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "rounds"), [(_training, "train", 1), (sampling, "fill", 2)]
+)
+def test_an_interruption_keeps_the_rounds_of_the_imputer(
+    gappy, monkeypatch, module, name, rounds
+):
+    """Before the first epoch of another round is finished as well."""
+    function, calls = getattr(module, name), []
+
+    def interrupting(*args, **options):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return function(*args, **options)
+
+    X = gappy[0][:100]
+    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=6), random_state=0)
+    expected = clone(imputer).set_params(n_rounds=rounds).fit(X)
+    monkeypatch.setattr(module, name, interrupting)
+    with pytest.warns(UserWarning, match=f"interrupted by the user after {rounds} of 3"):
+        imputer.fit(X)
+    monkeypatch.undo()
+    assert_array_equal(imputer.rbm_.components_, expected.rbm_.components_)
+    assert_array_equal(imputer.transform(X[:5]), expected.transform(X[:5]))
+
+
 def test_imputer_in_a_pipeline(gappy):
     X, y = gappy[0][:300], load_digits().target[:300]
     rbm = BernoulliRBMEstimator(8, n_iter=2)
