@@ -150,8 +150,8 @@ class BernoulliRBMEstimator(
 
     random_state : int, RandomState instance or None, default=None
         Source of the initial weights, the order of the rows and all draws of training, and
-        of the draws of `gibbs` and `sample` where those are given no other. An int gives
-        the same model at each call of `fit`.
+        of the draws of `gibbs`, `sample` and `reconstruct` where those are given no other.
+        An int gives the same model at each call of `fit`.
 
     Attributes
     ----------
@@ -193,7 +193,7 @@ class BernoulliRBMEstimator(
         last `fit`; only with `early_stopping`.
 
     random_state_ : RandomState
-        Where `gibbs` and `sample` draw from unless told otherwise.
+        Where `gibbs`, `sample` and `reconstruct` draw from unless told otherwise.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -368,6 +368,7 @@ class BernoulliRBMEstimator(
         with unchanged_on_error(self):
             # By skrbm.callbacks.resume; a copy, as what is popped comes back on an error.
             progress = copy.deepcopy(vars(self).pop("_resume_from", None))
+            vars(self).pop("validation_scores_", None)
             new = not warm and progress is None
             X, summary = self._validate_training_data(X, reset=new)
             seed = self._draw_seeds() if new else None
@@ -408,20 +409,20 @@ class BernoulliRBMEstimator(
                 validation=validation,
                 progress=progress and progress.outcome,
             )
-            if outcome.n_epochs > 0 or not warm:
-                self._keep(outcome.state)
-                self._learning["average"] = None  # the next training has its own
-            self.n_iter_ = outcome.n_epochs
-            self._interrupted = outcome.stopped == "interrupted"
-            self.history_ = {
-                name: entries[: self.n_iter_] for name, entries in record.history.items()
-            }
-            vars(self).pop("validation_scores_", None)
-            if validation:
-                self.validation_scores_ = validation.scores[: self.n_iter_]
-            context.call_on_fit_task_end(
-                **task, reconstruction_attributes=lambda: _fitted(outcome.state)
+            attributes = _course(
+                outcome.n_epochs, record.history, validation and validation.scores
             )
+            if outcome.n_epochs > 0 or not warm:
+                attributes |= _fitted(outcome.state, average=None)
+            vars(self).update(attributes)
+            self._interrupted = outcome.stopped == "interrupted"
+            attributes["random_state_"] = self.random_state_
+            try:
+                context.call_on_fit_task_end(
+                    **task, reconstruction_attributes=lambda: copy.deepcopy(attributes)
+                )
+            except KeyboardInterrupt:  # no reason to lose what is trained
+                self._interrupted = True
         if self._interrupted:
             kept = "best epoch so far" if validation else "last finished epoch"
             warnings.warn(
@@ -504,7 +505,8 @@ class BernoulliRBMEstimator(
             settings = self._settings(summary)
             sound = _training.train_on_chunk(state, settings, X, rows, weights)
             if sound or first:
-                self._keep(state if sound else untrained)
+                kept = state if sound else untrained
+                vars(self).update(_fitted(kept, kept.average))
         if not sound:
             kept = "The untrained model" if first else "The model from before"
             self._warn_of_divergence("in this call of partial_fit", kept, weights)
@@ -631,20 +633,6 @@ class BernoulliRBMEstimator(
             **copy.deepcopy(self._learning),
         )
 
-    def _keep(self, state):
-        """Set the fitted attributes."""
-        vars(self).update(_fitted(state))
-        self._learning = {
-            "model": state.model,
-            "hidden_mean": state.hidden_mean,
-            "visible_sum": state.visible_sum,
-            "n_rows_seen": state.n_rows_seen,
-            "velocity": state.velocity,
-            "average": state.average,
-            "n_averaged": state.n_averaged,
-            "rng": state.rng,
-        }
-
     def _reporters(self, record, validation, context, task, save):
         """Return what is called before, and after, each epoch.
 
@@ -673,8 +661,12 @@ class BernoulliRBMEstimator(
 
             def attributes():
                 progress = save(outcome)
-                return _fitted(progress.state) | {
-                    "n_iter_": outcome.n_epochs,
+                scores = validation and progress.scores
+                return {
+                    **_fitted(progress.state, average=None),
+                    **_course(outcome.n_epochs, progress.history, scores),
+                    "random_state_": copy.deepcopy(self.random_state_),
+                    "_interrupted": False,
                     "_progress": progress,
                 }
 
@@ -1098,16 +1090,33 @@ n_features), default=None
         return tags
 
 
-def _fitted(state):
-    """Return the fitted attributes that a training state has, sharing its arrays."""
+def _fitted(state, average):
+    """Return the fitted attributes that a training state has.
+
+    Their arrays are copies, so that to change them by hand is not to change `_learning`,
+    what training goes on from, in which `average` stands for the average of the state.
+    """
     result = state.result
+    learning = {name: value for name, value in vars(state).items() if name != "chains"}
     return {
-        "components_": result.weights.T,
-        "intercept_visible_": result.visible_bias,
-        "intercept_hidden_": result.hidden_bias,
+        "components_": result.weights.copy().T,
+        "intercept_visible_": result.visible_bias.copy(),
+        "intercept_hidden_": result.hidden_bias.copy(),
         "visible_mean_": state.visible_mean,
         "h_samples_": state.chains,
+        "_learning": learning | {"average": average},
     }
+
+
+def _course(n_iter, history, validation_scores):
+    """Return the fitted attributes that say how `n_iter` epochs went."""
+    course = {
+        "n_iter_": n_iter,
+        "history_": {name: entries[:n_iter] for name, entries in history.items()},
+    }
+    if validation_scores is not None:
+        course["validation_scores_"] = validation_scores[:n_iter]
+    return course
 
 
 def _dtype_for(model, X):

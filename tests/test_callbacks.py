@@ -68,10 +68,30 @@ def test_events_and_snapshots():
     assert len(set(scores[:5])) == 5
     assert scores[5] == rbm.score(X)
     for name in ("components_", "intercept_visible_", "h_samples_", "visible_mean_"):
-        arrays = [getattr(snapshot, name) for snapshot in spy.snapshots[:5]]
+        arrays = [getattr(snapshot, name) for snapshot in spy.snapshots]
         assert not any(np.shares_memory(a, getattr(rbm, name)) for a in arrays)
-    assert [snapshot.n_iter_ for snapshot in spy.snapshots[:5]] == [1, 2, 3, 4, 5]
+    assert [snapshot.n_iter_ for snapshot in spy.snapshots] == [1, 2, 3, 4, 5, 5]
     assert not hasattr(rbm, "_callback_fit_ctx")
+
+
+@pytest.mark.parametrize("when", [2, -1])
+@pytest.mark.parametrize("before", [False, True])
+def test_training_goes_on_from_a_snapshot(before, when):
+    spy = Spy()
+    rbm = make(schedule="constant")
+    if before:  # of which nothing may be left in the snapshots
+        rbm.set_params(early_stopping=True).fit(1 - X).set_params(early_stopping=False)
+    rbm.set_callbacks(spy).fit(X)
+    snapshot = spy.snapshots[when].set_callbacks()
+    snapshot.sample(3)  # by a generator of its own
+    assert_array_equal(rbm.sample(3), make(schedule="constant").fit(X).sample(3))
+    plain = make(n_iter=snapshot.n_iter_, schedule="constant").fit(X)
+    name = "pseudo_log_likelihood"
+    assert snapshot.history_[name] == plain.history_[name]
+    assert not hasattr(snapshot, "validation_scores_")
+    for model in (snapshot, plain):
+        model.partial_fit(X[:50])
+    assert_array_equal(snapshot.components_, plain.components_)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -105,6 +125,19 @@ def test_a_callback_that_fails_leaves_the_estimator_as_it_was():
     assert not hasattr(rbm, "_callback_fit_ctx")
     rbm.set_callbacks().fit(X)
     assert_array_equal(rbm.components_, before)
+
+
+def test_an_interruption_of_the_last_callback_loses_nothing():
+    class Interrupt(Spy):
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "fit":
+                raise KeyboardInterrupt
+
+    rbm = make().set_callbacks(Interrupt())
+    with pytest.warns(UserWarning, match="interrupted by the user after 5 of 5 epochs"):
+        rbm.fit(X)
+    assert_array_equal(rbm.components_, make().fit(X).components_)
+    assert not hasattr(rbm, "_callback_fit_ctx")
 
 
 @pytest.mark.parametrize("labels", [None, y])

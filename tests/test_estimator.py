@@ -324,6 +324,19 @@ def test_warm_start_goes_on_where_the_last_fit_ended():
     assert_same_model(result, expected)
 
 
+@pytest.mark.parametrize("averaging", [True, False])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_parameters_that_are_changed_by_hand_are_not_trained_on(method, averaging):
+    rbm = getattr(make(averaging=averaging), method)(GREY)
+    expected = clone(rbm)
+    getattr(expected, method)(GREY).partial_fit(GREY[:20])
+    rbm.components_ *= 3
+    rbm.intercept_visible_ += 1
+    rbm.intercept_hidden_ -= 1
+    rbm.visible_mean_ += 0.1
+    assert_same_model(rbm.partial_fit(GREY[:20]), expected)
+
+
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_going_on_needs_the_same_shape(method):
     rbm = make(warm_start=True).fit(GREY)
