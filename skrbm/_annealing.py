@@ -187,8 +187,10 @@ def check_base_mean(rbm, model, base_mean, random_state):
     n_features = len(model.visible_bias)
     if base_mean is None:
         base_mean = getattr(rbm, "visible_mean_", None)
-    if base_mean is None:
-        base_mean = settled_chains(model, 100, random_state)[1].clip(0, 1)
+        if base_mean is None:
+            base_mean = settled_chains(model, 100, random_state)[1]
+        # Training may have taken values outside as they are.
+        base_mean = np.clip(base_mean, 0, 1)
     mean = np.asarray(base_mean, dtype=np.float64)
     if mean.shape not in ((), (n_features,)):
         raise ValueError(
