@@ -61,14 +61,26 @@ METHODS = {
 # Partition function ---------------------------------------------------------------------
 
 
+class _Number:
+    """Something that is, first of all, its `value`."""
+
+    value: float
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, format_spec: str) -> str:
+        return format(self.value, format_spec) if format_spec else repr(self)
+
+
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class LogPartition:
+class LogPartition(_Number):
     """The logarithm of a partition function: what `log_partition` returns.
 
     Parameters
     ----------
     value : float
-        Log Z, or the estimate of it, in nats. `float()` gives it as well.
+        Log Z, or the estimate of it, in nats. `float()` and formats, ``.2f`` say, take it.
 
     lower, upper : float
         The estimate less and plus three standard errors, in nats; the value itself where it
@@ -79,7 +91,8 @@ class LogPartition:
         How it was found; "given" is a number from elsewhere.
 
     of : tuple of float
-        Norms of the parameters of the model that it is of: no other model is judged by it.
+        Projections of the parameters of the model that it is of, by which it is known
+        again: no other model is judged by it.
 
     log_weights : float64 ndarray of shape (n_runs,) or None
         The logarithms of the importance weights, None where it is exact.
@@ -105,9 +118,6 @@ class LogPartition:
     effective_sample_size: float | None = None
     n_betas: int | None = None
     starts: str | None = None
-
-    def __float__(self) -> float:
-        return self.value
 
     def __repr__(self) -> str:
         if self.log_weights is None:
@@ -245,7 +255,7 @@ def log_partition(
                 "'reverse_ais' for the other side."
             )
         value = float(exact_log_partition(model))
-        return LogPartition(value, value, value, "exact", _norms(model))
+        return LogPartition(value, value, value, "exact", _projections(model))
 
     random_state = check_random_state(random_state)
     path = Path(model, check_base_mean(rbm, model, base_mean, random_state))
@@ -270,7 +280,7 @@ def log_partition(
         value - 3 * error,
         value + 3 * error,
         method,
-        _norms(model),
+        _projections(model),
         log_weights,
         effective,
         len(betas),
@@ -278,9 +288,16 @@ def log_partition(
     )
 
 
-def _norms(model):
-    """Return the norms of the parameters, by which a model is known again."""
-    return tuple(float(np.sqrt(np.square(a, dtype=np.float64).sum())) for a in model)
+def _projections(model):
+    """Return a projection of each array of the parameters, to know a model again by.
+
+    Of random directions, always the same; unlike norms they see signs, and order.
+    """
+    rng = np.random.RandomState(0)
+    visible, hidden = (rng.uniform(-1, 1, bias.size) for bias in model[1:])
+    weighted = model.weights @ hidden.astype(model.dtype)
+    parts = (weighted, visible), (model.visible_bias, visible), (model.hidden_bias, hidden)
+    return tuple(float(array @ direction) for array, direction in parts)
 
 
 def _effective_sample_size(log_weights):
@@ -401,13 +418,14 @@ def _checked_log_partition(rbm, model, log_partition, random_state):
             value = float(log_partition)
         except (TypeError, ValueError):
             value = np.nan
-        log_partition = LogPartition(value, value, value, "given", of=_norms(model))
+        log_partition = LogPartition(value, value, value, "given", of=_projections(model))
     if not np.isfinite(log_partition.value):
         raise ValueError(
             "log_partition must be what log_partition() returned, or a finite number in "
             f"nats, but got {given!r}."
         )
-    if not np.allclose(log_partition.of, _norms(model), rtol=1e-5, atol=0):
+    changes = np.abs(np.subtract(log_partition.of, _projections(model)))
+    if not (changes <= [1e-5 * np.linalg.norm(array) for array in model]).all():
         raise ValueError(
             "log_partition is that of another model, or of this one before it was trained "
             "further: call log_partition again."
@@ -420,13 +438,13 @@ _log_partition = log_partition
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class MeanLogLikelihood:
+class MeanLogLikelihood(_Number):
     """The mean log-likelihood of rows: what `mean_log_likelihood` returns.
 
     Parameters
     ----------
     value : float
-        The mean, in nats a row. `float()` gives it as well.
+        The mean, in nats a row. `float()` and formats, ``.2f`` say, take it.
 
     standard_error : float
         Standard error of the mean over the rows, in nats: how far the mean of other rows
@@ -448,9 +466,6 @@ class MeanLogLikelihood:
     upper: float
     n_samples: int
     log_partition: LogPartition
-
-    def __float__(self) -> float:
-        return self.value
 
     def __repr__(self) -> str:
         return (
@@ -704,7 +719,7 @@ class LogLikelihoodMonitor:
             value - 3 * error,
             value + 3 * error,
             "ais",
-            _norms(model),
+            _projections(model),
             log_weights.copy(),
             effective,
             n_betas,

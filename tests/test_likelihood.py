@@ -1,5 +1,6 @@
 """Partition functions and likelihoods, against enumeration and against each other."""
 
+import copy
 import os
 import pickle
 from pathlib import Path
@@ -290,6 +291,19 @@ def test_log_likelihood(form):
     assert_allclose(log_likelihood(by_hand(model), given, log_partition=log_z.value), rows)
 
 
+def test_a_machine_of_values_beyond_1():
+    """The means of its data are no probabilities, but a start for annealed runs."""
+    X = 1.5 * (np.random.default_rng(0).random((200, 30)) < 0.9)
+    rbm = BernoulliRBMEstimator(25, n_iter=2, stochastic_binarization=False)
+    with pytest.warns(UserWarning, match="used as they are"):
+        rbm.set_params(learning_rate=0.01, random_state=0).fit(X)
+    assert rbm.visible_mean_.max() > 1
+    log_z = rbm.log_partition(method="ais", betas=2000, random_state=0)
+    exact = rbm.log_partition(method="exact")
+    assert log_z.lower < exact.value < log_z.upper
+    assert np.isfinite(rbm.sample(5, betas=4, n_gibbs_steps=10)).all()
+
+
 @pytest.mark.parametrize("function", [log_likelihood, mean_log_likelihood])
 def test_a_log_partition_is_of_one_model(function):
     X = DIGITS[:300, 20:28]
@@ -304,9 +318,12 @@ def test_a_log_partition_is_of_one_model(function):
         )
     )
     function(by_hand_in_float32, X, log_partition=log_z)
-    rbm.partial_fit(X)
-    with pytest.raises(ValueError, match="is that of another model"):
-        function(rbm, X, log_partition=log_z)
+    mirrored, turned = copy.deepcopy(rbm), copy.deepcopy(rbm)
+    mirrored.components_ *= -1
+    turned.intercept_hidden_ = rbm.intercept_hidden_[::-1]
+    for other in (mirrored, turned, rbm.partial_fit(X)):
+        with pytest.raises(ValueError, match="is that of another model"):
+            function(other, X, log_partition=log_z)
 
 
 def test_mean_log_likelihood():
@@ -318,6 +335,8 @@ def test_mean_log_likelihood():
     bounds = LogPartition(z, z - 1, z + 2, "ais", of, np.zeros(3), 3.0, 10)
     result = mean_log_likelihood(by_hand(model), X, log_partition=bounds)
     assert_allclose(float(result), rows.mean())
+    assert f"{result:.2f}" == f"{result.value:.2f}"
+    assert f"{result}" == repr(result)
     assert_allclose(result.standard_error, rows.std(ddof=1) / 2)
     assert_allclose([result.lower, result.upper], [rows.mean() - 2, rows.mean() + 1])
     assert result.n_samples == 4
