@@ -83,13 +83,7 @@ def check_rows(model, X, rbm=None, allow_nan=False):
 
     A frame must have the columns that the estimator `rbm` was fitted on, in their order.
     """
-    fitted_on = getattr(rbm, "feature_names_in_", None)
-    columns = getattr(X, "columns", None)
-    if not (fitted_on is None or columns is None or list(columns) == list(fitted_on)):
-        raise ValueError(
-            "The feature names of X should match those that were passed during fit, in "
-            f"the same order: {_few(fitted_on)}, but X has {_few(columns)}."
-        )
+    check_names(X, rbm)
     X = check_array(
         X,
         accept_sparse=False if allow_nan else "csr",
@@ -97,6 +91,17 @@ def check_rows(model, X, rbm=None, allow_nan=False):
         ensure_all_finite="allow-nan" if allow_nan else True,
     )
     return fitting_rows(model, X)
+
+
+def check_names(X, rbm):
+    """Refuse a frame of other columns than the estimator `rbm` was fitted on."""
+    fitted_on = getattr(rbm, "feature_names_in_", None)
+    columns = getattr(X, "columns", None)
+    if not (fitted_on is None or columns is None or list(columns) == list(fitted_on)):
+        raise ValueError(
+            "The feature names of X should match those that were passed during fit, in "
+            f"the same order: {_few(fitted_on)}, but X has {_few(columns)}."
+        )
 
 
 def fitting_rows(model, X):

@@ -23,7 +23,8 @@ from sklearn.utils import check_scalar
 
 from skrbm._batches import binarize, take_sparse
 from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._fitted import check_rows, model_of
+from skrbm._fitted import by_blocks, check_names, check_rows, model_of
+from skrbm._model import RBM
 from skrbm._training import spread
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogLikelihoodMonitor
@@ -172,9 +173,10 @@ class LikelihoodMonitor(_FitCallback):
         TypeError
             If the estimator is another one, a pipeline or a search for instance.
         ValueError
-            If the rows to judge by have not as many features as those to train on.
+            If the rows to judge by have other features than those to train on.
         """
         super().setup(estimator, context)
+        check_names(self.X, estimator)
         n_features = np.shape(self.X)[1]
         if n_features != estimator.n_features_in_:
             raise ValueError(
@@ -241,7 +243,8 @@ class LikelihoodMonitor(_FitCallback):
         if weights is not None:
             weights = weights[some]
         mean = np.average(model.free_energy(rows), weights=weights)
-        return float(rbm.free_energy(self.X).mean() - mean)
+        judged = by_blocks(RBM.free_energy, model, check_rows(model, self.X, rbm))
+        return float(judged.mean() - mean)
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Let go of the annealed runs; scikit-learn calls it.

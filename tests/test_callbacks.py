@@ -513,6 +513,12 @@ def test_errors_of_likelihood_monitors():
         LikelihoodMonitor(X, n_runs=1)
     with pytest.raises(ValueError, match=r"LikelihoodMonitor has 60 features, .* 64"):
         make().set_callbacks(LikelihoodMonitor(X[:, :60])).fit(X)
+    frame = pd.DataFrame(X).add_prefix("pixel")
+    spy = Spy()
+    with pytest.raises(ValueError, match="feature names of X should match"):
+        make().set_callbacks(spy, LikelihoodMonitor(frame.iloc[:, ::-1])).fit(frame)
+    assert "begin epoch 0" not in spy.events
+    make().set_callbacks(LikelihoodMonitor(X)).fit(frame)  # no warning of names
     monitor = LikelihoodMonitor(X)
     monitor.n_runs = 1
     with pytest.raises(ValueError, match="n_runs"):
