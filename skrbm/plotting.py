@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import _safe_indexing, check_scalar
+from sklearn.utils import check_scalar
 
-from skrbm._compat import check_matplotlib_support
+from skrbm._compat import _safe_indexing, check_matplotlib_support
 from skrbm._fitted import check_rows, model_of
 from skrbm._training import spread
 from skrbm._typing import MatrixLike, RandomStateLike
@@ -38,6 +38,12 @@ def _image_shape(n_features, image_shape):
                 "(height, width)."
             )
         return side, side
+    sides = np.ravel(image_shape)
+    if len(sides) != 2 or sides.dtype.kind not in "iu" or (sides < 1).any():
+        raise ValueError(
+            "image_shape must be (height, width), two whole numbers above 0, but is "
+            f"{image_shape}."
+        )
     height, width = image_shape
     if height * width != n_features:
         raise ValueError(
@@ -61,7 +67,7 @@ def _mosaic(rows, shape, n_columns, border):
 
 def _image_settings(cmap, low, high, im_kw):
     """Return what `imshow` is given: limits, unless there is a norm, which has its own."""
-    limits = {} if "norm" in im_kw else {"vmin": low, "vmax": high}
+    limits = {"vmin": low, "vmax": high} if im_kw.get("norm") is None else {}
     return {"cmap": cmap} | limits | im_kw
 
 
@@ -261,7 +267,7 @@ class SamplesDisplay:
         random_state : int, RandomState instance or None, default=None
             Source of the samples, and of what fills in NaN for the reconstructions.
 
-        ax : sequence of three matplotlib Axes, default=None
+        ax : array-like of three matplotlib Axes, default=None
             Where to draw; None makes a figure.
 
         **im_kw : dict
@@ -298,7 +304,7 @@ class SamplesDisplay:
 
         Parameters
         ----------
-        ax : sequence of matplotlib Axes, default=None
+        ax : array-like of matplotlib Axes, default=None
             Where to draw, a panel for each entry of `images`; None makes a figure.
 
         **im_kw : dict
@@ -312,10 +318,16 @@ class SamplesDisplay:
         check_matplotlib_support("SamplesDisplay.plot")
         import matplotlib.pyplot as plt
 
+        n_given = len(self.images) if ax is None else np.size(ax)
+        if n_given != len(self.images):
+            raise ValueError(
+                f"ax must hold {len(self.images)} Axes, one for each of "
+                f"{', '.join(self.images)}, but holds {n_given}."
+            )
         if ax is None:
             size = (3.2 * len(self.images), 3.5)
             _, ax = plt.subplots(1, len(self.images), figsize=size, layout="constrained")
-        self.axes_ = np.atleast_1d(ax)
+        self.axes_ = np.ravel(ax)
         self.figure_ = self.axes_[0].figure
         self.ims_ = []
         for axes, (title, rows) in zip(self.axes_, self.images.items(), strict=True):
@@ -327,6 +339,19 @@ class SamplesDisplay:
         return self
 
 
+_GAP = "free-energy gap, nats"
+
+
+def _right_axes(ax):
+    """Return the axes that a display has put over `ax`, for gaps: one, or none."""
+    place = ax.get_position().bounds
+    return [
+        axes
+        for axes in ax.get_shared_x_axes().get_siblings(ax)
+        if axes.get_ylabel() == _GAP and axes.get_position().bounds == place
+    ]
+
+
 class TrainingDisplay(_OneAxes):
     """How training went: scores by epoch.
 
@@ -334,6 +359,9 @@ class TrainingDisplay(_OneAxes):
     ----------
     curves : dict of sequences of float
         Nats for each epoch, by what they are.
+
+    name : str, default=None
+        What the legend calls the machine, to tell several on the same axes apart.
 
     Attributes
     ----------
@@ -344,7 +372,8 @@ class TrainingDisplay(_OneAxes):
         The figure of the axes.
 
     lines_ : list of matplotlib Line2D
-        The curves; that of the free-energy gap belongs to a second axis at the right.
+        The curves; that of the free-energy gap belongs to a second axis at the right,
+        which several displays on the same axes share.
 
     Examples
     --------
@@ -356,17 +385,25 @@ class TrainingDisplay(_OneAxes):
     >>> display = TrainingDisplay.from_estimator(rbm)
     """
 
-    def __init__(self, curves: dict[str, Sequence[float]]) -> None:
+    def __init__(
+        self, curves: dict[str, Sequence[float]], *, name: str | None = None
+    ) -> None:
         self.curves = curves
+        self.name = name
 
     @classmethod
-    def from_estimator(cls, rbm: Any, *, ax: Any = None, **line_kw: Any) -> Self:
+    def from_estimator(
+        cls, rbm: Any, *, name: str | None = None, ax: Any = None, **line_kw: Any
+    ) -> Self:
         """Draw the history of a fitted machine.
 
         Parameters
         ----------
         rbm : BernoulliRBMEstimator
             An estimator after `fit`.
+
+        name : str, default=None
+            What the legend calls the machine, to tell several on the same axes apart.
 
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
@@ -379,6 +416,7 @@ class TrainingDisplay(_OneAxes):
         display : TrainingDisplay
             What was drawn.
         """
+        model_of(rbm)  # or an error that says why there is none
         if not hasattr(rbm, "history_"):
             raise ValueError(
                 f"This {type(rbm).__name__} has no history_, which the fit of a "
@@ -390,21 +428,26 @@ class TrainingDisplay(_OneAxes):
         if hasattr(rbm, "validation_scores_"):
             curves["pseudo-log-likelihood, held-out rows"] = rbm.validation_scores_
             curves["free-energy gap"] = rbm.history_["free_energy_gap"]
-        return cls(curves).plot(ax, **line_kw)
+        return cls(curves, name=name).plot(ax, **line_kw)
 
     def _draw(self, ax, line_kw):
         self.lines_ = []
-        for number, (name, values) in enumerate(self.curves.items()):
+        panel = [ax, *_right_axes(ax)]
+        for name, values in self.curves.items():
             axes = ax
             if name == "free-energy gap":
-                axes = ax.twinx()
-                axes.set_ylabel("free-energy gap, nats")
-            epochs = np.arange(1, len(values) + 1)
-            settings = _line_settings({"color": f"C{number}", "label": name}, line_kw)
-            self.lines_ += axes.plot(epochs, values, **settings)
+                if len(panel) == 1:
+                    panel.append(ax.twinx())
+                    panel[1].set_ylabel(_GAP)
+                axes = panel[1]
+            label = name if self.name is None else f"{self.name}: {name}"
+            color = f"C{sum(len(axes.lines) for axes in panel)}"
+            settings = _line_settings({"color": color, "label": label}, line_kw)
+            self.lines_ += axes.plot(np.arange(1, len(values) + 1), values, **settings)
         ax.set(xlabel="epoch", ylabel="nats a row")
         _whole_ticks(ax.xaxis)
-        ax.legend(handles=self.lines_)
+        drawn = [line for axes in panel for line in axes.get_legend_handles_labels()[0]]
+        ax.legend(handles=drawn)
 
 
 class ActivationsDisplay(_OneAxes):
@@ -475,7 +518,7 @@ class ActivationsDisplay(_OneAxes):
         )
         ax.set(
             xlabel="mean activation",
-            ylabel="hidden units",
+            ylabel="density" if hist_kw.get("density") else "hidden units",
             title=f"{dead} of {len(self.activations)} hidden units on less than 1 %, "
             f"{saturated} more than 99 %",
         )

@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMEstimator, plotting
@@ -66,6 +67,8 @@ def test_filters(rbm):
     assert display.im_.get_cmap().name == "gray"
     limit = np.abs(display.filters).max()
     assert display.im_.get_clim() == (-limit, limit)
+    no_norm = FiltersDisplay.from_estimator(rbm, norm=None, n_filters=4)
+    assert no_norm.im_.get_clim() == (-limit, limit)
     norm = TwoSlopeNorm(0)
     assert FiltersDisplay.from_estimator(rbm, norm=norm).im_.norm is norm
     theirs = BernoulliRBM(3, n_iter=1, random_state=0).fit(X)
@@ -129,6 +132,23 @@ def test_training(rbm):
     assert lines[2].axes is not lines[1].axes
     with pytest.raises(ValueError, match="no history_"):
         TrainingDisplay.from_estimator(BernoulliRBMEstimator().partial_fit(X))
+    with pytest.raises(NotFittedError, match="call fit"):
+        TrainingDisplay.from_estimator(BernoulliRBMEstimator())
+
+
+def test_training_of_several_machines_on_the_same_axes(rbm):
+    figure, (ax, other) = plt.subplots(1, 2, sharex=True)
+    early = BernoulliRBMEstimator(4, n_iter=2, early_stopping=True, random_state=0).fit(X)
+    first = TrainingDisplay.from_estimator(rbm, ax=ax, name="a")
+    second = TrainingDisplay.from_estimator(early, ax=ax)
+    second.plot(ax)
+    lines = [*ax.lines, *second.lines_[2].axes.lines]
+    assert len(figure.axes) == 3  # a second axis for gaps, whoever draws them
+    assert len({line.get_color() for line in lines}) == len(lines) == 7
+    texts = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert texts == {line.get_label() for line in lines}
+    assert first.lines_[0].get_label() == "a: pseudo-log-likelihood, training rows"
+    assert second.plot(other).lines_[2].axes not in (ax, other, lines[-1].axes)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
@@ -140,6 +160,11 @@ def test_activations(rbm, form):
     ends = ActivationsDisplay(np.array([0.001, 0.5, 0.999, 1.0])).plot()
     title = ends.ax_.get_title()
     assert title.startswith("1 of 4 hidden units on less than 1 %, 2 more")
+
+
+def test_a_density_of_activations(rbm):
+    display = ActivationsDisplay.from_estimator(rbm, X, density=True)
+    assert display.ax_.get_ylabel() == "density"
 
 
 @pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist])
@@ -178,6 +203,10 @@ def test_axes_that_are_given(rbm):
     assert display.plot(axes[1]) is display
     assert display.ax_ is axes[1]
     assert SamplesDisplay.from_estimator(rbm, X, ax=axes).figure_ is figure
+    column = SamplesDisplay.from_estimator(rbm, X, ax=axes[:, np.newaxis])
+    assert_array_equal(column.axes_, axes)
+    with pytest.raises(ValueError, match=r"must hold 3 Axes, .* samples, but holds 1"):
+        SamplesDisplay.from_estimator(rbm, X, ax=axes[0])
     chains = draw_chains(rbm, 2, 10, random_state=0)
     for display in (
         TrainingDisplay.from_estimator(rbm, ax=axes[2]),
@@ -190,6 +219,9 @@ def test_axes_that_are_given(rbm):
 def test_errors(rbm):
     with pytest.raises(ValueError, match=r"\(3, 5\), 15 pixels, but there are 64"):
         FiltersDisplay.from_estimator(rbm, image_shape=(3, 5))
+    for shape in (8, (-8, -8), (8.0, 8), (4, 4, 4)):
+        with pytest.raises(ValueError, match=r"must be \(height, width\), two whole num"):
+            FiltersDisplay.from_estimator(rbm, image_shape=shape)
     odd = BernoulliRBMEstimator(2, n_iter=1).fit(X[:, :50])
     with pytest.raises(ValueError, match="50 features are no square images: pass image_s"):
         SamplesDisplay.from_estimator(odd, X[:, :50])
