@@ -1,51 +1,64 @@
-"""Between independent features and a machine: intermediate distributions, and their chains.
+"""Paths from independent features to a model: annealed runs, and tempered chains.
 
-At inverse temperature beta, from 0 to 1, the distribution is ::
+At inverse temperature beta, from 0 to 1, the distribution of a model with Bernoulli units
+is ::
 
     p_beta(v) = exp(((1 - beta) b0 + beta b) . v) prod_j (1 + exp(beta a_j(v))) / Z(beta)
 
-with a(v) = v W + c: at 0 independent features with log-odds b0, at 1 the machine. What
-annealed importance sampling and tempered chains have in common is here.
+with a(v) = v W + c: at 0 independent features with log-odds b0, at 1 the model. This room
+knows no scikit-learn, and no estimator: who calls it has checked what users gave.
 """
 
 import itertools
 import time
-from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
-from sklearn.utils import check_scalar
+from scipy.special import logsumexp
 
 from skrbm import _kernels
-from skrbm._model import RBM
 
 # Runs that share a generator: a result depends on the seed, not on how runs are shared out.
 RUNS_TO_A_GENERATOR = 25
-# Means of features are kept this far from 0 and 1: where the machine allows a feature that
-# the independent features never have, no weight could make up for it.
-SMALLEST_MEAN = 1e-3
+# Number of temperatures of annealed importance sampling.
+N_BETAS = 14_501
+
+
+def generator(seed):
+    return np.random.Generator(np.random.SFC64(seed))
+
+
+def draw_seeds(n, random_state):
+    """Return `n` seeds as a list of int."""
+    return random_state.randint(np.iinfo(np.int32).max, size=n).tolist()
 
 
 class Path:
-    """The distributions between independent features of given means and a machine.
+    """The distributions between independent features of given means and a model.
 
     All is computed in float32: to draw states that is as good as float64, and twice as
     fast. Log-weights are added up in float64 by those who use it.
+
+    Parameters
+    ----------
+    model : RBM
+    base_mean : ndarray of shape (n_features,)
+        Means of the independent features.
     """
 
     def __init__(self, model, base_mean):
-        self.model = RBM(*(np.ascontiguousarray(a, dtype=np.float32) for a in model))
-        mean = np.clip(np.asarray(base_mean, np.float64), SMALLEST_MEAN, 1 - SMALLEST_MEAN)
-        log_odds = np.log(mean / (1 - mean))
-        self.base_bias = log_odds.astype(np.float32)
+        self.model = model.map(lambda a: np.ascontiguousarray(a, dtype=np.float32))
+        base = model.visible.independent(base_mean, np.float64)
+        self.base = base.map(lambda a: a.astype(np.float32))
+        nothing = np.zeros((1, len(base)))
         self.base_log_partition = float(
-            np.logaddexp(0, log_odds).sum() + np.log(2) * len(self.model.hidden_bias)
+            base.log_normalizer(nothing)[0] + np.log(2) * len(model.hidden_bias)
         )
 
     def draw_base(self, n, rng):
         """Draw `n` rows of independent features."""
-        v = np.zeros((n, len(self.base_bias)), dtype=np.float32)
-        return _kernels.bernoulli_from_log_odds(v, self.base_bias, rng, out=v)
+        v = np.zeros((n, len(self.base)), dtype=np.float32)
+        return self.base.sample(v, rng, v)
 
     def log_ratio(self, v, hidden_input, beta, after):
         """Return the log of ``p_after(v) / p_beta(v)``, partition functions left out.
@@ -55,7 +68,7 @@ class Path:
 
             (after - beta) max(x, 0) + log((1 + exp(-after |x|)) / (1 + exp(-beta |x|)))
         """
-        linear = v @ (self.model.visible_bias - self.base_bias)
+        linear = self.model.visible.log_ratio_to(self.base, v)
         linear += np.maximum(hidden_input, 0).sum(axis=1)
         size = np.abs(hidden_input)
         ratio = np.exp(size * -after)
@@ -73,15 +86,26 @@ class Path:
 
         `generators` are pairs of a slice of rows and the generator that draws them.
         """
-        h, half = hidden_input, 0.5 * beta
-        h *= half
+        h = hidden_input
+        h *= 0.5 * beta
         for rows, rng in generators:
             _kernels.bernoulli_from_half_log_odds(h[rows], rng, out=h[rows])
         _kernels.product_with_transpose(h, self.model.weights, v)
-        v *= half
-        v += half * (self.model.visible_bias - self.base_bias) + 0.5 * self.base_bias
-        for rows, rng in generators:
-            _kernels.bernoulli_from_half_log_odds(v[rows], rng, out=v[rows])
+        self.model.visible.sample_between(self.base, v, beta, generators)
+
+
+# Annealed runs --------------------------------------------------------------------------
+
+
+def ladder(n_betas):
+    """Return inverse temperatures from 0 to 1, spread as is customary for annealing.
+
+    Of 14500 steps 500 lead to 0.5, 4000 to 0.9 and 10000 to 1: Salakhutdinov, R. and
+    Murray, I. (2008). On the quantitative analysis of deep belief networks. ICML 2008.
+    """
+    return np.interp(
+        np.linspace(0, 1, n_betas), [0, 500 / 14_500, 4500 / 14_500, 1], [0, 0.5, 0.9, 1]
+    )
 
 
 def anneal(path, betas, seeds, starts=None, tick=None):
@@ -105,7 +129,7 @@ def anneal(path, betas, seeds, starts=None, tick=None):
     """
     ends = np.cumsum([n for n, _ in seeds])
     generators = [
-        (slice(end - n, end), np.random.Generator(np.random.SFC64(seed)))
+        (slice(end - n, end), generator(seed))
         for end, (n, seed) in zip(ends, seeds, strict=True)
     ]
     if starts is None:
@@ -126,11 +150,13 @@ def anneal(path, betas, seeds, starts=None, tick=None):
     return log_weights, v
 
 
-def run_jobs(path, betas, n_runs, starts, n_jobs, random_state, verbose):
+def anneal_in_jobs(
+    path, betas, n_runs, random_state, *, starts=None, n_jobs=None, verbose=0
+):
     """Anneal runs, shared out to jobs; return log-weights and last states of all."""
     n_generators = -(-n_runs // RUNS_TO_A_GENERATOR)
     shares = np.diff(np.linspace(0, n_runs, n_generators + 1).astype(int)).tolist()
-    seeds = random_state.randint(np.iinfo(np.int32).max, size=n_generators).tolist()
+    seeds = draw_seeds(n_generators, random_state)
     n_jobs_now = min(effective_n_jobs(n_jobs), n_generators)
     cuts = np.linspace(0, n_generators, n_jobs_now + 1).astype(int).tolist()
     rows = np.r_[0, np.cumsum(shares)]
@@ -139,13 +165,13 @@ def run_jobs(path, betas, n_runs, starts, n_jobs, random_state, verbose):
     for start, stop in itertools.pairwise(cuts):
         part = list(zip(shares, seeds, strict=True))[start:stop]
         begin = None if starts is None else starts[rows[start] : rows[stop]]
-        tick = _Progress(len(betas) - 1) if verbose and start == 0 else None
+        tick = _Printer(len(betas) - 1) if verbose and start == 0 else None
         calls.append(delayed(anneal)(path, betas, part, begin, tick))
     parts = Parallel(n_jobs=n_jobs_now)(calls)
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
-class _Progress:
+class _Printer:
     """Prints a line at each tenth of the temperatures."""
 
     def __init__(self, n_steps):
@@ -162,60 +188,186 @@ class _Progress:
             )
 
 
-def check_betas(betas):
-    """Return the temperatures as an array of float64, from 0 to 1."""
-    if betas is None:
-        betas = 14_501
-    if isinstance(betas, Integral):
-        check_scalar(betas, "betas", Integral, min_val=2)
-        # 500 of 14500 steps to 0.5, 4000 to 0.9, 10000 to 1
-        return np.interp(
-            np.linspace(0, 1, betas), [0, 500 / 14_500, 4500 / 14_500, 1], [0, 0.5, 0.9, 1]
-        )
-    given = betas
-    betas = np.asarray(betas if not isinstance(betas, str) else np.nan, dtype=np.float64)
-    right = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
-    if not right or not (np.diff(betas) >= 0).all():
-        raise ValueError(
-            "betas must be how many temperatures to take, or inverse temperatures that "
-            f"begin with 0, never fall and end with 1, but got {given!r}."
-        )
-    return betas
-
-
-def check_base_mean(rbm, model, base_mean, random_state):
-    n_features = len(model.visible_bias)
-    if base_mean is None:
-        base_mean = getattr(rbm, "visible_mean_", None)
-        if base_mean is None:
-            base_mean = settled_chains(model, 100, random_state)[1]
-        # Training may have taken values outside as they are.
-        base_mean = np.clip(base_mean, 0, 1)
-    mean = np.asarray(base_mean, dtype=np.float64)
-    if mean.shape not in ((), (n_features,)):
-        raise ValueError(
-            f"base_mean must be a number or have shape ({n_features},), a mean for each "
-            f"feature, but has shape {mean.shape}."
-        )
-    if not ((mean >= 0) & (mean <= 1)).all():
-        raise ValueError("base_mean must have values from 0 to 1 only.")
-    return np.broadcast_to(mean, n_features)
-
-
 def settled_chains(model, n, random_state):
     """Run chains from independent coins, tempered at first; return where they end.
 
     After 1000 temperatures there are 1000 steps; returned are hidden states, and the mean
     of the visible units over the second half of the steps.
     """
-    path = Path(model, np.full(len(model.visible_bias), 0.5))
+    path = Path(model, np.full(len(model.visible), 0.5))
     model = path.model
-    _, v = run_jobs(path, check_betas(1000), n, None, 1, random_state, 0)
-    rng = np.random.Generator(np.random.SFC64(random_state.randint(2**31 - 1)))
+    _, v = anneal_in_jobs(path, ladder(1000), n, random_state, n_jobs=1)
+    rng = generator(random_state.randint(2**31 - 1))
     h = model.sample_hidden(v, rng)
     model.gibbs(h, 500, rng)
-    mean = np.zeros(len(model.visible_bias))
+    mean = np.zeros(len(model.visible))
     for _ in range(500):
         model.gibbs(h, 1, rng)
         mean += model.mean_visible(h).mean(axis=0)
     return h, mean / 500
+
+
+# Importance weights ---------------------------------------------------------------------
+
+
+def log_mean(log_weights):
+    """Return the log of the mean of weights."""
+    return float(logsumexp(log_weights)) - np.log(len(log_weights))
+
+
+def effective_number(log_weights):
+    """Return ``(sum w)^2 / sum w^2``, how many equal weights would be worth as much."""
+    return float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
+
+
+def standard_error(log_weights):
+    """Return the standard error of the log of a mean of weights, by the delta method.
+
+    The variance of the weights over their squared mean is ``n / effective_number - 1``. It
+    is finite whatever the weights, unlike the log of the mean less three standard errors.
+    """
+    n = len(log_weights)
+    if n == 1:
+        return np.inf
+    return float(np.sqrt(max(0.0, n / effective_number(log_weights) - 1) / (n - 1)))
+
+
+def _redraw(log_weights, rng):
+    """Return which runs to go on with, each as often as its weight says, but for rounding.
+
+    Systematic resampling: Kitagawa, G. (1996). Monte Carlo filter and smoother for
+    non-Gaussian nonlinear state space models. Journal of Computational and Graphical
+    Statistics, 5(1), 1-25.
+    """
+    cumulated = np.cumsum(np.exp(log_weights - log_weights.max()))
+    places = (np.arange(len(log_weights)) + rng.random()) / len(log_weights)
+    return np.searchsorted(cumulated, places * cumulated[-1])
+
+
+class FollowingRuns:
+    """Annealed runs that go from model to model, as training does.
+
+    When few runs have most of the weight, runs are drawn anew by their weights: Del Moral,
+    P., Doucet, A. and Jasra, A. (2006). Sequential Monte Carlo samplers. Journal of the
+    Royal Statistical Society B, 68(3), 411-436.
+
+    Parameters
+    ----------
+    path : Path
+        From independent features to the first model; the runs start at the former.
+    n_runs : int
+    rng : numpy.random.Generator
+
+    Attributes
+    ----------
+    model : RBM
+        Where the runs are.
+    """
+
+    def __init__(self, path, n_runs, rng):
+        nothing = path.model.map(np.zeros_like)
+        self.model = type(nothing)(nothing.weights, path.base, nothing.hidden_bias)
+        self._rng = rng
+        self._v = path.draw_base(n_runs, rng)
+        self._log_weights = np.zeros(n_runs)
+        self._log_partition, self._variance = path.base_log_partition, 0.0
+
+    def move_to(self, model, n_steps):
+        """Take the runs to a model of float32; return log Z, its error and the log-weights.
+
+        What an interruption leaves is as it was before.
+        """
+        before, present = self.model, self.model
+        v, log_weights = self._v.copy(), self._log_weights.copy()
+        for part in np.linspace(0, 1, n_steps + 1)[1:].astype(np.float32):
+            following = before.map(lambda a, b, part=part: a + part * (b - a), model)
+            log_weights += present.free_energy(v) - following.free_energy(v)
+            hidden = following.sample_hidden(v, self._rng)
+            following.sample_visible(hidden, self._rng, out=v)
+            present = following
+        value = self._log_partition + log_mean(log_weights)
+        variance = self._variance + standard_error(log_weights) ** 2
+        result = value, float(np.sqrt(variance)), log_weights.copy()
+        if effective_number(log_weights) < len(v) / 2:
+            self._log_partition, self._variance = value, variance
+            v = v[_redraw(log_weights, self._rng)]
+            log_weights[:] = 0
+        self.model, self._v, self._log_weights = model, v, log_weights
+        return result
+
+
+# Tempered chains ------------------------------------------------------------------------
+
+
+class TemperedChains:
+    """Chains at all temperatures, the state of chain i at temperature k in row k n + i.
+
+    Hidden units are summed over: swaps compare visible states.
+
+    Parameters
+    ----------
+    path : Path
+    betas : ndarray of shape (n_betas,)
+        Rising inverse temperatures.
+    h : ndarray of shape (n_chains, n_components)
+        Hidden states of the model to start from, at all temperatures.
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, path, betas, h, rng):
+        self.path, self.betas, self.n_chains, self.rng = path, betas, len(h), rng
+        v = path.model.sample_visible(h.astype(np.float32), rng)
+        self.v = np.tile(v, (len(betas), 1))
+        self.beta = np.repeat(betas, len(h)).astype(np.float32)[:, None]
+        self._hidden_input = path.model.hidden_input(self.v)
+        self._odd = False
+
+    def step(self):
+        """Take a Gibbs step at each temperature, and swap; return acceptance probabilities.
+
+        Pairs that swap are by turns the even and the odd ones. The probabilities are those
+        of all pairs, of shape (n_betas - 1, n_chains).
+        """
+        self.path.gibbs(self.v, self._hidden_input, self.beta, [(slice(None), self.rng)])
+        a = self.path.model.hidden_input(self.v, out=self._hidden_input)
+        n, v, beta = self.n_chains, self.v, self.beta
+        up = self.path.log_ratio(v[:-n], a[:-n], beta[:-n], beta[n:])
+        down = self.path.log_ratio(v[n:], a[n:], beta[n:], beta[:-n])
+        accept = np.exp(np.minimum(up + down, 0)).reshape(-1, n)
+        swap = self.rng.random(accept.shape) < accept
+        swap[int(not self._odd) :: 2] = False
+        self._odd = not self._odd
+        pair, chain = np.nonzero(swap)
+        low = pair * n + chain
+        order = np.arange(len(v))
+        order[low], order[low + n] = low + n, low
+        v[...], a[...] = v[order], a[order]
+        return accept
+
+    def coldest(self):
+        """Return the states at the last temperature, where the model itself is."""
+        return self.v[-self.n_chains :]
+
+
+def ladder_of_equal_swaps(path, h, rng, n_betas=None):
+    """Return inverse temperatures at which all neighbours swap equally often.
+
+    The sum of all rejection rates hardly depends on the temperatures that it is measured
+    at: steps that take equal parts of it are equally good, and twice as many of them as it
+    amounts to are close to the best number, which None takes.
+
+    Syed, S., Bouchard-Cote, A., Deligiannidis, G. and Doucet, A. (2022). Non-reversible
+    parallel tempering: a scalable highly parallel MCMC scheme. Journal of the Royal
+    Statistical Society B, 84(2), 321-350.
+    """
+    h = h[rng.integers(len(h), size=16)]
+    betas = np.linspace(0, 1, n_betas or 16)
+    for n_steps in (100, 200, 400):
+        tempered = TemperedChains(path, betas, h, rng)
+        accept = [tempered.step() for _ in range(n_steps)][n_steps // 2 :]
+        rejected = 1 - np.mean(accept, axis=(0, 2)) + 1e-6
+        total = np.r_[0, np.cumsum(rejected)]
+        n_next = n_betas or max(2, int(np.ceil(2 * total[-1])) + 1)
+        betas = np.interp(np.linspace(0, total[-1], n_next), total, betas)
+        betas[0], betas[-1] = 0, 1
+    return betas

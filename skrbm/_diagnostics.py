@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
-from skrbm._fitted import by_blocks, check_rows, model_of
-from skrbm._model import RBM
+from skrbm._inputs import check_rows, model_of
 
 
 def split_r_hat(x: ArrayLike) -> float:
@@ -292,8 +291,8 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
             f"chains must have 4 draws or more, but have {chains.shape[1]}: raise n_draws."
         )
     n_chains, n_draws, _ = chains.shape
-    rows = check_rows(model, chains.reshape(n_chains * n_draws, -1))
-    free_energy = by_blocks(RBM.free_energy, model, rows)
+    data = check_rows(model, chains.reshape(n_chains * n_draws, -1))
+    rows, free_energy = data.X, data.apply(model.free_energy, model)
     series = {"free energy": free_energy, "units on": rows.sum(axis=1, dtype=np.float64)}
     mean = rows.mean(axis=0, dtype=np.float64)
     most = np.argsort(-mean * (1 - mean), kind="stable")[:n_features]

@@ -1,12 +1,11 @@
-"""Sums over all states of the smaller side of a machine: log Z, and draws, exactly."""
+"""Sums over all states of the smaller side of a model: log Z, and draws, exactly."""
 
 import numpy as np
 from scipy.special import logsumexp
 
-from skrbm._model import RBM, SoftplusChanges, exponent_limit
-
-# Values in the arrays that a sum works on.
-_BLOCK_SIZE = 1 << 22
+from skrbm._kernels import WORK_SIZE
+from skrbm._model import RBM
+from skrbm._visible import SoftplusChanges, exponent_limit
 
 
 def _bits(numbers, n):
@@ -16,10 +15,12 @@ def _bits(numbers, n):
 
 def _by_smaller_side(model):
     """Return the model in float64, its hidden units the fewer, and whether it is turned."""
-    weights, visible_bias, hidden_bias = (np.asarray(a, np.float64) for a in model)
+    model = model.map(lambda a: np.asarray(a, np.float64))
+    weights, visible_bias, hidden_bias = model
     if weights.shape[0] >= weights.shape[1]:
-        return RBM(weights, visible_bias, hidden_bias), False
-    return RBM(np.ascontiguousarray(weights.T), hidden_bias, visible_bias), True
+        return model, False
+    weights = np.ascontiguousarray(weights.T)
+    return RBM.bernoulli(weights, hidden_bias, visible_bias), True
 
 
 def _log_marginals(model):
@@ -28,14 +29,14 @@ def _log_marginals(model):
     State number k has the bits of k, the lowest first. With h cut into a high and a low
     part, the visible input is the sum of one that belongs to the high part and one that
     belongs to the low part: that the softplus of all sums costs matrix products only is
-    what `skrbm._model.SoftplusChanges` is about.
+    what `SoftplusChanges` is about.
     """
     weights, visible_bias, hidden_bias = model
     n_visible, n_hidden = weights.shape
     limit = exponent_limit(weights.dtype)
     n_low = min(n_hidden, 12)
     while n_low > 0 and (
-        n_visible << n_low > _BLOCK_SIZE
+        n_visible << n_low > WORK_SIZE
         or np.abs(weights[:, :n_low]).sum(axis=1).max() >= limit
     ):
         n_low -= 1
@@ -43,12 +44,12 @@ def _log_marginals(model):
     of_low = low @ weights[:, :n_low].T
     largest = float(np.abs(of_low).max())
     n_states = 1 << (n_hidden - n_low)
-    step = max(1, _BLOCK_SIZE // 2 // max(n_visible, 1 << n_low))
+    step = max(1, WORK_SIZE // 2 // max(n_visible, 1 << n_low))
     for start in range(0, n_states, step):
         high = _bits(np.arange(start, min(start + step, n_states)), n_hidden - n_low)
-        inputs = high @ weights[:, n_low:].T + visible_bias
-        block = SoftplusChanges(inputs, largest)(of_low)
-        block += np.logaddexp(0, inputs).sum(axis=1)[:, None]
+        inputs = high @ weights[:, n_low:].T
+        block = SoftplusChanges(inputs + visible_bias, largest)(of_low)
+        block += model.visible.log_normalizer(inputs)[:, None]
         block += (high @ hidden_bias[n_low:])[:, None]
         block += low @ hidden_bias[:n_low]
         yield block.reshape(-1)

@@ -1,6 +1,7 @@
 """The scikit-learn face: parameters, validation, public methods, tags. No formula."""
 
 import copy
+import dataclasses
 import math
 import warnings
 from numbers import Integral, Real
@@ -17,23 +18,29 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrbm import _batches, _training, likelihood, sampling
-from skrbm._compat import (
+from skrbm import likelihood, sampling
+from skrbm._compat.sklearn import (
     CallbackSupportMixin,
     Interval,
     StrOptions,
     _fit_context,
 )
-from skrbm._fitted import (
+from skrbm._data import DataSet
+from skrbm._inputs import (
     DTYPES,
-    by_blocks,
+    check_weights,
     fitting_rows,
     model_of,
-    rows_and_weights,
+    normalize,
     unchanged_on_error,
+    weighted_mean,
 )
-from skrbm._model import RBM
+from skrbm._record import Record, Validation
+from skrbm._solvers import SOLVERS
+from skrbm._step import LARGEST_PARAMETER, Settings, first_state, is_sound, next_state
+from skrbm._training import SCHEDULES, Training, enough_epochs, train, train_on_chunk
 from skrbm._typing import MatrixLike, RandomStateLike
+from skrbm._visible import BernoulliUnits
 from skrbm.likelihood import LogPartition
 
 # By how many nats per feature a model may get worse in training before a warning.
@@ -242,11 +249,11 @@ class BernoulliRBMEstimator(
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "solver": [StrOptions(set(_training.SOLVERS))],
+        "solver": [StrOptions(set(SOLVERS))],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
         "n_chains": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "schedule": [StrOptions(set(_training.SCHEDULES))],
+        "schedule": [StrOptions(set(SCHEDULES))],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "centering": ["boolean"],
@@ -313,7 +320,6 @@ class BernoulliRBMEstimator(
 
     # Training ---------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> Self:
@@ -358,92 +364,77 @@ class BernoulliRBMEstimator(
             `early_stopping`, of the best). Or if the model at its end is clearly worse than
             at its start.
         """
-        warm = self.warm_start and hasattr(self, "components_")
+        return self._fit(X, y, sample_weight)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _fit(self, X, y, sample_weight, training=None):
+        """Fit, or go on with a training that was saved."""
+        warm = training is None and self.warm_start and hasattr(self, "components_")
         if warm:
             self._check_can_go_on()
-        # Without y, scikit-learn's ScoringMonitor would not score.
-        task = {"estimator": self, "X": X, "y": X if y is None else y}
-        if sample_weight is not None:
-            task["metadata"] = {"sample_weight": sample_weight}
         with unchanged_on_error(self):
-            # By skrbm.callbacks.resume; a copy, as what is popped comes back on an error.
-            progress = copy.deepcopy(vars(self).pop("_resume_from", None))
             vars(self).pop("validation_scores_", None)
-            new = not warm and progress is None
-            X, summary = self._validate_training_data(X, reset=new)
-            seed = self._draw_seeds() if new else None
-            rows, weights, validation = self._split(X, sample_weight)
-            n_rows = X.shape[0] if rows is None else len(rows)
-            if progress is None:
-                state = self._resume(n_rows) if warm else self._start(X, n_rows, seed)
-                record = _training.Record(
-                    X, rows, weights, state, validation and validation.rows
-                )
-                n_epochs = self.n_iter
-                if n_epochs == "auto":
-                    n_epochs = _training.enough_epochs(n_rows, self.batch_size)
-            else:
-                state, n_epochs = progress.state, progress.n_epochs
-                record = progress.restore(X, rows, weights, validation)
-            done = progress.outcome.n_epochs if progress else 0
-            context = self._init_callback_context(max_subtasks=n_epochs - done)
-            context.call_on_fit_task_begin(**task)
-
-            def save(outcome):
-                return _training.Progress.of(
-                    state, outcome, n_epochs, X.shape, record, validation
-                )
-
-            announce, report = self._reporters(record, validation, context, task, save)
-            outcome = _training.train(
-                state,
-                self._settings(summary),
-                X,
-                n_epochs=n_epochs,
+            training = self._begin(X, sample_weight, warm, training)
+            self._training = training  # for callbacks, while it lasts
+            callbacks = _Callbacks(self, X, y, sample_weight)
+            epochs = train(
+                training.state,
+                self._settings(training.data),
+                training.data,
+                n_epochs=training.n_epochs,
                 schedule=self.schedule,
                 shuffle=self.shuffle,
-                announce=announce,
-                report=report,
-                rows=rows,
-                weights=weights,
-                validation=validation,
-                progress=progress and progress.outcome,
+                n_done=training.n_done,
             )
-            attributes = _course(
-                outcome.n_epochs, record.history, validation and validation.scores
-            )
-            if outcome.n_epochs > 0 or not warm:
-                attributes |= _fitted(outcome.state, average=None)
-            vars(self).update(attributes)
-            self._interrupted = outcome.stopped == "interrupted"
-            attributes["random_state_"] = self.random_state_
+            stopped = None
             try:
-                context.call_on_fit_task_end(
-                    **task, reconstruction_attributes=lambda: copy.deepcopy(attributes)
-                )
-            except KeyboardInterrupt:  # no reason to lose what is trained
-                self._interrupted = True
-        if self._interrupted:
-            kept = "best epoch so far" if validation else "last finished epoch"
-            warnings.warn(
-                f"Training was interrupted by the user after {self.n_iter_} of "
-                f"{n_epochs} epochs; the model of the {kept} is kept."
-            )
-        elif outcome.stopped == "diverged":
-            kept = f"The model of epoch {self.n_iter_}"
-            if validation:
-                kept = "The model of the best epoch so far"
-            if self.n_iter_ == 0:
-                kept = "The model from before" if warm else "The untrained model"
-            self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}", kept, weights)
-        elif summary.in_range and record.shortfall(outcome.state) > _LARGEST_SHORTFALL:
-            warnings.warn(
-                f"Training did not converge: after {self.n_iter_} epochs the model is "
-                "worse than it was before. Lower learning_rate, which is "
-                f"{self.learning_rate:g}.",
-                ConvergenceWarning,
-            )
+                for epoch in callbacks.announce(epochs):
+                    if not is_sound(training.state.model):
+                        stopped = "diverged"
+                        break
+                    training.add(epoch)
+                    self._print(training, epoch)
+                    if callbacks.after_epoch() or training.record.exhausted:
+                        break
+            except KeyboardInterrupt:  # no reason to lose the epochs that are over
+                if training.n_done == 0:
+                    raise
+                stopped = "interrupted"
+            del self._training
+            attributes = _course(training)
+            if training.n_done > 0 or not warm:
+                attributes |= _fitted_attributes(training.result, average=None)
+            vars(self).update(attributes)
+            self._interrupted = stopped == "interrupted"
+            try:
+                callbacks.after_fit(attributes)
+            except KeyboardInterrupt:
+                stopped, self._interrupted = "interrupted", True
+        self._warn_at_the_end(stopped, training, warm)
         return self
+
+    def _begin(self, X, sample_weight, warm, training):
+        """Return the training that is to be done, new or gone on with."""
+        new = not warm and training is None
+        data = self._check_training_data(X, reset=new)
+        if training is not None and data.X.shape != training.shape:
+            raise ValueError(
+                f"The training to go on with was on data of shape {training.shape}, but X "
+                f"has shape {data.X.shape}: pass the same rows."
+            )
+        seed = self._draw_seeds() if new else None
+        if sample_weight is not None:
+            data = data.weigh(normalize(check_weights(sample_weight, data.X)))
+        data, validation = self._hold_out(data)
+        if training is not None:
+            training.go_on(data, validation)
+            return training
+        state = self._next_state(data) if warm else self._first_state(data, seed)
+        state.learned.average = None  # each fit has one of its own
+        n_epochs = self.n_iter
+        if n_epochs == "auto":
+            n_epochs = enough_epochs(len(data), self.batch_size)
+        return Training(data, state, Record(data, state, validation), n_epochs)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -494,39 +485,38 @@ class BernoulliRBMEstimator(
         if not first:
             self._check_can_go_on()
         with unchanged_on_error(self):
-            X, summary = self._validate_training_data(X, reset=first)
-            rows, weights = rows_and_weights(X, sample_weight)
-            n_rows = X.shape[0] if rows is None else len(rows)
+            data = self._check_training_data(X, reset=first)
+            if sample_weight is not None:
+                data = data.weigh(check_weights(sample_weight, data.X))
             if first:
-                state = self._start(X, n_rows, self._draw_seeds())
+                state = self._first_state(data, self._draw_seeds())
             else:
-                state = self._resume(n_rows)
+                state = self._next_state(data)
             untrained = state.copy() if first else None
-            settings = self._settings(summary)
-            sound = _training.train_on_chunk(state, settings, X, rows, weights)
+            sound = train_on_chunk(state, self._settings(data), data)
             if sound or first:
                 kept = state if sound else untrained
-                vars(self).update(_fitted(kept, kept.average))
+                average = kept.learned.average
+                vars(self).update(_fitted_attributes(kept, average))
         if not sound:
             kept = "The untrained model" if first else "The model from before"
-            self._warn_of_divergence("in this call of partial_fit", kept, weights)
+            self._warn_of_divergence("in this call of partial_fit", kept, data)
         return self
 
-    def _validate_training_data(self, X, reset):
-        X = _batches.canonical(self._validate(X, reset=reset))
-        summary = _batches.summarize(X)
+    def _check_training_data(self, X, reset):
+        data = DataSet(self._validate(X, reset=reset))
         consequence = (
             "In training, values below 0 count as 0 and values above 1 as 1."
             if self.stochastic_binarization
             else "In training, they are used as they are."
         )
-        self._warn_of_range(summary, consequence)
-        return X, summary
+        self._warn_of_range(data, consequence)
+        return data
 
-    def _warn_of_range(self, summary, consequence):
-        if not summary.in_range:
+    def _warn_of_range(self, data, consequence):
+        if not BernoulliUnits.are_in_range(data.summary):
             warnings.warn(
-                f"X has values from {summary.low:g} to {summary.high:g}, but "
+                f"X has values from {data.summary.low:g} to {data.summary.high:g}, but "
                 f"{type(self).__name__} models values in [0, 1]: binary data, or "
                 f"probabilities. {consequence} Scale X with MinMaxScaler(clip=True) "
                 "(sparse X with MaxAbsScaler) or make it binary with Binarizer, all of "
@@ -545,21 +535,20 @@ class BernoulliRBMEstimator(
                 "instance, or leave those rows out."
             ) from error
 
-    def _settings(self, summary):
-        return _training.Settings(
+    def _settings(self, data):
+        states = BernoulliUnits.are_states(data.summary)
+        return Settings(
             solver=self.solver,
             n_gibbs_steps=self.n_gibbs_steps,
+            n_chains=self.n_chains,
             batch_size=self.batch_size,
             learning_rate=float(self.learning_rate),
             momentum=float(self.momentum),
             weight_decay=float(self.weight_decay),
             centering=self.centering,
             averaging=self.averaging,
-            binarize=self.stochastic_binarization and not summary.binary,
+            binarize=self.stochastic_binarization and not states,
         )
-
-    def _n_chains_for(self, n_rows):
-        return min(self.batch_size, n_rows) if self.solver == "cd" else self.n_chains
 
     def _draw_seeds(self):
         """Return a seed for training; keep those for later draws and for the split."""
@@ -569,43 +558,45 @@ class BernoulliRBMEstimator(
         self.random_state_ = np.random.RandomState(later)
         return seed
 
-    def _start(self, X, n_rows, seed):
-        """Return the state of an untrained model, for `n_rows` training rows of `X`."""
-        return _training.initial_state(
-            n_features=X.shape[1],
+    def _first_state(self, data, seed):
+        """Return the state of an untrained model."""
+        return first_state(
+            self._settings(data),
+            len(data),
+            n_features=data.n_features,
             n_components=self.n_components,
-            n_chains=self._n_chains_for(n_rows),
-            dtype=np.float64 if X.dtype == np.float64 else np.float32,
+            dtype=np.float64 if data.X.dtype == np.float64 else np.float32,
             seed=seed,
         )
 
-    def _split(self, X, sample_weight):
-        """Return which rows to train on, None for all, all weights, and the validation.
+    def _next_state(self, data):
+        """Return a copy of the state that the last training ended in."""
+        return next_state(self._learning, self._settings(data), len(data))
 
-        The weights are None if none are given; the validation, by rows that are held out,
-        without early stopping. A warm start on as many rows holds out the same ones.
+    def _hold_out(self, data):
+        """Return the rows to train on and, for early stopping, those to stop by.
+
+        A warm start on as many rows holds out the same ones.
         """
-        rows, weights = rows_and_weights(X, sample_weight, normalize=True)
         if not self.early_stopping:
-            return rows, weights, None
+            return data, None
         # Half of what it would take to import this package, and not needed by most fits.
         from sklearn.model_selection import train_test_split
 
-        rows = np.arange(X.shape[0]) if rows is None else rows
-        n_held_out = math.ceil(self.validation_fraction * len(rows))
-        if n_held_out >= len(rows):
+        n_held_out = math.ceil(self.validation_fraction * len(data))
+        if n_held_out >= len(data):
             raise ValueError(
                 f"early_stopping holds out a part of {self.validation_fraction:g} "
-                f"(validation_fraction), which leaves none of n_samples={len(rows)} to "
+                f"(validation_fraction), which leaves none of n_samples={len(data)} to "
                 "train on: pass more rows, or set early_stopping=False."
             )
+        rows = np.arange(len(data)) if data.rows is None else data.rows
         rows, held_out = train_test_split(
             rows, test_size=n_held_out, random_state=self._split_seed
         )
-        validation = _training.Validation(
-            X, np.sort(held_out), weights, self.tol, self.n_iter_no_change
-        )
-        return np.sort(rows), weights, validation
+        held_out = data.select(np.sort(held_out))
+        validation = Validation(held_out, self.tol, self.n_iter_no_change)
+        return data.select(np.sort(rows)), validation
 
     def _check_can_go_on(self):
         """Refuse to go on from a model that was not trained, or has another size."""
@@ -622,69 +613,63 @@ class BernoulliRBMEstimator(
                 "new model: clone the estimator, or call fit with warm_start=False."
             )
 
-    def _resume(self, n_rows):
-        """Return a copy of the state that the last training ended in."""
-        n_chains = self._n_chains_for(n_rows)
-        if self.solver == "cd":  # a short chunk leaves the other chains as they are
-            n_chains = max(n_chains, min(self.batch_size, len(self.h_samples_)))
-        return _training.TrainingState(
-            # Rows are repeated, or left out, where the number of chains has changed.
-            chains=np.resize(self.h_samples_, (n_chains, self.n_components)),
-            **copy.deepcopy(self._learning),
+    def _print(self, training, epoch):
+        if not self.verbose:
+            return
+        record, held_out = training.record, ""
+        if record.validation is not None:
+            held_out = f"validation score = {record.validation.scores[-1]:.2f}, "
+        print(
+            f"[{type(self).__name__}] Iteration {epoch.number}, pseudo-log-likelihood = "
+            f"{record.history['pseudo_log_likelihood'][-1]:.2f}, {held_out}"
+            f"time = {epoch.seconds:.2f}s",
+            flush=True,
         )
 
-    def _reporters(self, record, validation, context, task, save):
-        """Return what is called before, and after, each epoch.
+    def _warn_at_the_end(self, stopped, training, warm):
+        record, data = training.record, training.data
+        if stopped == "interrupted":
+            kept = "best epoch so far" if self.early_stopping else "last finished epoch"
+            warnings.warn(
+                f"Training was interrupted by the user after {self.n_iter_} of "
+                f"{training.n_epochs} epochs; the model of the {kept} is kept."
+            )
+        elif stopped == "diverged":
+            best = "the best epoch so far"
+            kept = (
+                f"The model of {best if self.early_stopping else f'epoch {self.n_iter_}'}"
+            )
+            if self.n_iter_ == 0:
+                kept = "The model from before" if warm else "The untrained model"
+            self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}", kept, data)
+        elif (
+            BernoulliUnits.are_in_range(data.summary)
+            and record.shortfall(training.kept) > _LARGEST_SHORTFALL
+        ):
+            warnings.warn(
+                f"Training did not converge: after {self.n_iter_} epochs the model is "
+                f"worse than it was before. Lower learning_rate, which is "
+                f"{self.learning_rate:g}.",
+                ConvergenceWarning,
+            )
 
-        They record the epoch, print it if verbose, and tell scikit-learn's callbacks, who
-        may ask to stop. `save` makes of an outcome what a killed training goes on from.
-        """
-        epoch = None
-
-        def announce():
-            nonlocal epoch
-            epoch = context.subcontext(task_name="epoch").call_on_fit_task_begin(**task)
-
-        def report(state, learning_rate, seconds, outcome):
-            record.add(state.result, learning_rate, seconds)
-            if self.verbose:
-                score = record.history["pseudo_log_likelihood"]
-                held_out = ""
-                if validation:
-                    held_out = f"validation score = {validation.scores[-1]:.2f}, "
-                print(
-                    f"[{type(self).__name__}] Iteration {len(score)}, "
-                    f"pseudo-log-likelihood = {score[-1]:.2f}, {held_out}"
-                    f"time = {seconds:.2f}s",
-                    flush=True,
-                )
-
-            def attributes():
-                progress = save(outcome)
-                scores = validation and progress.scores
-                return {
-                    **_fitted(progress.state, average=None),
-                    **_course(outcome.n_epochs, progress.history, scores),
-                    "random_state_": copy.deepcopy(self.random_state_),
-                    "_interrupted": False,
-                    "_progress": progress,
-                }
-
-            return epoch.call_on_fit_task_end(**task, reconstruction_attributes=attributes)
-
-        return announce, report
-
-    def _warn_of_divergence(self, when, kept, weights):
+    def _warn_of_divergence(self, when, kept, data):
         cause = f"learning_rate, which is {self.learning_rate:g}"
         if self.weight_decay:
             cause += f", or weight_decay, which is {self.weight_decay:g}"
-        if weights is not None:
-            cause += f", or the largest weight, which is {weights.max():.3g} usual ones"
+        if data.row_weights is not None:
+            largest = data.row_weights.max()
+            cause += f", or the largest weight, which is {largest:.3g} usual ones"
         warnings.warn(
             f"Training diverged {when}: a parameter was not finite, or larger than "
-            f"{_training.LARGEST_PARAMETER:g}. {kept} is kept. Lower {cause}.",
+            f"{LARGEST_PARAMETER:g}. {kept} is kept. Lower {cause}.",
             ConvergenceWarning,
         )
+
+    def __getstate__(self):
+        """Leave out a training that is under way: a copy has what is fitted."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_training"}
 
     # The fitted model -------------------------------------------------------------------
 
@@ -693,7 +678,7 @@ class BernoulliRBMEstimator(
         return len(self.components_)
 
     def _model_and_rows(self, X):
-        """Return the model, and validated rows for it."""
+        """Return the model, and a data set of validated rows for it."""
         check_is_fitted(self)
         model = model_of(self)
         return model, fitting_rows(model, self._validate(X))
@@ -712,13 +697,12 @@ class BernoulliRBMEstimator(
             Probabilities, of the dtype of `X` if that is float32 or float64, of the model's
             if it is bool or uint8, else float64.
         """
-        model, X = self._model_and_rows(X)
-        return by_blocks(
-            RBM.mean_hidden,
+        model, data = self._model_and_rows(X)
+        return data.apply(
+            model.mean_hidden,
             model,
-            X,
             n_columns=len(model.hidden_bias),
-            dtype=_dtype_for(model, X),
+            dtype=_dtype_for(model, data.X),
         )
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
@@ -743,11 +727,10 @@ class BernoulliRBMEstimator(
                 f"X has {X.shape[1]} columns, but this model has {len(model.hidden_bias)} "
                 "components: pass hidden states, as transform returns them."
             )
-        return by_blocks(
-            RBM.mean_visible,
+        return DataSet(X).apply(
+            model.mean_visible,
             model,
-            X,
-            n_columns=len(model.visible_bias),
+            n_columns=len(model.visible),
             dtype=_dtype_for(model, X),
         )
 
@@ -768,8 +751,8 @@ class BernoulliRBMEstimator(
         free_energy : float64 ndarray of shape (n_samples,)
             Free energies, in nats.
         """
-        model, X = self._model_and_rows(X)
-        return by_blocks(RBM.free_energy, model, X)
+        model, data = self._model_and_rows(X)
+        return data.apply(model.free_energy, model)
 
     def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:
         """Compute the pseudo-log-likelihood of each row.
@@ -810,11 +793,9 @@ class BernoulliRBMEstimator(
         .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
            Statistician, 24(3), 179-195.
         """
-        model, X = self._model_and_rows(X)
-        self._warn_of_range(
-            _batches.summarize(X), "Values below 0 count as 0 and values above 1 as 1."
-        )
-        return likelihood.score_rows(model, X, n_flips)
+        model, data = self._model_and_rows(X)
+        self._warn_of_range(data, "Values below 0 count as 0 and values above 1 as 1.")
+        return likelihood.score_rows(model, data, n_flips)
 
     def score(
         self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
@@ -845,8 +826,7 @@ class BernoulliRBMEstimator(
         ValueError
             If a weight is negative, or none is above 0.
         """
-        _, weights = rows_and_weights(X, sample_weight, normalize=True)
-        return float(np.average(self.score_samples(X), weights=weights))
+        return weighted_mean(self.score_samples(X), sample_weight)
 
     def log_partition(
         self,
@@ -916,9 +896,9 @@ class BernoulliRBMEstimator(
         ValueError
             If `X` has other values than 0 and 1.
         """
-        _, X = self._model_and_rows(X)
+        _, data = self._model_and_rows(X)
         return likelihood.log_likelihood(
-            self, X, log_partition=log_partition, random_state=random_state
+            self, data.X, log_partition=log_partition, random_state=random_state
         )
 
     # Draws ------------------------------------------------------------------------------
@@ -946,17 +926,17 @@ class BernoulliRBMEstimator(
             Visible states, 0 or 1, in the dtype of `v` if that is float32 or float64, in
             the model's if it is bool or uint8, else in float64.
         """
-        model, v = self._model_and_rows(v)
+        model, data = self._model_and_rows(v)
         check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
         chains = sampling.draw_chains(
             self,
-            v.shape[0],
+            len(data),
             1,
             n_burn_in=n_gibbs_steps,
-            init=v,
+            init=data.X,
             random_state=self._random_state(random_state),
         )
-        return chains[:, 0].astype(_dtype_for(model, v), copy=False)
+        return chains[:, 0].astype(_dtype_for(model, data.X), copy=False)
 
     def sample(
         self,
@@ -1067,12 +1047,17 @@ n_features), default=None
         check_is_fitted(self)
         X = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
         model = model_of(self)
-        X = fitting_rows(model, X)
-        filled = sampling.fill(self, X, 200, True, None, self._random_state(random_state))
-        return by_blocks(
-            lambda model, v: model.mean_visible(model.mean_hidden(v)),
+        X = fitting_rows(model, X).X
+        filled = sampling.fill(
+            self,
+            X,
+            n_gibbs_steps=200,
+            probabilities=True,
+            random_state=self._random_state(random_state),
+        )
+        return DataSet(filled).apply(
+            lambda v: model.mean_visible(model.mean_hidden(v)),
             model,
-            filled,
             n_columns=X.shape[1],
             dtype=_dtype_for(model, X),
         )
@@ -1090,32 +1075,76 @@ n_features), default=None
         return tags
 
 
-def _fitted(state, average):
+class _Callbacks:
+    """scikit-learn's callbacks, as one fit calls them."""
+
+    def __init__(self, estimator, X, y, sample_weight):
+        self.estimator = estimator
+        self.training = estimator._training
+        # Without y, scikit-learn's ScoringMonitor would not score.
+        self.task = {"estimator": estimator, "X": X, "y": X if y is None else y}
+        if sample_weight is not None:
+            self.task["metadata"] = {"sample_weight": sample_weight}
+        self.n_left = self.training.n_epochs - self.training.n_done
+        self.fit = estimator._init_callback_context(max_subtasks=self.n_left)
+        self.fit.call_on_fit_task_begin(**self.task)
+
+    def announce(self, epochs):
+        """Yield epochs, and tell of each before it begins."""
+        if self.training.record.exhausted:
+            return
+        for _ in range(self.n_left):
+            epoch = self.fit.subcontext(task_name="epoch")
+            self.epoch = epoch.call_on_fit_task_begin(**self.task)
+            yield next(epochs)
+
+    def after_epoch(self):
+        """Tell of the end of an epoch; return whether training shall stop."""
+        return self.epoch.call_on_fit_task_end(
+            **self.task, reconstruction_attributes=self._attributes
+        )
+
+    def _attributes(self):
+        """Return the attributes of a copy of the estimator that is fitted so far."""
+        return {
+            **_fitted_attributes(self.training.state.copy(), average=None),
+            **_course(self.training),
+            "random_state_": copy.deepcopy(self.estimator.random_state_),
+            "_interrupted": False,
+        }
+
+    def after_fit(self, attributes):
+        """Tell of the end of the fit, which has given the estimator these attributes."""
+        attributes = attributes | {"random_state_": self.estimator.random_state_}
+        self.fit.call_on_fit_task_end(
+            **self.task, reconstruction_attributes=lambda: copy.deepcopy(attributes)
+        )
+
+
+def _fitted_attributes(state, average):
     """Return the fitted attributes that a training state has.
 
     Their arrays are copies, so that to change them by hand is not to change `_learning`,
     what training goes on from, in which `average` stands for the average of the state.
     """
     result = state.result
-    learning = {name: value for name, value in vars(state).items() if name != "chains"}
-    return {
+    attributes = {
         "components_": result.weights.copy().T,
         "intercept_visible_": result.visible_bias.copy(),
         "intercept_hidden_": result.hidden_bias.copy(),
-        "visible_mean_": state.visible_mean,
-        "h_samples_": state.chains,
-        "_learning": learning | {"average": average},
+        "visible_mean_": state.counts.visible_mean,
+        "h_samples_": state.solver.chains.copy(),
     }
+    learned = dataclasses.replace(state.learned, average=average)
+    return attributes | {"_learning": dataclasses.replace(state, learned=learned)}
 
 
-def _course(n_iter, history, validation_scores):
-    """Return the fitted attributes that say how `n_iter` epochs went."""
-    course = {
-        "n_iter_": n_iter,
-        "history_": {name: entries[:n_iter] for name, entries in history.items()},
-    }
+def _course(training):
+    """Return the fitted attributes that say how a training has gone so far."""
+    history, validation_scores = training.record.course(training.n_done)
+    course = {"n_iter_": training.n_done, "history_": history}
     if validation_scores is not None:
-        course["validation_scores_"] = validation_scores[:n_iter]
+        course["validation_scores_"] = validation_scores
     return course
 
 

@@ -11,9 +11,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm import sampling
-from skrbm._compat import Interval, StrOptions, _fit_context
+from skrbm._compat.sklearn import Interval, StrOptions, _fit_context
 from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._fitted import DTYPES, unchanged_on_error
+from skrbm._inputs import DTYPES, unchanged_on_error
 from skrbm._typing import RandomStateLike
 
 
@@ -178,7 +178,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 if rbm._interrupted:
                     break
                 try:
-                    filled = sampling.fill(rbm, X, self.n_gibbs_steps, False, None, seed)
+                    filled = self._fill(rbm, X, False, seed)
                     rbm.fit(filled)
                 except KeyboardInterrupt:  # before the first epoch of a round was finished
                     warnings.warn(
@@ -206,12 +206,19 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = self._validate(X, reset=False)
         source = self.random_state_ if self.strategy == "draw" else self._seed
         probabilities = self.strategy != "draw"
-        filled = sampling.fill(
-            self.rbm_, X, self.n_gibbs_steps, probabilities, None, source
-        )
+        filled = self._fill(self.rbm_, X, probabilities, source)
         if self.strategy == "mode":
             filled = filled > 0.5
         return np.where(np.isnan(X), filled, X).astype(X.dtype, copy=False)
+
+    def _fill(self, rbm, X, probabilities, random_state):
+        return sampling.fill(
+            rbm,
+            X,
+            n_gibbs_steps=self.n_gibbs_steps,
+            probabilities=probabilities,
+            random_state=random_state,
+        )
 
     def _validate(self, X, reset):
         X = validate_data(self, X, dtype=DTYPES, ensure_all_finite="allow-nan", reset=reset)

@@ -11,7 +11,8 @@ and about ten times faster than `expit`, and raw 32-bit words cost half of a flo
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import _sparsetools
+
+from skrbm._compat.scipy import csc_matvecs, csr_matvecs
 
 # Elements in a block of an elementwise chain: 128 kB of float32, so that a few temporaries
 # fit a common L2 cache.
@@ -19,6 +20,9 @@ BLOCK_SIZE = 1 << 15
 
 # Features that are drawn together, for all rows, before the next ones.
 FEATURE_BLOCK = 1 << 10
+
+# Elements in an array that a long sum works on: 16 MB of float32.
+WORK_SIZE = 1 << 22
 
 
 def row_blocks(n_rows, row_size, block_size=BLOCK_SIZE):
@@ -72,12 +76,12 @@ class SparseRows(NamedTuple):
     def add_product(self, b, out):
         """Add the product with `b` to the C-contiguous array `out`, in place."""
         shape = len(self.indptr) - 1, self.n_columns
-        self._add(_sparsetools.csr_matvecs, shape, b, out)
+        self._add(csr_matvecs, shape, b, out)
 
     def add_transposed_product(self, b, out):
         """Add the product of the transpose with `b` to `out`, in place."""
         shape = self.n_columns, len(self.indptr) - 1
-        self._add(_sparsetools.csc_matvecs, shape, b, out)
+        self._add(csc_matvecs, shape, b, out)
 
     def _add(self, matvecs, shape, b, out):
         arrays = self.indptr, self.indices, self.data

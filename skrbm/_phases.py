@@ -20,7 +20,7 @@ JMLR, 17(99), 1-61.
 
 import numpy as np
 
-from skrbm import _batches, _kernels
+from skrbm import _kernels
 
 
 class _Phases:
@@ -32,6 +32,7 @@ class _Phases:
 
     def __init__(self, model, max_rows):
         self._hidden = np.empty((max_rows, len(model.hidden_bias)), dtype=model.dtype)
+        self._draw_states = model.visible.draw_states
         self.n_positive = self.n_negative = 0
 
     def _resize(self, n_positive, n_negative):
@@ -43,18 +44,18 @@ class _Phases:
         self.positive_hidden = self.hidden[:n_positive]
         self.negative_hidden = self.hidden[n_positive:]
         self._shares = np.empty(self.n_rows, dtype=self.hidden.dtype)
-        self.set_weights(np.ones(n_positive), paired=False)
+        self.set_row_weights(np.ones(n_positive), paired=False)
 
-    def set_weights(self, weights, paired):
+    def set_row_weights(self, row_weights, paired):
         """Let the data rows of this minibatch count by weights, of which 1 is usual.
 
         The chains have the same weight in all, so that the difference of the two phases
         stays one of two means, times the mean weight. `paired` is for chains that started
         from a row each: they have its weight, as chains of repeated rows would.
         """
-        self.weight = float(weights.sum())
-        self._parts = (weights / self.weight).astype(self._shares.dtype)  # sum to 1
-        shares = weights / self.n_positive
+        self.weight = float(row_weights.sum())
+        self._parts = (row_weights / self.weight).astype(self._shares.dtype)  # sum to 1
+        shares = row_weights / self.n_positive
         of_chains = shares if paired else self.weight / self.n_positive / self.n_negative
         self._shares[: self.n_positive] = shares
         np.negative(of_chains, out=self._shares[self.n_positive :])
@@ -66,14 +67,22 @@ class _Phases:
     def weigh(self, rate):
         """Weigh the hidden rows by `rate` and by their share in the two means.
 
-        Returns
-        -------
-        dv, dh : ndarray of shape (n_features,) and (n_components,)
-            Positive less negative mean of the visible and the hidden rows, times `rate`.
+        From here on `hidden` are the rows s, and the differences of the two mean rows are
+        known, times `rate`.
         """
         shares = self._shares * rate
         self.hidden *= shares[:, None]
-        return self._combine_visible(shares), np.add.reduce(self.hidden, axis=0)
+        self._dv = self._combine_visible(shares)
+        self._dh = np.add.reduce(self.hidden, axis=0)
+
+    def add_gradient(self, model, offsets):
+        """Add the centred gradient, times the rate of `weigh`, to a model, in place.
+
+        `offsets` are those of the visible and of the hidden units.
+        """
+        db, dc = self._add_weights_gradient(model.weights, *offsets)
+        np.add(model.visible_bias, db, out=model.visible_bias)
+        np.add(model.hidden_bias, dc, out=model.hidden_bias)
 
 
 class DensePhases(_Phases):
@@ -86,18 +95,18 @@ class DensePhases(_Phases):
     def __init__(self, model, max_positive, max_negative):
         max_rows = max_positive + max_negative + 2
         super().__init__(model, max_rows)
-        self._stack = np.empty((max_rows, len(model.visible_bias)), dtype=model.dtype)
+        self._stack = np.empty((max_rows, len(model.visible)), dtype=model.dtype)
         self._gradient = np.empty_like(model.weights)
 
-    def load(self, X, rows, n_negative, rng):
-        """Take in the data rows, with room for `n_negative` rows beside; None: as many.
+    def load(self, data, rows, n_negative, rng=None):
+        """Take in data rows, with room for ``n_negative(n_positive)`` rows beside.
 
-        Values between 0 and 1 are drawn, if `rng` is given.
+        Values that are expectations of states are drawn, if `rng` is given.
         """
-        loaded = _batches.take_dense(X, rows, out=self._stack)
+        loaded = data.take_dense(rows, out=self._stack)
         if rng is not None:
-            _batches.binarize(loaded, rng)
-        self._resize(len(loaded), len(loaded) if n_negative is None else n_negative)
+            self._draw_states(loaded, rng)
+        self._resize(len(loaded), n_negative(len(loaded)))
         self.visible = self._stack[: self.n_rows]
         self.positive_visible = self.visible[: self.n_positive]
         self.negative_visible = self.visible[self.n_positive :]
@@ -124,12 +133,9 @@ class DensePhases(_Phases):
     def _combine_visible(self, shares):
         return self.visible.T @ shares
 
-    def add_gradient(self, weights, dv, dh, mu, lam):
-        """Add the centred gradient of the weights to `weights`; return those of the biases.
-
-        Times the rate, as `weigh` returned `dv` and `dh`.
-        """
-        n = self.n_rows
+    def _add_weights_gradient(self, weights, mu, lam):
+        """Add the gradient of the weights to `weights`; return those of the biases."""
+        n, dv, dh = self.n_rows, self._dv, self._dh
         v, s = self._stack[: n + 2], self._hidden[: n + 2]
         v[n], v[n + 1] = mu, dv
         np.negative(dh, out=s[n])
@@ -150,22 +156,21 @@ class SparsePhases(_Phases):
 
     def __init__(self, model, max_positive, max_negative):
         super().__init__(model, max_positive + max_negative)
-        self._n_features = len(model.visible_bias)
+        self._n_features = len(model.visible)
         self._blocks = list(_kernels.feature_blocks(self._n_features))
         size = self._blocks[0].stop * max_negative
         self._log_odds = np.empty(size, dtype=model.dtype)
         self._on = np.empty(size, dtype=bool)
 
-    def load(self, X, rows, n_negative, rng):
-        """Take in the data rows, with room for `n_negative` rows beside; None: as many.
+    def load(self, data, rows, n_negative, rng=None):
+        """Take in data rows, with room for ``n_negative(n_positive)`` rows beside.
 
-        Values between 0 and 1 are drawn, if `rng` is given.
+        Values that are expectations of states are drawn, if `rng` is given.
         """
-        batch = _batches.take_sparse(X, rows, self._hidden.dtype)
+        batch = data.take_sparse(rows, self._hidden.dtype)
         if rng is not None:
-            _batches.binarize(batch.data, rng)
-        n_positive = batch.shape[0]
-        self._resize(n_positive, n_positive if n_negative is None else n_negative)
+            self._draw_states(batch.data, rng)
+        self._resize(batch.shape[0], n_negative(batch.shape[0]))
         self._positive = _kernels.SparseRows.from_csr(batch.tocsc().T)
 
     def infer_positive(self, model):
@@ -188,8 +193,7 @@ class SparsePhases(_Phases):
             log_odds = self._log_odds[:size].reshape(shape)
             on = self._on[:size].reshape(shape)
             _kernels.product_with_transpose(chains, weights, log_odds)
-            bias = model.visible_bias[features]
-            _kernels.bernoulli_from_log_odds(log_odds, bias, rng, out=on)
+            model.visible.sample(log_odds, rng, on, features)
             on = _kernels.SparseRows.from_bool(on, self.hidden.dtype)
             self._negative.append(on)
             on.add_product(weights, self.negative_hidden)
@@ -211,12 +215,9 @@ class SparsePhases(_Phases):
             negative.add_transposed_product(shares[self.n_positive :], total[features])
         return total
 
-    def add_gradient(self, weights, dv, dh, mu, lam):
-        """Add the centred gradient of the weights to `weights`; return those of the biases.
-
-        Times the rate, as `weigh` returned `dv` and `dh`.
-        """
-        s = self.hidden
+    def _add_weights_gradient(self, weights, mu, lam):
+        """Add the gradient of the weights to `weights`; return those of the biases."""
+        s, dv, dh = self.hidden, self._dv, self._dh
         left, right = np.stack([mu, dv]), np.stack([-dh, -lam])
         projected = np.zeros(self.n_rows, dtype=s.dtype)
         self._positive.add_transposed_product(mu, projected[: self.n_positive])

@@ -12,20 +12,17 @@ import threading
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import check_scalar
 
-from skrbm._batches import binarize, take_sparse
 from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._fitted import by_blocks, check_names, check_rows, model_of
-from skrbm._model import RBM
-from skrbm._training import spread
+from skrbm._inputs import check_names, check_rows, model_of
+from skrbm._training import Training
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogLikelihoodMonitor
 
@@ -81,9 +78,12 @@ class _FitCallback:
         """
 
 
-def _is_due(rbm, every):
-    """Say whether something is due after every `every`-th epoch, and after the last."""
-    return rbm.n_iter_ % every == 0 or rbm.n_iter_ == rbm._progress.n_epochs
+def _is_due(rbm, context, every):
+    """Say whether something is due now: after each `every`-th and after the last epoch."""
+    if context.task_name != "epoch":
+        return False
+    training = rbm._training
+    return training.n_done % every == 0 or training.n_done == training.n_epochs
 
 
 class LikelihoodMonitor(_FitCallback):
@@ -194,9 +194,7 @@ class LikelihoodMonitor(_FitCallback):
         estimator: Any,
         context: Any,
         *,
-        X: MatrixLike,
         fitted_estimator: Any,
-        metadata: dict[str, Any] | None = None,
     ) -> None:
         """Judge the model; scikit-learn calls it.
 
@@ -206,45 +204,30 @@ class LikelihoodMonitor(_FitCallback):
             The estimator that is being fitted.
         context : CallbackContext
             The fit or the epoch that ends.
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The training data.
         fitted_estimator : BernoulliRBMEstimator
             A copy, fitted so far.
-        metadata : dict, default=None
-            May hold the "sample_weight" of the training data.
         """
-        if context.task_name != "epoch" or not _is_due(fitted_estimator, self.every):
+        if not _is_due(estimator, context, self.every):
             return
+        training = estimator._training
         monitor, history = self._fits[id(estimator)]
         look = monitor.update(fitted_estimator)
-        sample_weight = (metadata or {}).get("sample_weight")
-        gap = self._free_energy_gap(fitted_estimator, X, sample_weight)
-        entries = fitted_estimator.n_iter_, look.value, look.lower, look.upper, gap
+        gap = self._free_energy_gap(fitted_estimator, training.data)
+        entries = training.n_done, look.value, look.lower, look.upper, gap
         for entered, entry in zip(history.values(), entries, strict=True):
             entered.append(entry)
 
-    def _free_energy_gap(self, rbm, X, sample_weight):
+    def _free_energy_gap(self, rbm, trained_on):
         """Compare the rows with as many of those trained on, as training sees them."""
         model = model_of(rbm)
-        X = check_rows(model, X, rbm)
-        trained_on, weights, _ = rbm._split(X, sample_weight)
-        n_judged = np.shape(self.X)[0]
-        if trained_on is None:
-            some = spread(X.shape[0], n_judged)
-        else:
-            some = trained_on[spread(len(trained_on), n_judged)]
-        if sp.issparse(X):
-            rows = take_sparse(X, some, model.dtype)
-        else:
-            rows = np.array(X[some], dtype=model.dtype, order="C")
+        judged = check_rows(model, self.X, rbm)
+        few = trained_on.spread(len(judged))
+        rows = few.copy_rows(model.dtype)
         if rbm.stochastic_binarization:
-            values = rows.data if sp.issparse(rows) else rows
-            binarize(values, np.random.Generator(np.random.SFC64(0)))
-        if weights is not None:
-            weights = weights[some]
-        mean = np.average(model.free_energy(rows), weights=weights)
-        judged = by_blocks(RBM.free_energy, model, check_rows(model, self.X, rbm))
-        return float(judged.mean() - mean)
+            values = rows.data if few.is_sparse else rows
+            model.visible.draw_states(values, np.random.Generator(np.random.SFC64(0)))
+        mean = np.average(model.free_energy(rows), weights=few.weights)
+        return float(judged.apply(model.free_energy, model).mean() - mean)
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Let go of the annealed runs; scikit-learn calls it.
@@ -332,9 +315,7 @@ class Checkpoint(_FitCallback):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def on_fit_task_end(
-        self, estimator: Any, context: Any, *, fitted_estimator: Any
-    ) -> None:
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Save; scikit-learn calls it.
 
         Parameters
@@ -343,26 +324,33 @@ class Checkpoint(_FitCallback):
             The estimator that is being fitted.
         context : CallbackContext
             The fit or the epoch that ends.
-        fitted_estimator : BernoulliRBMEstimator
-            A copy, fitted so far.
         """
-        if context.task_name != "epoch":
+        if not _is_due(estimator, context, self.every):
             return
-        if not _is_due(fitted_estimator, self.every):
-            return
-        attributes = vars(fitted_estimator)
-        saved = clone(fitted_estimator)
-        saved.set_callbacks()
-        for name in ("n_features_in_", "feature_names_in_", "random_state_", "_split_seed"):
-            if name in attributes:
-                setattr(saved, name, attributes[name])
-        saved._resume_from = attributes["_progress"]
+        saved = SavedTraining.of(estimator)
         with self._temporary() as temporary:
             with open(temporary, "wb") as file:
                 joblib.dump(saved, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
+
+
+class SavedTraining(NamedTuple):
+    """What a checkpoint file holds: the settings, and the training so far."""
+
+    estimator: BernoulliRBMEstimator
+    training: Training
+
+    @classmethod
+    def of(cls, rbm):
+        """Return what is to be saved of the training of an estimator."""
+        settings = clone(rbm)
+        settings.set_callbacks()
+        for name in ("n_features_in_", "feature_names_in_", "random_state_", "_split_seed"):
+            if hasattr(rbm, name):
+                setattr(settings, name, getattr(rbm, name))
+        return cls(settings, rbm._training)
 
 
 def resume(
@@ -405,13 +393,13 @@ def resume(
     """
     not_one = f"{path} was not written by skrbm.callbacks.Checkpoint, or is damaged."
     try:
-        rbm = joblib.load(path)
+        saved = joblib.load(path)
     except (OSError, ImportError, MemoryError):
         raise
     except Exception as error:  # whatever unpickling comes to
         raise ValueError(not_one) from error
-    if not hasattr(rbm, "_resume_from"):
+    if not isinstance(saved, SavedTraining):
         raise ValueError(not_one)
     if callbacks:
-        rbm.set_callbacks(*callbacks)
-    return rbm.fit(X, y, sample_weight)
+        saved.estimator.set_callbacks(*callbacks)
+    return saved.estimator._fit(X, y, sample_weight, saved.training)

@@ -16,20 +16,23 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 from sklearn.utils import check_array, check_random_state, check_scalar
 
-from skrbm import _batches
 from skrbm._annealing import (
+    N_BETAS,
+    FollowingRuns,
     Path,
-    check_base_mean,
-    check_betas,
-    run_jobs,
+    anneal_in_jobs,
+    effective_number,
+    generator,
+    ladder,
+    log_mean,
     settled_chains,
+    standard_error,
 )
+from skrbm._data import DataSet
 from skrbm._enumeration import exact_draws, exact_log_partition
-from skrbm._fitted import DTYPES, by_blocks, check_rows, model_of
-from skrbm._model import RBM
+from skrbm._inputs import DTYPES, check_base_mean, check_betas, check_rows, model_of
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
@@ -242,7 +245,7 @@ def log_partition(
     if starts is not None and method != "reverse_ais":
         raise ValueError(f"starts are for method='reverse_ais', but method is {method!r}.")
     check_scalar(n_runs, "n_runs", Integral, min_val=1)
-    betas = check_betas(betas)
+    betas = check_betas(N_BETAS if betas is None else betas)
     smaller = min(model.weights.shape)
     if method == "auto":
         method = "exact" if smaller <= LARGEST_EXACT_AUTO else "ais"
@@ -259,22 +262,33 @@ def log_partition(
 
     random_state = check_random_state(random_state)
     path = Path(model, check_base_mean(rbm, model, base_mean, random_state))
-    kind = None
+    betas, kind, sign = ladder(betas) if isinstance(betas, Integral) else betas, None, 1
     if method == "reverse_ais":
-        betas = betas[::-1]
+        betas, sign = betas[::-1], -1
         starts, kind = _model_draws(rbm, path, starts, n_runs, random_state)
-    log_weights, _ = run_jobs(path, betas, n_runs, starts, n_jobs, random_state, verbose)
-    sign = -1 if method == "reverse_ais" else 1
-    log_mean = float(logsumexp(log_weights)) - np.log(n_runs)
-    value = float(path.base_log_partition + sign * log_mean)
-    effective = _effective_sample_size(log_weights)
-    error = _standard_error(effective, n_runs)
-    if effective < 2 <= n_runs / 5:
+    log_weights, _ = anneal_in_jobs(
+        path,
+        betas,
+        n_runs,
+        random_state,
+        starts=starts,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    value = float(path.base_log_partition + sign * log_mean(log_weights))
+    error = standard_error(log_weights)
+    result = _estimate(value, error, method, model, log_weights, len(betas), kind)
+    if result.effective_sample_size < 2 <= n_runs / 5:
         warnings.warn(
             f"The estimate of log Z rests on one of {n_runs} runs: it may be wrong by much "
             "more than its error says. Take more temperatures (betas), more runs, or means "
             "of features closer to the model's (base_mean)."
         )
+    return result
+
+
+def _estimate(value, error, method, model, log_weights, n_betas, starts=None):
+    """Return what was estimated by annealed runs."""
     return LogPartition(
         value,
         value - 3 * error,
@@ -282,9 +296,9 @@ def log_partition(
         method,
         _projections(model),
         log_weights,
-        effective,
-        len(betas),
-        kind,
+        effective_number(log_weights),
+        n_betas,
+        starts,
     )
 
 
@@ -294,26 +308,10 @@ def _projections(model):
     Of random directions, always the same; unlike norms they see signs, and order.
     """
     rng = np.random.RandomState(0)
-    visible, hidden = (rng.uniform(-1, 1, bias.size) for bias in model[1:])
+    visible, hidden = (rng.uniform(-1, 1, size=n) for n in model.weights.shape)
     weighted = model.weights @ hidden.astype(model.dtype)
     parts = (weighted, visible), (model.visible_bias, visible), (model.hidden_bias, hidden)
     return tuple(float(array @ direction) for array, direction in parts)
-
-
-def _effective_sample_size(log_weights):
-    """Return ``(sum w)^2 / sum w^2``."""
-    return float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
-
-
-def _standard_error(effective, n_runs):
-    """Return the standard error of the log of a mean of weights, by the delta method.
-
-    The variance of the weights over their squared mean is ``n_runs / effective - 1``. It is
-    finite whatever the weights, unlike the log of the mean less three standard errors.
-    """
-    if n_runs == 1:
-        return np.inf
-    return float(np.sqrt(max(0.0, n_runs / effective - 1) / (n_runs - 1)))
 
 
 def _model_draws(rbm, path, starts, n, random_state):
@@ -321,11 +319,11 @@ def _model_draws(rbm, path, starts, n, random_state):
     model = path.model
     if starts is not None:
         rows = check_rows(model, starts)
-        if not _batches.summarize(rows).binary:
+        if not model.visible.are_states(rows.summary):
             raise ValueError("starts must have values 0 and 1 only: draws of the model.")
-        rows = rows[np.resize(np.arange(rows.shape[0]), n)]
+        rows = rows.X[np.resize(np.arange(len(rows)), n)]
         return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
-    rng = np.random.Generator(np.random.SFC64(random_state.randint(2**31 - 1)))
+    rng = generator(random_state.randint(2**31 - 1))
     if min(model.weights.shape) <= LARGEST_EXACT_AUTO:
         return exact_draws(model, n, rng), "exact"
     chains = getattr(rbm, "h_samples_", np.empty((0, 0)))
@@ -391,14 +389,14 @@ def log_likelihood(
     1.0
     """
     model = model_of(rbm)
-    X = check_rows(model, X, rbm)
-    _check_binary(X)
+    data = check_rows(model, X, rbm)
+    _check_binary(data)
     log_partition = _checked_log_partition(rbm, model, log_partition, random_state)
-    return -by_blocks(RBM.free_energy, model, X) - log_partition.value
+    return -data.apply(model.free_energy, model) - log_partition.value
 
 
-def _check_binary(X):
-    summary = _batches.summarize(X)
+def _check_binary(data):
+    summary = data.summary
     if not summary.binary:
         raise ValueError(
             "The model is one of binary rows, and X has other values than 0 and 1, from "
@@ -587,20 +585,18 @@ def pseudo_log_likelihood(
     return score_rows(model, check_rows(model, X, rbm), n_flips)
 
 
-def score_rows(model, X, n_flips):
+def score_rows(model, data, n_flips):
     """Do what `pseudo_log_likelihood` does, for checked rows."""
     columns = None
     if n_flips is not None:
-        n_features = len(model.visible_bias)
+        n_features = len(model.visible)
         check_scalar(n_flips, "n_flips", Integral, min_val=1)
         if n_flips < n_features:
             order = np.random.RandomState(0).permutation(n_features)
             columns = np.sort(order[:n_flips])
-    return by_blocks(
-        lambda model, v: model.pseudo_log_likelihood(_batches.clip(v), columns),
-        model,
-        X,
-        threads=True,
+    clip = model.visible.clip
+    return data.apply(
+        lambda v: model.pseudo_log_likelihood(clip(v), columns), model, threads=True
     )
 
 
@@ -661,12 +657,12 @@ class LogLikelihoodMonitor:
         check_scalar(n_betas, "n_betas", Integral, min_val=1)
         check_scalar(n_runs, "n_runs", Integral, min_val=2)
         rows = check_array(X, accept_sparse="csr", dtype=DTYPES)
-        _check_binary(_batches.canonical(rows))  # now, not after a long training
+        _check_binary(DataSet(rows))  # now, not after a long training
         self.X = X
         self.n_betas = n_betas
         self.n_runs = n_runs
         self.random_state = random_state
-        self._looks = 0
+        self._runs = None
 
     def update(self, rbm: Any) -> MeanLogLikelihood:
         """Judge the model as it is now.
@@ -685,73 +681,21 @@ class LogLikelihoodMonitor:
         if min(model.weights.shape) <= LARGEST_EXACT_AUTO:
             log_z = _log_partition(rbm)
         else:
-            log_z = self._follow(rbm, RBM(*(a.astype(np.float32) for a in model)))
+            log_z = self._follow(rbm, model.map(lambda a: a.astype(np.float32)))
         return mean_log_likelihood(rbm, self.X, log_partition=log_z)
 
     def _follow(self, rbm, model):
-        n_betas = self.n_betas
-        if self._looks == 0:
-            n_betas *= 10
-            self._begin(rbm, model)
-        elif model.weights.shape != self._model.weights.shape:
+        runs, n_betas = self._runs, self.n_betas
+        if runs is None:
+            random_state = check_random_state(self.random_state)
+            path = Path(model, check_base_mean(rbm, model, None, random_state))
+            rng = generator(random_state.randint(np.iinfo(np.int32).max))
+            runs, n_betas = FollowingRuns(path, self.n_runs, rng), 10 * n_betas
+        elif model.weights.shape != runs.model.weights.shape:
             raise ValueError(
                 f"The model has {model.weights.shape} visible and hidden units, but the "
-                f"one before had {self._model.weights.shape}: make a monitor for each."
+                f"one before had {runs.model.weights.shape}: make a monitor for each."
             )
-        # State is replaced at the end, so that an interrupted look leaves it as it was.
-        before, present = self._model, self._model
-        v, log_weights = self._v.copy(), self._log_weights.copy()
-        for part in np.linspace(0, 1, n_betas + 1)[1:].astype(np.float32):
-            following = RBM(
-                *(a + part * (b - a) for a, b in zip(before, model, strict=True))
-            )
-            log_weights += present.free_energy(v) - following.free_energy(v)
-            hidden = following.sample_hidden(v, self._rng)
-            following.sample_visible(hidden, self._rng, out=v)
-            present = following
-        effective = _effective_sample_size(log_weights)
-        log_mean = float(logsumexp(log_weights) - np.log(self.n_runs))
-        variance = self._variance + _standard_error(effective, self.n_runs) ** 2
-        value = self._log_partition + log_mean
-        error = float(np.sqrt(variance))
-        result = LogPartition(
-            value,
-            value - 3 * error,
-            value + 3 * error,
-            "ais",
-            _projections(model),
-            log_weights.copy(),
-            effective,
-            n_betas,
-        )
-        if effective < self.n_runs / 2:
-            self._log_partition, self._variance = value, variance
-            v = v[_redraw(log_weights, self._rng)]
-            log_weights[:] = 0
-        self._model, self._v, self._log_weights = model, v, log_weights
-        self._looks += 1
-        return result
-
-    def _begin(self, rbm, model):
-        random_state = check_random_state(self.random_state)
-        path = Path(model, check_base_mean(rbm, model, None, random_state))
-        seed = random_state.randint(np.iinfo(np.int32).max)
-        self._rng = np.random.Generator(np.random.SFC64(seed))
-        self._v = path.draw_base(self.n_runs, self._rng)
-        self._model = RBM(
-            np.zeros_like(model.weights), path.base_bias, np.zeros_like(model.hidden_bias)
-        )
-        self._log_weights = np.zeros(self.n_runs)
-        self._log_partition, self._variance = path.base_log_partition, 0.0
-
-
-def _redraw(log_weights, rng):
-    """Return which runs to go on with, each as often as its weight says, but for rounding.
-
-    Systematic resampling: Kitagawa, G. (1996). Monte Carlo filter and smoother for
-    non-Gaussian nonlinear state space models. Journal of Computational and Graphical
-    Statistics, 5(1), 1-25.
-    """
-    cumulated = np.cumsum(np.exp(log_weights - log_weights.max()))
-    places = (np.arange(len(log_weights)) + rng.random()) / len(log_weights)
-    return np.searchsorted(cumulated, places * cumulated[-1])
+        value, error, log_weights = runs.move_to(model, n_betas)
+        self._runs = runs
+        return _estimate(value, error, "ais", model, log_weights, n_betas)

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
-from skrbm._fitted import rows_and_weights
+from skrbm._inputs import weighted_mean
 from skrbm._typing import MatrixLike
 from skrbm.likelihood import log_likelihood, log_partition, pseudo_log_likelihood
 
@@ -95,8 +94,7 @@ class _PseudoLikelihoodScorer:
             scores = estimator.score_samples(X, n_flips=self.n_flips)
         else:  # scikit-learn's machine
             scores = pseudo_log_likelihood(estimator, X, n_flips=self.n_flips)
-        _, weights = rows_and_weights(X, sample_weight, normalize=True)
-        score = float(np.average(scores, weights=weights))
+        score = weighted_mean(scores, sample_weight)
         return score / len(estimator.intercept_visible_) if self.normalize else score
 
     def __repr__(self):
@@ -257,5 +255,4 @@ def log_likelihood_scorer(
     estimator, X = _last_step(estimator, X)
     minus_free_energy = log_likelihood(estimator, X, log_partition=0)  # checks the rows
     log_z = log_partition(estimator, betas=2000, random_state=0)
-    _, weights = rows_and_weights(X, sample_weight, normalize=True)
-    return float(np.average(minus_free_energy, weights=weights)) - log_z.value
+    return weighted_mean(minus_free_energy, sample_weight) - log_z.value

@@ -13,9 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_scalar
 
-from skrbm._compat import _safe_indexing, check_matplotlib_support
-from skrbm._fitted import check_rows, model_of
-from skrbm._training import spread
+from skrbm._compat.sklearn import _safe_indexing, check_matplotlib_support
+from skrbm._data import spread
+from skrbm._inputs import check_rows, model_of
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.sampling import ChainDiagnostics, diagnose
 
@@ -186,7 +186,7 @@ class FiltersDisplay(_OneAxes):
         """
         model = model_of(rbm)
         check_scalar(n_filters, "n_filters", Integral, min_val=1)
-        shape = _image_shape(len(model.visible_bias), image_shape)
+        shape = _image_shape(len(model.visible), image_shape)
         order = np.argsort(-np.square(model.weights).sum(axis=0), kind="stable")
         return cls(model.weights.T[order[:n_filters]], image_shape=shape).plot(ax, **im_kw)
 
@@ -285,13 +285,13 @@ class SamplesDisplay:
                 "SamplesDisplay needs a BernoulliRBMEstimator, which reconstructs rows and "
                 f"draws samples, but got a {type(rbm).__name__}."
             )
-        shape = _image_shape(len(model.visible_bias), image_shape)
+        shape = _image_shape(len(model.visible), image_shape)
         if sp.issparse(X):
             X = X.tocsr()
         few = _safe_indexing(X, spread(np.shape(X)[0], n_images))
         if sp.issparse(few):
             few = few.toarray()
-        rows = check_rows(model, few, rbm, allow_nan=True)
+        rows = check_rows(model, few, rbm, allow_nan=True).X
         images = {
             "data": rows,
             "reconstructions": rbm.reconstruct(few, random_state=random_state),

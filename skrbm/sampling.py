@@ -12,15 +12,26 @@ from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state, check_scalar
 
-from skrbm import _batches
-from skrbm._annealing import Path, check_base_mean
+from skrbm._annealing import (
+    Path,
+    TemperedChains,
+    draw_seeds,
+    generator,
+    ladder_of_equal_swaps,
+)
 from skrbm._diagnostics import (
     ChainDiagnostics,
     diagnose,
     effective_sample_size,
     split_r_hat,
 )
-from skrbm._fitted import check_rows, model_of
+from skrbm._inputs import (
+    check_base_mean,
+    check_betas,
+    check_option,
+    check_rows,
+    model_of,
+)
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
@@ -135,7 +146,7 @@ n_features), default=None
     check_scalar(n_draws, "n_draws", Integral, min_val=1)
     check_scalar(n_burn_in, "n_burn_in", Integral, min_val=1)
     check_scalar(thinning, "thinning", Integral, min_val=1)
-    _check_option("output", output, ("states", "probabilities"))
+    check_option("output", output, ("states", "probabilities"))
     random_state = check_random_state(random_state)
     h = _start(rbm, model, init, n_chains, random_state)
     arguments = n_draws, n_burn_in, thinning, output == "probabilities"
@@ -151,35 +162,24 @@ n_features), default=None
     return np.concatenate(parts)
 
 
-def _check_option(name, value, options):
-    if not isinstance(value, str) or value not in options:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, options))}, but got {value!r}."
-        )
-
-
 def _in_groups(n, random_state):
     """Return pairs of a slice of `n` rows and a seed."""
     starts = range(0, n, _CHAINS_TO_A_GENERATOR)
-    seeds = random_state.randint(np.iinfo(np.int32).max, size=len(starts)).tolist()
+    seeds = draw_seeds(len(starts), random_state)
     rows = [slice(start, min(start + _CHAINS_TO_A_GENERATOR, n)) for start in starts]
     return list(zip(rows, seeds, strict=True))
 
 
-def _generator(seed):
-    return np.random.Generator(np.random.SFC64(seed))
-
-
 def _start(rbm, model, init, n_chains, random_state):
     """Return hidden states for chains to start at."""
-    rng = _generator(random_state.randint(np.iinfo(np.int32).max))
+    rng = generator(random_state.randint(np.iinfo(np.int32).max))
     n_components = len(model.hidden_bias)
     chains = np.asarray(getattr(rbm, "h_samples_", np.empty((0, 0))))
     has_chains = len(chains) > 0 and chains.shape[1:] == (n_components,)
     if init is None:
         init = "chains" if has_chains else "noise"
     if isinstance(init, str):
-        _check_option("init", init, ("chains", "noise"))
+        check_option("init", init, ("chains", "noise"))
         if init == "noise":
             return (rng.random((n_chains, n_components)) < 0.5).astype(model.dtype)
         if not has_chains:
@@ -189,7 +189,7 @@ def _start(rbm, model, init, n_chains, random_state):
             )
         order = np.resize(rng.permutation(len(chains)), n_chains)
         return chains[order].astype(model.dtype)
-    v = check_rows(model, init, rbm)
+    v = check_rows(model, init, rbm).X
     if v.shape[0] > n_chains:
         raise ValueError(
             f"init has {v.shape[0]} rows, more than there are chains, {n_chains}: pass "
@@ -201,8 +201,8 @@ def _start(rbm, model, init, n_chains, random_state):
 
 def _run_plain(model, h, seed, n_draws, n_burn_in, thinning, probabilities):
     """Run chains from hidden states; return their draws."""
-    rng, h = _generator(seed), h.copy()
-    draws = np.empty((len(h), n_draws, len(model.visible_bias)), dtype=model.dtype)
+    rng, h = generator(seed), h.copy()
+    draws = np.empty((len(h), n_draws, len(model.visible)), dtype=model.dtype)
     for number in range(n_draws):
         model.gibbs(h, (thinning if number else n_burn_in) - 1, rng)
         v = model.sample_visible(h, rng)
@@ -215,53 +215,12 @@ def _run_plain(model, h, seed, n_draws, n_burn_in, thinning, probabilities):
 # Tempering ------------------------------------------------------------------------------
 
 
-class _Tempered:
-    """Chains at all temperatures, the state of chain i at temperature k in row k n + i.
-
-    Hidden units are summed over: swaps compare visible states.
-    """
-
-    def __init__(self, path, betas, h, rng):
-        self.path, self.betas, self.n_chains, self.rng = path, betas, len(h), rng
-        v = path.model.sample_visible(h.astype(np.float32), rng)
-        self.v = np.tile(v, (len(betas), 1))
-        self.beta = np.repeat(betas, len(h)).astype(np.float32)[:, None]
-        self._hidden_input = path.model.hidden_input(self.v)
-        self._odd = False
-
-    def step(self):
-        """Take a Gibbs step at each temperature, and swap; return acceptance probabilities.
-
-        Pairs that swap are by turns the even and the odd ones. The probabilities are those
-        of all pairs, of shape (n_betas - 1, n_chains).
-        """
-        self.path.gibbs(self.v, self._hidden_input, self.beta, [(slice(None), self.rng)])
-        a = self.path.model.hidden_input(self.v, out=self._hidden_input)
-        n, v, beta = self.n_chains, self.v, self.beta
-        up = self.path.log_ratio(v[:-n], a[:-n], beta[:-n], beta[n:])
-        down = self.path.log_ratio(v[n:], a[n:], beta[n:], beta[:-n])
-        accept = np.exp(np.minimum(up + down, 0)).reshape(-1, n)
-        swap = self.rng.random(accept.shape) < accept
-        swap[int(not self._odd) :: 2] = False
-        self._odd = not self._odd
-        pair, chain = np.nonzero(swap)
-        low = pair * n + chain
-        order = np.arange(len(v))
-        order[low], order[low + n] = low + n, low
-        v[...], a[...] = v[order], a[order]
-        return accept
-
-    def coldest(self):
-        """Return the states at the last temperature, where the model itself is."""
-        return self.v[-self.n_chains :]
-
-
 def _run_tempered(path, h, seed, betas, n_draws, n_burn_in, thinning, probabilities):
     """Run tempered chains from hidden states; return the draws of the model."""
-    rng = _generator(seed)
-    tempered = _Tempered(path, betas, h, rng)
+    rng = generator(seed)
+    tempered = TemperedChains(path, betas, h, rng)
     model = path.model
-    draws = np.empty((len(h), n_draws, len(model.visible_bias)), dtype=h.dtype)
+    draws = np.empty((len(h), n_draws, len(model.visible)), dtype=h.dtype)
     for number in range(n_draws):
         for _ in range(thinning if number else n_burn_in):
             tempered.step()
@@ -273,41 +232,15 @@ def _run_tempered(path, h, seed, betas, n_draws, n_burn_in, thinning, probabilit
 
 
 def _tempering_betas(path, betas, h, random_state):
-    """Return inverse temperatures, chosen so that all neighbours swap equally often.
-
-    The sum of all rejection rates hardly depends on the temperatures that it is measured
-    at: steps that take equal parts of it are equally good, and twice as many of them as it
-    amounts to are close to the best number (Syed et al., 2022).
-    """
-    if isinstance(betas, Integral):
-        wanted = check_scalar(betas, "betas", Integral, min_val=2)
-    elif isinstance(betas, str) and betas == "auto":
-        wanted = None
-    else:
-        given = betas
-        try:
-            betas = np.asarray(betas, dtype=np.float64)
-        except (TypeError, ValueError):
-            betas = np.empty(0)
-        rising = betas.ndim == 1 and len(betas) > 1 and (np.diff(betas) > 0).all()
-        if not rising or betas[0] < 0 or betas[-1] != 1:
-            raise ValueError(
-                "betas must be 'auto', how many temperatures to take, or inverse "
-                f"temperatures that rise from 0 or more to 1, but got {given!r}."
-            )
-        return betas
-    rng = _generator(random_state.randint(np.iinfo(np.int32).max))
-    h = h[rng.integers(len(h), size=16)]
-    betas = np.linspace(0, 1, wanted or 16)
-    for n_steps in (100, 200, 400):
-        tempered = _Tempered(path, betas, h, rng)
-        accept = [tempered.step() for _ in range(n_steps)][n_steps // 2 :]
-        rejected = 1 - np.mean(accept, axis=(0, 2)) + 1e-6
-        total = np.r_[0, np.cumsum(rejected)]
-        n_betas = wanted or max(2, int(np.ceil(2 * total[-1])) + 1)
-        betas = np.interp(np.linspace(0, total[-1], n_betas), total, betas)
-        betas[0], betas[-1] = 0, 1
-    return betas
+    """Return inverse temperatures as they were given, or found as they were asked for."""
+    n_betas = None
+    if not (isinstance(betas, str) and betas == "auto"):
+        words = "'auto', how many temperatures to take"
+        n_betas = check_betas(betas, from_zero=False, words=words)
+        if not isinstance(n_betas, Integral):
+            return n_betas
+    rng = generator(random_state.randint(np.iinfo(np.int32).max))
+    return ladder_of_equal_swaps(path, h, rng, n_betas)
 
 
 # Some features given --------------------------------------------------------------------
@@ -376,8 +309,8 @@ def sample_conditional(
     """
     model = model_of(rbm)
     check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
-    _check_option("output", output, ("states", "probabilities"))
-    X = check_rows(model, X, rbm, allow_nan=True)
+    check_option("output", output, ("states", "probabilities"))
+    X = check_rows(model, X, rbm, allow_nan=True).X
     known = X[~np.isnan(X)] if X.dtype.kind == "f" else X
     if not ((known == 0) | (known == 1)).all():
         other = known[(known != 0) & (known != 1)][0]
@@ -386,10 +319,17 @@ def sample_conditional(
             f"other values, {other:g} for instance: make them 0 or 1 first, with "
             "sklearn.preprocessing.Binarizer(threshold=...) for instance."
         )
-    return fill(rbm, X, n_gibbs_steps, output == "probabilities", n_jobs, random_state)
+    return fill(
+        rbm,
+        X,
+        n_gibbs_steps=n_gibbs_steps,
+        probabilities=output == "probabilities",
+        n_jobs=n_jobs,
+        random_state=random_state,
+    )
 
 
-def fill(rbm, X, n_gibbs_steps, probabilities, n_jobs, random_state):
+def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
     """Do what `sample_conditional` does, for a checked array of any values and NaN."""
     model = model_of(rbm)
     random_state = check_random_state(random_state)
@@ -407,10 +347,10 @@ def fill(rbm, X, n_gibbs_steps, probabilities, n_jobs, random_state):
 
 
 def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
-    rng = _generator(seed)
+    rng = generator(seed)
     unknown = np.isnan(X)
     start = (rng.random(X.shape, dtype=np.float32) < mean).astype(model.dtype)
-    v = np.where(unknown, start, _batches.clip(X))
+    v = np.where(unknown, start, model.visible.clip(X))
     n_kept = (n_gibbs_steps + 1) // 2
     total = np.zeros(X.shape)
     for step in range(n_gibbs_steps):

@@ -61,7 +61,7 @@ class Enumerated:
 
 def tiny_rbm(n_features, n_components, dtype=np.float64, scale=1.0, seed=0):
     rng = np.random.default_rng(seed)
-    return RBM(
+    return RBM.bernoulli(
         (scale * rng.standard_normal((n_features, n_components))).astype(dtype),
         (0.5 * scale * rng.standard_normal(n_features)).astype(dtype),
         (0.5 * scale * rng.standard_normal(n_components)).astype(dtype),

@@ -19,6 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from skrbm import BernoulliRBMEstimator
+from skrbm._data import DataSet
 from skrbm.callbacks import Checkpoint, LikelihoodMonitor, resume
 from skrbm.likelihood import LogLikelihoodMonitor, mean_log_likelihood
 from skrbm.metrics import pseudo_likelihood_scorer
@@ -234,7 +235,7 @@ def test_the_gap_is_one_of_rows_that_are_trained_on():
     monitor = LikelihoodMonitor(X[:130], every=5)
     rbm = make(early_stopping=True, validation_fraction=0.5).set_callbacks(monitor)
     rbm.fit(X, sample_weight=1e300 * weights)
-    trained_on, _, _ = rbm._split(X, weights)
+    trained_on = rbm._hold_out(DataSet(X).weigh(weights))[0].rows
     assert len(trained_on) == 98
     mean = np.average(rbm.free_energy(X[trained_on]), weights=weights[trained_on])
     (gap,) = monitor.history_["free_energy_gap"]
@@ -325,7 +326,7 @@ def test_a_resumed_training_ends_with_the_same_bits(parameters, form, tmp_path):
     else:
         cut.fit(data)
     spy = Spy()
-    done = joblib.load(tmp_path / "rbm.ckpt")._resume_from.outcome.n_epochs
+    done = joblib.load(tmp_path / "rbm.ckpt").training.n_done
     assert 0 < done < whole.n_iter_
     rbm = resume(tmp_path / "rbm.ckpt", data, callbacks=[spy])
     epochs = [event for event in spy.events if event.startswith("end epoch")]
@@ -339,13 +340,14 @@ def test_a_resumed_training_ends_with_the_same_bits(parameters, form, tmp_path):
     assert_array_equal(rbm.sample(4), whole.sample(4))
     after = [estimator.partial_fit(data).components_ for estimator in (rbm, whole)]
     assert_array_equal(*after)
-    assert "_resume_from" not in vars(rbm)
+    assert "_training" not in vars(rbm)
 
 
 KILLED = """
 import os, signal, sys
 import numpy as np
 from skrbm import BernoulliRBMEstimator
+from skrbm._data import DataSet
 from skrbm.callbacks import Checkpoint
 
 class Kill:
@@ -379,7 +381,7 @@ def test_a_checkpoint_is_not_lost_with_the_next_one(tmp_path, monkeypatch):
 
     def failing(value, file):
         dump(value, file)
-        if value._resume_from.outcome.n_epochs == 3:
+        if value.training.n_done == 3:
             file.truncate(100)
             raise OSError("disk full")
 
@@ -388,7 +390,7 @@ def test_a_checkpoint_is_not_lost_with_the_next_one(tmp_path, monkeypatch):
         make().set_callbacks(Checkpoint(path)).fit(X)
     monkeypatch.undo()
     assert [file.name for file in tmp_path.iterdir()] == ["rbm.ckpt"]
-    assert joblib.load(path)._resume_from.outcome.n_epochs == 2
+    assert joblib.load(path).training.n_done == 2
     assert_array_equal(resume(path, X).components_, make().fit(X).components_)
 
 
@@ -398,9 +400,9 @@ def test_the_file_of_a_checkpoint_is_replaced_at_once(tmp_path, monkeypatch):
 
     def replacing(new, old):
         steps.append("replace")
-        assert joblib.load(new)._resume_from.outcome.n_epochs == steps.count("replace")
+        assert joblib.load(new).training.n_done == steps.count("replace")
         if steps.count("replace") == 3:
-            assert joblib.load(old)._resume_from.outcome.n_epochs == 2
+            assert joblib.load(old).training.n_done == 2
             raise OSError("no")
         replace(new, old)
 
@@ -409,7 +411,7 @@ def test_the_file_of_a_checkpoint_is_replaced_at_once(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no"):
         make().set_callbacks(Checkpoint(path)).fit(X)
     assert steps == ["fsync", "replace"] * 3
-    assert joblib.load(path)._resume_from.outcome.n_epochs == 2
+    assert joblib.load(path).training.n_done == 2
     assert [file.name for file in tmp_path.iterdir()] == ["rbm.ckpt"]
 
 
@@ -484,7 +486,7 @@ def test_callbacks_are_for_machines(estimator, tmp_path):
 def test_the_last_epoch_is_saved_whatever_every_says(tmp_path):
     path = tmp_path / "rbm.ckpt"
     make(n_iter=5).set_callbacks(Checkpoint(path, every=3)).fit(X)
-    assert joblib.load(path)._resume_from.outcome.n_epochs == 5
+    assert joblib.load(path).training.n_done == 5
 
 
 def test_errors_of_checkpoints(tmp_path):

@@ -19,8 +19,11 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_info
 
-from skrbm import BernoulliRBMEstimator, _training
+from skrbm import BernoulliRBMEstimator, _estimator
+from skrbm._data import DataSet
 from skrbm._model import RBM
+from skrbm._record import Record, Validation
+from skrbm._step import Learner
 
 GREY = load_digits().data[:60] / 16
 BINARY = GREY > 0.5
@@ -469,10 +472,14 @@ def held_out_rows(make, **parameters):
 
 def test_a_warm_start_holds_out_the_same_rows():
     rbm = over_fitting(n_iter=2, warm_start=True).fit(BINARY)
-    before = rbm._split(BINARY, None)[2].rows
-    assert_array_equal(rbm.fit(BINARY)._split(BINARY, None)[2].rows, before)
+
+    def held_out(rbm):
+        return rbm._hold_out(DataSet(BINARY))[1].data.rows
+
+    before = held_out(rbm)
+    assert_array_equal(held_out(rbm.fit(BINARY)), before)
     rbm.set_params(random_state=1, warm_start=False).fit(BINARY)
-    assert not np.array_equal(rbm._split(BINARY, None)[2].rows, before)
+    assert not np.array_equal(held_out(rbm), before)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -831,13 +838,11 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeyp
         getattr(rbm, method)(bad)
     assert pickle.dumps(vars(rbm)) == before
 
-    def fails_in_the_third_step(self, *args):
+    def fails_in_the_third_step(self, *args, **options):
         fails_in_the_third_step.calls += 1
         if fails_in_the_third_step.calls == 3:
             raise MemoryError
-        return step(self, *args)
-
-    from skrbm._training import Learner
+        return step(self, *args, **options)
 
     fails_in_the_third_step.calls, step = 0, Learner.step
     monkeypatch.setattr(Learner, "step", fails_in_the_third_step)
@@ -883,10 +888,8 @@ def test_data_without_structure_are_no_reason_to_warn(n_features, learning_rate)
 
 
 def test_divergence_keeps_the_epochs_before(monkeypatch):
-    from skrbm import _training
-
     verdicts = iter([True, True, False])
-    monkeypatch.setattr(_training, "is_sound", lambda model: next(verdicts))
+    monkeypatch.setattr(_estimator, "is_sound", lambda model: next(verdicts))
     rbm = make(schedule="constant", n_iter=5)
     with pytest.warns(ConvergenceWarning, match=r"in epoch 3: .* The model of epoch 2 is"):
         rbm.fit(GREY)
@@ -908,7 +911,8 @@ def test_divergence_in_partial_fit():
     other.partial_fit(BINARY)
     for name in FITTED[:3]:
         assert_allclose(getattr(rbm, name), getattr(other, name), atol=1e-6)
-    assert_allclose(rbm._learning["hidden_mean"], other._learning["hidden_mean"], atol=0.02)
+    offsets = [estimator._learning.learned.hidden_mean for estimator in (rbm, other)]
+    assert_allclose(*offsets, atol=0.02)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -923,9 +927,9 @@ def test_divergence_after_fit_keeps_the_average(method):
 
 def test_divergence_with_early_stopping_keeps_the_best(monkeypatch):
     scores = iter([-20.0, -10.0, -30.0, -40.0])
-    monkeypatch.setattr(_training.Validation, "score", lambda self, model: next(scores))
+    monkeypatch.setattr(Validation, "score", lambda self, model: next(scores))
     sound = iter([True, True, True, False])
-    monkeypatch.setattr(_training, "is_sound", lambda model: next(sound))
+    monkeypatch.setattr(_estimator, "is_sound", lambda model: next(sound))
     rbm = make(n_iter=9, early_stopping=True, schedule="constant")
     with pytest.warns(ConvergenceWarning, match="The model of the best epoch so far is k"):
         rbm.fit(GREY)
@@ -937,14 +941,15 @@ def test_divergence_with_early_stopping_keeps_the_best(monkeypatch):
 
 def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
     rbm = make(n_iter=50, schedule="constant")
-    record = _training.Record.add
+    add = Record.add
 
     def interrupting(self, *args):
-        record(self, *args)
+        improved = add(self, *args)
         if len(self.history["seconds"]) == 5:
             raise KeyboardInterrupt
+        return improved
 
-    monkeypatch.setattr(_training.Record, "add", interrupting)
+    monkeypatch.setattr(Record, "add", interrupting)
     with pytest.warns(UserWarning, match="interrupted by the user after 4 of 50 epochs"):
         rbm.fit(GREY)
     monkeypatch.undo()

@@ -21,14 +21,13 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 
 from skrbm import BernoulliRBMEstimator
+from skrbm._annealing import N_BETAS, _redraw, anneal, ladder
 from skrbm._annealing import Path as AnnealingPath
-from skrbm._annealing import anneal, check_betas
 from skrbm._enumeration import exact_draws
 from skrbm._model import RBM
 from skrbm.likelihood import (
     LogLikelihoodMonitor,
     LogPartition,
-    _redraw,
     log_likelihood,
     log_partition,
     mean_log_likelihood,
@@ -83,9 +82,9 @@ def test_exact_sum_over_many_states(turned, scale):
         [np.zeros(n), b[:n], c, b[:n] + c + np.diag(weights[:n])], axis=0
     )
     expected = pairs.sum() + np.logaddexp(0, b[n:]).sum()
-    model = type(tiny_rbm(1, 1))(weights, b, c)
+    model = RBM.bernoulli(weights, b, c)
     if turned:
-        model = type(model)(np.ascontiguousarray(weights.T), c, b)
+        model = RBM.bernoulli(np.ascontiguousarray(weights.T), c, b)
     assert_allclose(log_partition(by_hand(model), method="exact").value, expected)
 
 
@@ -238,7 +237,7 @@ def test_error_when_one_run_has_all_weight():
 
 
 def test_betas():
-    betas = check_betas(None)
+    betas = ladder(N_BETAS)
     published = [np.arange(500) / 1e3, np.arange(5000, 9000) / 1e4]
     published += [np.arange(90_000, 100_001) / 1e5]
     assert_allclose(betas, np.concatenate(published), atol=1e-12)
@@ -311,7 +310,7 @@ def test_a_log_partition_is_of_one_model(function):
     log_z = pickle.loads(pickle.dumps(log_partition(rbm)))
     function(pickle.loads(pickle.dumps(rbm)), X, log_partition=log_z)
     by_hand_in_float32 = by_hand(
-        RBM(
+        RBM.bernoulli(
             rbm.components_.T.astype(np.float32),
             rbm.intercept_visible_.astype(np.float32),
             rbm.intercept_hidden_.astype(np.float32),

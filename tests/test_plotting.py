@@ -16,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMEstimator, plotting
-from skrbm._training import spread
+from skrbm._data import spread
 from skrbm.plotting import (
     ActivationsDisplay,
     ChainsDisplay,

@@ -12,8 +12,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from test_training import PLAIN, centred, state_at
 
-from skrbm import BernoulliRBMEstimator, _training
-from skrbm._training import Learner
+from skrbm import BernoulliRBMEstimator, _step
+from skrbm._data import DataSet
+from skrbm._step import Learner
 from skrbm.metrics import (
     log_likelihood_scorer,
     make_pseudo_likelihood_scorer,
@@ -43,17 +44,21 @@ def test_weights_are_repetitions(form):
     settings = PLAIN._replace(
         batch_size=50, centering=True, averaging=True, momentum=0.5, weight_decay=0.01
     )
-    of_repeated = Learner(repeated, settings, form(np.repeat(ROWS, WEIGHTS, axis=0)))
-    of_weighted = Learner(weighted, settings, form(ROWS), WEIGHTS / WEIGHTS.mean())
+    of_repeated = Learner(
+        repeated, settings, DataSet(form(np.repeat(ROWS, WEIGHTS, axis=0)))
+    )
+    of_weighted = Learner(
+        weighted, settings, DataSet(form(ROWS), None, WEIGHTS / WEIGHTS.mean())
+    )
     for _ in range(100):
         of_repeated.epoch([0.1])
         of_weighted.epoch([0.1])
     for one, other in zip(weighted.result, repeated.result, strict=True):
         assert_allclose(one, other, rtol=1e-9)
-    assert_allclose(weighted.hidden_mean, repeated.hidden_mean)
-    assert_array_equal(weighted.chains, repeated.chains)
+    assert_allclose(weighted.learned.hidden_mean, repeated.learned.hidden_mean)
+    assert_array_equal(weighted.solver.chains, repeated.solver.chains)
     alike = state_at(rbm, chains)
-    learner = Learner(alike, settings, form(ROWS))
+    learner = Learner(alike, settings, DataSet(form(ROWS)))
     for _ in range(100):
         learner.epoch([0.1])
     assert np.abs(alike.result.weights - repeated.result.weights).max() > 0.1
@@ -64,9 +69,10 @@ def test_the_visible_mean_is_weighted(form):
     weights = WEIGHTS / WEIGHTS.mean()
     state = state_at(tiny_rbm(5, 3), np.zeros((4, 3)))
     settings = PLAIN._replace(batch_size=3)
-    Learner(state, settings, form(ROWS), weights).epoch([1e-300] * 3, follow_mean=True)
-    assert_allclose(state.visible_sum, weights @ ROWS)
-    assert_allclose(state.n_rows_seen, weights.sum())
+    learner = Learner(state, settings, DataSet(form(ROWS), None, weights))
+    learner.epoch([1e-300] * 3, follow_mean=True)
+    assert_allclose(state.counts.visible_sum, weights @ ROWS)
+    assert_allclose(state.counts.n_rows_seen, weights.sum())
 
 
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
@@ -95,11 +101,11 @@ def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_siz
         for start in range(0, len(X), batch_size):
             rows = slice(start, min(start + batch_size, len(X)))
             h = exact.h[rng.choice(len(exact.h), size=n_chains, p=exact.p_h)]
-            state = state_at(rbm, h, seed)
-            learner = Learner(state, settings, form(X), w)
+            state = state_at(rbm, h, seed, settings)
+            learner = Learner(state, settings, DataSet(form(X), None, w))
             if centering:
                 learner.offsets = offsets
-            learner.step(rows, 1.0, follow_mean=False)
+            learner.step(rows, 1.0)
             share = (rows.stop - rows.start) / len(X) / n_repeats
             for i, (after, before) in enumerate(zip(state.model, rbm, strict=True)):
                 change[i] += (after - before) * share
@@ -116,9 +122,9 @@ def test_chains_of_cd_have_the_weight_of_their_rows():
     rbm.weights[...] = 200 * np.eye(4)
     rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
     rows = np.random.default_rng(0).integers(2, size=(6, 4)).astype(float)
-    state = state_at(rbm, np.zeros((6, 4)))
     settings = PLAIN._replace(solver="cd", batch_size=6)
-    Learner(state, settings, rows, np.arange(1.0, 7)).epoch([1.0])
+    state = state_at(rbm, np.zeros((6, 4)), settings=settings)
+    Learner(state, settings, DataSet(rows, None, np.arange(1.0, 7))).epoch([1.0])
     for after, before in zip(state.model, rbm, strict=True):
         assert_allclose(after, before, atol=1e-12)
 
@@ -128,13 +134,15 @@ def test_the_hidden_offset_moves_by_weight():
     state = state_at(rbm, np.zeros((4, 3)))
     settings = PLAIN._replace(batch_size=4, centering=True)
     weights = np.array([2.0, 1, 0.5, 0.1])
-    Learner(state, settings, ROWS[:4], weights).step(slice(0, 4), 0.1, follow_mean=False)
+    data = DataSet(ROWS[:4], None, weights)
+    Learner(state, settings, data).step(slice(0, 4), 0.1)
     mean = np.average(rbm.mean_hidden(ROWS[:4]), axis=0, weights=weights)
-    share = _training.HIDDEN_MEAN_RATE * weights.mean()
-    assert_allclose(state.hidden_mean, 0.5 + share * (mean - 0.5))
+    share = _step.HIDDEN_MEAN_RATE * weights.mean()
+    assert_allclose(state.learned.hidden_mean, 0.5 + share * (mean - 0.5))
     state = state_at(rbm, np.zeros((4, 3)))
-    Learner(state, settings, ROWS[:4], 1e6 * weights).step(slice(0, 4), 1e-9, False)
-    assert_allclose(state.hidden_mean, mean)
+    data = DataSet(ROWS[:4], None, 1e6 * weights)
+    Learner(state, settings, data).step(slice(0, 4), 1e-9)
+    assert_allclose(state.learned.hidden_mean, mean)
 
 
 @pytest.mark.parametrize("weight", [1, 0.3, 7.0, 1e300, 1e-300])
@@ -223,8 +231,8 @@ def test_weights_count_in_early_stopping_and_history():
 
 def rbm_rows(rbm, X):
     """The rows that were trained on, and those held out."""
-    rows, _, validation = rbm._split(X, None)
-    return rows, validation.rows
+    data, validation = rbm._hold_out(DataSet(X))
+    return data.rows, validation.data.rows
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "score"])

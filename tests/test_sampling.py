@@ -15,9 +15,10 @@ from sklearn.pipeline import make_pipeline
 from test_likelihood import by_hand
 from test_solvers import assert_distributed, draw, index
 
-from skrbm import BernoulliRBMEstimator, RBMImputer, _training, sampling
-from skrbm._annealing import Path
+from skrbm import BernoulliRBMEstimator, RBMImputer, _estimator, sampling
+from skrbm._annealing import Path, TemperedChains, ladder_of_equal_swaps
 from skrbm._model import RBM
+from skrbm._record import Record
 from skrbm.sampling import (
     ChainDiagnostics,
     diagnose,
@@ -83,7 +84,7 @@ def test_tempered_chains_do_not_drift(betas):
         p.append(np.exp(log_p) / np.exp(log_p).sum())
     rng = np.random.Generator(np.random.SFC64(0))
     n = 100_000
-    tempered = sampling._Tempered(path, np.array(betas), np.zeros((n, 3)), rng)
+    tempered = TemperedChains(path, np.array(betas), np.zeros((n, 3)), rng)
     starts = [v[np.random.default_rng(0).choice(16, n, p=p_beta)] for p_beta in p]
     tempered.v[...] = np.concatenate(starts)
     tempered._hidden_input[...] = path.model.hidden_input(tempered.v)
@@ -102,7 +103,7 @@ def test_swaps_move_states_between_temperatures():
     """With equal distributions at all temperatures every swap is taken, by turns."""
     path = Path(tiny_rbm(3, 2, scale=0.0), np.full(3, 0.5))
     rng = np.random.Generator(np.random.SFC64(0))
-    tempered = sampling._Tempered(path, np.array([0, 0.5, 1.0]), np.zeros((2, 2)), rng)
+    tempered = TemperedChains(path, np.array([0, 0.5, 1.0]), np.zeros((2, 2)), rng)
     moves = []
 
     def mark(v, *_):
@@ -205,12 +206,11 @@ def test_temperatures_are_chosen_by_acceptance():
     rng = np.random.Generator(np.random.SFC64(0))
     least = []
     for n_betas in (3, 6):
-        source = np.random.RandomState(0)
-        betas = sampling._tempering_betas(path, n_betas, np.zeros((4, 6)), source)
+        betas = ladder_of_equal_swaps(path, np.zeros((4, 6)), rng, n_betas)
         assert len(betas) == n_betas
         assert (betas[0], betas[-1]) == (0, 1)
         assert (np.diff(betas) > 0).all()
-        tempered = sampling._Tempered(path, betas, np.zeros((200, 6)), rng)
+        tempered = TemperedChains(path, betas, np.zeros((200, 6)), rng)
         accept = np.mean([tempered.step() for _ in range(200)][100:], axis=(0, 2))
         assert np.ptp(accept) < 0.15
         least.append(accept.min())
@@ -240,7 +240,9 @@ def test_conditional_probabilities(dtype):
 @pytest.mark.parametrize("n_gibbs_steps", [1, 2, 3, 10])
 def test_filled_in_probabilities_are_means_of_the_later_steps(n_gibbs_steps):
     bias = np.array([-1.0, 0.0, 3.0])
-    rbm = by_hand(RBM(np.zeros((3, 2)), bias, np.zeros(2)))  # features are independent
+    rbm = by_hand(
+        RBM.bernoulli(np.zeros((3, 2)), bias, np.zeros(2))
+    )  # features are independent
     filled = sample_conditional(
         rbm, [[np.nan] * 3], n_gibbs_steps=n_gibbs_steps, output="probabilities"
     )
@@ -249,7 +251,9 @@ def test_filled_in_probabilities_are_means_of_the_later_steps(n_gibbs_steps):
 
 @pytest.mark.parametrize("mean", [0.0, 1.0])
 def test_what_is_unknown_starts_at_the_mean_of_the_data(mean):
-    rbm = by_hand(RBM(np.full((2, 1), 100.0), np.full(2, -50.0), np.full(1, -100.0)))
+    rbm = by_hand(
+        RBM.bernoulli(np.full((2, 1), 100.0), np.full(2, -50.0), np.full(1, -100.0))
+    )
     rbm.visible_mean_ = np.full(2, mean)  # states of all 0 and all 1 stay as they are
     filled = sample_conditional(rbm, np.full((20, 2), np.nan), n_gibbs_steps=5)
     assert (filled == mean).all()
@@ -331,15 +335,16 @@ def test_rounds_of_the_imputer_written_out(gappy, n_rounds):
 
 
 def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
-    record, epochs = _training.Record.add, []
+    add, epochs = Record.add, []
 
     def interrupting(self, *args):
-        record(self, *args)
+        improved = add(self, *args)
         epochs.append(args)
         if len(epochs) == 9:
             raise KeyboardInterrupt
+        return improved
 
-    monkeypatch.setattr(_training.Record, "add", interrupting)
+    monkeypatch.setattr(Record, "add", interrupting)
     imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=6), random_state=0)
     with pytest.warns(UserWarning, match="interrupted by the user after 2 of 6 epochs"):
         imputer.fit(gappy[0][:100])
@@ -349,7 +354,7 @@ def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "rounds"), [(_training, "train", 1), (sampling, "fill", 2)]
+    ("module", "name", "rounds"), [(_estimator, "train", 1), (sampling, "fill", 2)]
 )
 def test_an_interruption_keeps_the_rounds_of_the_imputer(
     gappy, monkeypatch, module, name, rounds
@@ -550,8 +555,8 @@ def test_diagnose_finds_chains_that_are_stuck():
         ({"init": np.ones((9, 4))}, "9 rows, more than there are chains, 4"),
         ({"betas": "all"}, "'auto'"),
         ({"betas": 1}, "betas"),
-        ({"betas": [0, 0.5]}, "rise from 0 or more to 1"),
-        ({"betas": [0.5, 0.2, 1]}, "rise"),
+        ({"betas": [0, 0.5]}, "begin with 0 or more, never fall and end"),
+        ({"betas": [0.5, 0.2, 1]}, "never fall"),
     ],
 )
 def test_bad_arguments(arguments, message):

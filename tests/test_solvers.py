@@ -5,14 +5,20 @@ however slowly the chains mix, their histogram must stay what it was, within Mon
 error. A chi-squared statistic is compared with its mean and standard deviation.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import Enumerated, tiny_rbm
+from conftest import Enumerated, bars_and_stripes, exact, tiny_rbm
 from numpy.testing import assert_array_equal
 
+from skrbm import BernoulliRBMEstimator, _kernels
+from skrbm._annealing import Path, TemperedChains
+from skrbm._compat.sklearn import StrOptions
+from skrbm._data import DataSet
 from skrbm._phases import DensePhases, SparsePhases
-from skrbm._solvers import SOLVERS
+from skrbm._solvers import SOLVERS, PersistentContrastiveDivergence
 
 N_CHAINS = 200_000
 
@@ -68,8 +74,8 @@ def test_solvers_do_not_drift(solver, n_gibbs_steps, phases, rng):
     X = sp.csr_array(v) if phases is SparsePhases else v
     solver = SOLVERS[solver](h, n_gibbs_steps)
     phases = phases(rbm, N_CHAINS, N_CHAINS)
-    phases.load(X, slice(0, N_CHAINS), solver.n_negative, None)
-    solver.run(rbm, phases, rng)
+    phases.load(DataSet(X), slice(0, N_CHAINS), solver.n_negative)
+    solver.negative_phase(rbm, phases, rng)
     assert_distributed(index(h), exact.p_h)
     assert_distributed(index(negative_rows(phases)), exact.p_v)
     hidden = exact.mean_h_given_v
@@ -98,8 +104,8 @@ def test_cd_starts_at_the_rows():
     for k in (1, 5):
         solver = SOLVERS["cd"](np.zeros((50, 4)), k)
         phases = DensePhases(rbm, 50, 50)
-        phases.load(v, slice(0, 50), solver.n_negative, None)
-        solver.run(rbm, phases, rng)
+        phases.load(DataSet(v), slice(0, 50), solver.n_negative)
+        solver.negative_phase(rbm, phases, rng)
         assert_array_equal(phases.negative_visible, v)
 
 
@@ -111,7 +117,70 @@ def test_pcd_chains_go_on_from_where_they_were():
     chains = start.copy()
     solver = SOLVERS["pcd"](chains, 3)
     phases = DensePhases(rbm, 10, 30)
-    phases.load(np.ones((10, 4)), slice(0, 10), solver.n_negative, None)
-    solver.run(rbm, phases, np.random.Generator(np.random.SFC64(0)))
+    phases.load(DataSet(np.ones((10, 4))), slice(0, 10), solver.n_negative)
+    solver.negative_phase(rbm, phases, np.random.Generator(np.random.SFC64(0)))
     assert_array_equal(phases.negative_visible, start)
     assert_array_equal(solver.chains, start)
+
+
+class FastPersistent(PersistentContrastiveDivergence):
+    """Fast PCD: chains follow the model plus weights that learn fast and fade.
+
+    Tieleman, T. and Hinton, G. (2009). Using fast weights to improve persistent
+    contrastive divergence. ICML 2009, 1033-1040.
+    """
+
+    def negative_phase(self, model, phases, rng):
+        if not hasattr(self, "fast"):
+            self.fast = model.map(np.zeros_like)
+        phases.infer_positive(model)
+        together = model.map(np.add, self.fast)
+        together.gibbs(self.chains, self.n_gibbs_steps - 1, rng)
+        phases.sample_negative(together, self.chains, rng, infer_positive=False)
+        _kernels.bernoulli(phases.negative_hidden, rng, out=self.chains)
+
+    def after_update(self, phases, offsets):
+        for array in self.fast:
+            array *= 0.95
+        phases.add_gradient(self.fast, offsets)
+
+
+class Tempered(PersistentContrastiveDivergence):
+    """PCD whose chains swap states with chains of a flatter model.
+
+    Desjardins, G. et al. (2010). Tempered Markov chain Monte Carlo for training of
+    restricted Boltzmann machines. AISTATS 2010, 145-152.
+    """
+
+    def negative_phase(self, model, phases, rng):
+        path = Path(model, np.full(len(model.visible), 0.5))
+        betas = np.linspace(0.2, 1, 5)
+        if not hasattr(self, "tempered"):
+            self.tempered = TemperedChains(path, betas, self.chains, rng)
+        self.tempered.path = path
+        for _ in range(self.n_gibbs_steps):
+            self.tempered.step()
+        coldest = self.tempered.coldest().astype(model.dtype)
+        model.sample_hidden(coldest, rng, out=self.chains)
+        phases.sample_negative(model, self.chains, rng, infer_positive=True)
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("kind", [FastPersistent, Tempered])
+def test_a_solver_is_one_class(kind, form, monkeypatch):
+    """It trains by fit, goes on from its own state, and is stored with the model."""
+    monkeypatch.setitem(SOLVERS, "new", kind)
+    constraint = {"solver": [StrOptions({"pcd", "new"})]}
+    constraints = BernoulliRBMEstimator._parameter_constraints | constraint
+    monkeypatch.setattr(BernoulliRBMEstimator, "_parameter_constraints", constraints)
+    X = form(np.tile(bars_and_stripes(), (10, 1)))
+    rbm = BernoulliRBMEstimator(8, solver="new", n_iter=300, random_state=0).fit(X)
+    truth = exact(rbm).log_likelihood(bars_and_stripes()).mean()
+    assert truth > (9 * np.log(0.5) + np.log(1 / 14)) / 2
+    assert isinstance(rbm._learning.solver, kind)
+    state = vars(rbm._learning.solver)
+    again = pickle.loads(pickle.dumps(rbm)).partial_fit(X)
+    assert_array_equal(again.components_, rbm.partial_fit(X).components_)
+    rbm.set_params(solver="pcd").partial_fit(X)
+    assert type(rbm._learning.solver) is PersistentContrastiveDivergence
+    assert set(state) > set(vars(rbm._learning.solver))

@@ -1,17 +1,24 @@
 """The learning step against the exact gradient, and the epoch loop."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from conftest import Enumerated, bars_and_stripes, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm import _training
-from skrbm._training import Learner, Settings, TrainingState, Validation, train
+from skrbm import _step, _training
+from skrbm._data import DataSet
+from skrbm._record import Record, Validation
+from skrbm._solvers import SOLVERS
+from skrbm._step import Counts, Learned, Learner, Settings, TrainingState, first_state
+from skrbm._training import Training, train
 
 PLAIN = Settings(
     solver="pcd",
     n_gibbs_steps=1,
+    n_chains=10,
     batch_size=10,
     learning_rate=0.1,
     momentum=0.0,
@@ -22,17 +29,13 @@ PLAIN = Settings(
 )
 
 
-def state_at(rbm, chains, seed=0):
+def state_at(rbm, chains, seed=0, settings=PLAIN):
+    solver = SOLVERS[settings.solver](chains.astype(rbm.dtype), settings.n_gibbs_steps)
     return TrainingState(
-        model=type(rbm)(*(a.copy() for a in rbm)),
-        chains=chains.astype(rbm.dtype),
-        hidden_mean=np.full(len(rbm.hidden_bias), 0.5, rbm.dtype),
-        visible_sum=np.zeros(len(rbm.visible_bias)),
-        n_rows_seen=0,
-        velocity=None,
-        average=None,
-        n_averaged=0,
-        rng=np.random.Generator(np.random.SFC64(seed)),
+        Learned(rbm.copy(), np.full(len(rbm.hidden_bias), 0.5, rbm.dtype)),
+        Counts(np.zeros(len(rbm.visible_bias))),
+        solver,
+        np.random.Generator(np.random.SFC64(seed)),
     )
 
 
@@ -66,8 +69,8 @@ def test_step_is_the_exact_gradient(n_rows, centering, dtype, form):
     change = [0, 0, 0]
     for seed in range(n_repeats):
         state = state_at(rbm, chains_of(rbm, n_chains, seed), seed)
-        state.visible_sum[...], state.n_rows_seen = visible_sum, 9
-        Learner(state, settings, X).step(slice(0, n_rows), rate, follow_mean=False)
+        state.counts = Counts(visible_sum, 9)
+        Learner(state, settings, DataSet(X)).step(slice(0, n_rows), rate)
         for i, (after, before) in enumerate(zip(state.model, rbm, strict=True)):
             assert after.dtype == dtype
             change[i] += (after.astype(float) - before) / rate / n_repeats
@@ -75,10 +78,10 @@ def test_step_is_the_exact_gradient(n_rows, centering, dtype, form):
     exact = Enumerated(*rbm)
     gradient = exact.gradient(rows.astype(float))
     if centering:
-        lam = 0.5 + _training.HIDDEN_MEAN_RATE * (
+        lam = 0.5 + _step.HIDDEN_MEAN_RATE * (
             exact.mean_h_given_v[exact.index(rows)].mean(axis=0) - 0.5
         )
-        assert_allclose(state.hidden_mean, lam, rtol=1e-5)
+        assert_allclose(state.learned.hidden_mean, lam, rtol=1e-5)
         gradient = centred(gradient, (visible_sum + 23 / 46) / 10, lam)
     error = 6 / np.sqrt(n_chains * n_repeats)
     for mean_change, expected in zip(change, gradient, strict=True):
@@ -95,7 +98,7 @@ def test_two_means_each_by_its_own_count(n_positive, form):
     row = np.array([1.0, 0, 1, 0])
     state = state_at(rbm, np.tile(row, (5, 1)))
     X = form(np.tile(row, (n_positive, 1)))
-    Learner(state, PLAIN, X).epoch([1.0])
+    Learner(state, PLAIN, DataSet(X)).epoch([1.0])
     for after, before in zip(state.model, rbm, strict=True):
         assert_allclose(after, before, atol=1e-12)
 
@@ -105,9 +108,9 @@ def test_cd_with_many_steps_comes_to_the_gradient(k):
     rbm = tiny_rbm(4, 3)
     v = states(4)[[1, 3, 3, 12]]
     X = np.tile(v, (50_000, 1))
-    state = state_at(rbm, np.zeros((len(X), 3)))
     settings = PLAIN._replace(solver="cd", n_gibbs_steps=k, batch_size=len(X))
-    Learner(state, settings, X).epoch([1.0])
+    state = state_at(rbm, np.zeros((len(X), 3)), settings=settings)
+    Learner(state, settings, DataSet(X)).epoch([1.0])
     expected = Enumerated(*rbm).gradient(v)
     error = max(
         np.abs(after - before - change).max()
@@ -125,7 +128,7 @@ def test_momentum_and_weight_decay():
     X, chain = np.ones((1, 4)), np.array([[1.0, 0, 0, 1]])
     state = state_at(rbm, chain)
     settings = PLAIN._replace(batch_size=1, momentum=0.5, weight_decay=0.01)
-    learner = Learner(state, settings, X)
+    learner = Learner(state, settings, DataSet(X))
     gradient = np.outer(X, X) - np.outer(chain, chain)
     learner.epoch([0.1])
     expected = rbm.weights * (1 - 0.001) + 0.1 * gradient
@@ -143,9 +146,9 @@ def train_written_out(state, settings, X, n_epochs):
     In its place stands what the package does in other words, blocks and orders: stacked
     phases, probabilities that are never formed, sparse sums.
     """
-    (W, b, c), chains, rng = state.model, state.chains, state.rng
+    (W, b, c), chains, rng = state.model, state.solver.chains, state.rng
     n_features = len(b)
-    lam, total, n_seen = state.hidden_mean, np.zeros(n_features), 0
+    lam, total, n_seen = state.learned.hidden_mean, np.zeros(n_features), 0
     velocity, average = [0 * W, 0 * b, 0 * c], [W, b, c]
     rate, n_steps = settings.learning_rate, 0
 
@@ -219,6 +222,7 @@ def test_the_same_as_written_out(solver, n_features, form):
     settings = Settings(
         solver=solver,
         n_gibbs_steps=2,
+        n_chains=6,
         batch_size=6,
         learning_rate=0.2,
         momentum=0.5,
@@ -229,34 +233,29 @@ def test_the_same_as_written_out(solver, n_features, form):
     )
 
     def start():
-        return _training.initial_state(n_features, n_components, 6, np.float64, seed=0)
+        return first_state(settings, len(X), n_features, n_components, np.float64, seed=0)
 
     expected, chains = train_written_out(start(), settings, X, n_epochs=10)
-    outcome = train(
-        start(),
-        settings,
-        form(X),
-        n_epochs=10,
-        schedule="constant",
-        shuffle=False,
-        report=lambda *_: None,
-    )
-    for array, other in zip(outcome.state.average, expected, strict=True):
+    state = start()
+    plan = {"n_epochs": 10, "schedule": "constant", "shuffle": False}
+    for _ in train(state, settings, DataSet(form(X)), **plan):
+        pass
+    for array, other in zip(state.result, expected, strict=True):
         assert_allclose(array, other, rtol=1e-9, atol=1e-12)
-    assert_array_equal(outcome.state.chains[: len(chains)], chains)
+    assert_array_equal(state.solver.chains[: len(chains)], chains)
 
 
 def test_averaging():
     """The weights of the mean, written out: the t-th model counts t (t + 1) .. (t + 3)."""
     X = np.tile(bars_and_stripes(), (15, 1))
     settings = PLAIN._replace(averaging=True)
-    state = _training.initial_state(9, 6, 10, np.dtype(float), seed=0)
-    learner = Learner(state, settings, X)
+    state = first_state(settings, len(X), 9, 6, np.float64, seed=0)
+    learner = Learner(state, settings, DataSet(X))
     models = []
 
     def take_steps(n):
         for step in range(n):
-            learner.step(slice(step, step + 10), 0.1, follow_mean=False)
+            learner.step(slice(step, step + 10), 0.1)
             models.append(state.model.weights.copy())
 
     def count(t):
@@ -264,25 +263,25 @@ def test_averaging():
 
     take_steps(59)
     expected = np.average(models, 0, count(np.arange(1, 60)))
-    assert_allclose(state.average.weights, expected, rtol=1e-9)
+    assert_allclose(state.learned.average.weights, expected, rtol=1e-9)
     take_steps(2)  # from here on every second model, which counts as the 30th of 30
     earlier = count(np.arange(1, 30)).sum()
     expected = np.average([expected, models[-2]], 0, [earlier, count(30)])
-    assert_allclose(state.average.weights, expected, rtol=1e-9)
-    assert state.result is state.average
+    assert_allclose(state.learned.average.weights, expected, rtol=1e-9)
+    assert state.result is state.learned.average
 
 
 def test_the_average_is_never_far_behind():
     rbm = tiny_rbm(3, 2)
     state = state_at(rbm, np.zeros((4, 2)))
     X = np.ones((1, 3))
-    learner = Learner(state, PLAIN._replace(averaging=True), X)
-    before, behind = state.average.weights.copy(), 0
+    learner = Learner(state, PLAIN._replace(averaging=True), DataSet(X))
+    before, behind = state.learned.average.weights.copy(), 0
     for n in range(1, 3000):
-        learner.step(slice(0, 1), 0.1, follow_mean=False)
-        behind = behind + 1 if np.array_equal(state.average.weights, before) else 0
+        learner.step(slice(0, 1), 0.1)
+        behind = behind + 1 if np.array_equal(state.learned.average.weights, before) else 0
         assert behind < max(1, n / 30)
-        before = state.average.weights.copy()
+        before = state.learned.average.weights.copy()
 
 
 def test_averaging_takes_the_noise_out():
@@ -291,8 +290,8 @@ def test_averaging_takes_the_noise_out():
     scores = []
     for averaging in (True, False):
         settings = PLAIN._replace(averaging=averaging, learning_rate=0.3)
-        outcome, _ = run(settings, X=X, n_epochs=200, schedule="constant")
-        exact = Enumerated(*outcome.state.result)
+        training, _ = run(settings, X=X, n_epochs=200, schedule="constant")
+        exact = Enumerated(*training.state.result)
         scores.append(exact.log_likelihood(X).mean())
     assert scores[0] > scores[1] + 0.1
 
@@ -303,34 +302,45 @@ def test_visible_mean_follows_the_rows(n_rows):
     state = state_at(rbm, np.zeros((4, 2)))
     state.model.visible_bias[...] = 0
     X = (np.random.default_rng(0).random((n_rows, 3)) < 0.3).astype(float)
-    learner = Learner(state, PLAIN._replace(batch_size=4), X)
+    learner = Learner(state, PLAIN._replace(batch_size=4), DataSet(X))
     learner.epoch([1e-300] * -(-n_rows // 4), follow_mean=True)
     mean = (X.sum(axis=0) + (X.sum() + 0.5) / (X.size + 1)) / (n_rows + 1)
-    assert state.n_rows_seen == n_rows
-    assert_allclose(state.visible_mean, mean)
+    assert state.counts.n_rows_seen == n_rows
+    assert_allclose(state.counts.visible_mean, mean)
     assert_allclose(state.model.visible_bias, np.log(mean / (1 - mean)), atol=1e-12)
 
 
-def run(settings=PLAIN, *, X=None, n_epochs=4, schedule="linear", report=None, **options):
-    X = bars_and_stripes() if X is None else X
-    state = _training.initial_state(X.shape[1], 6, 10, np.dtype(float), seed=0)
-    rates = []
-    outcome = train(
-        state,
-        settings,
-        X,
-        n_epochs=n_epochs,
-        schedule=schedule,
-        report=report or (lambda state, rate, *_: rates.append(rate)),
-        **{"shuffle": True} | options,
-    )
-    return outcome, rates
+def run(
+    settings=PLAIN,
+    *,
+    X=None,
+    rows=None,
+    validation=None,
+    n_epochs=4,
+    schedule="linear",
+    shuffle=True,
+):
+    """Train as `fit` does; return the training, and its epochs."""
+    data = DataSet(bars_and_stripes() if X is None else X, rows)
+    state = first_state(settings, len(data), data.n_features, 6, np.float64, seed=0)
+    training = Training(data, state, Record(data, state, validation), n_epochs)
+    epochs = []
+    plan = {"n_epochs": n_epochs, "schedule": schedule, "shuffle": shuffle}
+    for epoch in train(state, settings, data, **plan):
+        training.add(epoch)
+        epochs.append((epoch, state.model.weights.copy()))
+        if training.record.exhausted:
+            break
+    return training, epochs
 
 
 def test_schedules():
-    assert_array_equal(run(schedule="constant")[1], [0.1] * 4)
+    def rates(schedule):
+        return [epoch.learning_rate for epoch, _ in run(schedule=schedule)[1]]
+
+    assert_array_equal(rates("constant"), [0.1] * 4)
     # 16 rows make two steps an epoch, so the last of 8 steps is at an eighth of the rate.
-    assert_allclose(run(schedule="linear")[1], 0.1 * np.array([7, 5, 3, 1]) / 8)
+    assert_allclose(rates("linear"), 0.1 * np.array([7, 5, 3, 1]) / 8)
 
 
 def test_early_stopping():
@@ -341,16 +351,11 @@ def test_early_stopping():
         def score(self, model):
             return next(scores)
 
-    models = []
-    validation = Scripted(bars_and_stripes(), np.arange(16), None, tol=0.5, patience=2)
-    outcome, _ = run(
-        n_epochs=9,
-        validation=validation,
-        report=lambda state, *_: models.append(state.model.weights.copy()),
-    )
+    validation = Scripted(DataSet(bars_and_stripes()), tol=0.5, patience=2)
+    training, epochs = run(n_epochs=9, validation=validation)
     assert validation.scores == [1.0, 3.0, 3.25, 2.0, 3.1]
-    assert (outcome.n_epochs, outcome.stopped) == (5, "early")
-    assert_array_equal(outcome.state.model.weights, models[2])
+    assert training.n_done == len(epochs) == 5
+    assert_array_equal(training.result.model.weights, epochs[2][1])
 
 
 def test_validation_scores_are_pseudo_log_likelihoods():
@@ -358,7 +363,8 @@ def test_validation_scores_are_pseudo_log_likelihoods():
     rows = np.array([1, 4, 5, 9])
     expected = rbm.pseudo_log_likelihood(v[rows]).mean()
     for X in (v, sp.csr_array(v)):
-        assert_allclose(Validation(X, rows, None, tol=0, patience=1).score(rbm), expected)
+        validation = Validation(DataSet(X, rows), tol=0, patience=1)
+        assert_allclose(validation.score(rbm), expected)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -378,58 +384,58 @@ def test_enough_epochs(n_rows, n_epochs):
     assert _training.enough_epochs(n_rows, batch_size=20) == n_epochs
 
 
-def test_training_ends_when_asked():
-    order = []
-
-    def report(state, *_):
-        order.append("report")
-        return len(order) == 6
-
-    outcome, _ = run(report=report, announce=lambda: order.append("announce"), n_epochs=9)
-    assert order == ["announce", "report"] * 3
-    assert (outcome.n_epochs, outcome.stopped) == (3, "asked")
-
-
-def test_an_interrupt_keeps_the_finished_epochs():
-    models = []
-
-    def report(state, *_):
-        models.append(state.model.weights.copy())
-        if len(models) == 3:
-            raise KeyboardInterrupt
-
-    outcome, _ = run(report=report)
-    assert (outcome.n_epochs, outcome.stopped) == (2, "interrupted")
-    assert_array_equal(outcome.state.model.weights, models[1])
-
-
-def test_an_interrupt_in_the_first_epoch_is_passed_on(monkeypatch):
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Learner, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run()
-
-
 @pytest.mark.parametrize("solver", ["cd", "pcd"])
 @pytest.mark.parametrize("centering", [False, True])
 def test_learns_bars_and_stripes(solver, centering):
     """From independent units, more than half of what there is to learn."""
     X = np.tile(bars_and_stripes(), (10, 1))
     settings = PLAIN._replace(
-        solver=solver, centering=centering, n_gibbs_steps=5, learning_rate=0.3
+        solver=solver, centering=centering, n_gibbs_steps=5, n_chains=50, learning_rate=0.3
     )
-    state = _training.initial_state(9, 8, 50, np.dtype(float), seed=0)
-    outcome = train(
-        state,
-        settings,
-        X,
-        n_epochs=200,
-        schedule="linear",
-        shuffle=True,
-        report=lambda *args: None,
-    )
-    score = Enumerated(*outcome.state.model).log_likelihood(X).mean()
+    training, _ = run(settings, X=X, n_epochs=200)
+    score = Enumerated(*training.state.model).log_likelihood(X).mean()
     independent, ceiling = 9 * np.log(0.5), np.log(1 / 14)
     assert score > (independent + ceiling) / 2
+
+
+def test_a_copy_owns_all_that_it_has():
+    X = np.tile(bars_and_stripes(), (3, 1))
+    settings = PLAIN._replace(averaging=True, momentum=0.5, centering=True)
+    training, _ = run(settings, X=X)
+    state = training.state
+    copied, before = state.copy(), pickle.dumps(state)
+    Learner(copied, settings, DataSet(X)).epoch([0.1] * 5, follow_mean=True)
+    assert pickle.dumps(state) == before
+    again = state.copy()
+    Learner(again, settings, DataSet(X)).epoch([0.1] * 5, follow_mean=True)
+    for one, other in zip(again.result, copied.result, strict=True):
+        assert_array_equal(one, other)
+    assert_array_equal(again.solver.chains, copied.solver.chains)
+
+
+def test_shards_merge():
+    """Means of what is learned, by rows; sums of what was counted; chains stay apart."""
+    X = np.tile(bars_and_stripes(), (3, 1))
+    data = DataSet(X)
+    settings = PLAIN._replace(averaging=True, momentum=0.5, centering=True)
+    start = run(settings, X=X, n_epochs=1)[0].state
+    shards = [data.select(np.arange(12)), data.select(np.arange(12, len(X)))]
+    states = [start.copy() for _ in shards]
+    for state, shard in zip(states, shards, strict=True):
+        Learner(state, settings, shard).epoch([0.1], shard.rows[:9], follow_mean=True)
+    merged = start.merge(states, [1, 3])
+    for name in ("model", "velocity", "average"):
+        parts = [getattr(state.learned, name) for state in states]
+        arrays = zip(getattr(merged.learned, name), *parts, strict=True)
+        for mean, one, other in arrays:
+            assert_allclose(mean, 0.25 * one + 0.75 * other)
+    assert merged.learned.n_averaged == states[0].learned.n_averaged
+    # Both shards have seen their rows, and what came before counts once.
+    n_rows_seen = start.counts.n_rows_seen + 9 + 9
+    assert merged.counts.n_rows_seen == n_rows_seen
+    expected = X.sum(axis=0) + X[:9].sum(axis=0) + X[12:21].sum(axis=0)
+    assert_allclose(merged.counts.visible_sum, expected)
+    assert_array_equal(merged.solver.chains, start.solver.chains)
+    same = start.merge([start.copy(), start.copy()], [1, 1])
+    for one, other in zip(same.result, start.result, strict=True):
+        assert_allclose(one, other)

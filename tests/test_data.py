@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from conftest import tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm import BernoulliRBMEstimator, _batches
+from skrbm import BernoulliRBMEstimator, _data
+from skrbm._data import DataSet
 
 
 def test_canonical_sums_duplicates_in_a_copy():
     data, indices, indptr = np.ones(3), np.array([2, 0, 2]), np.array([0, 3])
     X = sp.csr_array((data, indices, indptr), shape=(1, 3))
-    result = _batches.canonical(X)
+    result = _data.canonical(X)
     assert_array_equal(result.indices, [0, 2])
     assert_array_equal(result.data, [1, 2])
     assert_array_equal(X.indices, [2, 0, 2])
@@ -23,7 +25,7 @@ def test_canonical_sums_duplicates_in_a_copy():
 @pytest.mark.parametrize("form", [sp.csr_array, sp.csr_matrix])
 def test_canonical_shares_memory(form):
     X = form(np.eye(3))
-    result = _batches.canonical(X)
+    result = _data.canonical(X)
     assert isinstance(result, sp.csr_array)
     assert np.shares_memory(result.data, X.data)
 
@@ -43,14 +45,14 @@ def test_canonical_shares_memory(form):
     ],
 )
 def test_summarize(X, expected):
-    assert _batches.summarize(X) == expected
+    assert DataSet(X).summary == expected
 
 
 @pytest.mark.parametrize("order", [None, [4, 1, 0, 3, 2]])
 def test_minibatches(order):
     order = None if order is None else np.array(order)
     X = np.arange(10.0).reshape(5, 2)
-    batches = [X[rows] for rows in _batches.minibatches(5, 2, order)]
+    batches = [X[rows] for rows in DataSet(X).minibatches(2, order)]
     assert [len(batch) for batch in batches] == [2, 2, 1]
     assert_array_equal(np.vstack(batches), X if order is None else X[order])
 
@@ -60,8 +62,8 @@ def test_minibatches(order):
 def test_taken_rows_are_copies_in_the_model_dtype(dtype, rows):
     X = np.array([[0, 1], [1, 1], [1, 0], [0, 0]], dtype=dtype)
     sparse = sp.csr_array(X)
-    dense = _batches.take_dense(X, rows, np.empty((3, 2), np.float32))
-    taken = _batches.take_sparse(sparse, rows, np.float32)
+    dense = DataSet(X).take_dense(rows, np.empty((3, 2), np.float32))
+    taken = DataSet(sparse).take_sparse(rows, np.float32)
     assert dense.dtype == taken.dtype == np.float32
     assert_array_equal(dense, X[rows])
     assert_array_equal(taken.toarray(), X[rows])
@@ -71,22 +73,69 @@ def test_taken_rows_are_copies_in_the_model_dtype(dtype, rows):
     assert X.max() == 1
 
 
-def test_binarize_draws_probabilities(rng):
-    p = np.array([-1, 0, 0.1, 0.5, 0.9, 1, 3])
-    values = np.tile(p, (100_000, 1))
-    _batches.binarize(values, rng)
-    assert set(np.unique(values)) == {0, 1}
-    assert_allclose(values.mean(axis=0), p.clip(0, 1), atol=0.01)
-    assert_array_equal(values[:, [0, 1, 5, 6]].std(axis=0), 0)
+def forms(X):
+    return [DataSet(X), DataSet(sp.csr_array(X))]
 
 
-def test_binarize_leaves_the_stream_to_uncertain_values():
-    """Zeros, stored or not, and ones take nothing from the stream."""
-    X = np.random.default_rng(0).random((30, 8)).round(1)
-    dense, sparse = X.copy(), sp.csr_array(X)
-    for values in (dense, sparse.data):
-        _batches.binarize(values, np.random.Generator(np.random.SFC64(5)))
-    assert_array_equal(dense, sparse.toarray())
+def values(data):
+    """The rows of a data set, one after the other."""
+    rows = data.copy_rows(float)
+    return rows.toarray() if data.is_sparse else rows
+
+
+def test_a_data_set_of_some_rows():
+    X = np.arange(20.0).reshape(10, 2)
+    for data in forms(X):
+        some = data.select(np.array([1, 4, 5, 9]))
+        assert (len(data), len(some), some.n_features) == (10, 4, 2)
+        assert_array_equal(values(some), X[[1, 4, 5, 9]])
+        assert_array_equal(values(some.spread(2)), X[[1, 9]])
+        assert_array_equal(values(data.spread(3)), X[[0, 4, 9]])
+        assert_array_equal(values(data.spread(99)), X)
+        assert some.order() is some.rows
+        assert data.order() is None
+        order = some.order(np.random.default_rng(0))
+        assert sorted(order) == [1, 4, 5, 9]
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 12])
+def test_shards_have_all_rows_once(n):
+    X = np.arange(20.0).reshape(10, 2)
+    some = np.array([0, 2, 3, 4, 6, 7, 9])
+    for data, rows in [(data, range(10)) for data in forms(X)] + [
+        (data.select(some), some) for data in forms(X)
+    ]:
+        shards = [data.shard(i, n) for i in range(n)]
+        assert_array_equal(np.vstack([values(shard) for shard in shards]), X[rows])
+        sizes = [len(shard) for shard in shards]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_weights_belong_to_rows():
+    X = np.arange(8.0).reshape(4, 2)
+    weights = np.array([1.0, 0.0, 2.0, 3.0])
+    data = DataSet(X).weigh(weights)
+    assert_array_equal(data.rows, [0, 2, 3])
+    assert_array_equal(data.weights, [1, 2, 3])
+    assert_array_equal(data.shard(1, 2).weights, [2, 3])
+    assert data.mean(lambda v: v[:, 0], tiny_rbm(2, 3)) == (1 * 0 + 2 * 4 + 3 * 6) / 6
+    assert DataSet(X).weights is None
+
+
+@pytest.mark.parametrize("rows", [None, np.arange(1, 3000, 2)])
+def test_a_function_is_applied_to_all_rows_by_blocks(rows):
+    X = (np.random.default_rng(0).random((3000, 700)) < 0.1).astype(np.uint8)
+    model = tiny_rbm(700, 3, np.float32)
+    for data in forms(X):
+        some = data.select(rows)
+        sizes = [v.shape[0] for _, v in some.blocks(model)]
+        assert len(sizes) > 1
+        assert sum(sizes) == len(some)
+        means = some.apply(model.mean_hidden, model, n_columns=3, dtype=np.float32)
+        expected = model.mean_hidden(X[slice(None) if rows is None else rows].astype("f"))
+        assert means.dtype == np.float32
+        assert_allclose(means, expected, atol=1e-5)
+        assert some.apply(model.free_energy, model).shape == (len(some),)
 
 
 def resident_part(path):
@@ -99,14 +148,14 @@ def resident_part(path):
 
 
 def read_by_hand(X):
-    pages = _batches.MappedPages(X)
-    for rows in _batches.minibatches(4000, 10):
+    pages = _data.MappedPages(X)
+    for rows in DataSet(X).minibatches(10):
         X[rows].sum()
         pages.have_read(10)
 
 
 def read_in_blocks(X):
-    for rows, v in _batches.blocks(X, "f", 784):
+    for rows, v in DataSet(X).blocks(tiny_rbm(784, 2, np.float32)):
         assert_array_equal(v, X[rows])
 
 
@@ -122,7 +171,7 @@ def read_in_slices(X):
 
 READERS = {
     "by hand": read_by_hand,
-    "summarize": _batches.summarize,
+    "summary": lambda X: DataSet(X).summary,
     "blocks": read_in_blocks,
     "fit": read_by_fit,
     "fit, shuffled": functools.partial(read_by_fit, shuffle=True),
@@ -144,12 +193,12 @@ def test_pages_of_a_large_map_are_given_back(
     X = np.load(path, mmap_mode=mode)
     if mode == "c":
         X[5, 5] = expected[5, 5] = 1  # in memory alone: must not be lost
-    monkeypatch.setattr(_batches.MappedPages, "LIMIT", 784 * 1500)
+    monkeypatch.setattr(_data.MappedPages, "LIMIT", 784 * 1500)
     READERS[reader](X)
     assert (resident_part(path) < 0.6) == given_back
     assert_array_equal(X, expected)
 
 
 def test_pages_of_other_arrays_are_left_alone():
-    _batches.MappedPages(np.ones((3, 2))).have_read(1 << 40)
-    _batches.MappedPages(sp.csr_array(np.ones((3, 2)))).have_read(1 << 40)
+    _data.MappedPages(np.ones((3, 2))).have_read(1 << 40)
+    _data.MappedPages(sp.csr_array(np.ones((3, 2)))).have_read(1 << 40)

@@ -1,28 +1,21 @@
-"""A fitted estimator seen from outside: its model, and what is given to its methods.
+"""What is given to public functions: a fitted estimator, rows for its model, weights.
 
 Anything with `components_`, `intercept_visible_` and `intercept_hidden_` will do: an
 estimator of this package, scikit-learn's, or one whose arrays were set by hand.
 """
 
 import contextlib
-import os
-import threading
+from numbers import Integral
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_array
-from threadpoolctl import threadpool_limits
+from sklearn.utils import check_array, check_scalar
 
-from skrbm import _batches
-from skrbm._compat import CALLBACK_STATE, _check_sample_weight
+from skrbm._annealing import settled_chains
+from skrbm._compat.sklearn import CALLBACK_STATE, _check_sample_weight
+from skrbm._data import DataSet
 from skrbm._model import RBM
-
-_LIMITING = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    # A child would wait for ever for a lock that another thread of its parent holds.
-    os.register_at_fork(after_in_child=_LIMITING._at_fork_reinit)
 
 # What rows may come in without being converted.
 DTYPES = [np.float64, np.float32, np.bool_, np.uint8]
@@ -49,7 +42,7 @@ def model_of(rbm):
             f"n_features), (n_features,) and (n_components,), but got {shapes}."
         )
     dtype = np.result_type(np.float32, *arrays)
-    model = RBM(
+    model = RBM.bernoulli(
         np.ascontiguousarray(components.T, dtype=dtype),
         visible.reshape(-1).astype(dtype, copy=False),
         hidden.reshape(-1).astype(dtype, copy=False),
@@ -69,7 +62,7 @@ def _refuse_what_is_no_machine(rbm):
         )
     elif hasattr(rbm, "best_estimator_"):
         instead = "pass its best_estimator_"
-    elif hasattr(rbm, "_resume_from"):
+    elif hasattr(rbm, "training"):
         name, instead = "checkpoint", "go on with it by skrbm.callbacks.resume"
     elif isinstance(rbm, BaseEstimator) and not hasattr(rbm, "n_components"):
         instead = "pass a BernoulliRBMEstimator, or scikit-learn's BernoulliRBM"
@@ -79,7 +72,7 @@ def _refuse_what_is_no_machine(rbm):
 
 
 def check_rows(model, X, rbm=None, allow_nan=False):
-    """Return rows for the model as a plain ndarray or CSR array, or say what is wrong.
+    """Return rows for the model as a data set, or say what is wrong.
 
     A frame must have the columns that the estimator `rbm` was fitted on, in their order.
     """
@@ -105,72 +98,97 @@ def check_names(X, rbm):
 
 
 def fitting_rows(model, X):
-    """Return rows of checked values as a plain ndarray or CSR array, if they fit."""
-    n_features = len(model.visible_bias)
+    """Return rows of checked values as a data set, if they fit the model."""
+    n_features = len(model.visible)
     if X.shape[1] != n_features:
         raise ValueError(
             f"X has {X.shape[1]} features, but the machine has {n_features} visible units."
         )
-    return _batches.canonical(X)
+    return DataSet(X)
 
 
 def _few(names):
     return ", ".join(map(str, list(names)[:5])) + (", ..." if len(names) > 5 else "")
 
 
-def by_blocks(function, model, X, *, n_columns=None, dtype=np.float64, threads=False):
-    """Apply a function of model and rows to all rows, in bounded memory.
-
-    Parameters
-    ----------
-    function : callable
-        Called with the model and with a block of rows in the model's dtype.
-    model : RBM
-    X : {ndarray, CSR array} of shape (n_samples, n_columns_in)
-    n_columns : int, default=None
-        Length of the result for a row; None is one number.
-    dtype : dtype, default=float64
-        Of the result.
-    threads : bool, default=False
-        For functions that do more than multiply matrices: blocks go to as many threads as
-        `joblib.parallel_config` asks for, with a thread each for their products.
-    """
-    out = np.empty((X.shape[0],) if n_columns is None else (X.shape[0], n_columns), dtype)
-
-    def fill(rows, v):
-        out[rows] = function(model, v)
-
-    blocks = _batches.blocks(X, model.dtype, model.row_size(X))
-    parallel = Parallel(require="sharedmem") if threads else None
-    if parallel is None or parallel.n_jobs == 1:
-        for block in blocks:
-            fill(*block)
-    else:  # the limit is one of the process: two calls may not overlap in setting it
-        with _LIMITING, threadpool_limits(1, user_api="blas"):
-            parallel(delayed(fill)(*block) for block in blocks)
-    return out
-
-
-def rows_and_weights(X, sample_weight, normalize=False):
-    """Return which rows have weight, None for all, and the weights, None if not given.
-
-    With `normalize`, the mean weight of these rows is 1.
-    """
-    if sample_weight is None:
-        return None, None
-    weights = _check_sample_weight(
+def check_weights(sample_weight, X):
+    """Return the weights of rows as float64, or say what is wrong with them."""
+    row_weights = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )
-    if not weights.any():
+    if not row_weights.any():
         raise ValueError(
             "sample_weight must have at least one weight above 0, but all are 0: there is "
             "no row left."
         )
-    if normalize:
-        weights = weights / weights.max()  # their sum is then finite
-        weights *= np.count_nonzero(weights) / weights.sum()
-    rows = np.flatnonzero(weights)
-    return (None if len(rows) == len(weights) else rows), weights
+    return row_weights
+
+
+def normalize(row_weights):
+    """Return weights whose mean is 1, over the rows that have any."""
+    row_weights = row_weights / row_weights.max()  # their sum is then finite
+    row_weights *= np.count_nonzero(row_weights) / row_weights.sum()
+    return row_weights
+
+
+def weighted_mean(values, sample_weight):
+    """Return the mean of a value for each row, by weights if there are any."""
+    if sample_weight is not None:
+        sample_weight = normalize(check_weights(sample_weight, values))
+    return float(np.average(values, weights=sample_weight))
+
+
+def check_option(name, value, options):
+    """Refuse what is none of the options, which are strings."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, options))}, but got {value!r}."
+        )
+
+
+def check_betas(betas, *, from_zero=True, words="how many temperatures to take"):
+    """Return how many temperatures to take, or an array of inverse temperatures.
+
+    An array begins with 0, or with more where it need not be `from_zero`, never falls, and
+    ends with 1.
+    """
+    if isinstance(betas, Integral):
+        return check_scalar(betas, "betas", Integral, min_val=2)
+    try:
+        array = np.asarray(betas, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    right = array.ndim == 1 and len(array) > 1 and (np.diff(array) >= 0).all()
+    if not right or array[-1] != 1 or array[0] < 0 or (from_zero and array[0] > 0):
+        start = "begin with 0" if from_zero else "begin with 0 or more"
+        raise ValueError(
+            f"betas must be {words}, or inverse temperatures that {start}, never fall and "
+            f"end with 1, but got {betas!r}."
+        )
+    return array
+
+
+def check_base_mean(rbm, model, base_mean, random_state):
+    """Return means of independent features: those given, or those of the training data.
+
+    Where neither are known, those of chains of the model.
+    """
+    n_features = len(model.visible)
+    if base_mean is None:
+        base_mean = getattr(rbm, "visible_mean_", None)
+        if base_mean is None:
+            base_mean = settled_chains(model, 100, random_state)[1]
+        # Training may have taken values outside as they are.
+        base_mean = np.clip(base_mean, 0, 1)
+    mean = np.asarray(base_mean, dtype=np.float64)
+    if mean.shape not in ((), (n_features,)):
+        raise ValueError(
+            f"base_mean must be a number or have shape ({n_features},), a mean for each "
+            f"feature, but has shape {mean.shape}."
+        )
+    if not ((mean >= 0) & (mean <= 1)).all():
+        raise ValueError("base_mean must have values from 0 to 1 only.")
+    return np.broadcast_to(mean, n_features)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The only place with imports from scikit-learn that are private, or depend on its version.
+"""What is private in scikit-learn, or depends on its version.
 
 Parameter constraints and `_fit_context` are what scikit-learn's own project template uses;
 unchanged from 1.6 to 1.9. Callbacks are new, and experimental, in 1.9.
