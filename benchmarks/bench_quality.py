@@ -426,7 +426,7 @@ def mnist(data, quick, long=False, picture=None):
             recipe = InStages(500, random_state=0)
             table.row("skrbm, grey levels, in two stages", recipe, grey, betas)
             v = recipe.sample(100, n_gibbs_steps=20_000, random_state=0)
-            reverse = log_partition(recipe, method="reverse_ais", starts=v, random_state=0)
+            reverse = log_partition(recipe, method="reverse_ais", init=v, random_state=0)
             bound = mean_log_likelihood(recipe, X_test, log_partition=reverse)
             print(f"    by reverse annealing: {bound.value:.2f}")
     theirs = BernoulliRBM(500, learning_rate=0.01, batch_size=10, random_state=0)

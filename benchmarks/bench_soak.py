@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skrbm import BernoulliRBMEstimator, RBMImputer
-from skrbm.likelihood import LogLikelihoodMonitor
+from skrbm.likelihood import LogLikelihoodTracker
 from skrbm.sampling import diagnose, draw_chains
 
 FORMS = [np.asarray, np.asfortranarray, sp.csr_array, sp.csc_matrix, np.float32, np.bool_]
@@ -54,7 +54,7 @@ def one_round(rng):
     rbm.free_energy(X)
     rbm.sample(50)
     rbm.log_partition(betas=20, n_runs=10)
-    monitor = LogLikelihoodMonitor(dense, n_betas=3, n_runs=10)
+    monitor = LogLikelihoodTracker(dense, n_betas=3, n_runs=10)
     monitor.update(rbm)
     monitor.update(rbm.partial_fit(X))
     diagnose(rbm, draw_chains(rbm, 4, 20))

@@ -50,7 +50,7 @@ for name, rbm in machines.items():
     pseudo = pseudo_log_likelihood(rbm, X_test).mean()
     figures[name] = pseudo, by_forward.value, by_reverse.value
     chains = draw_chains(
-        rbm, 40, 500, n_burn_in=1000, thinning=20, init="noise", random_state=0
+        rbm, 40, 500, n_gibbs_steps=1000, thinning=20, init="noise", random_state=0
     )
     samples[name] = chains[:, -1]
     print(f"\n{name}")

@@ -108,7 +108,7 @@ def ladder(n_betas):
     )
 
 
-def anneal(path, betas, seeds, starts=None, tick=None):
+def anneal(path, betas, seeds, init=None, tick=None):
     """Take runs from the first temperature to the last, with one Gibbs step at each.
 
     Parameters
@@ -116,7 +116,7 @@ def anneal(path, betas, seeds, starts=None, tick=None):
     path : Path
     betas : sequence of float
     seeds : list of pairs (n_runs, seed)
-    starts : ndarray of shape (sum of n_runs, n_features), default=None
+    init : ndarray of shape (sum of n_runs, n_features), default=None
         Draws of the distribution at the first temperature; None draws them, at 0.
     tick : callable, default=None
         Called at each temperature with its number.
@@ -132,12 +132,12 @@ def anneal(path, betas, seeds, starts=None, tick=None):
         (slice(end - n, end), generator(seed))
         for end, (n, seed) in zip(ends, seeds, strict=True)
     ]
-    if starts is None:
+    if init is None:
         v = np.concatenate(
             [path.draw_base(rows.stop - rows.start, rng) for rows, rng in generators]
         )
     else:
-        v = np.array(starts, dtype=np.float32)
+        v = np.array(init, dtype=np.float32)
     hidden_input = path.model.hidden_input(v)
     log_weights = np.zeros(len(v))
     for number, (beta, after) in enumerate(itertools.pairwise(betas)):
@@ -151,7 +151,7 @@ def anneal(path, betas, seeds, starts=None, tick=None):
 
 
 def anneal_in_jobs(
-    path, betas, n_runs, random_state, *, starts=None, n_jobs=None, verbose=0
+    path, betas, n_runs, random_state, *, init=None, n_jobs=None, verbose=0
 ):
     """Anneal runs, shared out to jobs; return log-weights and last states of all."""
     n_generators = -(-n_runs // RUNS_TO_A_GENERATOR)
@@ -164,7 +164,7 @@ def anneal_in_jobs(
     calls = []
     for start, stop in itertools.pairwise(cuts):
         part = list(zip(shares, seeds, strict=True))[start:stop]
-        begin = None if starts is None else starts[rows[start] : rows[stop]]
+        begin = None if init is None else init[rows[start] : rows[stop]]
         tick = _Printer(len(betas) - 1) if verbose and start == 0 else None
         calls.append(delayed(anneal)(path, betas, part, begin, tick))
     parts = Parallel(n_jobs=n_jobs_now)(calls)

@@ -33,6 +33,7 @@ from skrbm._inputs import (
     model_of,
     normalize,
     unchanged_on_error,
+    warn_of_range,
     weighted_mean,
 )
 from skrbm._record import Record, Validation
@@ -510,18 +511,8 @@ class BernoulliRBMEstimator(
             if self.stochastic_binarization
             else "In training, they are used as they are."
         )
-        self._warn_of_range(data, consequence)
+        warn_of_range(data, BernoulliUnits, consequence)
         return data
-
-    def _warn_of_range(self, data, consequence):
-        if not BernoulliUnits.are_in_range(data.summary):
-            warnings.warn(
-                f"X has values from {data.summary.low:g} to {data.summary.high:g}, but "
-                f"{type(self).__name__} models values in [0, 1]: binary data, or "
-                f"probabilities. {consequence} Scale X with MinMaxScaler(clip=True) "
-                "(sparse X with MaxAbsScaler) or make it binary with Binarizer, all of "
-                "sklearn.preprocessing."
-            )
 
     def _validate(self, X, reset=False, **options):
         options = {"accept_sparse": "csr", "dtype": DTYPES, "reset": reset} | options
@@ -794,7 +785,6 @@ class BernoulliRBMEstimator(
            Statistician, 24(3), 179-195.
         """
         model, data = self._model_and_rows(X)
-        self._warn_of_range(data, "Values below 0 count as 0 and values above 1 as 1.")
         return likelihood.score_rows(model, data, n_flips)
 
     def score(
@@ -932,7 +922,7 @@ class BernoulliRBMEstimator(
             self,
             len(data),
             1,
-            n_burn_in=n_gibbs_steps,
+            n_gibbs_steps=n_gibbs_steps,
             init=data.X,
             random_state=self._random_state(random_state),
         )
@@ -1014,7 +1004,7 @@ n_features), default=None
             self,
             n_chains,
             -(-n_samples // n_chains),
-            n_burn_in=n_gibbs_steps,
+            n_gibbs_steps=n_gibbs_steps,
             thinning=thinning,
             init=init,
             betas=betas,

@@ -5,6 +5,7 @@ estimator of this package, scikit-learn's, or one whose arrays were set by hand.
 """
 
 import contextlib
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -84,6 +85,18 @@ def check_rows(model, X, rbm=None, allow_nan=False):
         ensure_all_finite="allow-nan" if allow_nan else True,
     )
     return fitting_rows(model, X)
+
+
+def warn_of_range(data, units, consequence):
+    """Warn if a data set has values that these visible units do not have."""
+    if not units.are_in_range(data.summary):
+        warnings.warn(
+            f"X has values from {data.summary.low:g} to {data.summary.high:g}, but the "
+            f"model is of values in {units.RANGE}: binary data, or probabilities. "
+            f"{consequence} Scale X with MinMaxScaler(clip=True) (sparse X with "
+            "MaxAbsScaler) or make it binary with Binarizer, all of "
+            "sklearn.preprocessing."
+        )
 
 
 def check_names(X, rbm):

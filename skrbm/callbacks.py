@@ -24,7 +24,7 @@ from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._inputs import check_names, check_rows, model_of
 from skrbm._training import Training
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm.likelihood import LogLikelihoodMonitor
+from skrbm.likelihood import LogLikelihoodTracker
 
 __all__ = ["Checkpoint", "LikelihoodMonitor", "resume"]
 
@@ -91,7 +91,7 @@ class LikelihoodMonitor(_FitCallback):
 
     The log-likelihood is exact for machines with up to 20 hidden or visible units, and
     else by annealed runs that follow the model, see
-    :class:`skrbm.likelihood.LogLikelihoodMonitor`.
+    :class:`skrbm.likelihood.LogLikelihoodTracker`.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class LikelihoodMonitor(_FitCallback):
 
     def _new_monitor(self):
         source = self.random_state
-        return LogLikelihoodMonitor(
+        return LogLikelihoodTracker(
             self.X,
             n_betas=self.n_betas,
             n_runs=self.n_runs,

@@ -32,11 +32,18 @@ from skrbm._annealing import (
 )
 from skrbm._data import DataSet
 from skrbm._enumeration import exact_draws, exact_log_partition
-from skrbm._inputs import DTYPES, check_base_mean, check_betas, check_rows, model_of
+from skrbm._inputs import (
+    DTYPES,
+    check_base_mean,
+    check_betas,
+    check_rows,
+    model_of,
+    warn_of_range,
+)
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
-    "LogLikelihoodMonitor",
+    "LogLikelihoodTracker",
     "LogPartition",
     "MeanLogLikelihood",
     "log_likelihood",
@@ -49,7 +56,7 @@ __all__ = [
 LARGEST_EXACT = 25
 LARGEST_EXACT_AUTO = 20
 
-STARTS = {
+INITS = {
     "exact": "exact draws",
     "chains": "draws of chains",
     "given": "given rows",
@@ -107,7 +114,7 @@ class LogPartition(_Number):
     n_betas : int or None
         Number of temperatures, None where it is exact.
 
-    starts : str or None
+    init : str or None
         Where reverse runs started: "exact" draws of the model, "chains" that have run
         for a while, or rows that were "given"; None for other methods.
     """
@@ -120,15 +127,15 @@ class LogPartition(_Number):
     log_weights: np.ndarray | None = None
     effective_sample_size: float | None = None
     n_betas: int | None = None
-    starts: str | None = None
+    init: str | None = None
 
     def __repr__(self) -> str:
         if self.log_weights is None:
             return f"log Z = {self.value:.6f} ({self.method})"
-        starts = f" from {STARTS[self.starts]}" if self.starts else ""
+        init = f" from {INITS[self.init]}" if self.init else ""
         return (
             f"log Z = {self.value:.2f}, 3 sigma: {self.lower:.2f} to {self.upper:.2f} "
-            f"({METHODS[self.method]}, {len(self.log_weights)} runs{starts}, "
+            f"({METHODS[self.method]}, {len(self.log_weights)} runs{init}, "
             f"{self.n_betas} temperatures, effective sample size "
             f"{self.effective_sample_size:.1f})"
         )
@@ -141,7 +148,7 @@ def log_partition(
     betas: int | ArrayLike | None = None,
     n_runs: int = 100,
     base_mean: ArrayLike | None = None,
-    starts: MatrixLike | None = None,
+    init: MatrixLike | None = None,
     n_jobs: int | None = None,
     random_state: RandomStateLike = None,
     verbose: int = 0,
@@ -182,7 +189,7 @@ def log_partition(
         (`visible_mean_`), and else from chains of the model. 0.5, the uniform
         distribution, needs far more temperatures. They are kept 0.001 away from 0 and 1.
 
-    starts : array-like of shape (n_rows, n_features), default=None
+    init : array-like of shape (n_rows, n_features), default=None
         Rows for the runs of reverse AIS to start from, in turn; they should be draws of
         the model. None draws them: exactly, if the smaller side has at most 20 units, and
         else by 1000 Gibbs steps from the training's chains (`h_samples_`) or, if there are
@@ -242,8 +249,8 @@ def log_partition(
         raise ValueError(
             f"method must be 'auto', {', '.join(map(repr, METHODS))}, but got {method!r}."
         )
-    if starts is not None and method != "reverse_ais":
-        raise ValueError(f"starts are for method='reverse_ais', but method is {method!r}.")
+    if init is not None and method != "reverse_ais":
+        raise ValueError(f"init are for method='reverse_ais', but method is {method!r}.")
     check_scalar(n_runs, "n_runs", Integral, min_val=1)
     betas = check_betas(N_BETAS if betas is None else betas)
     smaller = min(model.weights.shape)
@@ -265,13 +272,13 @@ def log_partition(
     betas, kind, sign = ladder(betas) if isinstance(betas, Integral) else betas, None, 1
     if method == "reverse_ais":
         betas, sign = betas[::-1], -1
-        starts, kind = _model_draws(rbm, path, starts, n_runs, random_state)
+        init, kind = _model_draws(rbm, path, init, n_runs, random_state)
     log_weights, _ = anneal_in_jobs(
         path,
         betas,
         n_runs,
         random_state,
-        starts=starts,
+        init=init,
         n_jobs=n_jobs,
         verbose=verbose,
     )
@@ -287,7 +294,7 @@ def log_partition(
     return result
 
 
-def _estimate(value, error, method, model, log_weights, n_betas, starts=None):
+def _estimate(value, error, method, model, log_weights, n_betas, init=None):
     """Return what was estimated by annealed runs."""
     return LogPartition(
         value,
@@ -298,7 +305,7 @@ def _estimate(value, error, method, model, log_weights, n_betas, starts=None):
         log_weights,
         effective_number(log_weights),
         n_betas,
-        starts,
+        init,
     )
 
 
@@ -314,13 +321,13 @@ def _projections(model):
     return tuple(float(array @ direction) for array, direction in parts)
 
 
-def _model_draws(rbm, path, starts, n, random_state):
+def _model_draws(rbm, path, init, n, random_state):
     """Return `n` rows that are draws of the model as nearly as can be, and their kind."""
     model = path.model
-    if starts is not None:
-        rows = check_rows(model, starts)
+    if init is not None:
+        rows = check_rows(model, init)
         if not model.visible.are_states(rows.summary):
-            raise ValueError("starts must have values 0 and 1 only: draws of the model.")
+            raise ValueError("init must have values 0 and 1 only: draws of the model.")
         rows = rows.X[np.resize(np.arange(len(rows)), n)]
         return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
     rng = generator(random_state.randint(2**31 - 1))
@@ -566,6 +573,11 @@ def pseudo_log_likelihood(
     NotFittedError
         If `rbm` has no parameters.
 
+    Warns
+    -----
+    UserWarning
+        If `X` has values outside [0, 1].
+
     References
     ----------
     .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
@@ -587,6 +599,9 @@ def pseudo_log_likelihood(
 
 def score_rows(model, data, n_flips):
     """Do what `pseudo_log_likelihood` does, for checked rows."""
+    warn_of_range(
+        data, model.visible, "Values below 0 count as 0 and values above 1 as 1."
+    )
     columns = None
     if n_flips is not None:
         n_features = len(model.visible)
@@ -603,7 +618,7 @@ def score_rows(model, data, n_flips):
 # During training ------------------------------------------------------------------------
 
 
-class LogLikelihoodMonitor:
+class LogLikelihoodTracker:
     """Follow the log-likelihood of a model while it is trained.
 
     Where the machine is too large for an exact sum, runs of annealed importance sampling go
@@ -637,10 +652,10 @@ class LogLikelihoodMonitor:
     --------
     >>> from sklearn.datasets import load_digits
     >>> from skrbm import BernoulliRBMEstimator
-    >>> from skrbm.likelihood import LogLikelihoodMonitor
+    >>> from skrbm.likelihood import LogLikelihoodTracker
     >>> X = load_digits().data > 7
     >>> rbm = BernoulliRBMEstimator(n_components=30, random_state=0)
-    >>> monitor = LogLikelihoodMonitor(X[1500:], random_state=0)
+    >>> monitor = LogLikelihoodTracker(X[1500:], random_state=0)
     >>> looks = [monitor.update(rbm.partial_fit(X[:1500])) for _ in range(5)]
     >>> looks[-1].value > looks[0].value
     True

@@ -1,18 +1,13 @@
 """Scorers for model selection: callables ``(estimator, X, y=None, sample_weight=None)``.
 
 Higher is better. They accept an estimator, a pipeline whose last step is one, and a search
-over either. With scikit-learn's metadata routing, they ask for `sample_weight`; one that
-:func:`make_pseudo_likelihood_scorer` makes can do otherwise, by its ``set_score_request``.
+over either. With scikit-learn's metadata routing, they ask for `sample_weight`.
 """
 
-import inspect
-from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 
 from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_scalar
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,7 +17,6 @@ from skrbm.likelihood import log_likelihood, log_partition, pseudo_log_likelihoo
 
 __all__ = [
     "log_likelihood_scorer",
-    "make_pseudo_likelihood_scorer",
     "pseudo_likelihood_scorer",
 ]
 
@@ -47,112 +41,20 @@ def _last_step(estimator, X):
     return estimator, X
 
 
-def _routing(owner, sample_weight=True):
-    """Return the request for weights that scikit-learn's metadata routing goes by."""
-    request = MetadataRequest(owner=owner)
-    request.score.add_request(param="sample_weight", alias=sample_weight)
-    return request
-
-
 def _takes_weights(scorer):
     """Give a function the methods by which scikit-learn finds out that it takes weights.
 
     What they say never changes: a function that goes to another process takes no state.
     """
+
+    def get_metadata_routing():
+        request = MetadataRequest(owner=scorer.__name__)
+        request.score.add_request(param="sample_weight", alias=True)
+        return request
+
     scorer._accept_sample_weight = lambda: True
-    scorer.get_metadata_routing = lambda: _routing(scorer.__name__)
+    scorer.get_metadata_routing = get_metadata_routing
     return scorer
-
-
-class _PseudoLikelihoodScorer:
-    """What `make_pseudo_likelihood_scorer` makes: a callable that can be pickled."""
-
-    def __init__(self, n_flips, normalize):
-        self.n_flips = n_flips
-        self.normalize = normalize
-        self._asks_for = True
-
-    def _accept_sample_weight(self):
-        return True
-
-    def set_score_request(self, *, sample_weight):
-        self._asks_for = sample_weight
-        return self
-
-    def get_metadata_routing(self):
-        return _routing(repr(self), self._asks_for)
-
-    def __call__(
-        self,
-        estimator: Any,
-        X: MatrixLike,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-    ) -> float:
-        estimator, X = _last_step(estimator, X)
-        if "n_flips" in inspect.signature(estimator.score_samples).parameters:
-            scores = estimator.score_samples(X, n_flips=self.n_flips)
-        else:  # scikit-learn's machine
-            scores = pseudo_log_likelihood(estimator, X, n_flips=self.n_flips)
-        score = weighted_mean(scores, sample_weight)
-        return score / len(estimator.intercept_visible_) if self.normalize else score
-
-    def __repr__(self):
-        return (
-            f"make_pseudo_likelihood_scorer(n_flips={self.n_flips}, "
-            f"normalize={self.normalize})"
-        )
-
-
-def make_pseudo_likelihood_scorer(
-    *, n_flips: int | None = None, normalize: bool = False
-) -> Callable[..., float]:
-    """Make a scorer of the mean pseudo-log-likelihood.
-
-    Parameters
-    ----------
-    n_flips : int, default=None
-        Number of features to estimate the pseudo-log-likelihood from; None, or as many as
-        there are, is exact. See :meth:`skrbm.BernoulliRBMEstimator.score_samples`.
-
-    normalize : bool, default=False
-        Whether to divide by the number of features: nats per feature, which compare
-        between models of different features, and with ``-log(2)``, which a fair coin
-        scores.
-
-    Returns
-    -------
-    scorer : callable
-        Called with a fitted estimator, a pipeline that ends in one or a search over
-        either, data `X` of shape (n_samples, n_features), optionally `y`, which is
-        ignored, and weights of the rows, it returns a float, in nats.
-
-    Raises
-    ------
-    ValueError
-        If `n_flips` is not positive.
-    TypeError
-        If `n_flips` is not an integer. The scorer raises it for an estimator that does not
-        score samples.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_digits
-    >>> from sklearn.model_selection import GridSearchCV
-    >>> from skrbm import BernoulliRBMEstimator
-    >>> from skrbm.metrics import make_pseudo_likelihood_scorer
-    >>> X = load_digits().data > 7
-    >>> search = GridSearchCV(
-    ...     BernoulliRBMEstimator(n_iter=2, random_state=0),
-    ...     {"n_components": [2, 32]},
-    ...     scoring=make_pseudo_likelihood_scorer(n_flips=16, normalize=True),
-    ... )
-    >>> search.fit(X).best_params_
-    {'n_components': 32}
-    """
-    if n_flips is not None:
-        check_scalar(n_flips, "n_flips", Integral, min_val=1)
-    return _PseudoLikelihoodScorer(n_flips, normalize)
 
 
 @_takes_weights
@@ -194,7 +96,8 @@ def pseudo_likelihood_scorer(
     >>> pseudo_likelihood_scorer(rbm, X) == rbm.score(X)
     True
     """
-    return make_pseudo_likelihood_scorer()(estimator, X, y, sample_weight)
+    estimator, X = _last_step(estimator, X)
+    return weighted_mean(pseudo_log_likelihood(estimator, X), sample_weight)
 
 
 @_takes_weights

@@ -555,7 +555,7 @@ class ChainsDisplay(_OneAxes):
     >>> from skrbm.sampling import draw_chains
     >>> X = load_digits().data > 7
     >>> rbm = BernoulliRBMEstimator(n_components=16, n_iter=5, random_state=0).fit(X)
-    >>> chains = draw_chains(rbm, init="noise", n_burn_in=1, random_state=0)
+    >>> chains = draw_chains(rbm, init="noise", n_gibbs_steps=1, random_state=0)
     >>> display = ChainsDisplay.from_estimator(rbm, chains)
     """
 

@@ -55,7 +55,7 @@ def draw_chains(
     n_chains: int = 4,
     n_draws: int = 1000,
     *,
-    n_burn_in: int = 100,
+    n_gibbs_steps: int = 100,
     thinning: int = 1,
     init: str | MatrixLike | None = None,
     betas: str | int | ArrayLike | None = None,
@@ -78,7 +78,7 @@ def draw_chains(
     n_draws : int, default=1000
         Number of draws of each chain.
 
-    n_burn_in : int, default=100
+    n_gibbs_steps : int, default=100
         Number of Gibbs steps up to the first draw.
 
     thinning : int, default=1
@@ -144,12 +144,12 @@ n_features), default=None
     model = model_of(rbm)
     check_scalar(n_chains, "n_chains", Integral, min_val=1)
     check_scalar(n_draws, "n_draws", Integral, min_val=1)
-    check_scalar(n_burn_in, "n_burn_in", Integral, min_val=1)
+    check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
     check_scalar(thinning, "thinning", Integral, min_val=1)
     check_option("output", output, ("states", "probabilities"))
     random_state = check_random_state(random_state)
     h = _start(rbm, model, init, n_chains, random_state)
-    arguments = n_draws, n_burn_in, thinning, output == "probabilities"
+    arguments = n_draws, n_gibbs_steps, thinning, output == "probabilities"
     run = _run_plain
     if betas is not None:
         path = Path(model, check_base_mean(rbm, model, None, random_state))
@@ -199,12 +199,12 @@ def _start(rbm, model, init, n_chains, random_state):
     return model.sample_hidden(v, rng)
 
 
-def _run_plain(model, h, seed, n_draws, n_burn_in, thinning, probabilities):
+def _run_plain(model, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
     """Run chains from hidden states; return their draws."""
     rng, h = generator(seed), h.copy()
     draws = np.empty((len(h), n_draws, len(model.visible)), dtype=model.dtype)
     for number in range(n_draws):
-        model.gibbs(h, (thinning if number else n_burn_in) - 1, rng)
+        model.gibbs(h, (thinning if number else n_gibbs_steps) - 1, rng)
         v = model.sample_visible(h, rng)
         draws[:, number] = model.mean_visible(h) if probabilities else v
         if number < n_draws - 1:
@@ -215,14 +215,14 @@ def _run_plain(model, h, seed, n_draws, n_burn_in, thinning, probabilities):
 # Tempering ------------------------------------------------------------------------------
 
 
-def _run_tempered(path, h, seed, betas, n_draws, n_burn_in, thinning, probabilities):
+def _run_tempered(path, h, seed, betas, n_draws, n_gibbs_steps, thinning, probabilities):
     """Run tempered chains from hidden states; return the draws of the model."""
     rng = generator(seed)
     tempered = TemperedChains(path, betas, h, rng)
     model = path.model
     draws = np.empty((len(h), n_draws, len(model.visible)), dtype=h.dtype)
     for number in range(n_draws):
-        for _ in range(thinning if number else n_burn_in):
+        for _ in range(thinning if number else n_gibbs_steps):
             tempered.step()
         v = tempered.coldest()
         if probabilities:

@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline
 from skrbm import BernoulliRBMEstimator
 from skrbm._data import DataSet
 from skrbm.callbacks import Checkpoint, LikelihoodMonitor, resume
-from skrbm.likelihood import LogLikelihoodMonitor, mean_log_likelihood
+from skrbm.likelihood import LogLikelihoodTracker, mean_log_likelihood
 from skrbm.metrics import pseudo_likelihood_scorer
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
@@ -212,7 +212,7 @@ def test_likelihood_monitor_is_that_of_the_likelihood_module():
     settings = {"n_betas": 7, "n_runs": 9, "random_state": 3}
     spy, monitor = Spy(), LikelihoodMonitor(X[150:], **settings)
     make(n_components=22).set_callbacks(spy, monitor).fit(X[:150])
-    theirs = LogLikelihoodMonitor(X[150:], **settings)
+    theirs = LogLikelihoodTracker(X[150:], **settings)
     looks = [theirs.update(snapshot) for snapshot in spy.snapshots[:5]]
     for name, attribute in [("log_likelihood", "value"), ("lower",) * 2, ("upper",) * 2]:
         assert monitor.history_[name] == [getattr(look, attribute) for look in looks]

@@ -26,7 +26,7 @@ from skrbm._annealing import Path as AnnealingPath
 from skrbm._enumeration import exact_draws
 from skrbm._model import RBM
 from skrbm.likelihood import (
-    LogLikelihoodMonitor,
+    LogLikelihoodTracker,
     LogPartition,
     log_likelihood,
     log_partition,
@@ -173,7 +173,7 @@ def test_estimates_lie_around_the_truth(digits_rbm):
     ais = log_partition(digits_rbm, method="ais", betas=1000, random_state=0)
     reverse = log_partition(digits_rbm, method="reverse_ais", betas=1000, random_state=0)
     assert exact.method == "exact"
-    assert reverse.starts == "exact"
+    assert reverse.init == "exact"
     assert "100 runs from exact draws, 1000 temperatures" in repr(reverse)
     for estimate in (ais, reverse):
         assert abs(estimate.value - exact.value) < 0.5
@@ -197,18 +197,18 @@ def test_few_temperatures_err_to_either_side(digits_rbm):
 def test_starts_of_reverse_runs(digits_rbm):
     settings = {"method": "reverse_ais", "betas": 300, "random_state": 0}
     exact = log_partition(digits_rbm).value
-    given = log_partition(digits_rbm, starts=digits_rbm.sample(40), **settings)
-    assert given.starts == "given"
+    given = log_partition(digits_rbm, init=digits_rbm.sample(40), **settings)
+    assert given.init == "given"
     assert abs(given.value - exact) < 1.5
     wide = BernoulliRBMEstimator(24, n_iter=10, random_state=0).fit(DIGITS)
     chains = log_partition(wide, **settings)
-    assert chains.starts == "chains"
+    assert chains.init == "chains"
     truth = log_partition(wide, method="exact").value
     assert abs(chains.value - truth) < 1.5
     for name in ("h_samples_", "visible_mean_"):  # nothing but the parameters
         delattr(wide, name)
     chains = log_partition(wide, **settings)
-    assert chains.starts == "chains"
+    assert chains.init == "chains"
     assert abs(chains.value - truth) < 1.5
 
 
@@ -419,7 +419,7 @@ def test_monitor_follows_the_exact_value():
     """Through a training that ends far from where it began; every look is good."""
     rbm = BernoulliRBMEstimator(22, learning_rate=0.4, random_state=0)
     watched = clone(rbm)
-    monitor = LogLikelihoodMonitor(DIGITS[1500:], random_state=0)
+    monitor = LogLikelihoodTracker(DIGITS[1500:], random_state=0)
     off, values = [], []
     for _ in range(8):
         look = monitor.update(watched.partial_fit(DIGITS[:1500]))
@@ -447,7 +447,7 @@ def test_runs_are_drawn_anew_by_weight():
 def test_monitor_draws_runs_anew():
     """Models that jump leave few runs with weight; the estimate stays an estimate."""
     models = [tiny_rbm(24, 22, scale=0.4, seed=seed) for seed in range(4)]
-    monitor = LogLikelihoodMonitor(np.eye(24), n_runs=400, n_betas=50, random_state=0)
+    monitor = LogLikelihoodTracker(np.eye(24), n_runs=400, n_betas=50, random_state=0)
     anew = 0
     for model in models:
         look = monitor.update(by_hand(model)).log_partition
@@ -460,7 +460,7 @@ def test_monitor_draws_runs_anew():
 
 def test_an_interrupted_look_leaves_the_monitor_as_it_was(monkeypatch):
     models = [tiny_rbm(24, 22, scale=0.4, seed=seed) for seed in range(2)]
-    monitor = LogLikelihoodMonitor(np.eye(24), n_runs=400, n_betas=50, random_state=0)
+    monitor = LogLikelihoodTracker(np.eye(24), n_runs=400, n_betas=50, random_state=0)
     free_energy, calls = RBM.free_energy, []
 
     def interrupting(model, v):
@@ -483,7 +483,7 @@ def test_an_interrupted_look_leaves_the_monitor_as_it_was(monkeypatch):
 
 
 def test_monitor_of_small_machines_is_exact():
-    monitor = LogLikelihoodMonitor(states(6))
+    monitor = LogLikelihoodTracker(states(6))
     look = monitor.update(by_hand(tiny_rbm(6, 4)))
     assert look.log_partition.method == "exact"
     expected = Enumerated(*tiny_rbm(6, 4)).log_likelihood(states(6)).mean()
@@ -491,14 +491,14 @@ def test_monitor_of_small_machines_is_exact():
 
 
 def test_monitor_of_one_shape():
-    monitor = LogLikelihoodMonitor(np.eye(24), n_betas=1, random_state=0)
+    monitor = LogLikelihoodTracker(np.eye(24), n_betas=1, random_state=0)
     monitor.update(by_hand(tiny_rbm(24, 22, scale=0.1)))
     with pytest.raises(ValueError, match=r"\(24, 23\) .*a monitor for each"):
         monitor.update(by_hand(tiny_rbm(24, 23)))
     with pytest.raises(ValueError, match="n_betas"):
-        LogLikelihoodMonitor(np.eye(3), n_betas=0)
+        LogLikelihoodTracker(np.eye(3), n_betas=0)
     with pytest.raises(ValueError, match=r"from 0 to 0\.5: make it binary"):
-        LogLikelihoodMonitor(np.eye(3) / 2)
+        LogLikelihoodTracker(np.eye(3) / 2)
 
 
 # Bad input ------------------------------------------------------------------------------
@@ -518,13 +518,13 @@ def test_monitor_of_one_shape():
         ({"method": "ais", "base_mean": [0.5, 0.5]}, r"shape \(4,\)"),
         ({"method": "ais", "base_mean": 1.5}, "from 0 to 1"),
         ({"method": "ais", "base_mean": np.nan}, "from 0 to 1"),
-        ({"method": "ais", "starts": np.ones((1, 4))}, "reverse_ais"),
-        ({"starts": np.ones((1, 4))}, "reverse_ais"),
+        ({"method": "ais", "init": np.ones((1, 4))}, "reverse_ais"),
+        ({"init": np.ones((1, 4))}, "reverse_ais"),
         ({"n_runs": 0}, "n_runs"),
         ({"betas": [1, 0]}, "never fall"),
         ({"method": ["ais"]}, "method must be"),
-        ({"method": "reverse_ais", "starts": np.ones((1, 3))}, "3 features"),
-        ({"method": "reverse_ais", "starts": np.full((1, 4), 0.5)}, "0 and 1"),
+        ({"method": "reverse_ais", "init": np.ones((1, 3))}, "3 features"),
+        ({"method": "reverse_ais", "init": np.full((1, 4), 0.5)}, "0 and 1"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -59,7 +59,7 @@ def test_plain_chains_do_not_drift(thinning, dtype):
         by_hand(model),
         N_CHAINS,
         2,
-        n_burn_in=2,
+        n_gibbs_steps=2,
         thinning=thinning,
         init=v,
         random_state=0,
@@ -146,7 +146,7 @@ def test_probabilities_have_the_mean_of_states(bars, betas):
 
 
 def test_rows_come_from_the_chains_by_turns(bars):
-    chains = draw_chains(bars, 3, 4, n_burn_in=20, thinning=10, random_state=0)
+    chains = draw_chains(bars, 3, 4, n_gibbs_steps=20, thinning=10, random_state=0)
     rows = bars.sample(10, n_chains=3, n_gibbs_steps=20, thinning=10, random_state=0)
     assert chains.shape == (3, 4, 9)
     assert_array_equal(rows, chains.swapaxes(0, 1).reshape(12, 9)[:10])
@@ -155,8 +155,8 @@ def test_rows_come_from_the_chains_by_turns(bars):
 @pytest.mark.parametrize("betas", [None, [0.0, 0.5, 1.0]])
 def test_burn_in_and_thinning_leave_out_steps(bars, betas):
     settings = {"n_chains": 5, "betas": betas, "random_state": 0}
-    every = draw_chains(bars, n_draws=12, n_burn_in=1, **settings)
-    some = draw_chains(bars, n_draws=3, n_burn_in=4, thinning=3, **settings)
+    every = draw_chains(bars, n_draws=12, n_gibbs_steps=1, **settings)
+    some = draw_chains(bars, n_draws=3, n_gibbs_steps=4, thinning=3, **settings)
     assert_array_equal(some, every[:, 3:12:3])
 
 
@@ -190,7 +190,7 @@ def test_tempered_chains_mix_where_plain_ones_do_not(betas):
     model = two_modes(np.float32)
     exact = Enumerated(*model)
     expected = (exact.p_v * exact.v.mean(axis=1)).sum()
-    settings = {"init": np.ones((1, 8)), "n_burn_in": 200, "random_state": 0}
+    settings = {"init": np.ones((1, 8)), "n_gibbs_steps": 200, "random_state": 0}
     plain = draw_chains(by_hand(model), 300, 1, **settings)
     tempered = draw_chains(by_hand(model), 300, 20, betas=betas, thinning=5, **settings)
     assert abs(expected - 0.5) < 0.1
@@ -546,7 +546,7 @@ def test_diagnose_finds_chains_that_are_stuck():
     [
         ({"n_chains": 0}, "n_chains"),
         ({"n_draws": 0}, "n_draws"),
-        ({"n_burn_in": 0}, "n_burn_in"),
+        ({"n_gibbs_steps": 0}, "n_gibbs_steps"),
         ({"thinning": 0}, "thinning"),
         ({"output": "both"}, "output must be one of 'states', 'probabilities'"),
         ({"init": "data"}, "init must be one of 'chains', 'noise'"),
