@@ -66,7 +66,6 @@ def make(**parameters):
 def digest(rbm):
     arrays = [rbm.components_, rbm.intercept_visible_, rbm.intercept_hidden_]
     arrays += [rbm.visible_mean_, rbm.h_samples_, rbm.sample(5)]
-    arrays += getattr(rbm, "validation_scores_", [])
     return joblib.hash([np.ascontiguousarray(a) for a in arrays] + [rbm.n_iter_])
 
 

@@ -88,6 +88,36 @@ class SparseRows(NamedTuple):
         matvecs(*shape, b.size // len(b), *arrays, b.reshape(-1), out.reshape(-1))
 
 
+# OpenBLAS gives a product one thread below so many multiplications, whatever it may have.
+_ONE_THREAD = 1 << 19
+# Up to so many a second thread gains next to nothing, and loses much beside other work: the
+# threads wait actively for each other, also while one of them has no core.
+_GAINS_NO_THREAD = 1 << 22
+
+
+def product(a, b, out):
+    """Write ``a @ b`` into `out`, piece by piece if it gains nothing from a second thread.
+
+    A limit on the threads of the BLAS would do as well, but would be one for the whole
+    process. Pieces of 16, 32 .. columns are the fastest.
+    """
+    n_rows, n_columns = out.shape
+    n_multiplications = a.size * n_columns
+    if not _ONE_THREAD <= n_multiplications <= _GAINS_NO_THREAD:
+        return np.matmul(a, b, out=out)
+    step = (_ONE_THREAD - 1) * n_columns // n_multiplications // 16 * 16
+    if step:
+        for start in range(0, n_columns, step):
+            columns = slice(start, start + step)
+            np.matmul(a, b[:, columns], out=out[:, columns])
+    else:
+        step = max(1, (_ONE_THREAD - 1) * n_rows // n_multiplications)
+        for start in range(0, n_rows, step):
+            rows = slice(start, start + step)
+            np.matmul(a[rows], b, out=out[rows])
+    return out
+
+
 def product_with_transpose(a, b, out):
     """Write ``a @ b.T`` into `out`, for C-contiguous arrays.
 
@@ -95,9 +125,9 @@ def product_with_transpose(a, b, out):
     again in transposing the result.
     """
     if len(a) < 48:
-        out[...] = (b @ a.T).T
-    else:
-        np.matmul(a, b.T, out=out)
+        out[...] = product(b, a.T, np.empty((len(b), len(a)), dtype=out.dtype)).T
+        return out
+    return product(a, b.T, out)
 
 
 def logistic(x):
@@ -129,6 +159,18 @@ def softplus(x):
     return result
 
 
+def _just_above(x):
+    """Return the next larger number, for each float type."""
+    types = np.float32, np.float64
+    return {np.dtype(kind): np.nextafter(kind(x), kind(np.inf)) for kind in types}
+
+
+# In float32 a random integer may be rounded up to 2^31, and what is certain to be drawn
+# needs a threshold above that.
+_SCALE = _just_above(2.0**31)
+_DOUBLE_SCALE = _just_above(2.0**32)
+
+
 def _random_int32(n, rng):
     """Draw `n` integers of 32 random bits, two from each 64-bit word of `rng`."""
     return rng.bit_generator.random_raw((n + 1) // 2).view(np.int32)[:n]
@@ -143,7 +185,7 @@ def bernoulli(mean, rng, out):
     flat_mean, flat_out = mean.reshape(-1), out.reshape(-1)
     for start in range(0, mean.size, BLOCK_SIZE):
         block = slice(start, start + BLOCK_SIZE)
-        threshold = flat_mean[block] * 2.0**32
+        threshold = flat_mean[block] * _DOUBLE_SCALE[mean.dtype]
         threshold -= 2.0**31
         draw = _random_int32(threshold.size, rng).astype(mean.dtype)
         np.less(draw, threshold, out=flat_out[block])
@@ -173,6 +215,6 @@ def bernoulli_from_half_log_odds(x, rng, out):
     itself is never formed.
     """
     np.tanh(x, out=x)
-    x *= 2.0**31
+    x *= _SCALE[x.dtype]
     draw = _random_int32(x.size, rng).astype(x.dtype)
     return np.less(draw.reshape(x.shape), x, out=out)

@@ -80,7 +80,7 @@ class RBM:
             out[...] = self.hidden_bias
             _kernels.SparseRows.from_csr(v).add_product(self.weights, out)
         else:
-            np.matmul(v, self.weights, out=out)
+            _kernels.product(v, self.weights, out)
             out += self.hidden_bias
         return out
 

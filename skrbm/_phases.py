@@ -140,7 +140,7 @@ class DensePhases(_Phases):
         v[n], v[n + 1] = mu, dv
         np.negative(dh, out=s[n])
         np.negative(lam, out=s[n + 1])
-        weights += np.matmul(v.T, s, out=self._gradient)
+        weights += _kernels.product(v.T, s, self._gradient)
         return dv - (s @ lam) @ v, dh - (v @ mu) @ s
 
 

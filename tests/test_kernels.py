@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm import _kernels
+from skrbm import BernoulliRBMEstimator, _kernels
 
 DTYPES = [np.float32, np.float64]
 
@@ -110,3 +110,62 @@ def test_move_towards(shape):
     expected = 0.75 * x + 0.25 * target
     _kernels.move_towards(x, target, 0.25)
     assert_allclose(x, expected)
+
+
+@pytest.mark.parametrize("shape", [(120, 64, 100), (30, 40, 7), (5, 3, 200), (1, 9, 1)])
+def test_products_in_pieces(shape, monkeypatch):
+    """Whatever the pieces, columns or rows, they are those of the product."""
+    n_rows, depth, n_columns = shape
+    rng = np.random.default_rng(0)
+    a, b = rng.random((n_rows, depth)), rng.random((depth, n_columns))
+    expected = a @ b
+    for limit in (8, 300, 5000, 10**6):
+        monkeypatch.setattr(_kernels, "_ONE_THREAD", limit)
+        out = np.empty(expected.shape)
+        assert _kernels.product(a, b, out) is out
+        assert_allclose(out, expected)
+        out = np.empty(expected.shape)
+        _kernels.product_with_transpose(a, b.T.copy(), out)
+        assert_allclose(out, expected)
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("n_chains", [30, 100])
+@pytest.mark.parametrize(("n_features", "n_components"), [(64, 100), (100, 256)])
+def test_small_products_have_one_thread(
+    n_features, n_components, n_chains, form, monkeypatch
+):
+    """In all of a training: a BLAS has one thread below 2^18 multiplications for each."""
+    sizes, matmul = [], np.matmul
+
+    def spy(a, b, **options):
+        sizes.append(a.size * b.shape[-1])
+        return matmul(a, b, **options)
+
+    monkeypatch.setattr(np, "matmul", spy)
+    X = form((np.random.default_rng(0).random((60, n_features)) < 0.3).astype(float))
+    rbm = BernoulliRBMEstimator(n_components, n_chains=n_chains, n_iter=2, n_gibbs_steps=2)
+    rbm.fit(X)
+    assert 2**16 < max(sizes) < 2**19
+
+
+class Words:
+    """A generator whose words are always the same."""
+
+    def __init__(self, word):
+        self.word = word
+        self.bit_generator = self
+
+    def random_raw(self, n):
+        return np.full(n, self.word, dtype=np.uint64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_certain_is_drawn_whatever_the_bits(dtype):
+    largest, smallest = Words(0x7FFFFFFF_7FFFFFFF), Words(0x80000000_80000000)
+    for words in (largest, smallest):
+        draws = _kernels.bernoulli(np.array([0, 1], dtype), words, np.empty(2, dtype))
+        assert_array_equal(draws, [0, 1])
+        x = np.array([-50, 50], dtype)
+        draws = _kernels.bernoulli_from_half_log_odds(x, words, np.empty(2, dtype))
+        assert_array_equal(draws, [0, 1])
