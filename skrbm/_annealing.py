@@ -150,9 +150,7 @@ def anneal(path, betas, seeds, init=None, tick=None):
     return log_weights, v
 
 
-def anneal_in_jobs(
-    path, betas, n_runs, random_state, *, init=None, n_jobs=None, verbose=0
-):
+def anneal_in_jobs(path, betas, n_runs, random_state, *, init=None, n_jobs=None, verbose=0):
     """Anneal runs, shared out to jobs; return log-weights and last states of all."""
     n_generators = -(-n_runs // RUNS_TO_A_GENERATOR)
     shares = np.diff(np.linspace(0, n_runs, n_generators + 1).astype(int)).tolist()

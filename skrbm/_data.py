@@ -254,7 +254,14 @@ class DataSet:
         out = np.empty(shape, dtype)
 
         def fill(places, v):
-            out[places] = function(v)
+            with np.errstate(over="ignore", invalid="ignore"):
+                out[places] = function(v)
+            if np.isnan(out[places]).any():
+                raise ValueError(
+                    f"X has values up to {np.abs(v).max():g}, which are too large to "
+                    "compute with: scale X, with MinMaxScaler of sklearn.preprocessing "
+                    "for instance."
+                )
 
         parallel = Parallel(require="sharedmem") if threads else None
         if parallel is None or parallel.n_jobs == 1:

@@ -4,14 +4,12 @@ Public by way of :mod:`skrbm.sampling`.
 """
 
 import dataclasses
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_scalar
 
-from skrbm._inputs import check_rows, model_of
+from skrbm._inputs import check_integer, check_rows, model_of
 
 
 def split_r_hat(x: ArrayLike) -> float:
@@ -279,7 +277,7 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
     True
     """
     model = model_of(rbm)
-    check_scalar(n_features, "n_features", Integral, min_val=0)
+    check_integer(n_features, "n_features", 0)
     chains = np.asarray(chains)
     if chains.ndim != 3:
         raise ValueError(

@@ -15,8 +15,8 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state, check_scalar
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from skrbm import likelihood, sampling
 from skrbm._compat.sklearn import (
@@ -28,11 +28,13 @@ from skrbm._compat.sklearn import (
 from skrbm._data import DataSet
 from skrbm._inputs import (
     DTYPES,
+    check_integer,
     check_weights,
     fitting_rows,
     model_of,
     normalize,
     unchanged_on_error,
+    validate,
     warn_of_range,
     weighted_mean,
 )
@@ -154,7 +156,7 @@ class BernoulliRBMEstimator(
         and all that is not the model's shape may have been changed.
 
     verbose : int, default=0
-        Whether to print a line for each epoch.
+        Whether to print a line for each epoch that `history_` records.
 
     random_state : int, RandomState instance or None, default=None
         Source of the initial weights, the order of the rows and all draws of training, and
@@ -188,9 +190,11 @@ class BernoulliRBMEstimator(
         the epoch with the best validation score, which need not be the last.
 
     history_ : dict of lists
-        How training went, one entry for each epoch of the last `fit`: "learning_rate" (at
-        the end of the epoch), "pseudo_log_likelihood" (nats; mean over up to 64 training
-        rows and estimated from up to 64 columns, always the same ones) and "seconds". With
+        How the last `fit` went: "epoch", counted from 1, "learning_rate" (at the end of the
+        epoch), "pseudo_log_likelihood" (nats; mean over up to 64 training rows and
+        estimated from up to 64 columns, always the same ones) and "seconds" (that the epoch
+        took). One entry for each epoch; where there are more than 100 and no
+        `early_stopping`, for 100 of them, evenly spread, the last included. With
         `early_stopping`, "free_energy_gap" (nats): by how much the mean free energy of the
         rows held out is above that of as many training rows (or of all). Its level depends
         on which rows are held out; over-fitting shows in its growth while
@@ -402,13 +406,16 @@ class BernoulliRBMEstimator(
                     raise
                 stopped = "interrupted"
             del self._training
+            kept = training.end()
             attributes = _course(training)
             if training.n_done > 0 or not warm:
-                attributes |= _fitted_attributes(training.result, average=None)
+                attributes |= _fitted_attributes(kept, average=None)
             vars(self).update(attributes)
             self._interrupted = stopped == "interrupted"
             try:
                 callbacks.after_fit(attributes)
+                if stopped is None and _got_worse(training):
+                    stopped = "worse"
             except KeyboardInterrupt:
                 stopped, self._interrupted = "interrupted", True
         self._warn_at_the_end(stopped, training, warm)
@@ -435,7 +442,9 @@ class BernoulliRBMEstimator(
         n_epochs = self.n_iter
         if n_epochs == "auto":
             n_epochs = enough_epochs(len(data), self.batch_size)
-        return Training(data, state, Record(data, state, validation), n_epochs)
+        binarize = self._settings(data).binarize
+        record = Record(data, state, n_epochs, validation, binarize=binarize)
+        return Training(data, state, record, n_epochs)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -515,9 +524,9 @@ class BernoulliRBMEstimator(
         return data
 
     def _validate(self, X, reset=False, **options):
-        options = {"accept_sparse": "csr", "dtype": DTYPES, "reset": reset} | options
+        options = {"accept_sparse": "csr"} | options
         try:
-            return validate_data(self, X, **options)
+            return validate(self, X, reset=reset, **options)
         except ValueError as error:
             if "contains NaN" not in str(error):
                 raise
@@ -605,9 +614,9 @@ class BernoulliRBMEstimator(
             )
 
     def _print(self, training, epoch):
-        if not self.verbose:
-            return
         record, held_out = training.record, ""
+        if not self.verbose or not record.is_due(epoch.number):
+            return
         if record.validation is not None:
             held_out = f"validation score = {record.validation.scores[-1]:.2f}, "
         print(
@@ -618,7 +627,6 @@ class BernoulliRBMEstimator(
         )
 
     def _warn_at_the_end(self, stopped, training, warm):
-        record, data = training.record, training.data
         if stopped == "interrupted":
             kept = "best epoch so far" if self.early_stopping else "last finished epoch"
             warnings.warn(
@@ -632,14 +640,12 @@ class BernoulliRBMEstimator(
             )
             if self.n_iter_ == 0:
                 kept = "The model from before" if warm else "The untrained model"
-            self._warn_of_divergence(f"in epoch {self.n_iter_ + 1}", kept, data)
-        elif (
-            BernoulliUnits.are_in_range(data.summary)
-            and record.shortfall(training.kept) > _LARGEST_SHORTFALL
-        ):
+            when = f"in epoch {self.n_iter_ + 1}"
+            self._warn_of_divergence(when, kept, training.data)
+        elif stopped == "worse":
             warnings.warn(
                 f"Training did not converge: after {self.n_iter_} epochs the model is "
-                f"worse than it was before. Lower learning_rate, which is "
+                "worse than it was before. Lower learning_rate, which is "
                 f"{self.learning_rate:g}.",
                 ConvergenceWarning,
             )
@@ -821,7 +827,7 @@ class BernoulliRBMEstimator(
     def log_partition(
         self,
         *,
-        method: Literal["auto", "exact", "ais", "reverse_ais"] = "auto",
+        method: Literal["auto", "exact", "ais", "reverse_ais", "both"] = "auto",
         random_state: RandomStateLike = None,
         **options: Any,
     ) -> LogPartition:
@@ -829,7 +835,7 @@ class BernoulliRBMEstimator(
 
         Parameters
         ----------
-        method : {"auto", "exact", "ais", "reverse_ais"}, default="auto"
+        method : {"auto", "exact", "ais", "reverse_ais", "both"}, default="auto"
             Exact sum, which needs at most 25 hidden or visible units, or annealed
             importance sampling. "auto" takes the sum up to 20.
 
@@ -917,7 +923,7 @@ class BernoulliRBMEstimator(
             the model's if it is bool or uint8, else in float64.
         """
         model, data = self._model_and_rows(v)
-        check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
+        check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
         chains = sampling.draw_chains(
             self,
             len(data),
@@ -993,11 +999,11 @@ n_features), default=None
             If an argument is out of range, or `init` has more rows than there are chains.
         """
         check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
+        check_integer(n_samples, "n_samples", 1)
+        check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
         if n_chains is None:
             n_chains = n_samples
-        check_scalar(n_chains, "n_chains", Integral, min_val=1)
+        check_integer(n_chains, "n_chains", 1)
         if init is not None and not isinstance(init, str):
             init = self._validate(init)
         chains = sampling.draw_chains(
@@ -1127,6 +1133,12 @@ def _fitted_attributes(state, average):
     }
     learned = dataclasses.replace(state.learned, average=average)
     return attributes | {"_learning": dataclasses.replace(state, learned=learned)}
+
+
+def _got_worse(training):
+    """Say whether the model is clearly worse at the end of a training than at its start."""
+    in_range = BernoulliUnits.are_in_range(training.data.summary)
+    return in_range and training.record.shortfall(training.kept) > _LARGEST_SHORTFALL
 
 
 def _course(training):

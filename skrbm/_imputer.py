@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skrbm import sampling
 from skrbm._compat.sklearn import Interval, StrOptions, _fit_context
 from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._inputs import DTYPES, unchanged_on_error
+from skrbm._inputs import unchanged_on_error, validate
 from skrbm._typing import RandomStateLike
 
 
@@ -120,6 +120,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             Training data, binary or with values in [0, 1], with NaN for what is missing.
+            What a masked array masks is missing as well.
 
         y : Ignored
             Not used, present for API consistency.
@@ -195,7 +196,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows with NaN for what is missing.
+            Rows with NaN, or masked, for what is missing.
 
         Returns
         -------
@@ -221,7 +222,10 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         )
 
     def _validate(self, X, reset):
-        X = validate_data(self, X, dtype=DTYPES, ensure_all_finite="allow-nan", reset=reset)
+        if isinstance(X, np.ma.MaskedArray):
+            single = X.dtype in (np.bool_, np.uint8, np.float32)
+            X = X.astype(np.float32 if single else np.float64).filled(np.nan)
+        X = validate(self, X, reset=reset, ensure_all_finite="allow-nan")
         return np.asarray(X, dtype=X.dtype if X.dtype.kind == "f" else np.float32)
 
     def __sklearn_tags__(self):

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar
+from sklearn.utils.validation import validate_data
 
 from skrbm._annealing import settled_chains
 from skrbm._compat.sklearn import CALLBACK_STATE, _check_sample_weight
@@ -72,14 +73,40 @@ def _refuse_what_is_no_machine(rbm):
     raise TypeError(f"Expected a fitted machine, but got a {name}: {instead}.")
 
 
+def validate(estimator, X, *, reset, **options):
+    """Return rows as scikit-learn's validation of an estimator's data returns them."""
+    options = {"dtype": DTYPES} | options
+    refuse_masked(X)
+    if not _is_polars(X):
+        return validate_data(estimator, X, reset=reset, **options)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)  # names
+    X = X.to_numpy(order="c")
+    return check_array(X, estimator=estimator, input_name="X", **options)
+
+
+def _is_polars(X):
+    """Say whether this is a frame whose types `check_array` cannot ask for."""
+    return isinstance(getattr(X, "dtypes", None), list) and hasattr(X, "to_numpy")
+
+
+def refuse_masked(X):
+    """Refuse an array whose mask would be lost without a word."""
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError(
+            "X is a masked array, and its mask would be ignored: fill in what is masked, "
+            "with skrbm.RBMImputer for instance, or pass X.data."
+        )
+
+
 def check_rows(model, X, rbm=None, allow_nan=False):
     """Return rows for the model as a data set, or say what is wrong.
 
     A frame must have the columns that the estimator `rbm` was fitted on, in their order.
     """
     check_names(X, rbm)
+    refuse_masked(X)
     X = check_array(
-        X,
+        X.to_numpy(order="c") if _is_polars(X) else X,
         accept_sparse=False if allow_nan else "csr",
         dtype=DTYPES,
         ensure_all_finite="allow-nan" if allow_nan else True,
@@ -151,6 +178,19 @@ def weighted_mean(values, sample_weight):
     return float(np.average(values, weights=sample_weight))
 
 
+def check_integer(value, name, min_val):
+    """Refuse what is no integer, a bool included, or is too small."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an instance of int, not bool.")
+    return check_scalar(value, name, Integral, min_val=min_val)
+
+
+def check_n_jobs(n_jobs):
+    """Refuse what is no number of jobs."""
+    if n_jobs is not None and check_integer(n_jobs, "n_jobs", None) == 0:
+        raise ValueError("n_jobs == 0, must be None, or an int other than 0.")
+
+
 def check_option(name, value, options):
     """Refuse what is none of the options, which are strings."""
     if not isinstance(value, str) or value not in options:
@@ -166,7 +206,7 @@ def check_betas(betas, *, from_zero=True, words="how many temperatures to take")
     ends with 1.
     """
     if isinstance(betas, Integral):
-        return check_scalar(betas, "betas", Integral, min_val=2)
+        return check_integer(betas, "betas", 2)
     try:
         array = np.asarray(betas, dtype=np.float64)
     except (TypeError, ValueError):

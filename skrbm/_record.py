@@ -61,8 +61,27 @@ class Validation:
         return self.n_no_change > self.patience
 
 
+def free_energy_gap(model, held_out, trained_on, *, binarize):
+    """Return by how many nats the free energy of rows held out exceeds that of the others.
+
+    The mean over all rows held out, less that over as many rows trained on, evenly spread,
+    or over all, if those are fewer; rows as training sees them, drawn as states if
+    `binarize`, always with the same random numbers.
+    """
+
+    def free_energy(v):
+        v = v.copy()
+        if binarize:
+            rng = np.random.Generator(np.random.SFC64(0))
+            model.visible.draw_states(v.data if sp.issparse(v) else v, rng)
+        return model.free_energy(v)
+
+    held_out_mean = held_out.mean(free_energy, model)
+    return held_out_mean - trained_on.spread(len(held_out)).mean(free_energy, model)
+
+
 class Record:
-    """What became of the model, epoch by epoch, on a few rows and columns of the data.
+    """What became of the model, on a few rows and columns of the data.
 
     Parameters
     ----------
@@ -70,35 +89,42 @@ class Record:
         The rows to train on.
     start : TrainingState
         The state before the first epoch, which is copied.
+    n_epochs : int
+        How many epochs there are to be.
     validation : Validation, default=None
         Rows that are held out.
+    binarize : bool, default=False
+        Whether training draws values between 0 and 1.
 
     Attributes
     ----------
     history : dict of lists
-        "learning_rate", "pseudo_log_likelihood" (nats) and "seconds" of each epoch. With
-        rows that are held out, "free_energy_gap": by how many nats their mean free energy
-        is above that of as many training rows (of all, if those are fewer).
+        "epoch", "learning_rate", "pseudo_log_likelihood" (nats) and "seconds" of some
+        epochs: of all if rows are held out, else of at most `LENGTH`, evenly spread. With
+        rows that are held out, "free_energy_gap".
     """
 
     SIZE = 64  # rows, and columns
+    # A model is trained on few rows in less time than it takes to score these.
+    LENGTH = 100
 
-    def __init__(self, data, start, validation=None):
+    def __init__(self, data, start, n_epochs, validation=None, *, binarize=False):
         self.start = start.copy()
+        self.n_epochs = n_epochs
         self.validation = validation
-        names = ["learning_rate", "pseudo_log_likelihood", "seconds"]
+        self.binarize = binarize
+        names = ["epoch", "learning_rate", "pseudo_log_likelihood", "seconds"]
         if validation is not None:
             names.append("free_energy_gap")
         self.history = {name: [] for name in names}
         self._columns = spread(data.n_features, self.SIZE)
         self._few = data.spread(self.SIZE)
         self._v = start.model.visible.clip(self._few.copy_rows(start.model.dtype))
-        if validation is not None:
-            self._as_many = data.spread(len(validation.data))
+        self._data = data
 
     def __getstate__(self):
         """Leave out what belongs to the data set, and keep its fingerprint."""
-        left_out = {"_few", "_v", "_as_many", "validation"}
+        left_out = {"_data", "_few", "_v", "validation"}
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         kept["fingerprint"] = self.fingerprint
         if self.validation is not None:
@@ -113,7 +139,9 @@ class Record:
         ValueError
             If the data set cannot be that one.
         """
-        record = type(self)(data, self.start, validation)
+        record = type(self)(
+            data, self.start, self.n_epochs, validation, binarize=self.binarize
+        )
         if record.fingerprint != self.fingerprint:
             raise ValueError(
                 "The training to go on with was on other rows, or with other weights: pass "
@@ -141,20 +169,36 @@ class Record:
         scores = model.pseudo_log_likelihood(self._v, self._columns)
         return float(np.average(scores, weights=self._few.weights))
 
-    def add(self, model, learning_rate, seconds):
-        """Enter one epoch; return whether its model is one to keep."""
+    def is_due(self, number):
+        """Say whether this epoch, counted from 1, is one to enter."""
+        if self.validation is not None or self.n_epochs <= self.LENGTH:
+            return True
+        done, before = (self.LENGTH * n // self.n_epochs for n in (number, number - 1))
+        return done > before
+
+    def add(self, model, epoch):
+        """Enter an epoch that is over; return whether its model is one to keep."""
+        if not self.is_due(epoch.number):
+            return True
         improved = self.validation is None or self.validation.update(model)
-        entries = [learning_rate, self.score(model), seconds]
+        self._enter(model, epoch)
+        return improved
+
+    def _enter(self, model, epoch):
+        entries = [epoch.number, epoch.learning_rate, self.score(model), epoch.seconds]
         if self.validation is not None:
-            clip = model.visible.clip
-            held_out, trained_on = (
-                data.mean(lambda v: model.free_energy(clip(v)), model)
-                for data in (self.validation.data, self._as_many)
+            held_out = self.validation.data
+            entries.append(
+                free_energy_gap(model, held_out, self._data, binarize=self.binarize)
             )
-            entries.append(held_out - trained_on)
         for entered, entry in zip(self.history.values(), entries, strict=True):
             entered.append(entry)
-        return improved
+
+    def end(self, model, epoch):
+        """Let the history end with this epoch, which `model` is the model after."""
+        self.history, _ = self.course(epoch.number)
+        if epoch.number not in self.history["epoch"]:
+            self._enter(model, epoch)
 
     @property
     def exhausted(self):
@@ -163,7 +207,8 @@ class Record:
 
     def course(self, n_epochs):
         """Return copies of the history and the validation scores of `n_epochs` epochs."""
-        history = {name: entries[:n_epochs] for name, entries in self.history.items()}
+        length = int(np.searchsorted(self.history["epoch"], n_epochs, side="right"))
+        history = {name: entries[:length] for name, entries in self.history.items()}
         scores = None if self.validation is None else self.validation.scores[:n_epochs]
         return history, scores
 

@@ -71,8 +71,8 @@ class Training:
     kept : TrainingState
         A copy of the state after the last sound epoch, or after the one with the best
         validation score.
-    n_done : int
-        The number of epochs that are over.
+    last : Epoch
+        The last epoch that is over; None before the first is.
     shape : tuple
         Of the array that the rows are of.
     """
@@ -84,7 +84,7 @@ class Training:
         self.n_epochs = n_epochs
         self.shape = data.X.shape
         self.kept: TrainingState = state.copy()
-        self.n_done = 0
+        self.last = None
 
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "data"}
@@ -96,14 +96,22 @@ class Training:
 
     def add(self, epoch):
         """Enter an epoch into the record, and keep its model if there is none better."""
-        improved = self.record.add(self.state.result, epoch.learning_rate, epoch.seconds)
-        if improved:
+        if self.record.add(self.state.result, epoch):
             self.kept = self.state.copy()
-        self.n_done = epoch.number
+        self.last = epoch
 
     @property
-    def result(self):
-        """The state that is kept; what it draws from now on, training has not drawn yet."""
+    def n_done(self):
+        """The number of epochs that are over."""
+        return 0 if self.last is None else self.last.number
+
+    def end(self):
+        """Complete the record; return the state that is kept.
+
+        What that draws from now on, training has not drawn before.
+        """
+        if self.last is not None:
+            self.record.end(self.kept.result, self.last)
         self.kept.rng = self.state.rng
         return self.kept
 

@@ -278,9 +278,10 @@ class SoftplusChanges:
 def _log_odds_without_bias(v, inputs, weights, changes):
     """Return the log-odds of units, without their biases; `changes` is None on overflow."""
     if changes is not None:
-        odds = changes(weights)
         rows, units, values = _nonzero(v)
         ones = values == 1
+        some_states = ones.any() or len(rows) < v.shape[0] * v.shape[1]
+        odds = changes(weights) if some_states else np.empty(v.shape)
         at = rows[ones], units[ones]
         if len(rows) > odds.size * _MANY:
             odds[at] = -changes(-weights)[at]
@@ -291,7 +292,8 @@ def _log_odds_without_bias(v, inputs, weights, changes):
         odds = np.empty(v.shape)
         rows, units = np.indices(v.shape).reshape(2, -1)
         values = (v.toarray() if sp.issparse(v) else v).reshape(-1)
-    odds[rows, units] = _change_from(values, inputs, weights, rows, units)
+    change_from = _change_from_safely if changes is None else _change_from
+    odds[rows, units] = change_from(values, inputs, weights, rows, units)
     return odds
 
 
@@ -338,8 +340,45 @@ def _change_if_off(inputs, weights, rows, units):
 def _change_from(values, inputs, weights, rows, units):
     """Return ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` for pairs (row, unit).
 
-    Here a is the hidden input less the contribution of the unit at its present value.
+    Here a is the hidden input less the contribution of the unit at its present value v.
+    With p and q of the whole hidden input, as for `SoftplusChanges`, it is the sum of
+    ``log (q_j + p_j exp(-v W_ij) exp(W_ij)) / (q_j + p_j exp(-v W_ij))``.
     """
+    p, q = _on_and_off(inputs)
+    growth = np.exp(weights)
+    largest = float(np.abs(weights).max(initial=1.0))
+    n_factors = int(exponent_limit(inputs.dtype) / largest)
+    change = np.empty(len(rows))
+    for block in _kernels.row_blocks(len(rows), weights.shape[1]):
+        of_row, of_unit = rows[block], units[block]
+        off = weights[of_unit]
+        off *= -values[block, None]
+        np.exp(off, out=off)
+        off *= p[of_row]
+        on = off * growth[of_unit]
+        for terms in (on, off):
+            terms += q[of_row]
+        on /= off
+        change[block] = _log_of_product(on, n_factors)
+    return change
+
+
+def _log_of_product(factors, n_factors):
+    """Return the log of the product of each row, of which so many factors cannot overflow.
+
+    Half as many logarithms each time that one half of the columns is multiplied into the
+    other. Overwrites `factors`.
+    """
+    while n_factors > 1 and factors.shape[1] % 2 == 0:
+        half = factors.shape[1] // 2
+        left = factors[:, :half]
+        left *= factors[:, half:]
+        factors, n_factors = left, n_factors // 2
+    return np.log(factors).sum(axis=1)
+
+
+def _change_from_safely(values, inputs, weights, rows, units):
+    """Return what `_change_from` does, for weights of which exp would overflow."""
     change = np.empty(len(rows))
     for block in _kernels.row_blocks(len(rows), weights.shape[1]):
         weight = weights[units[block]]

@@ -8,9 +8,9 @@ dict of scorers).
 
 import contextlib
 import os
-import threading
+import shutil
+import tempfile
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +18,10 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils import check_scalar
 
 from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._inputs import check_names, check_rows, model_of
+from skrbm._inputs import check_integer, check_names, check_rows, model_of
+from skrbm._record import free_energy_gap
 from skrbm._training import Training
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogLikelihoodTracker
@@ -117,9 +117,8 @@ class LikelihoodMonitor(_FitCallback):
     history_ : dict of lists
         One entry for each look of the last `fit`: "epoch", counted from 1;
         "log_likelihood", the mean in nats, with "lower" and "upper" for three standard
-        errors of the partition function; "free_energy_gap", by how many nats the mean free
-        energy of the rows is above that of as many rows that are trained on, with their
-        weights, and drawn as 0 or 1 if training draws them. A gap that grows while the
+        errors of the partition function; "free_energy_gap", as in the estimator's
+        `history_`, with these rows as those held out. A gap that grows while the
         log-likelihood falls is over-fitting. Fits in other processes, those of a search
         with `n_jobs` for instance, enter nothing here.
 
@@ -141,7 +140,7 @@ class LikelihoodMonitor(_FitCallback):
         n_runs: int = 100,
         random_state: RandomStateLike = None,
     ) -> None:
-        self.every = check_scalar(every, "every", Integral, min_val=1)
+        self.every = check_integer(every, "every", 1)
         self.X = X
         self.n_betas = n_betas
         self.n_runs = n_runs
@@ -212,22 +211,16 @@ class LikelihoodMonitor(_FitCallback):
         training = estimator._training
         monitor, history = self._fits[id(estimator)]
         look = monitor.update(fitted_estimator)
-        gap = self._free_energy_gap(fitted_estimator, training.data)
+        model = model_of(fitted_estimator)
+        gap = free_energy_gap(
+            model,
+            check_rows(model, self.X, fitted_estimator),
+            training.data,
+            binarize=training.record.binarize,
+        )
         entries = training.n_done, look.value, look.lower, look.upper, gap
         for entered, entry in zip(history.values(), entries, strict=True):
             entered.append(entry)
-
-    def _free_energy_gap(self, rbm, trained_on):
-        """Compare the rows with as many of those trained on, as training sees them."""
-        model = model_of(rbm)
-        judged = check_rows(model, self.X, rbm)
-        few = trained_on.spread(len(judged))
-        rows = few.copy_rows(model.dtype)
-        if rbm.stochastic_binarization:
-            values = rows.data if few.is_sparse else rows
-            model.visible.draw_states(values, np.random.Generator(np.random.SFC64(0)))
-        mean = np.average(model.free_energy(rows), weights=few.weights)
-        return float(judged.apply(model.free_energy, model).mean() - mean)
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Let go of the annealed runs; scikit-learn calls it.
@@ -253,8 +246,9 @@ class Checkpoint(_FitCallback):
     Parameters
     ----------
     path : str or path-like
-        The file, whose folder must exist. It is a pickle: load only files that you trust.
-        It holds one training: of several, as of a search, that which wrote last.
+        The file, whose folder must exist. A new one can be read by its owner alone; one
+        that is replaced keeps its permissions. It is a pickle: load only files that you
+        trust. It holds one training: of several, as of a search, that which wrote last.
 
     every : int, default=1
         Number of epochs from one save to the next. The last of `n_iter` epochs is saved as
@@ -273,7 +267,7 @@ class Checkpoint(_FitCallback):
     def __init__(self, path: str | os.PathLike, *, every: int = 1) -> None:
         # Made whole now: the working directory may change during the fit.
         self.path = Path(path).expanduser().resolve()
-        self.every = check_scalar(every, "every", Integral, min_val=1)
+        self.every = check_integer(every, "every", 1)
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Find out whether the file can be written; scikit-learn calls it.
@@ -302,18 +296,20 @@ class Checkpoint(_FitCallback):
             raise IsADirectoryError(
                 f"Checkpoint cannot write {self.path}: it is a folder. Name a file in it."
             )
-        with self._temporary() as temporary:
-            temporary.touch()  # a folder that cannot be written to is an error now
+        with self._temporary():
+            pass  # a folder that cannot be written to is an error now
 
     @contextlib.contextmanager
     def _temporary(self):
-        """Name a file beside the one to write, of which nothing is left in the end."""
-        who = f"{os.getpid()}-{threading.get_ident()}"
-        temporary = self.path.with_name(f"{self.path.name}.{who}.part")
+        """Make a file beside the one to write, of which nothing is left in the end."""
+        handle, name = tempfile.mkstemp(
+            prefix=f"{self.path.name}.", suffix=".part", dir=self.path.parent
+        )
+        os.close(handle)
         try:
-            yield temporary
+            yield name
         finally:
-            temporary.unlink(missing_ok=True)
+            Path(name).unlink(missing_ok=True)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Save; scikit-learn calls it.
@@ -333,7 +329,15 @@ class Checkpoint(_FitCallback):
                 joblib.dump(saved, file)
                 file.flush()
                 os.fsync(file.fileno())
+            if self.path.exists():
+                shutil.copymode(self.path, temporary)
             os.replace(temporary, self.path)
+        if hasattr(os, "O_DIRECTORY"):  # the new name is to outlast a power failure as well
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 class SavedTraining(NamedTuple):
@@ -362,6 +366,9 @@ def resume(
     callbacks: Sequence[Any] = (),
 ) -> BernoulliRBMEstimator:
     """Go on with a training that was saved by :class:`Checkpoint`.
+
+    The file is unpickled, and a pickle can run any code: resume only from files that you
+    trust.
 
     Parameters
     ----------

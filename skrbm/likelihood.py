@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils import check_array, check_random_state
 
 from skrbm._annealing import (
     N_BETAS,
@@ -36,6 +36,8 @@ from skrbm._inputs import (
     DTYPES,
     check_base_mean,
     check_betas,
+    check_integer,
+    check_n_jobs,
     check_rows,
     model_of,
     warn_of_range,
@@ -65,6 +67,7 @@ METHODS = {
     "exact": "exact sum",
     "ais": "annealed importance sampling",
     "reverse_ais": "reverse annealed importance sampling",
+    "both": "forward and reverse annealed importance sampling",
 }
 
 
@@ -97,7 +100,7 @@ class LogPartition(_Number):
         is exact. They say how much other runs would scatter, not whether all runs miss
         something.
 
-    method : {"exact", "ais", "reverse_ais", "given"}
+    method : {"exact", "ais", "reverse_ais", "both", "given"}
         How it was found; "given" is a number from elsewhere.
 
     of : tuple of float
@@ -105,11 +108,12 @@ class LogPartition(_Number):
         again: no other model is judged by it.
 
     log_weights : float64 ndarray of shape (n_runs,) or None
-        The logarithms of the importance weights, None where it is exact.
+        The logarithms of the importance weights, None where it is exact, or of two
+        estimates.
 
     effective_sample_size : float or None
         ``(sum w)^2 / sum w^2``, the number of runs of equal weight that would be worth as
-        much, None where it is exact.
+        much, None where it is exact; the smaller one of two estimates.
 
     n_betas : int or None
         Number of temperatures, None where it is exact.
@@ -117,6 +121,9 @@ class LogPartition(_Number):
     init : str or None
         Where reverse runs started: "exact" draws of the model, "chains" that have run
         for a while, or rows that were "given"; None for other methods.
+
+    parts : tuple of LogPartition or None
+        The forward and the reverse estimate, if `method` is "both".
     """
 
     value: float
@@ -128,8 +135,14 @@ class LogPartition(_Number):
     effective_sample_size: float | None = None
     n_betas: int | None = None
     init: str | None = None
+    parts: tuple["LogPartition", "LogPartition"] | None = None
 
     def __repr__(self) -> str:
+        if self.parts is not None:
+            return (
+                f"log Z = {self.value:.2f}, between {self.lower:.2f} and {self.upper:.2f} "
+                f"(forward: {self.parts[0]!r}; reverse: {self.parts[1]!r})"
+            )
         if self.log_weights is None:
             return f"log Z = {self.value:.6f} ({self.method})"
         init = f" from {INITS[self.init]}" if self.init else ""
@@ -144,7 +157,7 @@ class LogPartition(_Number):
 def log_partition(
     rbm: Any,
     *,
-    method: Literal["auto", "exact", "ais", "reverse_ais"] = "auto",
+    method: Literal["auto", "exact", "ais", "reverse_ais", "both"] = "auto",
     betas: int | ArrayLike | None = None,
     n_runs: int = 100,
     base_mean: ArrayLike | None = None,
@@ -170,10 +183,12 @@ def log_partition(
         A fitted estimator, or one with `components_`, `intercept_visible_` and
         `intercept_hidden_` set by hand.
 
-    method : {"auto", "exact", "ais", "reverse_ais"}, default="auto"
+    method : {"auto", "exact", "ais", "reverse_ais", "both"}, default="auto"
         "exact" sums over all states of the hidden or the visible units, whichever are
         fewer, of which there may be 25. "auto" does so up to 20, and takes "ais" for more.
-        What belongs to AIS has no effect on an exact sum.
+        What belongs to AIS has no effect on an exact sum. "both" runs "ais" and
+        "reverse_ais": its value lies halfway between the two, its bounds are the outer
+        ones, and it warns where the two contradict each other.
 
     betas : int or array-like of shape (n_betas,), default=None
         Inverse temperatures of AIS, from 0 to 1, not falling. A number spreads as many as
@@ -221,7 +236,8 @@ def log_partition(
     Warns
     -----
     UserWarning
-        If nearly all weight is on one of many runs: the estimate is not to be trusted.
+        If nearly all weight is on one of many runs, or the reverse estimate is below the
+        forward one by more than their errors: neither is to be trusted.
 
     References
     ----------
@@ -249,9 +265,12 @@ def log_partition(
         raise ValueError(
             f"method must be 'auto', {', '.join(map(repr, METHODS))}, but got {method!r}."
         )
-    if init is not None and method != "reverse_ais":
-        raise ValueError(f"init are for method='reverse_ais', but method is {method!r}.")
-    check_scalar(n_runs, "n_runs", Integral, min_val=1)
+    if init is not None and method not in ("reverse_ais", "both"):
+        raise ValueError(
+            f"init is for method='reverse_ais' and method='both', but method is {method!r}."
+        )
+    check_n_jobs(n_jobs)
+    check_integer(n_runs, "n_runs", 1)
     betas = check_betas(N_BETAS if betas is None else betas)
     smaller = min(model.weights.shape)
     if method == "auto":
@@ -268,6 +287,13 @@ def log_partition(
         return LogPartition(value, value, value, "exact", _projections(model))
 
     random_state = check_random_state(random_state)
+    if method == "both":
+        options = {"betas": betas, "n_runs": n_runs, "base_mean": base_mean}
+        options |= {"n_jobs": n_jobs, "random_state": random_state, "verbose": verbose}
+        forward = log_partition(rbm, method="ais", **options)
+        return _both(
+            forward, log_partition(rbm, method="reverse_ais", init=init, **options)
+        )
     path = Path(model, check_base_mean(rbm, model, base_mean, random_state))
     betas, kind, sign = ladder(betas) if isinstance(betas, Integral) else betas, None, 1
     if method == "reverse_ais":
@@ -306,6 +332,30 @@ def _estimate(value, error, method, model, log_weights, n_betas, init=None):
         effective_number(log_weights),
         n_betas,
         init,
+    )
+
+
+def _both(forward, reverse):
+    """Return the estimate that lies between a forward and a reverse one."""
+    error = np.hypot(forward.upper - forward.value, reverse.upper - reverse.value)
+    if reverse.value < forward.value - error:
+        warnings.warn(
+            f"The reverse estimate of log Z, {reverse.value:.2f}, is below the forward "
+            f"one, {forward.value:.2f}, by more than their errors, {error:.2f}: the rows "
+            "that the reverse runs started from are no draws of the model, or its chains "
+            "do not mix. Trust neither; pass init, rows drawn with "
+            "draw_chains(betas='auto') for instance, or train a model that mixes."
+        )
+    sizes = forward.effective_sample_size, reverse.effective_sample_size
+    return dataclasses.replace(
+        reverse,
+        value=(forward.value + reverse.value) / 2,
+        lower=min(forward.lower, reverse.lower),
+        upper=max(forward.upper, reverse.upper),
+        method="both",
+        log_weights=None,
+        effective_sample_size=min(sizes),
+        parts=(forward, reverse),
     )
 
 
@@ -599,13 +649,11 @@ def pseudo_log_likelihood(
 
 def score_rows(model, data, n_flips):
     """Do what `pseudo_log_likelihood` does, for checked rows."""
-    warn_of_range(
-        data, model.visible, "Values below 0 count as 0 and values above 1 as 1."
-    )
+    warn_of_range(data, model.visible, "Values below 0 count as 0 and values above 1 as 1.")
     columns = None
     if n_flips is not None:
         n_features = len(model.visible)
-        check_scalar(n_flips, "n_flips", Integral, min_val=1)
+        check_integer(n_flips, "n_flips", 1)
         if n_flips < n_features:
             order = np.random.RandomState(0).permutation(n_features)
             columns = np.sort(order[:n_flips])
@@ -669,8 +717,8 @@ class LogLikelihoodTracker:
         n_runs: int = 100,
         random_state: RandomStateLike = None,
     ) -> None:
-        check_scalar(n_betas, "n_betas", Integral, min_val=1)
-        check_scalar(n_runs, "n_runs", Integral, min_val=2)
+        check_integer(n_betas, "n_betas", 1)
+        check_integer(n_runs, "n_runs", 2)
         rows = check_array(X, accept_sparse="csr", dtype=DTYPES)
         _check_binary(DataSet(rows))  # now, not after a long training
         self.X = X

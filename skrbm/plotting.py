@@ -6,16 +6,14 @@ something is drawn.
 """
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import check_scalar
 
 from skrbm._compat.sklearn import _safe_indexing, check_matplotlib_support
 from skrbm._data import spread
-from skrbm._inputs import check_rows, model_of
+from skrbm._inputs import check_integer, check_rows, model_of
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.sampling import ChainDiagnostics, diagnose
 
@@ -185,7 +183,7 @@ class FiltersDisplay(_OneAxes):
             What was drawn.
         """
         model = model_of(rbm)
-        check_scalar(n_filters, "n_filters", Integral, min_val=1)
+        check_integer(n_filters, "n_filters", 1)
         shape = _image_shape(len(model.visible), image_shape)
         order = np.argsort(-np.square(model.weights).sum(axis=0), kind="stable")
         return cls(model.weights.T[order[:n_filters]], image_shape=shape).plot(ax, **im_kw)
@@ -278,7 +276,7 @@ class SamplesDisplay:
         display : SamplesDisplay
             What was drawn.
         """
-        check_scalar(n_images, "n_images", Integral, min_val=1)
+        check_integer(n_images, "n_images", 1)
         model = model_of(rbm)
         if not hasattr(rbm, "reconstruct"):
             raise TypeError(
@@ -358,7 +356,10 @@ class TrainingDisplay(_OneAxes):
     Parameters
     ----------
     curves : dict of sequences of float
-        Nats for each epoch, by what they are.
+        Nats after some epochs, by what they are.
+
+    epochs : sequence of int, default=None
+        Which epochs; None is all, from 1.
 
     name : str, default=None
         What the legend calls the machine, to tell several on the same axes apart.
@@ -386,9 +387,14 @@ class TrainingDisplay(_OneAxes):
     """
 
     def __init__(
-        self, curves: dict[str, Sequence[float]], *, name: str | None = None
+        self,
+        curves: dict[str, Sequence[float]],
+        *,
+        epochs: Sequence[int] | None = None,
+        name: str | None = None,
     ) -> None:
         self.curves = curves
+        self.epochs = epochs
         self.name = name
 
     @classmethod
@@ -428,7 +434,7 @@ class TrainingDisplay(_OneAxes):
         if hasattr(rbm, "validation_scores_"):
             curves["pseudo-log-likelihood, held-out rows"] = rbm.validation_scores_
             curves["free-energy gap"] = rbm.history_["free_energy_gap"]
-        return cls(curves, name=name).plot(ax, **line_kw)
+        return cls(curves, epochs=rbm.history_["epoch"], name=name).plot(ax, **line_kw)
 
     def _draw(self, ax, line_kw):
         self.lines_ = []
@@ -443,7 +449,8 @@ class TrainingDisplay(_OneAxes):
             label = name if self.name is None else f"{self.name}: {name}"
             color = f"C{sum(len(axes.lines) for axes in panel)}"
             settings = _line_settings({"color": color, "label": label}, line_kw)
-            self.lines_ += axes.plot(np.arange(1, len(values) + 1), values, **settings)
+            epochs = np.arange(1, len(values) + 1) if self.epochs is None else self.epochs
+            self.lines_ += axes.plot(epochs, values, **settings)
         ax.set(xlabel="epoch", ylabel="nats a row")
         _whole_ticks(ax.xaxis)
         drawn = [line for axes in panel for line in axes.get_legend_handles_labels()[0]]

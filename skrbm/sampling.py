@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state
 
 from skrbm._annealing import (
     Path,
@@ -28,6 +28,8 @@ from skrbm._diagnostics import (
 from skrbm._inputs import (
     check_base_mean,
     check_betas,
+    check_integer,
+    check_n_jobs,
     check_option,
     check_rows,
     model_of,
@@ -142,10 +144,11 @@ n_features), default=None
     (2, 5, 64)
     """
     model = model_of(rbm)
-    check_scalar(n_chains, "n_chains", Integral, min_val=1)
-    check_scalar(n_draws, "n_draws", Integral, min_val=1)
-    check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
-    check_scalar(thinning, "thinning", Integral, min_val=1)
+    check_integer(n_chains, "n_chains", 1)
+    check_integer(n_draws, "n_draws", 1)
+    check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
+    check_integer(thinning, "thinning", 1)
+    check_n_jobs(n_jobs)
     check_option("output", output, ("states", "probabilities"))
     random_state = check_random_state(random_state)
     h = _start(rbm, model, init, n_chains, random_state)
@@ -308,7 +311,8 @@ def sample_conditional(
            [1., 1., 0.]])
     """
     model = model_of(rbm)
-    check_scalar(n_gibbs_steps, "n_gibbs_steps", Integral, min_val=1)
+    check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
+    check_n_jobs(n_jobs)
     check_option("output", output, ("states", "probabilities"))
     X = check_rows(model, X, rbm, allow_nan=True).X
     known = X[~np.isnan(X)] if X.dtype.kind == "f" else X

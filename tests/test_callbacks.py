@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import warnings
@@ -406,13 +407,36 @@ def test_the_file_of_a_checkpoint_is_replaced_at_once(tmp_path, monkeypatch):
             raise OSError("no")
         replace(new, old)
 
+    def syncing(file):
+        steps.append("fsync folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "fsync")
+        fsync(file)
+
     monkeypatch.setattr(os, "replace", replacing)
-    monkeypatch.setattr(os, "fsync", lambda file: [steps.append("fsync"), fsync(file)])
+    monkeypatch.setattr(os, "fsync", syncing)
     with pytest.raises(OSError, match="no"):
         make().set_callbacks(Checkpoint(path)).fit(X)
-    assert steps == ["fsync", "replace"] * 3
+    assert steps == ["fsync", "replace", "fsync folder"] * 2 + ["fsync", "replace"]
     assert joblib.load(path).training.n_done == 2
     assert [file.name for file in tmp_path.iterdir()] == ["rbm.ckpt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no permissions of this kind")
+def test_a_checkpoint_keeps_the_permissions_of_its_file(tmp_path, monkeypatch):
+    new, old = tmp_path / "new.ckpt", tmp_path / "old.ckpt"
+    old.touch()
+    names, replace = [], os.replace
+
+    def replacing(source, target):
+        names.append(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replacing)
+    for mode in (0o600, 0o664):
+        old.chmod(mode)
+        make().set_callbacks(Checkpoint(new), Checkpoint(old)).fit(X)
+        assert stat.S_IMODE(old.stat().st_mode) == mode
+        assert stat.S_IMODE(new.stat().st_mode) == 0o600
+    assert len(set(names)) == len(names) == 20  # nobody can know the next one
 
 
 def test_checkpoint_takes_its_path_when_it_is_made(tmp_path, monkeypatch):

@@ -24,6 +24,9 @@ from skrbm._data import DataSet
 from skrbm._model import RBM
 from skrbm._record import Record, Validation
 from skrbm._step import Learner
+from skrbm._training import Training
+from skrbm.likelihood import pseudo_log_likelihood
+from skrbm.sampling import sample_conditional
 
 GREY = load_digits().data[:60] / 16
 BINARY = GREY > 0.5
@@ -426,11 +429,40 @@ def test_verbose_prints_and_changes_nothing(random_state, capsys):
 
 def test_history():
     rbm = make(n_iter=5).fit(GREY)
-    assert set(rbm.history_) == {"learning_rate", "pseudo_log_likelihood", "seconds"}
+    names = {"epoch", "learning_rate", "pseudo_log_likelihood", "seconds"}
+    assert set(rbm.history_) == names
+    assert rbm.history_["epoch"] == [1, 2, 3, 4, 5]
     assert all(len(entries) == rbm.n_iter_ == 5 for entries in rbm.history_.values())
     # 60 rows and 64 columns are all there is, so the record is the score.
     assert_allclose(rbm.history_["pseudo_log_likelihood"][-1], rbm.score(GREY))
     assert np.diff(rbm.history_["learning_rate"]).max() < 0
+
+
+@pytest.mark.parametrize("n_iter", [99, 100, 101, 250, 1234])
+def test_a_long_history_is_of_some_epochs(n_iter, capsys):
+    rbm = make(n_components=2, n_iter=n_iter, verbose=1).fit(BINARY[:9])
+    epochs = rbm.history_["epoch"]
+    assert all(len(entries) == len(epochs) for entries in rbm.history_.values())
+    assert len(epochs) == min(n_iter, 100)
+    assert epochs[-1] == rbm.n_iter_ == n_iter
+    assert np.ptp(np.diff([0, *epochs])) <= 1
+    assert len(capsys.readouterr().out.splitlines()) == len(epochs)
+
+
+def test_a_history_always_has_the_last_epoch(monkeypatch):
+    add = Training.add
+
+    def interrupting(self, epoch):
+        if epoch.number == 153:
+            raise KeyboardInterrupt
+        add(self, epoch)
+
+    monkeypatch.setattr(Training, "add", interrupting)
+    rbm = make(n_iter=1000)
+    with pytest.warns(UserWarning, match="after 152 of 1000 epochs"):
+        rbm.fit(BINARY)
+    assert rbm.history_["epoch"] == [*range(10, 151, 10), 152]
+    assert_allclose(rbm.history_["pseudo_log_likelihood"][-1], rbm.score(BINARY))
 
 
 def over_fitting(**parameters):
@@ -811,6 +843,11 @@ def test_bad_parameters_are_named(method, name, value):
     [
         (lambda rbm: rbm.score_samples(GREY, n_flips=0), "n_flips"),
         (lambda rbm: rbm.score_samples(GREY, n_flips=1.5), "n_flips"),
+        (lambda rbm: rbm.score_samples(GREY, n_flips=True), "n_flips must be .*int, not b"),
+        (lambda rbm: rbm.sample(True), "n_samples must be .*int, not bool"),
+        (lambda rbm: rbm.sample(2, n_jobs="x"), "n_jobs must be .*int, not str"),
+        (lambda rbm: rbm.sample(2, n_jobs=0), "n_jobs"),
+        (lambda rbm: rbm.log_partition(method="ais", n_jobs="x"), "n_jobs must be .*int"),
         (lambda rbm: rbm.gibbs(GREY, n_gibbs_steps=0), "n_gibbs_steps"),
         (lambda rbm: rbm.sample(0), "n_samples"),
         (lambda rbm: rbm.sample(2, n_gibbs_steps="many"), "n_gibbs_steps"),
@@ -955,6 +992,60 @@ def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
     monkeypatch.undo()
     assert rbm.n_iter_ == len(rbm.history_["seconds"]) == 4
     assert_same_model(rbm, make(n_iter=4, schedule="constant").fit(GREY))
+
+
+def test_an_interrupt_of_the_verdict_loses_nothing(monkeypatch):
+    def interrupted(self, state):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Record, "shortfall", interrupted)
+    rbm = make(n_iter=3)
+    with pytest.warns(UserWarning, match="interrupted by the user after 3 of 3 epochs"):
+        rbm.fit(GREY)
+    monkeypatch.undo()
+    assert_same_model(rbm, make(n_iter=3).fit(GREY))
+
+
+@pytest.mark.filterwarnings("ignore:X has values from")
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+def test_huge_values_overflow_without_a_bare_warning(form):
+    X = form(np.full((4, 64), 3e38, dtype=np.float32))
+    rbm = make(n_iter=1).fit(X).partial_fit(X)
+    assert np.isfinite(rbm.score_samples(X)).all()
+    rbm.components_[...] = 1
+    assert (rbm.transform(X) == 1).all()
+    if form is np.array:
+        rbm.components_[:, ::2] = -1  # infinity less infinity, as products are added up
+        for method in (rbm.transform, rbm.free_energy):
+            with pytest.raises(ValueError, match=r"up to 3e\+38, which are too large"):
+                method(X)
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        make(n_iter=1, stochastic_binarization=False).fit(X)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda rbm, X: rbm.fit(X),
+        lambda rbm, X: rbm.partial_fit(X),
+        lambda rbm, X: rbm.transform(X),
+        lambda rbm, X: rbm.sample(60, init=X),
+        lambda rbm, X: rbm.reconstruct(X),
+        pseudo_log_likelihood,
+        sample_conditional,
+    ],
+)
+def test_a_mask_is_not_lost_without_a_word(call):
+    X = np.ma.masked_array(BINARY, BINARY > 0)
+    with pytest.raises(TypeError, match="masked array, and its mask would be ignored"):
+        call(make().fit(BINARY), X)
+
+
+@pytest.mark.parametrize("name", ["n_components", "n_chains", "n_iter", "learning_rate"])
+def test_a_bool_is_no_number(name):
+    message = f"'{name}' parameter .* must be a.* Got True instead"
+    with pytest.raises(ValueError, match=message):
+        make(**{name: True}).fit(BINARY)
 
 
 def test_fitted_model_survives_pickling():

@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_info
 
 import skrbm
 from skrbm import BernoulliRBMEstimator, RBMImputer
-from skrbm.metrics import make_pseudo_likelihood_scorer, pseudo_likelihood_scorer
+from skrbm.metrics import pseudo_likelihood_scorer
+from skrbm.sampling import sample_conditional
 
 digits = load_digits()
 X, y = digits.data[:300] / 16, digits.target[:300]
@@ -55,7 +56,6 @@ def test_grid_search_over_a_pipeline(n_jobs):
     [
         None,
         pseudo_likelihood_scorer,
-        make_pseudo_likelihood_scorer(n_flips=20, normalize=True),
     ],
 )
 def test_grid_search_by_its_own_score(scoring, y):
@@ -114,6 +114,25 @@ def test_set_output(form, library):
     # The methods that use the hidden units still work on arrays.
     assert rbm.score_samples(form(X)).shape == (300,)
     assert rbm.sample(2).shape == (2, 64)
+
+
+@pytest.mark.parametrize("dtype", [pl.Boolean, pl.UInt8, pl.Float32, pl.Float64])
+def test_polars_keeps_its_type(dtype):
+    frame = pl.DataFrame((X > 0.5).astype(float), schema=[f"pixel{i}" for i in range(64)])
+    frame = frame.with_columns(pl.all().cast(dtype))
+    double = dtype == pl.Float64
+    rbm = make(n_iter=2).fit(frame)
+    assert rbm.components_.dtype == (np.float64 if double else np.float32)
+    assert rbm.transform(frame).dtype == rbm.components_.dtype
+    assert sample_conditional(rbm, frame).dtype == rbm.components_.dtype
+    assert_array_equal(rbm.feature_names_in_, frame.columns)
+    imputed = RBMImputer(make(n_iter=2)).fit_transform(frame)
+    assert imputed.dtype == (np.float64 if double else np.float32)
+    with pytest.raises(ValueError, match="feature names should match"):
+        rbm.transform(frame[:, ::-1])
+    gap = frame.with_columns(pixel3=pl.lit(None, dtype=dtype))
+    with pytest.raises(ValueError, match="contains NaN"):
+        rbm.transform(gap)
 
 
 def test_polars_in():

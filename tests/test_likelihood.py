@@ -593,3 +593,38 @@ def test_published_exact_value():
     assert_allclose(log_z.value, 215.1384055253, atol=1e-7)
     mean = mean_log_likelihood(model, X, log_partition=log_z).value
     assert_allclose(mean, -172.573601, atol=1e-4)
+
+
+def test_forward_and_reverse_in_one():
+    rbm = by_hand(tiny_rbm(6, 4))
+    settings = {"betas": 300, "n_runs": 50}
+    result = log_partition(rbm, method="both", random_state=0, **settings)
+    source = np.random.RandomState(0)
+    forward, reverse = (
+        log_partition(rbm, method=method, random_state=source, **settings)
+        for method in ("ais", "reverse_ais")
+    )
+    assert [part.value for part in result.parts] == [forward.value, reverse.value]
+    assert result.value == (forward.value + reverse.value) / 2
+    assert result.lower == min(forward.lower, reverse.lower)
+    assert result.upper == max(forward.upper, reverse.upper)
+    assert result.lower < log_partition(rbm).value < result.upper
+    assert (result.method, result.log_weights, result.init) == ("both", None, "exact")
+    assert "forward: log Z = " in repr(result)
+    assert "reverse: log Z = " in repr(result)
+    likelihood = mean_log_likelihood(rbm, np.eye(6), log_partition=result)
+    assert likelihood.lower < likelihood.value < likelihood.upper
+
+
+def test_estimates_that_contradict_each_other_warn():
+    """A model of two modes, all units off or all on, and draws of the rarer one alone."""
+    model = RBM.bernoulli(np.full((20, 25), 2.0), np.full(20, -25.2), np.full(25, -20.0))
+    rbm = by_hand(model)
+    settings = {"method": "both", "betas": 500, "n_runs": 300, "base_mean": 0.5}
+    log_partition(rbm, random_state=0, **settings)
+    with pytest.warns(UserWarning, match="is below the forward one") as record:
+        result = log_partition(rbm, init=np.ones((1, 20)), random_state=0, **settings)
+    assert len(record) == 1
+    forward, reverse = result.parts
+    assert reverse.value < forward.value
+    assert result.lower == reverse.lower < log_partition(rbm).value < result.upper

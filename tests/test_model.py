@@ -60,18 +60,23 @@ def test_pseudo_log_likelihood_of_some_columns(form):
 
 
 @pytest.mark.parametrize(("dtype", "form"), CASES)
-def test_log_odds_of_values_between_0_and_1(dtype, form):
+@pytest.mark.parametrize("n_components", [1, 3, 8, 24])
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+@pytest.mark.parametrize("some_states", [True, False])
+def test_log_odds_of_values_between_0_and_1(some_states, scale, n_components, dtype, form):
     """The other units' hidden input is as the formula says, for any values."""
-    rbm = tiny_rbm(5, 3, dtype)
+    rbm = tiny_rbm(5, n_components, dtype, scale=scale)
     v = np.random.default_rng(0).random((40, 5)).astype(dtype)
-    v[::3] = v[::3] > 0.5
+    if some_states:
+        v[::3] = v[::3] > 0.5
     expected = np.empty(v.shape)
     for i in range(5):
         without = np.delete(v, i, axis=1) @ np.delete(rbm.weights, i, axis=0)
         without = (without + rbm.hidden_bias).astype(np.float64)
         change = np.logaddexp(0, without + rbm.weights[i]) - np.logaddexp(0, without)
         expected[:, i] = rbm.visible_bias[i] + change.sum(axis=1)
-    assert_allclose(rbm.visible_log_odds(form(v)), expected, rtol=1e-4, atol=1e-5)
+    atol = 1e-5 * scale * n_components
+    assert_allclose(rbm.visible_log_odds(form(v)), expected, rtol=1e-4, atol=atol)
 
 
 @pytest.mark.parametrize(("dtype", "form"), CASES)

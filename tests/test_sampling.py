@@ -334,6 +334,19 @@ def test_rounds_of_the_imputer_written_out(gappy, n_rounds):
     assert_allclose(imputer.rbm_.components_, expected.components_, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32, np.float64])
+def test_what_is_masked_is_missing(dtype, gappy):
+    with_nan = gappy[0][:60]
+    mask = np.isnan(with_nan)
+    masked = np.ma.masked_array(np.where(mask, 1, with_nan).astype(dtype), mask)
+    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=3), random_state=0)
+    double = dtype == np.float64
+    expected = imputer.fit_transform(with_nan.astype(np.float64 if double else "f"))
+    filled = imputer.fit_transform(masked)
+    assert not np.ma.isMaskedArray(filled)
+    assert_array_equal(filled, expected)
+
+
 def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
     add, epochs = Record.add, []
 

@@ -323,7 +323,7 @@ def run(
     """Train as `fit` does; return the training, and its epochs."""
     data = DataSet(bars_and_stripes() if X is None else X, rows)
     state = first_state(settings, len(data), data.n_features, 6, np.float64, seed=0)
-    training = Training(data, state, Record(data, state, validation), n_epochs)
+    training = Training(data, state, Record(data, state, n_epochs, validation), n_epochs)
     epochs = []
     plan = {"n_epochs": n_epochs, "schedule": schedule, "shuffle": shuffle}
     for epoch in train(state, settings, data, **plan):
@@ -355,7 +355,7 @@ def test_early_stopping():
     training, epochs = run(n_epochs=9, validation=validation)
     assert validation.scores == [1.0, 3.0, 3.25, 2.0, 3.1]
     assert training.n_done == len(epochs) == 5
-    assert_array_equal(training.result.model.weights, epochs[2][1])
+    assert_array_equal(training.end().model.weights, epochs[2][1])
 
 
 def test_validation_scores_are_pseudo_log_likelihoods():

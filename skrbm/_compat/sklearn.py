@@ -7,15 +7,25 @@ unchanged from 1.6 to 1.9. Callbacks are new, and experimental, in 1.9.
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 from sklearn import base
 from sklearn.utils import _safe_indexing
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval as _Interval
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 F = TypeVar("F", bound=Callable[..., Any])
 # With a type, so that type checkers still see the methods that it decorates.
 _fit_context: Callable[..., Callable[[F], F]] = base._fit_context
+
+
+class Interval(_Interval):
+    """An interval of numbers, of which a bool is none."""
+
+    def is_satisfied_by(self, val):
+        return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+
 
 try:
     from sklearn.callback import CallbackSupportMixin
