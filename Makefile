@@ -9,8 +9,9 @@ VENV ?= .venv
 demo: $(VENV)/examples.stamp
 	$(VENV)/bin/python examples/plot_digits.py
 
+# As many processes as there are cores, so one thread to each for its matrix products.
 test: $(VENV)/test.stamp
-	$(VENV)/bin/python -m pytest
+	OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto
 
 docs: $(VENV)/docs.stamp
 	$(VENV)/bin/python -m sphinx -W --keep-going -j auto docs docs/_build

@@ -210,7 +210,7 @@ def settled_chains(model, n, random_state):
 
 def log_mean(log_weights):
     """Return the log of the mean of weights."""
-    return float(logsumexp(log_weights)) - np.log(len(log_weights))
+    return float(logsumexp(log_weights) - np.log(len(log_weights)))
 
 
 def effective_number(log_weights):

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skrbm import likelihood, sampling
+from skrbm import _inputs, likelihood, sampling
 from skrbm._compat.sklearn import (
     CallbackSupportMixin,
     Interval,
@@ -26,18 +26,6 @@ from skrbm._compat.sklearn import (
     _fit_context,
 )
 from skrbm._data import DataSet
-from skrbm._inputs import (
-    DTYPES,
-    check_integer,
-    check_weights,
-    fitting_rows,
-    model_of,
-    normalize,
-    unchanged_on_error,
-    validate,
-    warn_of_range,
-    weighted_mean,
-)
 from skrbm._record import Record, Validation
 from skrbm._solvers import SOLVERS
 from skrbm._step import LARGEST_PARAMETER, Settings, first_state, is_sound, next_state
@@ -377,7 +365,7 @@ class BernoulliRBMEstimator(
         warm = training is None and self.warm_start and hasattr(self, "components_")
         if warm:
             self._check_can_go_on()
-        with unchanged_on_error(self):
+        with _inputs.unchanged_on_error(self):
             vars(self).pop("validation_scores_", None)
             training = self._begin(X, sample_weight, warm, training)
             self._training = training  # for callbacks, while it lasts
@@ -432,7 +420,9 @@ class BernoulliRBMEstimator(
             )
         seed = self._draw_seeds() if new else None
         if sample_weight is not None:
-            data = data.weigh(normalize(check_weights(sample_weight, data.X)))
+            data = data.weigh(
+                _inputs.normalize(_inputs.check_weights(sample_weight, data.X))
+            )
         data, validation = self._hold_out(data)
         if training is not None:
             training.go_on(data, validation)
@@ -494,20 +484,19 @@ class BernoulliRBMEstimator(
         first = not hasattr(self, "components_")
         if not first:
             self._check_can_go_on()
-        with unchanged_on_error(self):
+        with _inputs.unchanged_on_error(self):
             data = self._check_training_data(X, reset=first)
             if sample_weight is not None:
-                data = data.weigh(check_weights(sample_weight, data.X))
+                data = data.weigh(_inputs.check_weights(sample_weight, data.X))
             if first:
                 state = self._first_state(data, self._draw_seeds())
             else:
                 state = self._next_state(data)
-            untrained = state.copy() if first else None
+            before = state.copy()
             sound = train_on_chunk(state, self._settings(data), data)
             if sound or first:
-                kept = state if sound else untrained
-                average = kept.learned.average
-                vars(self).update(_fitted_attributes(kept, average))
+                kept = state if sound else before
+                self.__dict__ |= _fitted_attributes(kept, kept.learned.average)
         if not sound:
             kept = "The untrained model" if first else "The model from before"
             self._warn_of_divergence("in this call of partial_fit", kept, data)
@@ -520,13 +509,13 @@ class BernoulliRBMEstimator(
             if self.stochastic_binarization
             else "In training, they are used as they are."
         )
-        warn_of_range(data, BernoulliUnits, consequence)
+        _inputs.warn_of_range(data, BernoulliUnits, consequence)
         return data
 
     def _validate(self, X, reset=False, **options):
         options = {"accept_sparse": "csr"} | options
         try:
-            return validate(self, X, reset=reset, **options)
+            return _inputs.validate(self, X, reset=reset, **options)
         except ValueError as error:
             if "contains NaN" not in str(error):
                 raise
@@ -537,18 +526,12 @@ class BernoulliRBMEstimator(
 
     def _settings(self, data):
         states = BernoulliUnits.are_states(data.summary)
-        return Settings(
-            solver=self.solver,
-            n_gibbs_steps=self.n_gibbs_steps,
-            n_chains=self.n_chains,
-            batch_size=self.batch_size,
-            learning_rate=float(self.learning_rate),
-            momentum=float(self.momentum),
-            weight_decay=float(self.weight_decay),
-            centering=self.centering,
-            averaging=self.averaging,
-            binarize=self.stochastic_binarization and not states,
-        )
+        values = {"binarize": self.stochastic_binarization and not states}
+        for name in Settings._fields:
+            if name not in values:
+                value = getattr(self, name)
+                values[name] = float(value) if isinstance(value, np.floating) else value
+        return Settings(**values)
 
     def _draw_seeds(self):
         """Return a seed for training; keep those for later draws and for the split."""
@@ -677,8 +660,8 @@ class BernoulliRBMEstimator(
     def _model_and_rows(self, X):
         """Return the model, and a data set of validated rows for it."""
         check_is_fitted(self)
-        model = model_of(self)
-        return model, fitting_rows(model, self._validate(X))
+        model = _inputs.model_of(self)
+        return model, _inputs.fitting_rows(model, self._validate(X))
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
@@ -717,19 +700,17 @@ class BernoulliRBMEstimator(
             if it is bool or uint8, else float64.
         """
         check_is_fitted(self)
-        model = model_of(self)
-        X = check_array(X, dtype=DTYPES, estimator=self)
-        if X.shape[1] != len(model.hidden_bias):
+        model = _inputs.model_of(self)
+        data = DataSet(check_array(X, dtype=_inputs.DTYPES, estimator=self))
+        if data.n_features != len(model.hidden_bias):
             raise ValueError(
-                f"X has {X.shape[1]} columns, but this model has {len(model.hidden_bias)} "
-                "components: pass hidden states, as transform returns them."
+                f"X has {data.n_features} columns, but this model has "
+                f"{len(model.hidden_bias)} components: pass hidden states, as transform "
+                "returns them."
             )
-        return DataSet(X).apply(
-            model.mean_visible,
-            model,
-            n_columns=len(model.visible),
-            dtype=_dtype_for(model, X),
-        )
+        dtype = _dtype_for(model, data.X)
+        n_columns = len(model.visible)
+        return data.apply(model.mean_visible, model, n_columns=n_columns, dtype=dtype)
 
     def free_energy(self, X: MatrixLike) -> np.ndarray:
         """Compute the free energy of each row.
@@ -822,7 +803,7 @@ class BernoulliRBMEstimator(
         ValueError
             If a weight is negative, or none is above 0.
         """
-        return weighted_mean(self.score_samples(X), sample_weight)
+        return _inputs.weighted_mean(self.score_samples(X), sample_weight)
 
     def log_partition(
         self,
@@ -923,7 +904,7 @@ class BernoulliRBMEstimator(
             the model's if it is bool or uint8, else in float64.
         """
         model, data = self._model_and_rows(v)
-        check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
+        _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
         chains = sampling.draw_chains(
             self,
             len(data),
@@ -999,11 +980,11 @@ n_features), default=None
             If an argument is out of range, or `init` has more rows than there are chains.
         """
         check_is_fitted(self)
-        check_integer(n_samples, "n_samples", 1)
-        check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
+        _inputs.check_integer(n_samples, "n_samples", 1)
+        _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
         if n_chains is None:
             n_chains = n_samples
-        check_integer(n_chains, "n_chains", 1)
+        _inputs.check_integer(n_chains, "n_chains", 1)
         if init is not None and not isinstance(init, str):
             init = self._validate(init)
         chains = sampling.draw_chains(
@@ -1041,12 +1022,12 @@ n_features), default=None
             ``inverse_transform(transform(X))`` for rows without NaN.
         """
         check_is_fitted(self)
-        X = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
-        model = model_of(self)
-        X = fitting_rows(model, X).X
+        rows = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
+        model = _inputs.model_of(self)
+        rows = _inputs.fitting_rows(model, rows).X
         filled = sampling.fill(
             self,
-            X,
+            rows,
             n_gibbs_steps=200,
             probabilities=True,
             random_state=self._random_state(random_state),
@@ -1054,8 +1035,8 @@ n_features), default=None
         return DataSet(filled).apply(
             lambda v: model.mean_visible(model.mean_hidden(v)),
             model,
-            n_columns=X.shape[1],
-            dtype=_dtype_for(model, X),
+            n_columns=rows.shape[1],
+            dtype=_dtype_for(model, rows),
         )
 
     def _random_state(self, random_state):

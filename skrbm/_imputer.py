@@ -204,13 +204,12 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             The rows without NaN; what is not missing is as it was.
         """
         check_is_fitted(self)
-        X = self._validate(X, reset=False)
+        rows = self._validate(X, reset=False)
         source = self.random_state_ if self.strategy == "draw" else self._seed
-        probabilities = self.strategy != "draw"
-        filled = self._fill(self.rbm_, X, probabilities, source)
+        filled = self._fill(self.rbm_, rows, self.strategy != "draw", source)
         if self.strategy == "mode":
             filled = filled > 0.5
-        return np.where(np.isnan(X), filled, X).astype(X.dtype, copy=False)
+        return np.where(np.isnan(rows), filled, rows).astype(rows.dtype, copy=False)
 
     def _fill(self, rbm, X, probabilities, random_state):
         return sampling.fill(

@@ -108,11 +108,6 @@ class RBM:
         for _ in range(n_steps):
             self.sample_hidden(self.sample_visible(h, rng), rng, out=h)
 
-    def energy(self, v, h):
-        """Return ``E(v, h)`` of each pair of rows, in nats."""
-        coupled = np.einsum("ij,ij->i", h, self.hidden_input(v))
-        return -self.visible.minus_energy(v) - coupled
-
     def free_energy(self, v):
         """Return ``F(v) = -log sum_h exp(-E(v, h))`` of each row, in nats, as float64.
 
@@ -130,24 +125,6 @@ class RBM:
         return self.visible.pseudo_log_likelihood(
             v, self.hidden_input(v), self.weights, columns
         )
-
-    def visible_log_odds(self, v, columns=None):
-        """Return the log-odds of visible units, each given all the others.
-
-        Parameters
-        ----------
-        v : {ndarray, CSR array} of shape (n_rows, n_features)
-        columns : ndarray of int, default=None
-            The units that are asked for; None means all.
-
-        Returns
-        -------
-        log_odds : float64 ndarray of shape (n_rows, n_columns)
-        """
-        blocks = self.visible.conditional_log_odds(
-            v, self.hidden_input(v), self.weights, columns
-        )
-        return np.hstack([odds for _, odds in blocks])
 
     def row_size(self, sparse):
         """Return how many values a row takes in memory, while something is computed of it.

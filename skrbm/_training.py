@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrbm._step import Learner, TrainingState, is_sound
+from skrbm._step import Learner, is_sound
 
 # The factor of the learning rate, as a function of the part of the updates that is done.
 SCHEDULES = {
@@ -79,11 +79,11 @@ class Training:
 
     def __init__(self, data, state, record, n_epochs):
         self.data = data
-        self.state: TrainingState = state
+        self.state = state
         self.record = record
         self.n_epochs = n_epochs
         self.shape = data.X.shape
-        self.kept: TrainingState = state.copy()
+        self.kept = state.copy()
         self.last = None
 
     def __getstate__(self):

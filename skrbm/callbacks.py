@@ -146,7 +146,7 @@ class LikelihoodMonitor(_FitCallback):
         self.n_runs = n_runs
         self.random_state = random_state
         self._new_monitor()  # now as well, so that a bad argument is an error now
-        self._fits = {}
+        self._fits: dict[int, Any] = {}
 
     def _new_monitor(self):
         source = self.random_state
@@ -183,7 +183,7 @@ class LikelihoodMonitor(_FitCallback):
                 f"data have {estimator.n_features_in_}."
             )
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
-        history = {name: [] for name in names}
+        history: dict[str, list] = {name: [] for name in names}
         # A search may run several fits at once, each on an estimator of its own.
         self._fits[id(estimator)] = self._new_monitor(), history
         self.history_ = history

@@ -18,30 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_random_state
 
-from skrbm._annealing import (
-    N_BETAS,
-    FollowingRuns,
-    Path,
-    anneal_in_jobs,
-    effective_number,
-    generator,
-    ladder,
-    log_mean,
-    settled_chains,
-    standard_error,
-)
+from skrbm import _annealing, _inputs
 from skrbm._data import DataSet
 from skrbm._enumeration import exact_draws, exact_log_partition
-from skrbm._inputs import (
-    DTYPES,
-    check_base_mean,
-    check_betas,
-    check_integer,
-    check_n_jobs,
-    check_rows,
-    model_of,
-    warn_of_range,
-)
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
@@ -260,57 +239,64 @@ def log_partition(
     >>> abs(ais.value - exact.value) < 0.5
     True
     """
-    model = model_of(rbm)
-    if not isinstance(method, str) or method not in ("auto", *METHODS):
-        raise ValueError(
-            f"method must be 'auto', {', '.join(map(repr, METHODS))}, but got {method!r}."
-        )
+    model = _inputs.model_of(rbm)
+    _inputs.check_option("method", method, ("auto", *METHODS))
     if init is not None and method not in ("reverse_ais", "both"):
         raise ValueError(
             f"init is for method='reverse_ais' and method='both', but method is {method!r}."
         )
-    check_n_jobs(n_jobs)
-    check_integer(n_runs, "n_runs", 1)
-    betas = check_betas(N_BETAS if betas is None else betas)
-    smaller = min(model.weights.shape)
+    _inputs.check_n_jobs(n_jobs)
+    _inputs.check_integer(n_runs, "n_runs", 1)
+    ladder = _inputs.check_betas(_annealing.N_BETAS if betas is None else betas)
+    if isinstance(ladder, Integral):
+        ladder = _annealing.ladder(ladder)
     if method == "auto":
-        method = "exact" if smaller <= LARGEST_EXACT_AUTO else "ais"
+        method = "exact" if min(model.weights.shape) <= LARGEST_EXACT_AUTO else "ais"
     if method == "exact":
-        if smaller > LARGEST_EXACT:
-            raise ValueError(
-                f"An exact sum is possible up to {LARGEST_EXACT} units on the smaller "
-                f"side, but this machine has {model.weights.shape[0]} visible and "
-                f"{model.weights.shape[1]} hidden ones. Use method='ais', and "
-                "'reverse_ais' for the other side."
-            )
-        value = float(exact_log_partition(model))
-        return LogPartition(value, value, value, "exact", _projections(model))
+        return _exact(model)
+    source = check_random_state(random_state)
 
-    random_state = check_random_state(random_state)
+    def annealed(method: str) -> LogPartition:
+        mean = _inputs.check_base_mean(rbm, model, base_mean, source)
+        path = _annealing.Path(model, mean)
+        starts = method == "reverse_ais" and _model_draws(rbm, path, init, n_runs, source)
+        return _annealed(path, model, ladder, n_runs, source, starts, n_jobs, verbose)
+
     if method == "both":
-        options = {"betas": betas, "n_runs": n_runs, "base_mean": base_mean}
-        options |= {"n_jobs": n_jobs, "random_state": random_state, "verbose": verbose}
-        forward = log_partition(rbm, method="ais", **options)
-        return _both(
-            forward, log_partition(rbm, method="reverse_ais", init=init, **options)
+        return _both(annealed("ais"), annealed("reverse_ais"))
+    return annealed(method)
+
+
+def _exact(model):
+    """Return log Z as a sum over all states of the smaller side."""
+    n_visible, n_hidden = model.weights.shape
+    if min(n_visible, n_hidden) > LARGEST_EXACT:
+        raise ValueError(
+            f"An exact sum is possible up to {LARGEST_EXACT} units on the smaller side, "
+            f"but this model has {n_visible} visible and {n_hidden} hidden ones. Use "
+            "method='ais', and 'reverse_ais' for the other side."
         )
-    path = Path(model, check_base_mean(rbm, model, base_mean, random_state))
-    betas, kind, sign = ladder(betas) if isinstance(betas, Integral) else betas, None, 1
-    if method == "reverse_ais":
-        betas, sign = betas[::-1], -1
-        init, kind = _model_draws(rbm, path, init, n_runs, random_state)
-    log_weights, _ = anneal_in_jobs(
+    value = float(exact_log_partition(model))
+    return LogPartition(value, value, value, "exact", _projections(model))
+
+
+def _annealed(path, model, ladder, n_runs, source, starts, n_jobs, verbose):
+    """Return log Z by annealed runs, which are reverse ones if they have starts."""
+    init, kind = starts or (None, None)
+    log_weights, _ = _annealing.anneal_in_jobs(
         path,
-        betas,
+        ladder[::-1] if starts else ladder,
         n_runs,
-        random_state,
+        source,
         init=init,
         n_jobs=n_jobs,
         verbose=verbose,
     )
-    value = float(path.base_log_partition + sign * log_mean(log_weights))
-    error = standard_error(log_weights)
-    result = _estimate(value, error, method, model, log_weights, len(betas), kind)
+    log_mean = _annealing.log_mean(log_weights)
+    value = float(path.base_log_partition + (-log_mean if starts else log_mean))
+    error = _annealing.standard_error(log_weights)
+    method = "reverse_ais" if starts else "ais"
+    result = _estimate(value, error, method, model, log_weights, len(ladder), kind)
     if result.effective_sample_size < 2 <= n_runs / 5:
         warnings.warn(
             f"The estimate of log Z rests on one of {n_runs} runs: it may be wrong by much "
@@ -322,17 +308,10 @@ def log_partition(
 
 def _estimate(value, error, method, model, log_weights, n_betas, init=None):
     """Return what was estimated by annealed runs."""
-    return LogPartition(
-        value,
-        value - 3 * error,
-        value + 3 * error,
-        method,
-        _projections(model),
-        log_weights,
-        effective_number(log_weights),
-        n_betas,
-        init,
-    )
+    bounds = value - 3 * error, value + 3 * error
+    size = _annealing.effective_number(log_weights)
+    of = _projections(model)
+    return LogPartition(value, *bounds, method, of, log_weights, size, n_betas, init)
 
 
 def _both(forward, reverse):
@@ -375,12 +354,12 @@ def _model_draws(rbm, path, init, n, random_state):
     """Return `n` rows that are draws of the model as nearly as can be, and their kind."""
     model = path.model
     if init is not None:
-        rows = check_rows(model, init)
+        rows = _inputs.check_rows(model, init)
         if not model.visible.are_states(rows.summary):
             raise ValueError("init must have values 0 and 1 only: draws of the model.")
         rows = rows.X[np.resize(np.arange(len(rows)), n)]
         return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
-    rng = generator(random_state.randint(2**31 - 1))
+    rng = _annealing.generator(random_state.randint(2**31 - 1))
     if min(model.weights.shape) <= LARGEST_EXACT_AUTO:
         return exact_draws(model, n, rng), "exact"
     chains = getattr(rbm, "h_samples_", np.empty((0, 0)))
@@ -389,7 +368,7 @@ def _model_draws(rbm, path, init, n, random_state):
         h = chains[h].astype(np.float32)
         model.gibbs(h, 1000, rng)
     else:
-        h, _ = settled_chains(model, n, random_state)
+        h, _ = _annealing.settled_chains(model, n, random_state)
     return model.sample_visible(h, rng), "chains"
 
 
@@ -445,11 +424,11 @@ def log_likelihood(
     >>> float(np.exp(log_likelihood(rbm, states)).sum().round(6))
     1.0
     """
-    model = model_of(rbm)
-    data = check_rows(model, X, rbm)
+    model = _inputs.model_of(rbm)
+    data = _inputs.check_rows(model, X, rbm)
     _check_binary(data)
-    log_partition = _checked_log_partition(rbm, model, log_partition, random_state)
-    return -data.apply(model.free_energy, model) - log_partition.value
+    log_z = _checked_log_partition(rbm, model, log_partition, random_state)
+    return -data.apply(model.free_energy, model) - log_z.value
 
 
 def _check_binary(data):
@@ -576,17 +555,13 @@ def mean_log_likelihood(
     >>> result.lower == result.value == result.upper
     True
     """
-    minus_free_energy = log_likelihood(rbm, X, log_partition=0)  # checks the rows
-    log_partition = _checked_log_partition(rbm, model_of(rbm), log_partition, random_state)
-    rows = minus_free_energy - log_partition.value
+    rows = log_likelihood(rbm, X, log_partition=0)  # checks the rows
+    model = _inputs.model_of(rbm)
+    log_z = _checked_log_partition(rbm, model, log_partition, random_state)
     mean = float(rows.mean())
     error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf
-    below, above = (
-        log_partition.value - bound for bound in (log_partition.upper, log_partition.lower)
-    )
-    return MeanLogLikelihood(
-        mean, error, mean + below, mean + above, len(rows), log_partition
-    )
+    value, lower, upper = (mean - z for z in (log_z.value, log_z.upper, log_z.lower))
+    return MeanLogLikelihood(value, error, lower, upper, len(rows), log_z)
 
 
 def pseudo_log_likelihood(
@@ -643,17 +618,19 @@ def pseudo_log_likelihood(
     >>> pseudo_log_likelihood(theirs, X).shape
     (200,)
     """
-    model = model_of(rbm)
-    return score_rows(model, check_rows(model, X, rbm), n_flips)
+    model = _inputs.model_of(rbm)
+    return score_rows(model, _inputs.check_rows(model, X, rbm), n_flips)
 
 
 def score_rows(model, data, n_flips):
     """Do what `pseudo_log_likelihood` does, for checked rows."""
-    warn_of_range(data, model.visible, "Values below 0 count as 0 and values above 1 as 1.")
+    _inputs.warn_of_range(
+        data, model.visible, "Values below 0 count as 0 and values above 1 as 1."
+    )
     columns = None
     if n_flips is not None:
         n_features = len(model.visible)
-        check_integer(n_flips, "n_flips", 1)
+        _inputs.check_integer(n_flips, "n_flips", 1)
         if n_flips < n_features:
             order = np.random.RandomState(0).permutation(n_features)
             columns = np.sort(order[:n_flips])
@@ -717,9 +694,9 @@ class LogLikelihoodTracker:
         n_runs: int = 100,
         random_state: RandomStateLike = None,
     ) -> None:
-        check_integer(n_betas, "n_betas", 1)
-        check_integer(n_runs, "n_runs", 2)
-        rows = check_array(X, accept_sparse="csr", dtype=DTYPES)
+        _inputs.check_integer(n_betas, "n_betas", 1)
+        _inputs.check_integer(n_runs, "n_runs", 2)
+        rows = check_array(X, accept_sparse="csr", dtype=_inputs.DTYPES)
         _check_binary(DataSet(rows))  # now, not after a long training
         self.X = X
         self.n_betas = n_betas
@@ -740,7 +717,7 @@ class LogLikelihoodTracker:
         result : MeanLogLikelihood
             Mean log-likelihood of the rows, in nats, with the estimate of log Z.
         """
-        model = model_of(rbm)
+        model = _inputs.model_of(rbm)
         if min(model.weights.shape) <= LARGEST_EXACT_AUTO:
             log_z = _log_partition(rbm)
         else:
@@ -751,9 +728,11 @@ class LogLikelihoodTracker:
         runs, n_betas = self._runs, self.n_betas
         if runs is None:
             random_state = check_random_state(self.random_state)
-            path = Path(model, check_base_mean(rbm, model, None, random_state))
-            rng = generator(random_state.randint(np.iinfo(np.int32).max))
-            runs, n_betas = FollowingRuns(path, self.n_runs, rng), 10 * n_betas
+            path = _annealing.Path(
+                model, _inputs.check_base_mean(rbm, model, None, random_state)
+            )
+            rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
+            runs, n_betas = _annealing.FollowingRuns(path, self.n_runs, rng), 10 * n_betas
         elif model.weights.shape != runs.model.weights.shape:
             raise ValueError(
                 f"The model has {model.weights.shape} visible and hidden units, but the "

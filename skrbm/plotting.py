@@ -5,7 +5,7 @@
 something is drawn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -84,7 +84,9 @@ def _whole_ticks(axis):
 
 
 class _OneAxes:
-    """What displays of one panel share; they have `_draw(ax, keywords)`."""
+    """What displays of one panel share."""
+
+    _draw: Callable[[Any, dict[str, Any]], None]
 
     def plot(self, ax: Any = None, **artist_kw: Any) -> Self:
         """Draw.
@@ -284,9 +286,8 @@ class SamplesDisplay:
                 f"draws samples, but got a {type(rbm).__name__}."
             )
         shape = _image_shape(len(model.visible), image_shape)
-        if sp.issparse(X):
-            X = X.tocsr()
-        few = _safe_indexing(X, spread(np.shape(X)[0], n_images))
+        rows_of_X = sp.csr_array(X) if sp.issparse(X) else X
+        few = _safe_indexing(rows_of_X, spread(np.shape(X)[0], n_images))
         if sp.issparse(few):
             few = few.toarray()
         rows = check_rows(model, few, rbm, allow_nan=True).X

@@ -4,6 +4,7 @@ The functions take anything that has `components_`, `intercept_visible_` and
 `intercept_hidden_`, as those of :mod:`skrbm.likelihood` do.
 """
 
+import functools
 from numbers import Integral
 from typing import Any, Literal
 
@@ -12,27 +13,12 @@ from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from skrbm._annealing import (
-    Path,
-    TemperedChains,
-    draw_seeds,
-    generator,
-    ladder_of_equal_swaps,
-)
+from skrbm import _annealing, _inputs
 from skrbm._diagnostics import (
     ChainDiagnostics,
     diagnose,
     effective_sample_size,
     split_r_hat,
-)
-from skrbm._inputs import (
-    check_base_mean,
-    check_betas,
-    check_integer,
-    check_n_jobs,
-    check_option,
-    check_rows,
-    model_of,
 )
 from skrbm._typing import MatrixLike, RandomStateLike
 
@@ -143,24 +129,27 @@ n_features), default=None
     >>> draw_chains(rbm, n_chains=2, n_draws=5, random_state=0).shape
     (2, 5, 64)
     """
-    model = model_of(rbm)
-    check_integer(n_chains, "n_chains", 1)
-    check_integer(n_draws, "n_draws", 1)
-    check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
-    check_integer(thinning, "thinning", 1)
-    check_n_jobs(n_jobs)
-    check_option("output", output, ("states", "probabilities"))
-    random_state = check_random_state(random_state)
-    h = _start(rbm, model, init, n_chains, random_state)
+    model = _inputs.model_of(rbm)
+    _inputs.check_integer(n_chains, "n_chains", 1)
+    _inputs.check_integer(n_draws, "n_draws", 1)
+    _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
+    _inputs.check_integer(thinning, "thinning", 1)
+    _inputs.check_n_jobs(n_jobs)
+    _inputs.check_option("output", output, ("states", "probabilities"))
+    source = check_random_state(random_state)
+    h = _start(rbm, model, init, n_chains, source)
     arguments = n_draws, n_gibbs_steps, thinning, output == "probabilities"
-    run = _run_plain
-    if betas is not None:
-        path = Path(model, check_base_mean(rbm, model, None, random_state))
-        betas = _tempering_betas(path, betas, h, random_state)
-        model, arguments, run = path, (betas, *arguments), _run_tempered
-    groups = _in_groups(n_chains, random_state)
+    if betas is None:
+        run = functools.partial(_run_plain, model)
+    else:
+        mean = _inputs.check_base_mean(rbm, model, None, source)
+        path = _annealing.Path(model, mean)
+        run = functools.partial(
+            _run_tempered, path, _tempering_betas(path, betas, h, source)
+        )
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(run)(model, h[rows], seed, *arguments) for rows, seed in groups
+        delayed(run)(h[rows], seed, *arguments)
+        for rows, seed in _in_groups(n_chains, source)
     )
     return np.concatenate(parts)
 
@@ -168,21 +157,21 @@ n_features), default=None
 def _in_groups(n, random_state):
     """Return pairs of a slice of `n` rows and a seed."""
     starts = range(0, n, _CHAINS_TO_A_GENERATOR)
-    seeds = draw_seeds(len(starts), random_state)
+    seeds = _annealing.draw_seeds(len(starts), random_state)
     rows = [slice(start, min(start + _CHAINS_TO_A_GENERATOR, n)) for start in starts]
     return list(zip(rows, seeds, strict=True))
 
 
 def _start(rbm, model, init, n_chains, random_state):
     """Return hidden states for chains to start at."""
-    rng = generator(random_state.randint(np.iinfo(np.int32).max))
+    rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
     n_components = len(model.hidden_bias)
     chains = np.asarray(getattr(rbm, "h_samples_", np.empty((0, 0))))
     has_chains = len(chains) > 0 and chains.shape[1:] == (n_components,)
     if init is None:
         init = "chains" if has_chains else "noise"
     if isinstance(init, str):
-        check_option("init", init, ("chains", "noise"))
+        _inputs.check_option("init", init, ("chains", "noise"))
         if init == "noise":
             return (rng.random((n_chains, n_components)) < 0.5).astype(model.dtype)
         if not has_chains:
@@ -192,7 +181,7 @@ def _start(rbm, model, init, n_chains, random_state):
             )
         order = np.resize(rng.permutation(len(chains)), n_chains)
         return chains[order].astype(model.dtype)
-    v = check_rows(model, init, rbm).X
+    v = _inputs.check_rows(model, init, rbm).X
     if v.shape[0] > n_chains:
         raise ValueError(
             f"init has {v.shape[0]} rows, more than there are chains, {n_chains}: pass "
@@ -204,7 +193,7 @@ def _start(rbm, model, init, n_chains, random_state):
 
 def _run_plain(model, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
     """Run chains from hidden states; return their draws."""
-    rng, h = generator(seed), h.copy()
+    rng, h = _annealing.generator(seed), h.copy()
     draws = np.empty((len(h), n_draws, len(model.visible)), dtype=model.dtype)
     for number in range(n_draws):
         model.gibbs(h, (thinning if number else n_gibbs_steps) - 1, rng)
@@ -218,10 +207,10 @@ def _run_plain(model, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
 # Tempering ------------------------------------------------------------------------------
 
 
-def _run_tempered(path, h, seed, betas, n_draws, n_gibbs_steps, thinning, probabilities):
+def _run_tempered(path, betas, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
     """Run tempered chains from hidden states; return the draws of the model."""
-    rng = generator(seed)
-    tempered = TemperedChains(path, betas, h, rng)
+    rng = _annealing.generator(seed)
+    tempered = _annealing.TemperedChains(path, betas, h, rng)
     model = path.model
     draws = np.empty((len(h), n_draws, len(model.visible)), dtype=h.dtype)
     for number in range(n_draws):
@@ -239,11 +228,11 @@ def _tempering_betas(path, betas, h, random_state):
     n_betas = None
     if not (isinstance(betas, str) and betas == "auto"):
         words = "'auto', how many temperatures to take"
-        n_betas = check_betas(betas, from_zero=False, words=words)
+        n_betas = _inputs.check_betas(betas, from_zero=False, words=words)
         if not isinstance(n_betas, Integral):
             return n_betas
-    rng = generator(random_state.randint(np.iinfo(np.int32).max))
-    return ladder_of_equal_swaps(path, h, rng, n_betas)
+    rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
+    return _annealing.ladder_of_equal_swaps(path, h, rng, n_betas)
 
 
 # Some features given --------------------------------------------------------------------
@@ -310,12 +299,12 @@ def sample_conditional(
     array([[0., 0., 1.],
            [1., 1., 0.]])
     """
-    model = model_of(rbm)
-    check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
-    check_n_jobs(n_jobs)
-    check_option("output", output, ("states", "probabilities"))
-    X = check_rows(model, X, rbm, allow_nan=True).X
-    known = X[~np.isnan(X)] if X.dtype.kind == "f" else X
+    model = _inputs.model_of(rbm)
+    _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
+    _inputs.check_n_jobs(n_jobs)
+    _inputs.check_option("output", output, ("states", "probabilities"))
+    rows = _inputs.check_rows(model, X, rbm, allow_nan=True).X
+    known = rows[~np.isnan(rows)] if rows.dtype.kind == "f" else rows
     if not ((known == 0) | (known == 1)).all():
         other = known[(known != 0) & (known != 1)][0]
         raise ValueError(
@@ -325,7 +314,7 @@ def sample_conditional(
         )
     return fill(
         rbm,
-        X,
+        rows,
         n_gibbs_steps=n_gibbs_steps,
         probabilities=output == "probabilities",
         n_jobs=n_jobs,
@@ -335,7 +324,7 @@ def sample_conditional(
 
 def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
     """Do what `sample_conditional` does, for a checked array of any values and NaN."""
-    model = model_of(rbm)
+    model = _inputs.model_of(rbm)
     random_state = check_random_state(random_state)
     X = X.astype(model.dtype)
     some = np.flatnonzero(np.isnan(X).any(axis=1))
@@ -351,7 +340,7 @@ def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
 
 
 def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
-    rng = generator(seed)
+    rng = _annealing.generator(seed)
     unknown = np.isnan(X)
     start = (rng.random(X.shape, dtype=np.float32) < mean).astype(model.dtype)
     v = np.where(unknown, start, model.visible.clip(X))

@@ -216,7 +216,8 @@ def test_input_is_not_changed(form, solver):
 def test_sparse_input_is_never_made_dense(solver):
     X = sp.csr_array(sp.random(4000, 20_000, 1e-4, dtype=np.float32, random_state=0))
     X.data[:] = 1
-    rbm = make(n_components=2, n_iter=1, solver=solver)
+    few = {"n_chains": 20, "batch_size": 200}
+    rbm = make(n_components=2, n_iter=1, solver=solver, **few)
     tracemalloc.start()
     rbm.fit(X).partial_fit(X)
     rbm.transform(X)

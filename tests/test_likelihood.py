@@ -507,7 +507,10 @@ def test_monitor_of_one_shape():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "exactly"}, "method must be 'auto', 'exact', 'ais', 'reverse_ais'"),
+        (
+            {"method": "exactly"},
+            "method must be one of 'auto', 'exact', 'ais', 'reverse_ais'",
+        ),
         ({"method": "ais", "betas": 1}, "betas"),
         ({"method": "ais", "betas": 0.5}, "how many temperatures.* but got 0.5"),
         ({"method": "ais", "betas": "many"}, "how many temperatures.* but got 'many'"),

@@ -13,13 +13,19 @@ CASES = [
 ]
 
 
+def visible_log_odds(rbm, v, columns=None):
+    hidden_input = rbm.hidden_input(v)
+    blocks = rbm.visible.conditional_log_odds(v, hidden_input, rbm.weights, columns)
+    return np.hstack([odds for _, odds in blocks])
+
+
 def tolerance(dtype):
     return {"rtol": 2e-5 if dtype == np.float32 else 1e-10, "atol": 1e-6}
 
 
 @pytest.mark.parametrize(("dtype", "form"), CASES)
 @pytest.mark.parametrize("shape", [(6, 4), (4, 7), (1, 1), (5, 1), (1, 5)])
-def test_conditionals_and_energies(shape, dtype, form):
+def test_conditionals_and_free_energies(shape, dtype, form):
     rbm = tiny_rbm(*shape, dtype)
     exact = Enumerated(*rbm)
     v, h = form(exact.v.astype(dtype)), exact.h.astype(dtype)
@@ -31,9 +37,6 @@ def test_conditionals_and_energies(shape, dtype, form):
 
     log_marginal = -np.log(np.exp(-exact.energy).sum(axis=1))
     assert_allclose(rbm.free_energy(v), log_marginal, **tolerance(dtype))
-    for number, one in enumerate(h):
-        pairs = np.tile(one, (len(exact.v), 1))
-        assert_allclose(rbm.energy(v, pairs), exact.energy[:, number], **tolerance(dtype))
 
 
 @pytest.mark.parametrize(("dtype", "form"), CASES)
@@ -76,7 +79,7 @@ def test_log_odds_of_values_between_0_and_1(some_states, scale, n_components, dt
         change = np.logaddexp(0, without + rbm.weights[i]) - np.logaddexp(0, without)
         expected[:, i] = rbm.visible_bias[i] + change.sum(axis=1)
     atol = 1e-5 * scale * n_components
-    assert_allclose(rbm.visible_log_odds(form(v)), expected, rtol=1e-4, atol=atol)
+    assert_allclose(visible_log_odds(rbm, form(v)), expected, rtol=1e-4, atol=atol)
 
 
 @pytest.mark.parametrize(("dtype", "form"), CASES)
@@ -93,7 +96,7 @@ def test_huge_weights_give_no_overflow(size, dtype, form):
         without = a - v[:, [i]] * rbm.weights[i]
         change = np.logaddexp(0, without + rbm.weights[i]) - np.logaddexp(0, without)
         expected[:, i] = rbm.visible_bias[i] + change.sum(axis=1)
-    result = rbm.visible_log_odds(form(v.astype(dtype)))
+    result = visible_log_odds(rbm, form(v.astype(dtype)))
     assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
     assert np.isfinite(rbm.free_energy(form(v.astype(dtype)))).all()
 
@@ -109,10 +112,10 @@ def test_many_rows_and_features_go_by_blocks(n_rows, n_features):
         on, off = v.copy(), v.copy()
         on[:, i], off[:, i] = 1, 0
         expected = rbm.free_energy(off) - rbm.free_energy(on)
-        result = rbm.visible_log_odds(v, np.array([i]))[:, 0]
+        result = visible_log_odds(rbm, v, np.array([i]))[:, 0]
         assert_allclose(result, expected, rtol=1e-8, atol=1e-8)
     assert free_energy.shape == (n_rows,)
     assert_allclose(
-        rbm.visible_log_odds(v)[:, [0, -1]],
-        rbm.visible_log_odds(v, np.array([0, n_features - 1])),
+        visible_log_odds(rbm, v)[:, [0, -1]],
+        visible_log_odds(rbm, v, np.array([0, n_features - 1])),
     )

@@ -28,7 +28,9 @@ class Interval(_Interval):
 
 
 try:
-    from sklearn.callback import CallbackSupportMixin
+    from sklearn import callback
+
+    CallbackSupportMixin: Any = callback.CallbackSupportMixin
 except ImportError:
 
     class _NoCallbacks:
@@ -43,11 +45,13 @@ except ImportError:
         def call_on_fit_task_end(self, **arguments):
             return False
 
-    class CallbackSupportMixin:
-        """Stands in for scikit-learn's; without `set_callbacks`, as there are none."""
+    class _NoCallbackSupport:
+        """Stands in for the mixin, but without `set_callbacks`: there are none."""
 
         def _init_callback_context(self, **task):
             return _NoCallbacks()
+
+    CallbackSupportMixin = _NoCallbackSupport
 
 
 __all__ = [
