@@ -1,5 +1,5 @@
-# Both commands make a virtual environment of their own, and need nothing but Python >= 3.11
-# with venv. Another interpreter, in an environment of its own:
+# demo, test and docs create the virtual environment $(VENV) and require only Python >= 3.11
+# with venv. To use another interpreter in a separate environment:
 # make test PYTHON=python3.13 VENV=.venv313
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +9,7 @@ VENV ?= .venv
 demo: $(VENV)/examples.stamp
 	$(VENV)/bin/python examples/plot_digits.py
 
-# As many processes as there are cores, so one thread to each for its matrix products.
+# There is one process per core, so each uses a single BLAS thread.
 test: $(VENV)/test.stamp
 	OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto
 

@@ -1,32 +1,34 @@
-"""How fast? Against scikit-learn's BernoulliRBM, loops in torch, and the floor.
+"""How fast is training, compared with BernoulliRBM, torch loops and matrix products?
 
     python benchmarks/bench_fit.py [--only TABLE ...] [--quick] [--picture FILE]
 
 Tables:
 
-fit      Time of an epoch. The floor is what a step cannot do without: its matrix products
-         alone, with nothing between them, in the quicker of two forms: five products, or
-         three where those of both phases are taken together. For sparse data both visible
-         sides are sparse in it. BernoulliRBM makes float64 of uint8.
-peers    An epoch of 784 x 500, minibatches of 64, beside torch by hand, the textbook's
-         machine with automatic differentiation, and the package rbms, where they are
-         installed (``pip install ".[bench]"``).
+fit      Time of an epoch. The floor is the time of a step's matrix products alone, with
+         nothing between them, in the faster of two forms: five products, or three that
+         stack both phases. For sparse data, both visible sides are sparse. BernoulliRBM
+         converts uint8 to float64.
+peers    An epoch of 784 x 500 with minibatches of 64, compared with hand-written torch, the
+         textbook implementation with automatic differentiation, and the package rbms, if
+         they are installed (``pip install ".[bench]"``).
 apply    `transform`, `score_samples`, `free_energy`, and `partial_fit` on a stream.
-memory   What a fit needs beside its data, each in a process of its own, by what Linux says
-         of its peak; of a memory map, with the pages that are resident.
-scale    Time per row of an epoch against the number of rows, features and components.
+memory   Memory that a fit needs in addition to its data, each measured in a process of its
+         own from the peak that Linux reports. For a memory map, this includes its resident
+         pages.
+scale    Time of an epoch per row, against the number of rows, features and components.
 
-All of a line is measured in one run and in turn. A ratio is the median of the rounds'
-ratios, a time the median of the rounds' times: compare the ratios, not the times. An epoch
-takes the difference between fits of one and of more epochs: validation, initialisation
-and what the first epoch does alone do not count. Where another process uses a core,
-products in two threads may take several times as long as otherwise: OPENBLAS_NUM_THREADS=1
-then gives steadier ratios.
+The entries of a line are measured in turns, in one run. A ratio is the median of the
+rounds' ratios, a time the median of the rounds' times. Compare the ratios, as the times
+depend on the load of the computer. The time of an epoch is the difference between fits of
+one and of several epochs, so that validation, initialization and the additional work of the
+first epoch do not count. If another process occupies a core, matrix products with two
+threads may take several times as long as otherwise: OPENBLAS_NUM_THREADS=1 then gives
+steadier ratios.
 
-Weighed and left out: compiling the step with numba. Written as plain loops, a step of
-64 x 100 by 10 in float32 takes 42 us against 56 here, after a second of compilation; one of
-784 x 500 takes two to three times as long as here. Draws alone took between 0.8 and 1.6
-times those of numpy.
+We do not compile the step with numba. As plain loops, a step of 64 x 100 with minibatches
+of 10 took 42 us in float32 against 56 us here, after a second of compilation; a step of
+784 x 500 took two to three times as long as here. The random draws alone took 0.8 to 1.6
+times as long as with numpy.
 """
 
 import argparse
@@ -60,7 +62,7 @@ SHAPES = [
 
 
 class TextbookCD:
-    """CD-1 as the textbooks of torch have it: the gradient is that of two free energies."""
+    """Textbook CD-1 in torch, with the gradient of free energies by autograd."""
 
     def __init__(self, n_components, learning_rate=0.01, batch_size=64, n_iter=1):
         self.n_components, self.learning_rate = n_components, learning_rate
@@ -116,7 +118,7 @@ def make_data(n_features, n_rows, density, dtype):
 
 
 def step_floor(X, n_components, batch_size, n_repeats):
-    """Mean seconds of a step's matrix products, of the quicker form."""
+    """Return the mean time of a step's matrix products in seconds, in the faster form."""
     X = X if X.dtype.kind == "f" else X[: 2 * batch_size].astype(np.float32)
     rng = np.random.default_rng(0)
     dtype, n_features = X.dtype, X.shape[1]
@@ -152,7 +154,7 @@ def epoch_seconds(estimator, X, n_epochs):
 
 
 def in_turn(functions, n_rounds):
-    """Call each function in every round; return what they return, an array for each."""
+    """Call all functions in each round; return an array of results per function."""
     rounds = [[function() for function in functions.values()] for _ in range(n_rounds)]
     return dict(zip(functions, np.array(rounds).T, strict=True))
 
@@ -161,8 +163,8 @@ def ratio(a, b):
     return np.median(a / b)
 
 
-def machines(n_components, batch_size):
-    """BernoulliRBM, and ours with as many chains as it has."""
+def make_estimators(n_components, batch_size):
+    """Return BernoulliRBM, and our solvers with as many chains as it has."""
     common = {
         "n_components": n_components,
         "batch_size": batch_size,
@@ -199,7 +201,7 @@ def fit(quick, picture):
             dtypes.append("uint8")
         for dtype in dtypes:
             X = make_data(n_features, n_rows, density, dtype)
-            estimators = machines(n_components, batch_size)
+            estimators = make_estimators(n_components, batch_size)
             functions = contenders(X, n_components, batch_size, n_epochs, estimators)
             result = in_turn(functions, n_rounds)
             form = f"{dtype}, sparse" if sp.issparse(X) else dtype
@@ -216,7 +218,7 @@ def fit(quick, picture):
 
 def peers(quick, picture):
     X = make_data(784, 12_800, 0.2, "float32")
-    estimators = machines(500, 64)
+    estimators = make_estimators(500, 64)
     if importlib.util.find_spec("torch"):
         estimators["torch by hand, PCD-1"] = TorchPCD(500, batch_size=64)
         estimators["torch, textbook CD-1"] = TextbookCD(500)
@@ -233,7 +235,7 @@ def peers(quick, picture):
 
 
 def logaddexp_by_column(rbm, X, columns):
-    """Free energies before and after each flip: the score as one writes it at first."""
+    """Compute the pseudo-log-likelihood naively, from the free energy after each flip."""
     total = np.zeros(len(X))
     hidden_input = X @ rbm.components_.T + rbm.intercept_hidden_
     free = np.logaddexp(0, hidden_input).sum(axis=1)
@@ -247,7 +249,7 @@ def logaddexp_by_column(rbm, X, columns):
 
 
 def by_column_seconds(rbm, X):
-    """Estimate what all 784 columns take, from 8 of them; what comes before counts once."""
+    """Extrapolate the time of all 784 columns from 8 of them; the set-up counts once."""
     before = seconds(lambda: logaddexp_by_column(rbm, X, []))
     eight = seconds(lambda: logaddexp_by_column(rbm, X, range(0, 784, 98)))
     return before + 98 * (eight - before)
@@ -261,15 +263,15 @@ def in_threads(function):
 def apply(quick, picture):
     n_rows = 2000 if quick else 10_000
     X = make_data(784, n_rows, 0.13, "float32")
-    ours = machines(500, 64)["pcd"].set_params(n_iter=2).fit(X)
-    incumbent = machines(500, 64)["incumbent"].set_params(n_iter=2).fit(X)
+    ours = make_estimators(500, 64)["pcd"].set_params(n_iter=2).fit(X)
+    incumbent = make_estimators(500, 64)["incumbent"].set_params(n_iter=2).fit(X)
     weights = np.ascontiguousarray(ours.components_.T)
     wide = make_data(10_000, 1000, 0.01, "float32")
-    on_wide = machines(256, 100)["pcd"].set_params(n_iter=1).fit(wide)
+    on_wide = make_estimators(256, 100)["pcd"].set_params(n_iter=1).fit(wide)
     few = X[:1000]
 
     def stream():
-        rbm = machines(500, 64)["pcd"]
+        rbm = make_estimators(500, 64)["pcd"]
         for start in range(0, n_rows, 640):
             rbm.partial_fit(X[start : start + 640])
 
@@ -286,7 +288,7 @@ def apply(quick, picture):
             "by logaddexp, column by column": lambda: (
                 by_column_seconds(ours, few) * (n_rows / len(few))
             ),
-            "an epoch of fit": lambda: epoch_seconds(machines(500, 64)["pcd"], X, 2),
+            "an epoch of fit": lambda: epoch_seconds(make_estimators(500, 64)["pcd"], X, 2),
             "partial_fit, by chunks of 640": lambda: seconds(stream),
             "score_samples, sparse 10000 x 256": lambda: (
                 seconds(lambda: on_wide.score_samples(wide)) * (n_rows / wide.shape[0])
@@ -305,7 +307,7 @@ import sys
 import numpy as np
 from skrbm import BernoulliRBMEstimator
 
-def peak():  # not by getrusage, which counts what the parent process had
+def peak():  # not by getrusage, whose peak includes the parent process
     status = dict(line.split(":") for line in open("/proc/self/status"))
     return int(status["VmHWM"].split()[0]) / 1024
 
@@ -337,7 +339,7 @@ def memory(quick, picture):
 
 
 def scale(quick, picture):
-    """Time per row, on uint8, as one of the three sizes grows."""
+    """Time an epoch per row on uint8 data, while one of the three sizes grows."""
     wide = [50, 200, 1000, 4000, 16_000]
     cases = {
         "rows (64 features, 64 components)": [
@@ -352,7 +354,7 @@ def scale(quick, picture):
         for size in sizes[:-1] if quick else sizes:
             n_rows, n_features, n_components = size
             X = make_data(n_features, n_rows, 0.2, "uint8")
-            estimator = machines(n_components, 100)["pcd"]
+            estimator = make_estimators(n_components, 100)["pcd"]
             n_epochs = max(1, 20_000 // n_rows)
             times = [epoch_seconds(estimator, X, n_epochs) for _ in range(3)]
             us = 1e6 * np.median(times) / n_rows
@@ -378,7 +380,7 @@ def draw(curves, path):
         ax.grid(alpha=0.3)
         ax.legend()
     figure.savefig(path, dpi=120)
-    print(f"The picture is in {path}.")
+    print(f"Saved the curves as {path}.")
 
 
 TABLES = {"fit": fit, "peers": peers, "apply": apply, "memory": memory, "scale": scale}
@@ -398,7 +400,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--picture", help="where to draw the table 'scale'")
+    parser.add_argument("--picture", help="file to draw the table 'scale' into")
     arguments = parser.parse_args()
     print_versions()
     for name in arguments.only:

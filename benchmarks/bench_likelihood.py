@@ -1,20 +1,22 @@
-"""How good, how fast: partition functions and likelihoods.
+"""How accurate and how fast are the estimates of partition functions?
 
     python benchmarks/bench_likelihood.py [--only TABLE ...] [--quick] [--data DIR]
 
 Tables:
 
-published  Two models of the literature, against what is known of them: one of 784 x 15
-           whose partition function is known exactly, and CD25(500) of Salakhutdinov and
-           Murray (2008), log Z 451.28 (451.19 to 451.37) by their annealed importance
-           sampling, mean test log-likelihood -86.34. Needs --data, or SKRBM_DATA.
-sandwich   Exact, forward and reverse on digits, as temperatures grow: forward estimates
-           come from below, reverse ones from above.
-speed      100 runs on 784 x 500, as many temperatures for all: the matrix products alone,
-           ours, and the package rbms where it is installed. And the exact sum over 2 to the
-           25 states of a machine of 784 x 25.
+published  Two models from the literature: one of 784 x 15 whose partition function is known
+           exactly, and CD25(500) of Salakhutdinov and Murray (2008), for which they report
+           log Z 451.28 (451.19 to 451.37) by annealed importance sampling and a mean test
+           log-likelihood of -86.34. Needs --data or SKRBM_DATA.
+sandwich   Exact, forward and reverse estimates on digits for a growing number of
+           temperatures. Forward estimates approach log Z from below, reverse ones from
+           above.
+speed      100 runs on 784 x 500 with the same number of temperatures for the matrix
+           products alone, for skrbm, and for the package rbms if it is installed. Also the
+           exact sum over the 2^25 hidden states of a model of 784 x 25.
 
-Times of a line are taken in turn, in one run; a ratio is the median of the rounds' ratios.
+The times of a line are measured in turns, in one run. A ratio is the median of the rounds'
+ratios.
 """
 
 import argparse
@@ -127,7 +129,7 @@ def speed(data, quick):
 
 
 def by_rbms(rbm, n_betas):
-    """The same by the package rbms, on equally spaced temperatures."""
+    """Return AIS by the package rbms, with equally spaced temperatures."""
     import torch
     from rbms.bernoulli_bernoulli.classes import BBRBM
     from rbms.partition_function.ais import compute_partition_function_ais

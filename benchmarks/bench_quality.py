@@ -1,19 +1,20 @@
-"""How good are the models, and after how many seconds of training?
+"""How good are the models, and how long does training take?
 
-One table for each data set: seconds of training, mean test log-likelihood (exact where one
+Prints one table per data set: seconds of training, mean test log-likelihood (exact if one
 side has at most 20 units, else by annealed importance sampling), mean test
-pseudo-log-likelihood, and the test accuracy of a logistic regression on the features. All
-in nats per row. skrbm is there at its defaults and with a recipe that is stated; of
-scikit-learn's BernoulliRBM there are its defaults and the best of a grid of learning rates,
-best on the test data, in its favour, but at its own ten epochs unless told otherwise. A
-loop as one writes it in torch, and the package rbms, take part where they are installed
-(``pip install ".[bench]"``).
+pseudo-log-likelihood, both in nats per row, and the test accuracy of a logistic regression
+on the features. skrbm is trained with its defaults and with a stated recipe, scikit-learn's
+BernoulliRBM with its defaults and with the best learning rate and batch size of a grid. The
+best is chosen on the test data, which favours BernoulliRBM; the number of epochs is its
+default of ten unless stated otherwise. A hand-written loop in torch and the package rbms
+are included if they are installed (``pip install ".[bench]"``).
 
     python benchmarks/bench_quality.py --data DIR [--only TABLE ...] [--quick]
 
-DIR, or the variable SKRBM_DATA, has the archives ``mnist.npz``, ``binarized_mnist.npz``,
-``news20_w1000_counts_csr.npz`` and ``debd/*.npz``; tables whose data are not there are left
-out. The tables "bars" and "digits" need none. ``--long`` adds the recipe of 25 minutes.
+DIR, or the environment variable SKRBM_DATA, is the folder with the archives ``mnist.npz``,
+``binarized_mnist.npz``, ``news20_w1000_counts_csr.npz`` and ``debd/*.npz``. Tables whose
+data are missing are skipped; "bars", "one_hot" and "digits" need no data. ``--long`` adds a
+recipe that takes 25 minutes.
 """
 
 import argparse
@@ -35,9 +36,9 @@ from sklearn.preprocessing import minmax_scale
 from skrbm import BernoulliRBMEstimator
 from skrbm.likelihood import log_partition, mean_log_likelihood, pseudo_log_likelihood
 
-# Mean test log-likelihoods, in nats: of the Chow-Liu tree, computed on these splits; and of
-# LearnSPN, as published by Gens and Domingos (2013). On dna, the RBM of 23 hidden units of
-# Larochelle and Murray (2011) has -96.74.
+# Mean test log-likelihoods in nats: of the Chow-Liu tree, computed on these splits, and of
+# LearnSPN, as published by Gens and Domingos (2013). Larochelle and Murray (2011) report
+# -96.74 for an RBM with 23 hidden units on dna.
 DENSITY_SETS = {
     "nltcs": (-6.76, -6.11),
     "plants": (-16.52, -12.98),
@@ -49,7 +50,7 @@ DENSITY_SETS = {
     "c20ng": (-164.13, -155.93),
 }
 
-# The settings that did best in trials, where the defaults do not.
+# The best settings found by trial, where they are not the defaults.
 BARS_RECIPE = {"n_gibbs_steps": 5, "learning_rate": 0.05}
 DENSITY_RECIPE = {"learning_rate": 0.4, "early_stopping": True}
 MNIST_RECIPE = (
@@ -58,7 +59,7 @@ MNIST_RECIPE = (
 )
 GREY_RECIPE = {"n_iter": 20, "learning_rate": 0.4}
 
-# What the table "parameters" changes.
+# The changes from the defaults in the table "parameters".
 CHANGES = [
     {},
     {"learning_rate": 0.05},
@@ -81,17 +82,19 @@ CHANGES = [
 
 
 class Table:
-    """Trains machines on one data set and prints a line for each.
+    """Train models on one data set and print a line for each.
 
     Parameters
     ----------
     title : str
     X, X_test : {ndarray, CSR array}
-        Rows to train on, and binary rows to be scored; None scores nothing.
+        Training rows, and binary test rows; None leaves out the likelihoods.
     labels : tuple of (F, y, F_test, y_test), default=None
-        What the features are computed of, and the labels.
-    n_betas : int
-        How many temperatures annealed importance sampling goes through.
+        Rows to compute features from, and their labels; None leaves out the accuracy.
+    C : float, default=1.0
+        Inverse regularization strength of the logistic regression.
+    n_betas : int, default=3000
+        Number of temperatures of annealed importance sampling.
     """
 
     def __init__(self, title, X, X_test, labels=None, *, C=1.0, n_betas=3000):
@@ -101,13 +104,13 @@ class Table:
         print(f"\n{title}\n{'':48s}seconds  log-lik.  pseudo-l.  accuracy", flush=True)
 
     def row(self, name, estimator, X=None, betas=None):
-        """Train, measure, print; return the measures."""
+        """Train and evaluate an estimator, print its line and return the measures."""
         measures = self.train(estimator, X, betas)
         self.print(name, measures)
         return measures
 
     def best_of(self, name, estimators):
-        """Train several, print the one that does best on the test data."""
+        """Train several estimators and print the one that is best on the test data."""
         candidates = [self.train(estimator) for estimator in estimators]
         measure = "accuracy" if self.X_test is None else "log_likelihood"
         best = max(candidates, key=lambda measures: measures[measure])
@@ -119,7 +122,7 @@ class Table:
         return best
 
     def mean_of(self, name, estimators):
-        """Train several, print the means of their measures."""
+        """Train several estimators and print the means of their measures."""
         runs = [self.train(estimator) for estimator in estimators]
         keys = [key for key in runs[0] if isinstance(runs[0][key], float)]
         self.print(name, {key: np.mean([run[key] for run in runs]) for key in keys})
@@ -162,7 +165,7 @@ class Table:
 
 
 class InStages(BernoulliRBMEstimator):
-    """First the defaults; then many chains, for their noise matters most at the end."""
+    """Train with the defaults first, then with many chains to reduce the noise."""
 
     def fit(self, X, y=None):
         for settings in MNIST_RECIPE:
@@ -172,7 +175,7 @@ class InStages(BernoulliRBMEstimator):
 
 
 class TorchPCD:
-    """PCD-1 as one writes it by hand in torch: minibatches of 100, a rate that falls."""
+    """Hand-written PCD-1 in torch with minibatches of 100 and a linearly falling rate."""
 
     def __init__(self, n_components, learning_rate=0.05, batch_size=100, n_iter=10):
         self.n_components, self.learning_rate = n_components, learning_rate
@@ -211,9 +214,9 @@ class TorchPCD:
 
 
 class RbmsPCD:
-    """The package rbms: its centred learning step, PCD-1, at a constant rate.
+    """Centred PCD-1 of the package rbms at a constant learning rate.
 
-    The step scales the gradient to unit length, so that the rate is the length of a step.
+    rbms scales the gradient to unit length, so the rate is the length of a step.
     """
 
     def __init__(self, n_components, learning_rate=0.1, batch_size=100, n_iter=10):
@@ -255,7 +258,7 @@ def installed(name):
 
 
 def incumbents(n_components, rates=(0.1, 0.03, 0.01), sizes=(10, 100), n_iter=10):
-    """The grid of scikit-learn's machine: rates and sizes of minibatches."""
+    """Return a grid of BernoulliRBM over learning rates and batch sizes."""
     return [
         BernoulliRBM(
             n_components, learning_rate=r, batch_size=b, n_iter=n_iter, random_state=0
@@ -266,7 +269,7 @@ def incumbents(n_components, rates=(0.1, 0.03, 0.01), sizes=(10, 100), n_iter=10
 
 
 def bars(data, quick):
-    """Bars and stripes, 4 x 4: 32 rows, of which the blank and the full one come twice."""
+    """4 x 4 bars and stripes: 32 rows; the blank and the full one occur twice."""
     patterns = (np.arange(16)[:, None] >> np.arange(4)) & 1
     X = np.concatenate([np.repeat(patterns, 4, 1), np.tile(patterns, (1, 4))])
     X = X.astype(np.float32)
@@ -279,8 +282,17 @@ def bars(data, quick):
     table.best_of("BernoulliRBM", incumbents(16, n_iter=n_iter))
 
 
+def one_hot(data, quick):
+    """One of eight features is on in each row, which single flips cannot move between."""
+    X = np.tile(np.eye(8, dtype=np.float32), (40, 1))
+    table = Table("One-hot rows of 8, 16 hidden units (ceiling -2.079)", X, X)
+    table.row("skrbm", BernoulliRBMEstimator(16, random_state=0))
+    table.row("BernoulliRBM", BernoulliRBM(16, random_state=0))
+    table.best_of("BernoulliRBM", incumbents(16, n_iter=100 if quick else 1000))
+
+
 def nudged_digits():
-    """Return scikit-learn's example as a table: digits, as they are and nudged."""
+    """Return a table for the nudged digits of scikit-learn's RBM example."""
     X, y = load_digits(return_X_y=True)
     moves = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
     images = X.reshape(-1, 8, 8)
@@ -304,7 +316,7 @@ def digits(data, quick):
 
 
 def parameters(data, quick):
-    """What each parameter does: one at a time is changed from its default."""
+    """Change one parameter at a time from its default."""
     table = nudged_digits()
     seeds = range(1 if quick else 5)
     for change in CHANGES:
@@ -349,7 +361,7 @@ def density(data, quick):
 
 
 def flipped(data, quick):
-    """MNIST thresholded, 16 hidden units, 50 epochs: does learning mind black or white?"""
+    """Thresholded MNIST and its complement, 16 hidden units, 50 epochs."""
     with np.load(data / "mnist.npz") as mnist:
         X, X_test = (mnist[key].reshape(-1, 784) > 127 for key in ("X_train", "X_test"))
     for title, flip in (("", False), (", flipped", True)):
@@ -363,7 +375,7 @@ def flipped(data, quick):
 
 
 def news(data, quick):
-    """20 newsgroups: which of 1000 words are in a text; sparse."""
+    """20 newsgroups: presence of 1000 words, sparse."""
     with np.load(data / "news20_w1000_counts_csr.npz") as archive:
         (X, y), (X_test, y_test) = (
             (
@@ -403,7 +415,7 @@ def mnist(data, quick, long=False, picture=None):
         labels,
         n_betas=1000 if quick else 3000,
     )
-    betas = table.betas if quick else 14_501  # for what claims to be good, all of them
+    betas = table.betas if quick else 14_501  # as many as in the literature
     curves = {}
 
     def curve(name, estimator, numbers_of_epochs, betas=None):
@@ -463,11 +475,11 @@ def draw(curves, path):
     ax.grid(alpha=0.3)
     ax.legend()
     figure.savefig(path, dpi=120)
-    print(f"The picture is in {path}.")
+    print(f"Saved the curves as {path}.")
 
 
 def grey(data, quick):
-    """MNIST in grey levels, 1000 hidden units: features for a linear classifier."""
+    """Grey-level MNIST, 1000 hidden units: features for a linear classifier."""
     with np.load(data / "mnist.npz") as archive:
         X, X_test = (
             archive[key].reshape(-1, 784).astype(np.float32) / 255
@@ -490,9 +502,10 @@ def grey(data, quick):
     )
 
 
-# The tables, and the archives that they need.
+# The tables and the archives they need.
 TABLES = {
     "bars": (bars, []),
+    "one_hot": (one_hot, []),
     "digits": (digits, []),
     "parameters": (parameters, ["binarized_mnist.npz"]),
     "density": (density, ["debd"]),
@@ -507,16 +520,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the archives")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
-    parser.add_argument("--quick", action="store_true", help="a few minutes, rough figures")
-    parser.add_argument("--long", action="store_true", help="the recipe of 25 minutes too")
-    parser.add_argument("--picture", help="where to draw the curves of MNIST")
+    parser.add_argument("--quick", action="store_true", help="rough figures, in minutes")
+    parser.add_argument("--long", action="store_true", help="add the recipe of 25 minutes")
+    parser.add_argument("--picture", help="file to draw the curves of MNIST into")
     arguments = parser.parse_args()
     data = arguments.data or Path(os.environ.get("SKRBM_DATA", "."))
     for name in arguments.only:
         table, archives = TABLES[name]
         missing = [archive for archive in archives if not (data / archive).exists()]
         if missing:
-            print(f"\n{name}: left out, there is no {', '.join(missing)} in {data}")
+            print(f"\n{name}: skipped, no {', '.join(missing)} in {data}")
             continue
         options = {}
         if name == "mnist":

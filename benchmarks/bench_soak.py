@@ -1,10 +1,10 @@
-"""Thousands of fits in one process: does its memory grow?
+"""Does memory grow over thousands of fits in one process?
 
-``python benchmarks/bench_soak.py`` fits, updates, scores, samples, saves and fills in with
-machines of all kinds on small data of all forms, in random order, and prints after each
-tenth how much memory is resident and how many objects there are. What grows to the end is a
-leak; caches and pools of threads fill up in the first tenth. Its 3000 rounds take about ten
-minutes; ``--quick`` is a tenth of them. Linux only.
+``python benchmarks/bench_soak.py`` fits, updates, scores, samples, saves and imputes with
+random parameters on small data of all formats. After each tenth of the rounds it prints the
+resident memory and the number of objects. Growth until the end is a leak; caches and thread
+pools fill up in the first tenth. The 3000 rounds take about ten minutes; ``--quick`` runs a
+tenth of them. Linux only.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def resident():
 
 
 def one_round(rng):
-    """Use a machine of random parameters on random data, in most ways there are."""
+    """Call most methods of an estimator with random parameters on random data."""
     n_rows, n_features = rng.integers(20, 400), rng.integers(3, 120)
     dense = (rng.random((n_rows, n_features)) < 0.3).astype(float)
     X = FORMS[rng.integers(len(FORMS))](dense)
@@ -72,7 +72,9 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
     n_rounds = 300 if parser.parse_args().quick else 3000
     rng = np.random.default_rng(0)
-    warnings.simplefilter("ignore")  # tiny data: some trainings end worse than they began
+    warnings.simplefilter(
+        "ignore"
+    )  # on tiny data, some models end up worse than they started
     print("rounds    resident, MB     objects     seconds")
     start = time.perf_counter()
     for number in range(n_rounds + 1):

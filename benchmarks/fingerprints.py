@@ -3,12 +3,13 @@
 ::
 
     python benchmarks/fingerprints.py > after.txt            # in one checkout
-    python benchmarks/fingerprints.py > before.txt           # in another
+    python benchmarks/fingerprints.py > before.txt           # in the other
     diff before.txt after.txt
 
-Each line is a training and a digest of all that it ends with: parameters, chains, number of
-epochs, and rows drawn afterwards. Digests depend on NumPy, on its BLAS and its number of
-threads: compare on one machine, with ``OPENBLAS_NUM_THREADS=1``.
+Each line is the name of a training and a digest of its results: parameters, chains, number
+of epochs, and rows sampled afterwards. Digests depend on NumPy, its BLAS and the number of
+threads: compare on one computer, with ``OPENBLAS_NUM_THREADS=1``. Needs scikit-learn 1.9,
+for its callbacks.
 """
 
 import itertools
@@ -79,7 +80,7 @@ def stream(X, weights, **parameters):
 
 
 class StopAfterTwo:
-    """A callback that ends a training after its second epoch."""
+    """Callback that stops training after the second epoch."""
 
     def setup(self, estimator, context):
         pass
@@ -91,7 +92,7 @@ class StopAfterTwo:
 
 
 def resumed(X, weights, **parameters):
-    """Train with a checkpoint after the second epoch, and go on from there."""
+    """Stop after the second epoch, and resume training from its checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rbm.ckpt"
         rbm = make(**parameters).set_callbacks(Checkpoint(path), StopAfterTwo())
@@ -100,7 +101,7 @@ def resumed(X, weights, **parameters):
 
 
 def trainings():
-    """Yield the name of each training, and a function that does it."""
+    """Yield the name of each training and a function that runs it."""
     pairs = itertools.product(DATA.items(), SOLVERS.items())
     for (data, X), (solver, parameters) in pairs:
         yield f"{data}, {solver}", lambda X=X, p=parameters: make(**p).fit(X)

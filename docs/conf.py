@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation."""
+"""Configuration of the Sphinx documentation."""
 
 import skrbm
 
@@ -21,16 +21,16 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 exclude_patterns = ["_build"]
 autosummary_generate = True
-autodoc_typehints = "none"  # docstrings say more
+autodoc_typehints = "none"  # the docstrings describe the types
 numpydoc_show_class_members = True
 numpydoc_class_members_toctree = False
-# References to scikit-learn are by name: the build needs no network.
+# References to scikit-learn are not resolved, so that the build needs no network.
 suppress_warnings = ["ref.ref", "ref.class"]
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    # What needs data that do not come with scikit-learn is shown, but not run.
+    # Examples on data that scikit-learn does not include are shown, but not run.
     "filename_pattern": r"plot_(?!mnist)",
     "abort_on_example_error": True,
     "show_memory": False,

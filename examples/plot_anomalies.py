@@ -1,12 +1,12 @@
 """
-=========================
-Anomalies by free energy
-=========================
+==================================
+Anomaly detection with free energy
+==================================
 
-A density model knows what is unusual: a row of high free energy is improbable, and no
-partition function is needed to compare rows under one model. Digits that have been spoilt
-in some way or other have to be told from those that have not; the detectors have seen none
-of either.
+A density model can detect anomalies: rows of high free energy are improbable. To compare
+rows under one model, the partition function is not needed. This example detects digits that
+were corrupted in several ways, among digits that were not. No detector was trained on these
+digits.
 """
 
 import matplotlib.pyplot as plt
@@ -24,14 +24,14 @@ X = (X > 7).astype(np.float32)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0)
 
 # %%
-# What is to be found
-# -------------------
+# Corrupted digits
+# ----------------
 
 rng = np.random.default_rng(0)
 
 
 def flipped(X, n_pixels):
-    """Return rows of which some pixels each are the other way round."""
+    """Return rows with `n_pixels` random pixels inverted in each."""
     order = rng.random(X.shape).argsort(axis=1)
     return np.where(order < n_pixels, 1 - X, X)
 
@@ -40,15 +40,16 @@ images = X_test.reshape(-1, 8, 8)
 spoilt = {
     "4 pixels flipped": flipped(X_test, 4),
     "8 pixels flipped": flipped(X_test, 8),
-    "upside down": images[:, ::-1].reshape(-1, 64),
-    "left to right": images[:, :, ::-1].reshape(-1, 64),
+    "flipped vertically": images[:, ::-1].reshape(-1, 64),
+    "flipped horizontally": images[:, :, ::-1].reshape(-1, 64),
 }
 
 # %%
-# Who finds it
-# ------------
-# The area under the ROC curve: the probability that a spoilt digit gets a higher score than
-# a good one. 8 and others upside down are good digits, so that 1 cannot be reached there.
+# Comparison of detectors
+# -----------------------
+# The area under the ROC curve is the probability that a corrupted digit gets a higher
+# anomaly score than an intact one. It cannot reach 1 for mirrored digits, as an 8, for
+# instance, mirrored remains a valid digit.
 
 rbm = BernoulliRBMEstimator(100, random_state=0).fit(X_train)
 forest = IsolationForest(random_state=0).fit(X_train)
@@ -62,7 +63,7 @@ detectors = {
 
 
 def auc(good, bad):
-    """Return the area under the ROC curve of scores of good and of bad rows."""
+    """Return the area under the ROC curve, given the scores of good and bad rows."""
     labels = np.repeat([0, 1], [len(good), len(bad)])
     return roc_auc_score(labels, np.concatenate([good, bad]))
 
@@ -73,7 +74,7 @@ for name, bad in spoilt.items():
     print(f"{name:20s}{''.join(f'{area:20.3f}' for area in areas)}")
 
 # %%
-# A digit that was never seen: each detector is trained without one kind, and has to find it
+# Next, each detector is trained without one of the ten digits, and has to detect this digit
 # among the others.
 
 for digit in (0, 4, 8):
@@ -86,15 +87,15 @@ for digit in (0, 4, 8):
     print(f"without {digit}: free energy {by_energy:.3f}, neighbours {by_neighbours:.3f}")
 
 # %%
-# Where the line is drawn
-# -----------------------
-# As an outlier detector would: so that one in a hundred of the training rows is above it.
-# Beside it, the least and the most usual of the test digits.
+# Choosing a threshold
+# --------------------
+# Outlier detectors often choose the threshold such that one in a hundred training rows
+# exceeds it (dotted line). Below, the most and the least probable of the test digits.
 
 threshold = np.quantile(rbm.free_energy(X_train), 0.99)
 figure, (ax, below) = plt.subplots(2, 1, figsize=(8, 5), layout="constrained")
 bins = np.linspace(-60, 30, 60)
-for name, rows in {"good": X_test, **spoilt}.items():
+for name, rows in {"intact": X_test, **spoilt}.items():
     ax.hist(rbm.free_energy(rows), bins=bins, histtype="step", label=name)
 ax.axvline(threshold, color="k", linestyle=":")
 ax.set(xlabel="free energy, nats", ylabel="digits")
@@ -104,5 +105,5 @@ extremes = X_test[np.r_[order[:12], order[-12:]]].reshape(2, 12, 8, 8)
 tiles = np.pad(extremes, ((0, 0), (0, 0), (1, 1), (1, 1)))
 below.imshow(tiles.transpose(0, 2, 1, 3).reshape(20, 120), cmap="gray_r")
 below.set_xticks([])
-below.set_yticks([4.5, 14.5], ["most usual", "least usual"])
+below.set_yticks([4.5, 14.5], ["most probable", "least probable"])
 plt.show()

@@ -1,14 +1,14 @@
 """
 ========================================
-Features, tuning and samples from digits
+Features, model selection and new digits
 ========================================
 
-What a restricted Boltzmann machine is for, on scikit-learn's bundled digits: features for a
-linear classifier, in a pipeline and in a grid search; a density model, tuned by its own
-score; and new digits, drawn from it.
+Three uses of a restricted Boltzmann machine (RBM) on scikit-learn's digits: features for a
+linear classifier in a pipeline and a grid search, a density model tuned by its own score,
+and new digits drawn from the model.
 
-The data are those of scikit-learn's own example for `BernoulliRBM`: each digit five times,
-as it is and moved by one pixel in each direction.
+As in scikit-learn's example for `BernoulliRBM`, the data contain each digit five times,
+unchanged and shifted by one pixel in each direction.
 """
 
 import time
@@ -26,7 +26,7 @@ from skrbm import BernoulliRBMEstimator
 
 
 def nudged(X):
-    """Return images of 8 x 8 grey levels five times, as they are and moved."""
+    """Return images of 8 x 8 grey levels five times, unchanged and shifted."""
     moves = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
     images = [shift(x, move, order=0) for move in moves for x in X.reshape(-1, 8, 8)]
     return np.reshape(images, (-1, 64))
@@ -38,19 +38,19 @@ X_train, X_test, y_train, y_test = train_test_split(
 )
 X_train, X_test = nudged(X_train), nudged(X_test)
 y_train, y_test = np.tile(y_train, 5), np.tile(y_test, 5)
-print(f"Nudged digits: {len(X_train)} rows to train on, {len(X_test)} to test on.")
+print(f"Nudged digits: {len(X_train)} training rows, {len(X_test)} test rows.")
 
 # %%
 # Features for a classifier
 # -------------------------
-# A machine of 100 hidden units in front of a logistic regression, beside the raw pixels,
-# and beside scikit-learn's machine with the settings of scikit-learn's example. Each has
-# the penalty `C` that suits its features, chosen on a quarter of the training digits.
+# A logistic regression is trained on raw pixels, on the features of scikit-learn's RBM with
+# the settings of scikit-learn's example, and on those of skrbm's RBM, each with 100 hidden
+# units. `C` is chosen for each on a quarter of the training digits.
 
-digit = np.tile(np.arange(len(X_train) // 5), 5)  # moved ones stay together
+digit = np.tile(np.arange(len(X_train) // 5), 5)  # keep shifted copies in the same split
 split = GroupShuffleSplit(1, test_size=0.25, random_state=0)
 classifier = LogisticRegression(max_iter=5000)
-machines = {
+models = {
     "raw pixels": "passthrough",
     "sklearn BernoulliRBM": BernoulliRBM(
         100, learning_rate=0.06, n_iter=10, random_state=0
@@ -59,29 +59,29 @@ machines = {
 }
 print(
     "\nLogistic regression on features of    test accuracy      C   seconds to train the "
-    "machine"
+    "RBM"
 )
-for name, rbm in machines.items():
+for name, rbm in models.items():
     start = time.perf_counter()
-    machine = make_pipeline(rbm).fit(X_train)
+    model = make_pipeline(rbm).fit(X_train)
     seconds = time.perf_counter() - start
     search = GridSearchCV(classifier, {"C": [10, 100, 1000]}, cv=split, n_jobs=2)
-    search.fit(machine.transform(X_train), y_train, groups=digit)
-    accuracy = search.score(machine.transform(X_test), y_test)
+    search.fit(model.transform(X_train), y_train, groups=digit)
+    accuracy = search.score(model.transform(X_test), y_test)
     C = search.best_params_["C"]
     print(f"  {name:36s}{accuracy:13.3f}{C:7d}{seconds:15.1f}", flush=True)
 
 # %%
 # A grid search over the pipeline
 # -------------------------------
-# The machine's parameters are searched like any others.
+# The parameters of the RBM are searched like those of any other step.
 
 rbm = BernoulliRBMEstimator(random_state=0)
 pipeline = Pipeline([("rbm", rbm), ("clf", LogisticRegression(C=100, max_iter=5000))])
 grid = {"rbm__n_components": [50, 200], "rbm__learning_rate": [0.05, 0.2]}
-n = len(X_train) // 5  # those that were not moved
+n = len(X_train) // 5  # the unshifted digits
 search = GridSearchCV(pipeline, grid, cv=3, n_jobs=2).fit(X_train[:n], y_train[:n])
-print(f"\nGrid search over the pipeline, {n} rows      accuracy in cross-validation")
+print(f"\nGrid search over the pipeline, {n} rows      cross-validated accuracy")
 for parameters, score in zip(
     search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
 ):
@@ -90,10 +90,10 @@ for parameters, score in zip(
     print(f"  {text:42s}{score:14.3f}{best}")
 
 # %%
-# A density model, tuned by its own score
-# ---------------------------------------
-# Without labels and without `scoring`: the score is the exact pseudo-log-likelihood of
-# rows that were not trained on.
+# A density model tuned by its own score
+# --------------------------------------
+# This needs neither labels nor `scoring`: the score of the estimator is the exact
+# pseudo-log-likelihood, which is computed here on held-out rows.
 
 rbm = BernoulliRBMEstimator(100, random_state=0)
 grid = {"learning_rate": [0.01, 0.1, 0.4, 1.6]}
@@ -107,10 +107,10 @@ for parameters, score in zip(
 best = search.best_estimator_
 
 # %%
-# What it has learned
+# Samples and weights
 # -------------------
-# Digits of the data; digits drawn from the model, shown as the probabilities of the pixels
-# given the hidden units of a sample; and the weights of some of the hidden units.
+# The picture shows digits of the data, digits drawn from the model (the probabilities of
+# the pixels given the mean hidden units of a sample), and the weights of some hidden units.
 
 samples = best.inverse_transform(best.transform(best.sample(60)))
 panels = {
@@ -131,4 +131,4 @@ for ax, (title, (images, cmap)) in zip(axes, panels.items(), strict=True):
     ax.set_title(title)
     ax.set_axis_off()
 figure.savefig("digits.png", dpi=100)
-print("\nThe picture is in digits.png: data, samples and learned filters.")
+print("\nSaved digits.png: data, samples and weights.")

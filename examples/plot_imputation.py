@@ -1,11 +1,11 @@
 """
-==============
-Missing pixels
-==============
+=======================
+Imputing missing pixels
+=======================
 
-:class:`~skrbm.RBMImputer` learns a model of the data, gaps and all, and fills each gap from
-the distribution that the model gives to what is missing, given what is known. On digits of
-which three tenths of the pixels are gone, beside the imputers of scikit-learn.
+:class:`~skrbm.RBMImputer` trains a model on data with missing values and fills them in from
+the distribution of the missing values given the observed ones. This example compares it
+with scikit-learn's imputers on digits with 30 % of the pixels missing.
 """
 
 import time
@@ -23,19 +23,19 @@ missing = np.random.default_rng(0).random(X.shape) < 0.3
 gappy = np.where(missing, np.nan, X)
 
 # %%
-# How many are filled in right
-# ----------------------------
-# Where the filled-in value is a probability, a half is where it is cut; log-loss says how
-# good the probabilities are themselves.
+# Accuracy
+# --------
+# The imputed values are probabilities of a 1. For the accuracy they are rounded to 0 or 1;
+# the log-loss measures the quality of the probabilities themselves.
 
 rbm = BernoulliRBMEstimator(100, random_state=0)
 imputers = {
-    "most frequent value": SimpleImputer(strategy="mean", keep_empty_features=True),
+    "mean": SimpleImputer(strategy="mean", keep_empty_features=True),
     "nearest neighbours": KNNImputer(n_neighbors=10, keep_empty_features=True),
     "RBMImputer": RBMImputer(rbm, random_state=0),
 }
 filled = {}
-print("                         right     log-loss     seconds")
+print("                      accuracy     log-loss     seconds")
 for name, imputer in imputers.items():
     start = time.perf_counter()
     filled[name] = imputer.fit_transform(gappy)
@@ -46,11 +46,11 @@ for name, imputer in imputers.items():
     print(f"{name:22s}{((p > 0.5) == truth).mean():8.1%}{loss:13.3f}{seconds:12.1f}")
 
 # %%
-# Rows that were not trained on
-# -----------------------------
-# A machine that is trained already fills in as well: here, digits of which the lower half
-# is not known. One probability for each pixel, and three draws: each is a whole digit, one
-# that the upper half allows.
+# Imputing with a fitted RBM
+# --------------------------
+# :func:`~skrbm.sampling.sample_conditional` fills in rows with an RBM that is already
+# fitted. Here, the lower half of new digits is missing. The probabilities average over all
+# digits that are compatible with the upper half, whereas each draw is one of these digits.
 
 rbm.fit(X[:1500])
 upper = X[1500:1512].copy()

@@ -1,13 +1,13 @@
 """
-======================
-How good is my model?
-======================
+=============================================
+Pseudo-log-likelihood, likelihood and samples
+=============================================
 
-Three machines on digits, judged in four ways: by the pseudo-log-likelihood of held-out
+Three models of digits are evaluated in four ways: by the pseudo-log-likelihood of held-out
 rows, by their log-likelihood with the partition function from annealed importance sampling
-and from its reverse, and by looking at what they draw. One of them does nearly as well as
-the best by the first measure and is far behind by the others: pseudo-likelihood sees a
-model only where the data are, and not what else it puts its probability on.
+(AIS) and from reverse AIS, and by their samples. One model is nearly as good as the best by
+the first measure, but far worse by the others: the pseudo-log-likelihood measures the model
+only near the data, not where else it puts its probability.
 """
 
 import warnings
@@ -25,7 +25,7 @@ from skrbm.sampling import diagnose, draw_chains
 X = (load_digits().data > 7).astype(np.float32)
 X_train, X_test = train_test_split(X, test_size=0.25, random_state=0)
 
-machines = {
+models = {
     "BernoulliRBM": BernoulliRBM(100, random_state=0),
     "BernoulliRBM, tuned by pseudo-likelihood": BernoulliRBM(
         100, learning_rate=0.05, n_iter=100, random_state=0
@@ -34,13 +34,13 @@ machines = {
 }
 
 # %%
-# Four judges
-# -----------
-# The functions take scikit-learn's machine as well. `base_mean` is where annealing starts;
-# an estimator of skrbm remembers it from training.
+# Four measures
+# -------------
+# The functions also accept scikit-learn's estimator. AIS starts from independent features
+# with the means `base_mean`, which skrbm's estimator stores during training.
 
 figures, samples = {}, {}
-for name, rbm in machines.items():
+for name, rbm in models.items():
     rbm.fit(X_train)
     common = {"betas": 3000, "base_mean": X_train.mean(axis=0), "random_state": 0}
     forward = log_partition(rbm, method="ais", **common)
@@ -54,21 +54,22 @@ for name, rbm in machines.items():
     )
     samples[name] = chains[:, -1]
     print(f"\n{name}")
-    print(f"  pseudo-log-likelihood              {pseudo:8.2f} nats a row")
-    print(f"  log-likelihood, annealed           {by_forward.value:8.2f}")
-    print(f"  log-likelihood, annealed reversely {by_reverse.value:8.2f}")
+    print(f"  pseudo-log-likelihood              {pseudo:8.2f} nats per row")
+    print(f"  log-likelihood, AIS                {by_forward.value:8.2f}")
+    print(f"  log-likelihood, reverse AIS        {by_reverse.value:8.2f}")
     print(f"  standard error over the rows       {by_forward.standard_error:8.2f}")
     print(f"  {diagnose(rbm, chains).verdict}")
 
 # %%
 # How many temperatures?
 # ----------------------
-# Forward estimates of log Z come from below, and reverse ones from above. Where they meet,
-# there are enough. A base far from the data, here the uniform distribution, needs more;
-# with far too few, one run has all the weight, and a warning says so.
+# As the number of temperatures grows, forward estimates of log Z approach it from below and
+# reverse estimates from above. There are enough temperatures when the two meet. Starting
+# from the uniform distribution, which is far from the data, needs more temperatures. With
+# far too few, one run has nearly all the weight, and a warning is issued.
 
 warnings.simplefilter("ignore", UserWarning)
-rbm = machines["skrbm"]
+rbm = models["skrbm"]
 numbers = [30, 100, 300, 1000, 3000]
 curves = {
     f"{name}, from {base}": [
@@ -77,13 +78,13 @@ curves = {
         ).value
         for n in numbers
     ]
-    for base, mean in (("the data's means", None), ("the uniform distribution", 0.5))
+    for base, mean in (("the means of the data", None), ("the uniform distribution", 0.5))
     for name, method in (("forward", "ais"), ("reverse", "reverse_ais"))
 }
 
 # %%
-# The picture
-# -----------
+# Results
+# -------
 
 figure = plt.figure(figsize=(11, 6.2), layout="constrained")
 upper, lower = figure.subfigures(2, 1, height_ratios=[1.7, 1])
@@ -99,7 +100,7 @@ for number, (name, values) in enumerate(figures.items()):
     bars.bar_label(drawn, [f"{value:.1f}" for value in values], fontsize=7)
 bars.set_xticks(range(3), measures)
 bars.set_ylim(-30, -8)
-bars.set_ylabel("nats a row, held out")
+bars.set_ylabel("nats per held-out row")
 bars.legend(fontsize=7, loc="upper center", ncols=1)
 for number, (name, values) in enumerate(curves.items()):
     style = ("-", "--")[number // 2]
@@ -108,7 +109,7 @@ for number, (name, values) in enumerate(curves.items()):
     )
 lines.set_xscale("log")
 lines.set_xlabel("temperatures")
-lines.set_ylabel("log Z of skrbm's machine, nats")
+lines.set_ylabel("log Z of the skrbm model, nats")
 lines.legend(fontsize=7)
 panels = lower.subplots(1, 4)
 for axes, (name, rows) in zip(
@@ -119,6 +120,6 @@ for axes, (name, rows) in zip(
     axes.imshow(image.transpose(0, 2, 1, 3).reshape(50, 80), cmap="gray_r")
     axes.set_title(name.replace(", ", ",\n"), fontsize=8)
     axes.set_axis_off()
-lower.suptitle("Held-out digits, and draws of each machine from noise", fontsize=9)
+lower.suptitle("Held-out digits, and samples of each model from noise", fontsize=9)
 figure.savefig("likelihood.png", dpi=100)
-print("\nThe picture is in likelihood.png.")
+print("\nSaved likelihood.png.")

@@ -1,20 +1,21 @@
 """
-===========================================
-Drawing digits: textbook, and the defaults
-===========================================
+================================================
+Generating digits: textbook settings vs defaults
+================================================
 
-The run that textbooks describe: 784 visible and 500 hidden units, contrastive divergence
-with 1 and with 5 Gibbs steps, minibatches of 64, a learning rate of 0.1, ten epochs, grey
-levels drawn as bits at each presentation (only the initial weights and biases are those of
-this package). Beside it the defaults of this package:
-persistent chains, the centred gradient, a rate that falls, averaged parameters.
+This example compares the default settings (persistent chains, centered gradient,
+decreasing learning rate, averaged parameters) with the settings of textbooks: contrastive
+divergence (CD) with 1 and with 5 Gibbs steps, minibatches of 64, a learning rate of 0.1 and
+ten epochs. All models have 784 visible and 500 hidden units, start from the same initial
+weights and biases, and draw grey levels as 0 or 1 each time a row is presented.
 
-Whether a model has learned what digits look like, chains that start at noise will show.
-Contrastive divergence only ever looks one or a few steps away from the data, and what lies
-beyond is left to chance.
+Chains that start from noise show whether a model has learned what digits look like.
+Contrastive divergence only sees the model one or a few steps away from the data, and leaves
+it undetermined elsewhere.
 
-The images are those of MNIST: of ``mnist.npz`` in the folder given by ``--data`` (or by the
-variable SKRBM_DATA), else from OpenML, else scikit-learn's small digits take their place.
+The images are those of MNIST, from ``mnist.npz`` in the folder given by ``--data``
+(default: the environment variable SKRBM_DATA) or from OpenML. If neither is available,
+scikit-learn's small digits are used instead.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from skrbm import BernoulliRBMEstimator
 
 
 def load_images(folder):
-    """Return images as rows of grey levels in [0, 1], and say where they are from."""
+    """Return images as rows of grey levels in [0, 1], and print their source."""
     if folder and (Path(folder) / "mnist.npz").exists():
         with np.load(Path(folder) / "mnist.npz") as archive:
             X = archive["X_train"].reshape(-1, 784)
@@ -41,19 +42,19 @@ def load_images(folder):
             source = "MNIST, from OpenML"
         except OSError as error:
             X = load_digits().data * (255 / 16)
-            source = f"scikit-learn's digits of 8 x 8, as MNIST cannot be had ({error})"
-    print(f"{len(X)} images: {source}.")
+            source = f"scikit-learn's 8 x 8 digits, as MNIST is not available ({error})"
+    print(f"{len(X)} images: {source}")
     return X.astype(np.float32) / 255
 
 
-parser = argparse.ArgumentParser(description="Draw digits from three machines.")
+parser = argparse.ArgumentParser(description="Draw digits from three models.")
 parser.add_argument("--data", default=os.environ.get("SKRBM_DATA"), help="has mnist.npz")
 X = load_images(parser.parse_args().data)
 side = int(np.sqrt(X.shape[1]))
 
 # %%
-# Three machines
-# --------------
+# Three models
+# ------------
 
 textbook = {
     "solver": "cd",
@@ -64,7 +65,7 @@ textbook = {
     "centering": False,
     "averaging": False,
 }
-machines = {
+models = {
     "CD-1, textbook": BernoulliRBMEstimator(500, **textbook, random_state=0),
     "CD-5, textbook": BernoulliRBMEstimator(
         500, n_gibbs_steps=5, **textbook, random_state=0
@@ -75,23 +76,23 @@ machines = {
 # %%
 # Chains from noise
 # -----------------
-# Each chain starts at a row whose pixels are on as often as in the data, but independently,
-# and takes a thousand Gibbs steps. Shown are the probabilities of the pixels, given the
-# means of the hidden units at the end.
+# Each chain starts at a row of independent pixels with the means of the data and takes 1000
+# Gibbs steps. The picture shows the probabilities of the pixels given the mean hidden units
+# at the end.
 
 n_rows, n_columns = 10, 8
 rng = np.random.default_rng(0)
 noise = rng.random((n_rows * n_columns, X.shape[1])) < X.mean(axis=0)
 panels = {"data": X[: len(noise)]}
-for name, rbm in machines.items():
+for name, rbm in models.items():
     start = time.perf_counter()
     rbm.fit(X)
     seconds = time.perf_counter() - start
     v = rbm.sample(len(noise), init=noise, n_gibbs_steps=1000, random_state=0)
     panels[name] = rbm.inverse_transform(rbm.transform(v))
     print(
-        f"{name:16s} {rbm.n_iter_:3d} epochs in {seconds:6.1f} s;  of the pixels "
-        f"{X.mean():.3f} are on in the data, {v.mean():.3f} in the samples",
+        f"{name:16s} {rbm.n_iter_:3d} epochs in {seconds:6.1f} s; mean pixel: "
+        f"data {X.mean():.3f}, samples {v.mean():.3f}",
         flush=True,
     )
 
@@ -102,4 +103,4 @@ for ax, (name, images) in zip(axes, panels.items(), strict=True):
     ax.set_title(name)
     ax.set_axis_off()
 figure.savefig("mnist_generation.png", dpi=100)
-print("The picture is in mnist_generation.png: data, and samples of the three machines.")
+print("Saved mnist_generation.png: data, and samples of the three models.")

@@ -1,12 +1,12 @@
 """
-===========================
-Search for good parameters
-===========================
+=====================
+Hyperparameter search
+=====================
 
-A machine has a score of its own, so that a search needs no labels: here by successive
-halving, which gives many settings a short training and the good ones a longer, and with
-Optuna, which gives up a setting while it is being trained. In front of a classifier the
-parameters are searched like those of any step.
+The estimator has its own score, so the parameters of a density model can be searched
+without labels. This example uses successive halving, which trains many settings briefly and
+good ones for longer, and Optuna, which prunes bad settings during training. If the RBM is
+followed by a classifier, its parameters are searched like those of any other step.
 """
 
 import matplotlib.pyplot as plt
@@ -30,10 +30,10 @@ X = (X > 7).astype(np.float32)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0)
 
 # %%
-# A density, by successive halving
-# --------------------------------
-# The resource is the number of epochs. The learning rate falls to 0 at the end of each
-# training, however long, so that short ones are judged as what they are: complete.
+# Successive halving
+# ------------------
+# The resource is the number of epochs. In each fit, however short, the learning rate
+# decreases to 0 at the end, so that short fits are compared as complete ones.
 
 settings = {
     "learning_rate": loguniform(0.02, 1),
@@ -60,13 +60,16 @@ for n_iter in np.unique(results["n_resources"]):
 print("best:", ", ".join(f"{name}={x:.3g}" for name, x in halving.best_params_.items()))
 
 # %%
-# Any scorer will do: the log-likelihood, for instance, which takes longer and sees more.
-# The winner beside the defaults, on digits that none was trained on:
+# Any other scorer can be used, such as the log-likelihood, which takes longer but measures
+# the whole model. The best settings are compared with the defaults on test digits:
 
 plain = BernoulliRBMEstimator(random_state=0).fit(X_train)
-for name, rbm in {"defaults": plain, "winner": halving.best_estimator_}.items():
+for name, rbm in {"defaults": plain, "best": halving.best_estimator_}.items():
     likelihood = log_likelihood_scorer(rbm, X_test)
-    print(f"{name:10s} pseudo {rbm.score(X_test):7.2f}, likelihood {likelihood:7.2f}")
+    print(
+        f"{name:10s} pseudo-log-likelihood {rbm.score(X_test):7.2f}, "
+        f"log-likelihood {likelihood:7.2f}"
+    )
 
 # %%
 # Features for a classifier
@@ -90,12 +93,12 @@ print(f"accuracy {search.score(X_test, y_test):.3f}")
 # %%
 # Optuna, with pruning
 # --------------------
-# Each call of `partial_fit` is an epoch, after which the trial reports how good the model
-# is. The pruner ends trials that are worse than half of the earlier ones were there. The
-# fitted parameters are an average of those that training went through, so that the score
-# means something at any time. (``pip install optuna``.)
+# Each call of `partial_fit` is an epoch, after which the trial reports the score. The
+# pruner stops a trial that is worse than the median of the earlier trials at the same
+# epoch. Since the fitted parameters are a running average, the score is meaningful at any
+# time. Install Optuna with ``pip install optuna``.
 
-import optuna  # noqa: E402, what is above does not need it
+import optuna  # noqa: E402, only needed from here on
 
 X_fit, X_valid = train_test_split(X_train, test_size=0.3, random_state=0)
 
@@ -128,7 +131,7 @@ print(f"best {study.best_value:.2f} nats; {pruned} of {len(study.trials)} trials
 print("best:", ", ".join(f"{name}={x:.3g}" for name, x in study.best_params.items()))
 
 # %%
-# All trials, epoch by epoch: those that were pruned end early.
+# Validation scores of all trials by epoch. Pruned trials end early.
 
 figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
 for trial in study.trials:
@@ -142,5 +145,5 @@ for trial in study.trials:
     )
 best = study.best_value
 ax.set(xlabel="epoch", ylabel="validation score, nats", ylim=(best - 9, best + 0.5))
-ax.set_title("Trials; the best one in colour")
+ax.set_title("Optuna trials, best one in colour")
 plt.show()

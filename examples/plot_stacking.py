@@ -3,10 +3,10 @@
 A deep belief network
 =====================
 
-Two machines in a pipeline, the second trained on the hidden units of the first: a deep
-belief network (Hinton, Osindero and Teh, 2006). In `Pipeline` that is two steps. Upwards
-it makes features; downwards it draws: chains run in the second machine, and the first one
-turns their states into pixels.
+A deep belief network (Hinton, Osindero and Teh, 2006) is a stack of RBMs in which each one
+is trained on the hidden units of the one below. With two RBMs, it is a `Pipeline` of two
+steps. `transform` computes features. To draw from the network, chains of the second RBM are
+run, and the first RBM converts their states to pixels.
 """
 
 import matplotlib.pyplot as plt
@@ -29,34 +29,35 @@ second = BernoulliRBMEstimator(200, learning_rate=0.4, random_state=1)
 classifier = LogisticRegression(C=10, max_iter=3000)
 
 # %%
-# Upwards: features
-# -----------------
-# A linear classifier on pixels, on the first machine's hidden units, and on the second's.
+# Features
+# --------
+# A linear classifier is trained on pixels, on the hidden units of the first RBM, and on
+# those of the second.
 
 stacks = {
     "pixels": [],
-    "one machine": [("first", first)],
-    "two machines": [("first", first), ("second", second)],
+    "one RBM": [("first", first)],
+    "two RBMs": [("first", first), ("second", second)],
 }
 for name, steps in stacks.items():
     pipeline = Pipeline([*steps, ("classifier", classifier)]).fit(X_train, y_train)
     print(f"{name:15s}{pipeline.score(X_test, y_test):.3f}")
 
 # %%
-# On as few and as small digits as these, one layer is enough for the classifier; the second
-# shows in what is drawn.
+# For a data set as small as this one, one layer is enough for the classifier. The second
+# layer makes a difference for the samples.
 #
-# Downwards: draws
-# ----------------
-# The steps before the last are a `Pipeline` as well, whose `inverse_transform` leads from
-# hidden units back to pixels.
+# Samples
+# -------
+# The steps before the last one form a `Pipeline` as well. Its `inverse_transform` converts
+# hidden units to pixels.
 
-stack = clone(Pipeline(stacks["two machines"])).fit(X_train)
+stack = clone(Pipeline(stacks["two RBMs"])).fit(X_train)
 top = stack["second"].sample(60, n_gibbs_steps=1000, random_state=0)
 deep = stack[:-1].inverse_transform(top)
 flat = stack["first"].sample(60, n_gibbs_steps=1000, output="probabilities", random_state=0)
 
-panels = {"data": X_train[:60], "one machine": flat, "two machines": deep}
+panels = {"data": X_train[:60], "one RBM": flat, "two RBMs": deep}
 figure, axes = plt.subplots(1, 3, figsize=(9, 5), layout="constrained")
 for ax, (name, images) in zip(axes, panels.items(), strict=True):
     tiles = np.pad(images.reshape(10, 6, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))

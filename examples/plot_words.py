@@ -1,11 +1,11 @@
 """
 ======================
-Words that go together
+A model of sparse text
 ======================
 
-Sparse data: which words occur in the documentation of scikit-learn's own classes and
-functions, read from the installed package. A restricted Boltzmann machine says how probable
-a text is, which words are to be expected beside others, and which texts are alike.
+This example trains a restricted Boltzmann machine (RBM) on sparse data: the words that
+occur in the docstrings of scikit-learn's classes and functions. The model tells how
+probable a text is, which words tend to occur together, and which texts are similar.
 """
 
 import inspect
@@ -32,23 +32,23 @@ print(
 )
 
 # %%
-# A model of the texts
-# --------------------
-# The rows stay sparse throughout. The pseudo-log-likelihood of texts that were not trained
-# on, beside that of a model in which words come independently of each other.
+# Pseudo-log-likelihood
+# ---------------------
+# The rows stay sparse throughout. The RBM is compared with a model of independent words on
+# test texts.
 
 X_train, X_test = train_test_split(X, test_size=0.25, random_state=0)
 rbm = BernoulliRBMEstimator(60, random_state=0).fit(X_train)
 p = (X_train.sum(axis=0).A1 + 0.5) / (X_train.shape[0] + 1)
 independent = (X_test @ np.log(p / (1 - p))).mean() + np.log1p(-p).sum()
-print(f"independent words    {independent:8.1f} nats a text")
+print(f"independent words    {independent:8.1f} nats per text")
 print(f"60 hidden units      {rbm.score(X_test):8.1f}")
 
 # %%
-# What goes with a word
-# ---------------------
-# Given that one word occurs, and nothing about the others, how much more probable is each
-# of them? From draws of the model, against what the texts themselves say.
+# Related words
+# -------------
+# How much more probable does each word become, given that a certain word occurs? The
+# probabilities are estimated from draws of the model.
 
 draws = rbm.sample(4000, n_chains=200, random_state=0)
 for word in ("kernel", "tree", "cluster"):
@@ -59,9 +59,9 @@ for word in ("kernel", "tree", "cluster"):
     print(f"{word}: {' '.join(words[np.argsort(-gain)[:8]])}")
 
 # %%
-# Neighbours
-# ----------
-# Hidden units as features: the texts most like some others, which need not share their
+# Similar texts
+# -------------
+# The hidden units are features of the texts. Texts with similar features need not share
 # words.
 
 names = list(texts)
@@ -72,8 +72,7 @@ for name in ("Ridge", "KMeans", "roc_auc_score", "StandardScaler"):
     print(f"{name}: {', '.join(names[i] for i in nearest)}")
 
 # %%
-# The documentation, as the model sees it: each text at the place that the two main
-# directions of its hidden units give it.
+# All texts, by the first two principal components of their hidden units.
 
 x, y = PCA(2).fit_transform(hidden).T
 is_class = np.array([name[0].isupper() for name in names])
@@ -92,6 +91,6 @@ for name in (
     i = names.index(name)
     ax.plot(x[i], y[i], "ko", markersize=5)
     ax.annotate(name, (x[i], y[i]), (4, 4), textcoords="offset points", weight="bold")
-ax.set(xticks=[], yticks=[], title="Texts by their hidden units")
+ax.set(xticks=[], yticks=[], title="Principal components of the hidden units")
 ax.legend()
 plt.show()

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    """Import a public module when it is first asked for, as scikit-learn does."""
+    """Import a public submodule on first access, as scikit-learn does."""
     if name in ("callbacks", "likelihood", "metrics", "plotting", "sampling"):
         return importlib.import_module(f"skrbm.{name}")
     raise AttributeError(f"module 'skrbm' has no attribute {name!r}")

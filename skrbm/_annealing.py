@@ -1,12 +1,12 @@
-"""Paths from independent features to a model: annealed runs, and tempered chains.
+"""Annealing paths from independent features to a model: AIS and parallel tempering.
 
-At inverse temperature beta, from 0 to 1, the distribution of a model with Bernoulli units
-is ::
+At inverse temperature beta in [0, 1], a model with Bernoulli units has the distribution ::
 
     p_beta(v) = exp(((1 - beta) b0 + beta b) . v) prod_j (1 + exp(beta a_j(v))) / Z(beta)
 
-with a(v) = v W + c: at 0 independent features with log-odds b0, at 1 the model. This room
-knows no scikit-learn, and no estimator: who calls it has checked what users gave.
+with a(v) = v W + c. At beta = 0 the features are independent with log-odds b0, and at
+beta = 1 the distribution is that of the model. This module does not depend on scikit-learn.
+User input is validated by the callers.
 """
 
 import itertools
@@ -18,9 +18,10 @@ from scipy.special import logsumexp
 
 from skrbm import _kernels
 
-# Runs that share a generator: a result depends on the seed, not on how runs are shared out.
+# Maximum number of runs per random generator. Results depend on the seed, but not on how
+# the runs are shared among jobs.
 RUNS_TO_A_GENERATOR = 25
-# Number of temperatures of annealed importance sampling.
+# Default number of temperatures of annealed importance sampling.
 N_BETAS = 14_501
 
 
@@ -34,10 +35,10 @@ def draw_seeds(n, random_state):
 
 
 class Path:
-    """The distributions between independent features of given means and a model.
+    """Distributions between independent features with given means and a model.
 
-    All is computed in float32: to draw states that is as good as float64, and twice as
-    fast. Log-weights are added up in float64 by those who use it.
+    All computations use float32, which is accurate enough for drawing states and faster
+    than float64. Callers accumulate log-weights in float64.
 
     Parameters
     ----------
@@ -61,10 +62,10 @@ class Path:
         return self.base.sample(v, rng, v)
 
     def log_ratio(self, v, hidden_input, beta, after):
-        """Return the log of ``p_after(v) / p_beta(v)``, partition functions left out.
+        """Return the log of ``p_after(v) / p_beta(v)`` without the partition functions.
 
-        `beta` and `after` are numbers, or columns with one for each row. With x the hidden
-        input, the difference of softplus(after x) and softplus(beta x) is ::
+        `beta` and `after` are numbers, or columns with one value per row. With hidden input
+        x, the difference of softplus(after x) and softplus(beta x) is ::
 
             (after - beta) max(x, 0) + log((1 + exp(-after |x|)) / (1 + exp(-beta |x|)))
         """
@@ -82,9 +83,9 @@ class Path:
         return change * linear + ratio.sum(axis=1)
 
     def gibbs(self, v, hidden_input, beta, generators):
-        """Take rows one Gibbs step further, in place; the hidden input is overwritten.
+        """Take one Gibbs step for rows, in place; `hidden_input` is overwritten.
 
-        `generators` are pairs of a slice of rows and the generator that draws them.
+        `generators` are pairs (slice of rows, generator for these rows).
         """
         h = hidden_input
         h *= 0.5 * beta
@@ -98,10 +99,11 @@ class Path:
 
 
 def ladder(n_betas):
-    """Return inverse temperatures from 0 to 1, spread as is customary for annealing.
+    """Return `n_betas` inverse temperatures from 0 to 1, with the usual spacing for AIS.
 
-    Of 14500 steps 500 lead to 0.5, 4000 to 0.9 and 10000 to 1: Salakhutdinov, R. and
-    Murray, I. (2008). On the quantitative analysis of deep belief networks. ICML 2008.
+    Of 14500 steps, 500 lead to 0.5, the next 4000 to 0.9 and the last 10000 to 1, as in
+    Salakhutdinov, R. and Murray, I. (2008). On the quantitative analysis of deep belief
+    networks. ICML 2008.
     """
     return np.interp(
         np.linspace(0, 1, n_betas), [0, 500 / 14_500, 4500 / 14_500, 1], [0, 0.5, 0.9, 1]
@@ -109,7 +111,7 @@ def ladder(n_betas):
 
 
 def anneal(path, betas, seeds, init=None, tick=None):
-    """Take runs from the first temperature to the last, with one Gibbs step at each.
+    """Run AIS from the first temperature to the last, with one Gibbs step at each.
 
     Parameters
     ----------
@@ -117,15 +119,15 @@ def anneal(path, betas, seeds, init=None, tick=None):
     betas : sequence of float
     seeds : list of pairs (n_runs, seed)
     init : ndarray of shape (sum of n_runs, n_features), default=None
-        Draws of the distribution at the first temperature; None draws them, at 0.
+        Draws of the distribution at the first temperature. None draws them at beta = 0.
     tick : callable, default=None
-        Called at each temperature with its number.
+        Called at each temperature with its index.
 
     Returns
     -------
     log_weights : float64 ndarray of shape (sum of n_runs,)
     v : float32 ndarray of shape (sum of n_runs, n_features)
-        Where the runs have ended, one step short of the last temperature.
+        Final states of the runs. No Gibbs step is taken at the last temperature.
     """
     ends = np.cumsum([n for n, _ in seeds])
     generators = [
@@ -151,7 +153,7 @@ def anneal(path, betas, seeds, init=None, tick=None):
 
 
 def anneal_in_jobs(path, betas, n_runs, random_state, *, init=None, n_jobs=None, verbose=0):
-    """Anneal runs, shared out to jobs; return log-weights and last states of all."""
+    """Call `anneal` in parallel jobs; return log-weights and final states of all runs."""
     n_generators = -(-n_runs // RUNS_TO_A_GENERATOR)
     shares = np.diff(np.linspace(0, n_runs, n_generators + 1).astype(int)).tolist()
     seeds = draw_seeds(n_generators, random_state)
@@ -170,7 +172,7 @@ def anneal_in_jobs(path, betas, n_runs, random_state, *, init=None, n_jobs=None,
 
 
 class _Printer:
-    """Prints a line at each tenth of the temperatures."""
+    """Progress printer with one line at each tenth of the temperatures."""
 
     def __init__(self, n_steps):
         self.n_steps = n_steps
@@ -187,10 +189,10 @@ class _Printer:
 
 
 def settled_chains(model, n, random_state):
-    """Run chains from independent coins, tempered at first; return where they end.
+    """Run chains from the uniform distribution, by annealing and then Gibbs sampling.
 
-    After 1000 temperatures there are 1000 steps; returned are hidden states, and the mean
-    of the visible units over the second half of the steps.
+    Annealing uses 1000 temperatures and is followed by 1000 Gibbs steps. Return the final
+    hidden states, and the mean of the visible units over the second half of the steps.
     """
     path = Path(model, np.full(len(model.visible), 0.5))
     model = path.model
@@ -214,15 +216,16 @@ def log_mean(log_weights):
 
 
 def effective_number(log_weights):
-    """Return ``(sum w)^2 / sum w^2``, how many equal weights would be worth as much."""
+    """Return the effective number of runs, ``(sum w)^2 / sum w^2``."""
     return float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
 
 
 def standard_error(log_weights):
-    """Return the standard error of the log of a mean of weights, by the delta method.
+    """Return the standard error of the log of the mean weight, by the delta method.
 
-    The variance of the weights over their squared mean is ``n / effective_number - 1``. It
-    is finite whatever the weights, unlike the log of the mean less three standard errors.
+    The variance of the weights divided by their squared mean is
+    ``n / effective_number - 1``. For n > 1 the result is finite for all weights, unlike
+    ``log(mean - 3 * error)``, where error is the standard error of the mean weight.
     """
     n = len(log_weights)
     if n == 1:
@@ -231,9 +234,9 @@ def standard_error(log_weights):
 
 
 def _redraw(log_weights, rng):
-    """Return which runs to go on with, each as often as its weight says, but for rounding.
+    """Return indices of resampled runs, in proportion to their weights up to rounding.
 
-    Systematic resampling: Kitagawa, G. (1996). Monte Carlo filter and smoother for
+    This is systematic resampling: Kitagawa, G. (1996). Monte Carlo filter and smoother for
     non-Gaussian nonlinear state space models. Journal of Computational and Graphical
     Statistics, 5(1), 1-25.
     """
@@ -243,23 +246,24 @@ def _redraw(log_weights, rng):
 
 
 class FollowingRuns:
-    """Annealed runs that go from model to model, as training does.
+    """AIS runs that move from model to model during training.
 
-    When few runs have most of the weight, runs are drawn anew by their weights: Del Moral,
-    P., Doucet, A. and Jasra, A. (2006). Sequential Monte Carlo samplers. Journal of the
-    Royal Statistical Society B, 68(3), 411-436.
+    When few runs have most of the weight, the runs are resampled according to their
+    weights: Del Moral, P., Doucet, A. and Jasra, A. (2006). Sequential Monte Carlo
+    samplers. Journal of the Royal Statistical Society B, 68(3), 411-436.
 
     Parameters
     ----------
     path : Path
-        From independent features to the first model; the runs start at the former.
+        Path from independent features to the first model. The runs start at the
+        independent features.
     n_runs : int
     rng : numpy.random.Generator
 
     Attributes
     ----------
     model : RBM
-        Where the runs are.
+        Model that the runs have reached.
     """
 
     def __init__(self, path, n_runs, rng):
@@ -271,9 +275,9 @@ class FollowingRuns:
         self._log_partition, self._variance = path.base_log_partition, 0.0
 
     def move_to(self, model, n_steps):
-        """Take the runs to a model of float32; return log Z, its error and the log-weights.
+        """Move the runs to a float32 model; return log Z, its error and the log-weights.
 
-        What an interruption leaves is as it was before.
+        If the call is interrupted, the runs remain at the previous model.
         """
         before, present = self.model, self.model
         v, log_weights = self._v.copy(), self._log_weights.copy()
@@ -298,17 +302,18 @@ class FollowingRuns:
 
 
 class TemperedChains:
-    """Chains at all temperatures, the state of chain i at temperature k in row k n + i.
+    """Chains at all temperatures, for parallel tempering.
 
-    Hidden units are summed over: swaps compare visible states.
+    With n chains, row k n + i has the state of chain i at temperature k. Swaps compare
+    visible states, with the hidden units summed out.
 
     Parameters
     ----------
     path : Path
     betas : ndarray of shape (n_betas,)
-        Rising inverse temperatures.
+        Increasing inverse temperatures.
     h : ndarray of shape (n_chains, n_components)
-        Hidden states of the model to start from, at all temperatures.
+        Initial hidden states, the same at all temperatures.
     rng : numpy.random.Generator
     """
 
@@ -321,10 +326,10 @@ class TemperedChains:
         self._odd = False
 
     def step(self):
-        """Take a Gibbs step at each temperature, and swap; return acceptance probabilities.
+        """Take a Gibbs step at each temperature and swap; return acceptance probabilities.
 
-        Pairs that swap are by turns the even and the odd ones. The probabilities are those
-        of all pairs, of shape (n_betas - 1, n_chains).
+        Even and odd pairs of adjacent temperatures swap in alternate steps. The
+        probabilities, of shape (n_betas - 1, n_chains), are those of all pairs.
         """
         self.path.gibbs(self.v, self._hidden_input, self.beta, [(slice(None), self.rng)])
         a = self.path.model.hidden_input(self.v, out=self._hidden_input)
@@ -343,16 +348,16 @@ class TemperedChains:
         return accept
 
     def coldest(self):
-        """Return the states at the last temperature, where the model itself is."""
+        """Return the states at the last temperature, that of the model itself."""
         return self.v[-self.n_chains :]
 
 
 def ladder_of_equal_swaps(path, h, rng, n_betas=None):
-    """Return inverse temperatures at which all neighbours swap equally often.
+    """Return inverse temperatures at which all adjacent pairs swap equally often.
 
-    The sum of all rejection rates hardly depends on the temperatures that it is measured
-    at: steps that take equal parts of it are equally good, and twice as many of them as it
-    amounts to are close to the best number, which None takes.
+    The sum of all rejection rates hardly depends on the temperatures at which it is
+    measured, so each step between temperatures should contribute an equal part of it. If
+    `n_betas` is None, the number of steps is twice this sum, which is close to optimal.
 
     Syed, S., Bouchard-Cote, A., Deligiannidis, G. and Doucet, A. (2022). Non-reversible
     parallel tempering: a scalable highly parallel MCMC scheme. Journal of the Royal

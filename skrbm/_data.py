@@ -1,8 +1,9 @@
-"""Rows of a data set, checked once, and all ways to walk through them.
+"""Data sets of validated rows, and iteration over their minibatches and blocks.
 
-A data set is an ndarray (a memory map too) or a CSR array, of bool, uint8, float32 or
-float64, with the choice of some of its rows and with weights of rows. It is never copied or
-made dense as a whole: what is cast or gathered is one minibatch or one block.
+A data set is an ndarray (including memory maps) or a CSR array of dtype bool, uint8,
+float32 or float64, optionally with a selection of its rows and with row weights. It is
+never copied or made dense as a whole. Only one minibatch or one block is cast or gathered
+at a time.
 """
 
 import contextlib
@@ -22,16 +23,16 @@ from skrbm import _kernels
 
 
 class MappedPages:
-    """Gives the pages of a large memory map back once they have been read.
+    """Counter of rows read that releases the pages of a large memory map.
 
-    Pages that were touched count as memory of the process: a pass over a file of any size
-    would end with all of it resident. The system keeps what it can of them in its cache, so
-    that to read them again costs little. Only maps that cannot be written to are treated
-    so; on anything else nothing happens.
+    Pages that have been read count as memory of the process, so a pass over a file would
+    leave the whole file resident. The operating system keeps released pages in its cache as
+    far as possible, so reading them again is cheap. Only read-only maps are handled. For
+    any other array this class does nothing.
     """
 
     LIMIT = 1 << 26  # bytes
-    # A read of one row may bring in a huge page.
+    # Reading a single row may load a huge page.
     LARGEST_PAGE = 1 << 21
 
     def __init__(self, X):
@@ -41,7 +42,7 @@ class MappedPages:
         self._n_bytes = 0
         if not isinstance(X, np.memmap):
             return
-        # Of some columns of wide rows, the pages of all columns are read.
+        # Reading a subset of the columns loads the pages of whole rows.
         self._row_size = max(X.nbytes // max(1, len(X)), abs(X.strides[0]))
         if X.mode == "r":
             while isinstance(X, np.ndarray):
@@ -51,7 +52,7 @@ class MappedPages:
                 self._map = X
 
     def have_read(self, n_rows, scattered=False):
-        """Count rows that have been read, one after the other or here and there."""
+        """Count rows that have been read, either contiguous or scattered ones."""
         if self._map is None:
             return
         self._n_bytes += n_rows * (self.LARGEST_PAGE if scattered else self._row_size)
@@ -59,15 +60,15 @@ class MappedPages:
             self.give_back()
 
     def give_back(self):
-        """Give back what has been read: a large map may be read in small slices."""
+        """Release the pages read so far."""
         if self._n_bytes:
-            with contextlib.suppress(OSError):  # locked pages; it is a hint only
+            with contextlib.suppress(OSError):  # pages are locked; this is only a hint
                 self._map.madvise(mmap.MADV_DONTNEED)
             self._n_bytes = 0
 
 
 class Summary(NamedTuple):
-    """What one pass over the values of a data set finds."""
+    """Range of the values of a data set, and whether all of them are 0 or 1."""
 
     low: float
     high: float
@@ -75,9 +76,10 @@ class Summary(NamedTuple):
 
 
 def canonical(X):
-    """Return an array as a plain ndarray or a CSR array without duplicate entries.
+    """Return `X` as a plain ndarray or as a CSR array without duplicate entries.
 
-    Shares memory with `X`, unless the indices of a row are not sorted, or not unique.
+    The result shares memory with `X`, unless the indices of a row are unsorted or contain
+    duplicates.
     """
     if not sp.issparse(X):
         return np.asarray(X)
@@ -89,16 +91,16 @@ def canonical(X):
 
 
 class DataSet:
-    """Rows of an array, all of them or some, with weights or without.
+    """All or some rows of an array, optionally with row weights.
 
     Parameters
     ----------
     X : {ndarray, CSR array} of shape (n_rows_of_X, n_features)
-        Checked by the caller: finite, of one of the four dtypes.
+        Data validated by the caller: finite and of dtype bool, uint8, float32 or float64.
     rows : ndarray of int, default=None
-        Which rows of `X` there are; None means all.
+        Indices of the selected rows of `X`. If None, all rows are selected.
     row_weights : float64 ndarray of shape (n_rows_of_X,), default=None
-        Weights of the rows of `X`; None is 1 for all.
+        Weights of the rows of `X`. If None, all weights are 1.
     """
 
     def __init__(self, X, rows=None, row_weights=None):
@@ -119,14 +121,14 @@ class DataSet:
 
     @property
     def weights(self):
-        """Weights of the rows of this data set; None is 1 for all."""
+        """Weights of the selected rows, or None if all weights are 1."""
         if self.row_weights is None or self.rows is None:
             return self.row_weights
         return self.row_weights[self.rows]
 
     @functools.cached_property
     def summary(self):
-        """The range of the values of `X`, and whether all of them are 0 or 1."""
+        """Range of the values of `X`, and whether all of them are 0 or 1."""
         X = self.X
         if X.dtype == bool:
             return Summary(0.0, 1.0, True)
@@ -144,55 +146,55 @@ class DataSet:
             low, high = min(low, 0.0), max(high, 0.0)
         return Summary(low, high, binary)
 
-    # Some of the rows ---------------------------------------------------------------------
+    # Selections of rows -------------------------------------------------------------------
 
     def _at(self, places):
-        """Return the rows of `X` at these places of the data set."""
+        """Return the row indices into `X` of these positions in the data set."""
         return places if self.rows is None else self.rows[places]
 
     def select(self, rows):
-        """Return the data set of these rows of `X`."""
+        """Return a data set with these rows of `X`."""
         selected = copy.copy(self)
         selected.rows = rows
         return selected
 
     def weigh(self, row_weights):
-        """Return the data set with weights of all rows of `X`, without rows of weight 0."""
+        """Return a weighted data set of all rows of `X` whose weight is not 0."""
         rows = np.flatnonzero(row_weights)
         weighted = self.select(None if len(rows) == len(row_weights) else rows)
         weighted.row_weights = row_weights
         return weighted
 
     def spread(self, size):
-        """Return the data set of at most `size` of the rows, evenly spread."""
+        """Return a data set of at most `size` evenly spread rows."""
         return self.select(self._at(spread(len(self), size)))
 
     def shard(self, i, n):
-        """Return part `i` of the rows, cut into `n` parts of as equal a size as can be."""
+        """Return part `i` of the rows, split into `n` contiguous parts of similar size."""
         start, stop = (len(self) * end // n for end in (i, i + 1))
         return self.select(self._at(np.arange(start, stop)))
 
     def mapped_pages(self):
-        """Return what is told how many rows of `X` have been read."""
+        """Return a `MappedPages` instance for `X`."""
         return MappedPages(self.X)
 
-    # Walks --------------------------------------------------------------------------------
+    # Iteration ----------------------------------------------------------------------------
 
     def order(self, rng=None):
-        """Return the order of the rows for `minibatches`: as they are, or drawn."""
+        """Return the order of the rows for `minibatches`, shuffled if `rng` is given."""
         if rng is None:
             return self.rows
         return rng.permutation(len(self) if self.rows is None else self.rows)
 
     def minibatches(self, batch_size, order=None):
-        """Yield what selects the rows of each minibatch: slices, or pieces of `order`."""
+        """Yield the rows of each minibatch, as slices or as pieces of `order`."""
         n_rows = self.X.shape[0] if order is None else len(order)
         for start in range(0, n_rows, batch_size):
             rows = slice(start, min(start + batch_size, n_rows))
             yield rows if order is None else order[rows]
 
     def take_dense(self, rows, out):
-        """Copy rows of dense `X` into the first rows of `out`; return those."""
+        """Copy rows of dense `X` into the first rows of `out` and return these."""
         X = self.X
         if isinstance(rows, slice):
             out = out[: rows.stop - rows.start]
@@ -201,28 +203,28 @@ class DataSet:
             out = out[: len(rows)]
             if X.dtype == out.dtype and X.flags.c_contiguous and X.flags.aligned:
                 X.take(rows, axis=0, out=out, mode="clip")  # "raise" would buffer
-            else:  # here take would copy all of X first
+            else:  # X.take would copy all of X first
                 out[...] = X[rows]
         return out
 
     def take_sparse(self, rows, dtype):
-        """Return rows of sparse `X` as a CSR array whose values may be written to."""
+        """Return rows of sparse `X` as a CSR array with a writable copy of the values."""
         batch = self.X[rows]
         data = np.array(batch.data, dtype=dtype)
         return sp.csr_array((data, batch.indices, batch.indptr), shape=batch.shape)
 
     def copy_rows(self, dtype):
-        """Return all rows, which are few, as a C-contiguous or CSR array of their own."""
+        """Return a copy of all rows of a small data set, C-contiguous or CSR."""
         rows = slice(0, len(self)) if self.rows is None else self.rows
         if self.is_sparse:
             return self.take_sparse(rows, dtype)
         return self.take_dense(rows, np.empty((len(self), self.n_features), dtype))
 
     def blocks(self, model):
-        """Yield ``(places, v)``: slices of the rows, and those rows, dense or CSR.
+        """Yield ``(places, v)``: a slice of the rows, and these rows, dense or CSR.
 
-        In the dtype of the model, and with at most 16 times `BLOCK_SIZE` values of it to a
-        block: enough for products to run at full speed, little enough to bound memory.
+        Rows are cast to the dtype of the model. A block has at most ``16 * BLOCK_SIZE``
+        values, which is enough for fast matrix products and still bounds memory.
         """
         X, row_size = self.X, model.row_size(self.is_sparse)
         pages = self.mapped_pages()
@@ -234,21 +236,22 @@ class DataSet:
         pages.give_back()
 
     def apply(self, function, model, *, n_columns=None, dtype=np.float64, threads=False):
-        """Apply a function of a model to all rows, in bounded memory.
+        """Apply a function of the model to all rows, in bounded memory.
 
         Parameters
         ----------
         function : callable
             Called with a block of rows, in the dtype of the model.
         model : RBM
-            The model that the function is of.
+            The model that `function` evaluates.
         n_columns : int, default=None
-            Length of the result for a row; None is one number.
+            Number of values per row in the result. If None, the result is one-dimensional.
         dtype : dtype, default=float64
-            Of the result.
+            Data type of the result.
         threads : bool, default=False
-            For functions that do more than multiply matrices: blocks go to as many threads
-            as `joblib.parallel_config` asks for, with a thread each for their products.
+            Whether to process the blocks in threads, as many as set by
+            `joblib.parallel_config`, each with a single BLAS thread. This pays off for
+            functions that do more than multiply matrices.
         """
         shape = (len(self),) if n_columns is None else (len(self), n_columns)
         out = np.empty(shape, dtype)
@@ -258,32 +261,32 @@ class DataSet:
                 out[places] = function(v)
             if np.isnan(out[places]).any():
                 raise ValueError(
-                    f"X has values up to {np.abs(v).max():g}, which are too large to "
-                    "compute with: scale X, with MinMaxScaler of sklearn.preprocessing "
-                    "for instance."
+                    f"X has values up to {np.abs(v).max():g}, which are too large "
+                    "and cause numerical overflow. Scale X, for example with "
+                    "sklearn.preprocessing.MinMaxScaler."
                 )
 
         parallel = Parallel(require="sharedmem") if threads else None
         if parallel is None or parallel.n_jobs == 1:
             for block in self.blocks(model):
                 fill(*block)
-        else:  # the limit is one of the process: two calls may not overlap in setting it
+        else:  # the limit is global to the process, so calls must not overlap
             with _limiting.lock, threadpool_limits(1, user_api="blas"):
                 parallel(delayed(fill)(*block) for block in self.blocks(model))
         return out
 
     def mean(self, function, model):
-        """Return the mean over all rows, by their weights, of a function as for `apply`."""
+        """Return the weighted mean over all rows of a function as in `apply`."""
         return float(np.average(self.apply(function, model), weights=self.weights))
 
 
 class _Limiting:
-    """Holds the lock under which the number of threads of a BLAS is limited."""
+    """Lock that must be held while the number of BLAS threads is limited."""
 
     def __init__(self):
         self.renew()
         if hasattr(os, "register_at_fork"):
-            # A child would wait for ever for a lock that a thread of its parent holds.
+            # A forked child would wait forever for a lock held by a thread of its parent.
             os.register_at_fork(after_in_child=self.renew)
 
     def renew(self):
@@ -294,5 +297,5 @@ _limiting = _Limiting()
 
 
 def spread(n, size):
-    """Return at most `size` of `n` indices, evenly spread."""
+    """Return at most `size` evenly spread indices out of ``range(n)``."""
     return np.linspace(0, n - 1, min(n, size)).astype(int)

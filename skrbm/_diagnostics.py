@@ -1,7 +1,4 @@
-"""Whether chains have seen the whole distribution, and how many draws they are worth.
-
-Public by way of :mod:`skrbm.sampling`.
-"""
+"""Convergence diagnostics of chains; public as part of :mod:`skrbm.sampling`."""
 
 import dataclasses
 from typing import Any
@@ -15,24 +12,25 @@ from skrbm._inputs import check_integer, check_rows, model_of
 def split_r_hat(x: ArrayLike) -> float:
     """Compute split R-hat, the potential scale reduction factor.
 
-    Chains are cut in halves; R-hat is the standard deviation of all draws over that within
-    a half. Near 1 if all halves have the same distribution; Vehtari et al. [1]_ ask
-    for less than 1.01.
+    Each chain is split into halves. R-hat is the standard deviation of all draws divided
+    by the standard deviation within the halves. It is close to 1 if all halves have the
+    same distribution. Vehtari et al. [1]_ recommend a value below 1.01.
 
     Parameters
     ----------
     x : array-like of shape (n_chains, n_draws)
-        A number for each draw of each chain.
+        Value of a statistic for each draw of each chain.
 
     Returns
     -------
     r_hat : float
-        1.0 if all draws are equal, infinite if each half is constant at another value.
+        Split R-hat. It is 1.0 if all draws are equal, and infinite if the draws are
+        constant within each half but differ between halves.
 
     Raises
     ------
     ValueError
-        If `x` does not have two dimensions, or fewer than 4 draws to a chain.
+        If `x` is not two-dimensional, or has fewer than 4 draws per chain.
 
     References
     ----------
@@ -62,27 +60,27 @@ def split_r_hat(x: ArrayLike) -> float:
 
 
 def effective_sample_size(x: ArrayLike) -> float:
-    """Compute how many independent draws the draws of chains are worth for a mean.
+    """Compute the effective sample size of chains for estimating a mean.
 
-    The number of draws over the autocorrelation time ``1 + 2 sum_t rho_t``, where rho_t,
-    the autocorrelation at lag t, compares chains as well; the sum ends where pairs of
-    neighbours are no longer positive, and they may not rise (Geyer's initial monotone
-    sequence), as in [1]_.
+    This is the number of draws divided by the autocorrelation time ``1 + 2 sum_t rho_t``.
+    The autocorrelation rho_t at lag t also accounts for differences between chains. As in
+    [1]_, the sum ends where sums of consecutive pairs of rho_t are no longer positive, and
+    these pair sums are made non-increasing (Geyer's initial monotone sequence).
 
     Parameters
     ----------
     x : array-like of shape (n_chains, n_draws)
-        A number for each draw of each chain.
+        Value of a statistic for each draw of each chain.
 
     Returns
     -------
     n : float
-        Effective sample size; the number of draws if all are equal.
+        Effective sample size. It is the number of draws if all draws are equal.
 
     Raises
     ------
     ValueError
-        If `x` does not have two dimensions, or fewer than 4 draws to a chain.
+        If `x` is not two-dimensional, or has fewer than 4 draws per chain.
 
     References
     ----------
@@ -104,8 +102,8 @@ def effective_sample_size(x: ArrayLike) -> float:
     n_halves, n = halves.shape
     if _is_constant(halves):
         return float(halves.size)
-    centred = halves - halves.mean(axis=1, keepdims=True)
-    spectrum = np.fft.rfft(centred, 2 * n, axis=1)
+    centered = halves - halves.mean(axis=1, keepdims=True)
+    spectrum = np.fft.rfft(centered, 2 * n, axis=1)
     covariance = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :n].mean(axis=0) / n
     within = covariance[0] * n / (n - 1)
     total = covariance[0] + halves.mean(axis=1).var(ddof=1)
@@ -119,16 +117,16 @@ def effective_sample_size(x: ArrayLike) -> float:
 
 
 def _is_constant(x, relative=1e-15):
-    """Say whether numbers differ by rounding only."""
+    """Return whether numbers differ by rounding errors only."""
     return bool(np.ptp(x) <= relative * np.abs(x).max())
 
 
 def _halves(x):
-    """Return the halves of chains, one to a row."""
+    """Return the halves of chains, one per row."""
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] < 4:
         raise ValueError(
-            "Expected numbers of shape (n_chains, n_draws), with 4 draws or more, but got "
+            "Expected an array of shape (n_chains, n_draws) with at least 4 draws, but got "
             f"shape {x.shape}."
         )
     half = x.shape[1] // 2
@@ -137,37 +135,37 @@ def _halves(x):
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class ChainDiagnostics:
-    """Whether chains can be trusted: what `diagnose` returns.
+    """Convergence diagnostics of chains, as returned by `diagnose`.
 
     Parameters
     ----------
     statistics : list of str
-        What was followed along the chains.
+        Names of the statistics computed along the chains.
 
     r_hat : ndarray of shape (n_statistics,)
-        Split R-hat of each.
+        Split R-hat of each statistic.
 
     effective_sample_size : ndarray of shape (n_statistics,)
-        Number of independent draws that all draws are worth for the mean of each.
+        Effective sample size for the mean of each statistic.
 
     autocorrelation_time : ndarray of shape (n_statistics,)
-        Number of draws that one independent draw takes.
+        Number of draws per effective draw of each statistic.
 
     n_chains, n_draws : int
-        Number of chains, and of draws of each.
+        Number of chains, and of draws per chain.
 
     moving : bool
-        Whether the free energy changes at all along the chains, or between them.
+        Whether the free energy changes at all, within or between chains.
 
     Attributes
     ----------
     trusted : bool
-        Whether chains move, R-hat is below 1.01 and 100 draws or more are effective, of
-        all statistics.
+        Whether the chains move and, for all statistics, R-hat is below 1.01 and the
+        effective sample size is at least 100.
 
     verdict : str
-        What the figures mean: that the chains can be trusted; that they agree roughly,
-        which is with R-hat below 1.1; or that they cannot be trusted.
+        Interpretation of the diagnostics: whether the chains can be trusted, agree roughly
+        (R-hat below 1.1) or cannot be trusted.
     """
 
     statistics: list[str]
@@ -180,41 +178,41 @@ class ChainDiagnostics:
 
     @property
     def trusted(self) -> bool:
-        """Whether chains move, R-hat is below 1.01 and 100 draws or more are effective."""
+        """Whether chains move, R-hat is below 1.01 and at least 100 draws are effective."""
         enough = (self.effective_sample_size >= 100).all()
         return bool(self.moving and (self.r_hat < 1.01).all() and enough)
 
     @property
     def verdict(self) -> str:
-        """What the figures mean, in words."""
+        """Interpretation of the diagnostics."""
         worst = int(np.argmax(self.r_hat))
         r_hat, least = self.r_hat[worst], self.effective_sample_size.min()
         if not self.moving:
             return (
-                "The chains do not move: all draws have the same free energy. Start them "
-                "elsewhere (init='noise'), or run them tempered (betas='auto')."
+                "The chains do not move: all draws have the same free energy. Use another "
+                "initialization (init='noise') or parallel tempering (betas='auto')."
             )
         if self.trusted and self.n_chains > 1:
             return (
-                "The chains can be trusted: they agree with each other, and are worth "
-                f"{least:.0f} independent draws or more."
+                "The chains can be trusted: they agree with each other, and are worth at "
+                f"least {least:.0f} independent draws."
             )
         if self.n_chains == 1:
             return (
-                "One chain cannot be trusted by itself: run several, from different "
-                "starts, to see whether they agree. The halves of this one have R-hat "
-                f"{r_hat:.2f}."
+                "One chain cannot be trusted by itself: run several chains from different "
+                "initial states to see whether they agree. The halves of this chain have "
+                f"R-hat {r_hat:.2f}."
             )
         if r_hat < 1.1:
             return (
-                f"The chains agree roughly (R-hat {r_hat:.3f}), and are worth no more than "
-                f"{least:.0f} independent draws: for sharp figures take more draws, or "
-                "tempered chains (betas='auto')."
+                f"The chains agree roughly (R-hat {r_hat:.3f}), but are worth only "
+                f"{least:.0f} independent draws for some statistics: use more draws or "
+                "parallel tempering (betas='auto') for accurate estimates."
             )
         return (
             f"The chains cannot be trusted: they disagree on {self.statistics[worst]} "
-            f"(R-hat {r_hat:.2f}), so that each has seen a part of the distribution only. "
-            "Run them longer, or tempered (betas='auto')."
+            f"(R-hat {r_hat:.2f}), so each has explored only a part of the distribution. "
+            "Run longer chains or use parallel tempering (betas='auto')."
         )
 
     def __repr__(self) -> str:
@@ -236,10 +234,11 @@ class ChainDiagnostics:
 
 
 def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagnostics:
-    """Say whether chains have seen the whole distribution, and how much they are worth.
+    """Diagnose the convergence of chains and their effective sample size.
 
-    Followed are the free energy, the number of units that are on, and some features: those
-    that vary most. Chains that started apart from each other tell most.
+    The statistics are the free energy, the number of visible units that are on, and the
+    features with the largest variance. Chains that start far apart are the most
+    informative.
 
     Parameters
     ----------
@@ -247,21 +246,21 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
         A fitted estimator, as for :func:`draw_chains`.
 
     chains : ndarray of shape (n_chains, n_draws, n_features)
-        What :func:`draw_chains` returned; 4 draws or more.
+        Draws returned by :func:`draw_chains`, at least 4 per chain.
 
     n_features : int, default=5
-        Number of features to follow.
+        Number of features to include in the statistics.
 
     Returns
     -------
     result : ChainDiagnostics
-        The figures, which print as a table, and `verdict`, in words.
+        The diagnostics, which print as a table, and their interpretation, `verdict`.
 
     Raises
     ------
     ValueError
-        If `chains` has not three dimensions, fewer than 4 draws, or not as many features
-        as the model.
+        If `chains` is not three-dimensional, has fewer than 4 draws, or differs from the
+        model in the number of features.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -281,12 +280,13 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
     chains = np.asarray(chains)
     if chains.ndim != 3:
         raise ValueError(
-            "chains must have shape (n_chains, n_draws, n_features), as draw_chains "
-            f"returns them, but got shape {chains.shape}."
+            "chains must have shape (n_chains, n_draws, n_features), as returned by "
+            f"draw_chains, but got shape {chains.shape}."
         )
     if chains.shape[1] < 4:
         raise ValueError(
-            f"chains must have 4 draws or more, but have {chains.shape[1]}: raise n_draws."
+            f"chains must have at least 4 draws, but got {chains.shape[1]}: increase "
+            "n_draws."
         )
     n_chains, n_draws, _ = chains.shape
     data = check_rows(model, chains.reshape(n_chains * n_draws, -1))

@@ -1,4 +1,4 @@
-"""Sums over all states of the smaller side of a model: log Z, and draws, exactly."""
+"""Exact log Z and exact draws, by enumerating the states of the smaller layer."""
 
 import numpy as np
 from scipy.special import logsumexp
@@ -9,12 +9,12 @@ from skrbm._visible import SoftplusChanges, exponent_limit
 
 
 def _bits(numbers, n):
-    """Return the lowest `n` bits of numbers, a row to each, as float64."""
+    """Return the lowest `n` bits of each number as a row of float64."""
     return ((numbers[:, None] >> np.arange(n)) & 1).astype(np.float64)
 
 
 def _by_smaller_side(model):
-    """Return the model in float64, its hidden units the fewer, and whether it is turned."""
+    """Return the model in float64, its smaller layer hidden, and whether it was swapped."""
     model = model.map(lambda a: np.asarray(a, np.float64))
     weights, visible_bias, hidden_bias = model
     if weights.shape[0] >= weights.shape[1]:
@@ -24,12 +24,11 @@ def _by_smaller_side(model):
 
 
 def _log_marginals(model):
-    """Yield the logarithms of ``sum_v exp(-E(v, h))`` of all hidden states h, in blocks.
+    """Yield ``log sum_v exp(-E(v, h))`` for all hidden states h, in blocks.
 
-    State number k has the bits of k, the lowest first. With h cut into a high and a low
-    part, the visible input is the sum of one that belongs to the high part and one that
-    belongs to the low part: that the softplus of all sums costs matrix products only is
-    what `SoftplusChanges` is about.
+    State number k consists of the bits of k, the lowest first. If h is split into high and
+    low bits, the visible input is the sum of one term for each part, and `SoftplusChanges`
+    computes the softplus of all sums with matrix products only.
     """
     weights, visible_bias, hidden_bias = model
     n_visible, n_hidden = weights.shape
@@ -56,13 +55,13 @@ def _log_marginals(model):
 
 
 def exact_log_partition(model):
-    """Return log Z, by summing over all states of the smaller side."""
+    """Return log Z, summed over all states of the smaller layer."""
     model, _ = _by_smaller_side(model)
     return np.logaddexp.reduce([logsumexp(block) for block in _log_marginals(model)])
 
 
 def exact_draws(model, n, rng):
-    """Draw visible rows from a model whose smaller side can be enumerated."""
+    """Draw visible rows from a model whose smaller layer can be enumerated."""
     smaller, turned = _by_smaller_side(model)
     log_p = np.concatenate(list(_log_marginals(smaller)))
     cumulated = np.cumsum(np.exp(log_p - log_p.max()))

@@ -1,4 +1,4 @@
-"""The scikit-learn face: parameters, validation, public methods, tags. No formula."""
+"""The scikit-learn interface: parameters, validation, public methods and tags."""
 
 import copy
 import dataclasses
@@ -34,7 +34,8 @@ from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import BernoulliUnits
 from skrbm.likelihood import LogPartition
 
-# By how many nats per feature a model may get worse in training before a warning.
+# Loss of pseudo-log-likelihood during training, in nats per feature, that triggers a
+# warning.
 _LARGEST_SHORTFALL = 0.1
 
 
@@ -43,18 +44,18 @@ class BernoulliRBMEstimator(
 ):
     """Bernoulli restricted Boltzmann machine.
 
-    A density model of binary rows with binary hidden units,
+    A density model of binary data with binary hidden units,
 
     .. math::
         p(v) = \\frac{1}{Z} \\sum_h \\exp(b \\cdot v + c \\cdot h + v W h),
 
-    trained by following the gradient of the mean log-likelihood, whose intractable half is
-    estimated from Markov chains (persistent contrastive divergence, or contrastive
-    divergence). As a transformer it turns rows into the probabilities of the hidden units;
-    as a density model it scores rows by their exact pseudo-log-likelihood and draws new
-    ones.
+    trained by gradient ascent on the mean log-likelihood. The intractable part of the
+    gradient is estimated with Markov chains (persistent contrastive divergence or
+    contrastive divergence). As a transformer, the estimator maps rows to the probabilities
+    of the hidden units. As a density model, it scores rows by their exact
+    pseudo-log-likelihood and draws new rows.
 
-    It can stand wherever :class:`sklearn.neural_network.BernoulliRBM` does.
+    It can be used wherever :class:`sklearn.neural_network.BernoulliRBM` can.
 
     Parameters
     ----------
@@ -62,101 +63,102 @@ class BernoulliRBMEstimator(
         Number of hidden units.
 
     solver : {"pcd", "cd"}, default="pcd"
-        Where the chains of the negative phase start: "pcd", persistent contrastive
-        divergence [1]_, goes on from where they were after the last minibatch, and learns
-        the better density; "cd", contrastive divergence [2]_, starts them at the rows of
-        the minibatch.
+        Initialization of the Gibbs chains in the negative phase. "pcd" (persistent
+        contrastive divergence [1]_) continues the chains of the previous minibatch and
+        learns the better density. "cd" (contrastive divergence [2]_) starts one chain at
+        each row of the minibatch.
 
     n_gibbs_steps : int, default=1
-        Gibbs steps that the chains take for each minibatch: the k of PCD-k and CD-k.
+        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k.
 
     n_chains : int, default=100
-        Number of persistent chains, independent of the minibatches' size. Solver "cd" has
-        one chain for each row of the minibatch, whatever this says.
+        Number of persistent chains, independent of `batch_size`. Ignored by
+        ``solver="cd"``, which runs one chain per row of the minibatch.
 
     learning_rate : float, default=0.2
-        Step length in the gradient of the mean log-likelihood of a minibatch. Much larger
-        values may diverge, smaller ones need more epochs.
+        Step size for the gradient of the mean log-likelihood of a minibatch. Much larger
+        values may diverge, smaller values need more epochs.
 
     schedule : {"linear", "constant"}, default="linear"
-        The learning rate over the updates of `fit`: "linear" goes from `learning_rate` to
-        0 at the end of `n_iter` epochs, which averages out the noise of the chains;
-        "constant" stays. `partial_fit` cannot know the end and is always constant.
+        Learning rate schedule of `fit`. "linear" decreases the learning rate from
+        `learning_rate` to 0 at the end of `n_iter` epochs, which averages out the noise of
+        the chains. "constant" keeps it at `learning_rate`. `partial_fit` always uses a
+        constant learning rate because the end of the training is unknown.
 
     momentum : float, default=0.0
-        The fraction of the last update that is added to the next one, in [0, 1). The step
-        length comes to ``learning_rate / (1 - momentum)`` in the long run.
+        Fraction of the previous update that is added to the current one, in [0, 1). In the
+        long run the effective step size is ``learning_rate / (1 - momentum)``.
 
     weight_decay : float, default=0.0
-        Strength of the L2 penalty on the weights: at each update they shrink by a factor
-        of ``1 - learning_rate * weight_decay``. Biases are not penalised.
+        Strength of the L2 penalty on the weights: each update multiplies them by
+        ``1 - learning_rate * weight_decay``. The biases are not penalized.
 
     centering : bool, default=True
-        Whether to use the centred gradient [3]_, in which visible and hidden units count
-        from their means. It learns the same model by a shorter way, and treats data and
-        their complement alike.
+        Whether to use the centered gradient [3]_, which subtracts offsets, the means of the
+        units, from the visible and hidden states. It learns the same model on a shorter
+        path, and treats data and their complement alike.
 
     averaging : bool, default=True
-        Whether the fitted parameters are an average of those that training went through,
-        mostly over the last third of its updates [4]_, rather than the very last ones. It
-        takes out the noise of the chains: that is what lets a constant learning rate, and
-        `partial_fit`, end well. Each `fit` has an average of its own, and so have all the
-        calls of `partial_fit` after it; training goes on from the last parameters, not from
-        their average.
+        If True, the fitted parameters are a running average of the training iterates,
+        mostly over the last third of the updates [4]_. If False, they are the last iterate.
+        Averaging removes the noise of the chains, which is why a constant learning rate and
+        `partial_fit` also end with a good model. Each call of `fit` starts a new average,
+        and all calls of `partial_fit` that follow it share another one. Further training
+        continues from the last iterate, not from the average.
 
     batch_size : int, default=20
-        Number of rows in a minibatch.
+        Number of rows per minibatch.
 
     n_iter : int or "auto", default="auto"
-        Number of epochs, passes of `fit` over the training data. "auto" means
-        20000 updates, one for each minibatch; 50 epochs where that is fewer; but at least
-        5000 updates, and one epoch. `n_iter_` says how many there were.
+        Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
+        epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
+        whole epochs. The number of epochs run is stored in `n_iter_`.
 
     shuffle : bool, default=True
-        Whether `fit` presents the rows in a new order in each epoch.
+        Whether to shuffle the rows in each epoch of `fit`.
 
     early_stopping : bool, default=False
-        Whether `fit` holds out some rows, and stops when their pseudo-log-likelihood no
-        longer improves. The model of the best epoch is kept. Scoring the rows takes time
-        as well: on wide data, with a tenth of them, up to half of what training takes. A
-        warm start on as many rows holds out the same ones.
+        Whether `fit` holds out some rows and stops when their pseudo-log-likelihood no
+        longer improves. The model of the best epoch is kept. Scoring the held-out rows
+        takes time: on wide data, with a tenth of the rows held out, up to half of the time
+        of training itself. A warm start on the same number of rows holds out the same rows.
 
     validation_fraction : float, default=0.1
-        The fraction of the rows that early stopping holds out, in (0, 1).
+        Fraction of the rows to hold out for early stopping, in (0, 1).
 
     n_iter_no_change : int, default=10
-        Early stopping ends training after more than this many epochs in succession that
-        gained less than `tol`.
+        Early stopping ends training when the validation score has improved by less than
+        `tol` for more than this many consecutive epochs.
 
     tol : float, default=1e-4
-        The gain in the score of the rows held out, in nats, that counts as one for early
-        stopping.
+        Minimum improvement of the best validation score, in nats, for early stopping.
 
     stochastic_binarization : bool, default=True
-        Whether values between 0 and 1, grey levels for instance, are taken as
-        probabilities and drawn anew, 0 or 1, at each presentation during training. With
-        False they enter the learning step as they are. Without effect on binary data, and
-        on what is computed after training.
+        Whether to treat values between 0 and 1, for example gray levels, as probabilities
+        and to draw them anew as 0 or 1 each time a row is presented during training. If
+        False, the values enter the gradient unchanged. This parameter has no effect on
+        binary data, nor on anything computed after training.
 
     warm_start : bool, default=False
-        Whether `fit` starts from the parameters, chains and momentum of the last fit
-        instead of from the beginning. The schedule starts anew; `n_chains`, `batch_size`
-        and all that is not the model's shape may have been changed.
+        If True, `fit` starts from the parameters, chains and momentum of the previous fit
+        instead of from scratch. The schedule starts anew. All parameters that do not change
+        the shape of the model, for example `n_chains` and `batch_size`, may be changed
+        between the calls.
 
     verbose : int, default=0
-        Whether to print a line for each epoch that `history_` records.
+        Whether to print a line for each epoch that is recorded in `history_`.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the initial weights, the order of the rows and all draws of training, and
-        of the draws of `gibbs`, `sample` and `reconstruct` where those are given no other.
-        An int gives the same model at each call of `fit`.
+        Controls the initial weights, the order of the rows and all draws during training,
+        as well as the draws of `gibbs`, `sample` and `reconstruct` when these are not given
+        a `random_state`. Pass an int for reproducible results across calls of `fit`.
 
     Attributes
     ----------
     components_ : ndarray of shape (n_components, n_features)
-        Weights; float32 where `X` was float32, bool or uint8, else float64. A model whose
-        parameters were changed by hand is judged and drawn from as it is; but training
-        that goes on does so from its own copy.
+        Weights, float32 if `X` was float32, bool or uint8, else float64. If the fitted
+        parameters are changed by hand, scoring and sampling use the changed values, but
+        further training continues from an internal copy of the original ones.
 
     intercept_hidden_ : ndarray of shape (n_components,)
         Biases of the hidden units.
@@ -165,35 +167,35 @@ class BernoulliRBMEstimator(
         Biases of the visible units.
 
     visible_mean_ : float64 ndarray of shape (n_features,)
-        Mean of the rows that training has seen, and of one more row all of whose values are
-        the mean of all: never 0 or 1 exactly, for data between 0 and 1. A warm start of
-        `fit` goes on with that of the data before.
+        Mean of the training rows and one additional pseudo-row whose values all equal the
+        overall mean, so that it is never exactly 0 or 1 for data in [0, 1]. A warm start of
+        `fit` keeps the mean of the earlier data.
 
     h_samples_ : ndarray of shape (n_chains, n_components)
-        Hidden states, 0 or 1, of the chains of the negative phase. Of solver "cd" there is
-        one for each row of a minibatch.
+        Hidden states, 0 or 1, of the chains of the negative phase. With ``solver="cd"``
+        there is one chain per row of a minibatch.
 
     n_iter_ : int
-        Number of epochs that the last `fit` ran. With `early_stopping` the model is that of
-        the epoch with the best validation score, which need not be the last.
+        Number of epochs run by the last `fit`. With `early_stopping`, the model is that of
+        the epoch with the best validation score, which is not necessarily the last one.
 
     history_ : dict of lists
-        How the last `fit` went: "epoch", counted from 1, "learning_rate" (at the end of the
-        epoch), "pseudo_log_likelihood" (nats; mean over up to 64 training rows and
-        estimated from up to 64 columns, always the same ones) and "seconds" (that the epoch
-        took). One entry for each epoch; where there are more than 100 and no
-        `early_stopping`, for 100 of them, evenly spread, the last included. With
-        `early_stopping`, "free_energy_gap" (nats): by how much the mean free energy of the
-        rows held out is above that of as many training rows (or of all). Its level depends
-        on which rows are held out; over-fitting shows in its growth while
-        `validation_scores_` fall.
+        Record of the last `fit`: "epoch" (counted from 1), "learning_rate" (at the end of
+        the epoch), "pseudo_log_likelihood" (in nats, the mean over up to 64 training rows,
+        estimated from up to 64 columns, always the same ones) and "seconds" (duration of
+        the epoch). There is one entry per epoch, or 100 evenly spaced entries including the
+        last epoch if there are more than 100 epochs and no `early_stopping`. With
+        `early_stopping`, there is also "free_energy_gap" (in nats): the mean free energy of
+        the held-out rows minus that of as many training rows (or of all training rows if
+        there are fewer). Its level depends on which rows are held out. Overfitting shows as
+        a growing gap while `validation_scores_` decrease.
 
     validation_scores_ : list of float
-        Mean pseudo-log-likelihood, in nats, of the rows held out after each epoch of the
-        last `fit`; only with `early_stopping`.
+        Mean pseudo-log-likelihood of the held-out rows, in nats, after each epoch of the
+        last `fit`. Only available with `early_stopping`.
 
     random_state_ : RandomState
-        Where `gibbs`, `sample` and `reconstruct` draw from unless told otherwise.
+        Random generator that `gibbs`, `sample` and `reconstruct` use by default.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -203,7 +205,7 @@ class BernoulliRBMEstimator(
 
     See Also
     --------
-    sklearn.neural_network.BernoulliRBM : PCD-1 with as many chains as rows in a minibatch.
+    sklearn.neural_network.BernoulliRBM : PCD-1 with one chain per row of a minibatch.
 
     References
     ----------
@@ -322,17 +324,17 @@ class BernoulliRBMEstimator(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data, binary or with values in [0, 1]. bool, uint8, float32 and
-            float64 are used as they are, and cast minibatch by minibatch; other types are
-            converted to float64. Sparse data stay sparse (CSR; other formats are
-            converted).
+            float64 arrays are not converted as a whole but cast minibatch by minibatch.
+            Other dtypes are converted to float64. Sparse data stay sparse; formats other
+            than CSR are converted to CSR.
 
         y : Ignored
             Not used, present for API consistency.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative. Only their ratios matter: a row of weight 2
-            counts as two rows of weight 1, and one of weight 0 as if it were not there.
-            None gives all rows the same weight.
+            Non-negative weights of the rows. Only their ratios matter: a row of weight 2
+            counts as two rows of weight 1, and a row of weight 0 is ignored. If None, all
+            rows have the same weight.
 
         Returns
         -------
@@ -342,33 +344,33 @@ class BernoulliRBMEstimator(
         Raises
         ------
         ValueError
-            If a parameter is out of range, `X` is empty, has NaN or infinite values, or
-            does not match the model that a warm start goes on from; if a weight is
-            negative, or none is above 0.
+            If a parameter is out of range, if `X` is empty, has NaN or infinite values or
+            does not match the model that a warm start continues, if a weight is negative,
+            or if no weight is greater than 0.
 
         Warns
         -----
         UserWarning
-            If `X` has values outside [0, 1], or training was interrupted from the
-            keyboard: the model of the last finished epoch is kept (with `early_stopping`,
-            of the best).
+            If `X` has values outside [0, 1], or if training was interrupted from the
+            keyboard. In the latter case the model of the last completed epoch is kept (of
+            the best epoch with `early_stopping`).
         ConvergenceWarning
-            If training diverged: the model of the epoch before is kept (with
-            `early_stopping`, of the best). Or if the model at its end is clearly worse than
-            at its start.
+            If training diverged, in which case the model of the previous epoch is kept (of
+            the best epoch with `early_stopping`), or if the model is clearly worse at the
+            end of training than at its start.
         """
         return self._fit(X, y, sample_weight)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X, y, sample_weight, training=None):
-        """Fit, or go on with a training that was saved."""
+        """Fit the model, or resume a saved training."""
         warm = training is None and self.warm_start and hasattr(self, "components_")
         if warm:
-            self._check_can_go_on()
+            self._check_can_continue()
         with _inputs.unchanged_on_error(self):
             vars(self).pop("validation_scores_", None)
             training = self._begin(X, sample_weight, warm, training)
-            self._training = training  # for callbacks, while it lasts
+            self._training = training  # read by the callbacks during fit
             callbacks = _Callbacks(self, X, y, sample_weight)
             epochs = train(
                 training.state,
@@ -389,7 +391,7 @@ class BernoulliRBMEstimator(
                     self._print(training, epoch)
                     if callbacks.after_epoch() or training.record.exhausted:
                         break
-            except KeyboardInterrupt:  # no reason to lose the epochs that are over
+            except KeyboardInterrupt:  # keep the completed epochs
                 if training.n_done == 0:
                     raise
                 stopped = "interrupted"
@@ -410,13 +412,13 @@ class BernoulliRBMEstimator(
         return self
 
     def _begin(self, X, sample_weight, warm, training):
-        """Return the training that is to be done, new or gone on with."""
+        """Return the training to run, either new or resumed."""
         new = not warm and training is None
         data = self._check_training_data(X, reset=new)
         if training is not None and data.X.shape != training.shape:
             raise ValueError(
-                f"The training to go on with was on data of shape {training.shape}, but X "
-                f"has shape {data.X.shape}: pass the same rows."
+                f"The saved training used data of shape {training.shape}, but X has shape "
+                f"{data.X.shape}. To resume it, pass the same rows."
             )
         seed = self._draw_seeds() if new else None
         if sample_weight is not None:
@@ -425,10 +427,10 @@ class BernoulliRBMEstimator(
             )
         data, validation = self._hold_out(data)
         if training is not None:
-            training.go_on(data, validation)
+            training.attach(data, validation)
             return training
         state = self._next_state(data) if warm else self._first_state(data, seed)
-        state.learned.average = None  # each fit has one of its own
+        state.learned.average = None  # each call of fit starts a new one
         n_epochs = self.n_iter
         if n_epochs == "auto":
             n_epochs = enough_epochs(len(data), self.batch_size)
@@ -440,28 +442,28 @@ class BernoulliRBMEstimator(
     def partial_fit(
         self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Update the model with the rows of `X`, once, in order.
+        """Update the model with one pass over the rows of `X`, in order.
 
-        The rows are cut into minibatches of `batch_size`, so that a stream gives the same
-        model however it is cut into calls, as long as each but the last has a multiple of
-        `batch_size` rows. The learning rate is constant, since the end of the stream is not
-        known; lower it with ``set_params(learning_rate=...)`` towards the end for a better
-        model. Nothing is held out, printed or entered in `history_`: score rows that you
-        hold out yourself to see how it goes.
+        The rows are split into minibatches of `batch_size`. A data stream therefore gives
+        the same model however it is divided into calls, as long as each call but the last
+        has a multiple of `batch_size` rows. The learning rate is constant because the end
+        of the stream is unknown. For a better model, lower it towards the end with
+        ``set_params(learning_rate=...)``. No rows are held out, and nothing is printed or
+        recorded in `history_`. To monitor training, score held-out rows yourself.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, as for `fit`. The dtype of the model is that of the first call.
+            Training data, as for `fit`. The first call determines the dtype of the model.
 
         y : Ignored
             Not used, present for API consistency.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative, as for `fit`, but taken as they are, since
-            the mean of all that are to come is not known: what a row teaches is multiplied
-            by its weight. Divide weights that are far from 1 by what you expect their mean
-            to be.
+            Non-negative weights of the rows, as for `fit`, but not normalized, because the
+            mean of all future weights is unknown: the contribution of a row to the gradient
+            is multiplied by its weight. If the weights are far from 1, divide them by their
+            expected mean.
 
         Returns
         -------
@@ -478,12 +480,12 @@ class BernoulliRBMEstimator(
         UserWarning
             If `X` has values outside [0, 1].
         ConvergenceWarning
-            If training diverged: the model from before the call is kept.
+            If training diverged. The model from before the call is kept.
         """
-        self._validate_params()  # _fit_context does so before the first call only
+        self._validate_params()  # _fit_context only validates on the first call
         first = not hasattr(self, "components_")
         if not first:
-            self._check_can_go_on()
+            self._check_can_continue()
         with _inputs.unchanged_on_error(self):
             data = self._check_training_data(X, reset=first)
             if sample_weight is not None:
@@ -498,16 +500,16 @@ class BernoulliRBMEstimator(
                 kept = state if sound else before
                 self.__dict__ |= _fitted_attributes(kept, kept.learned.average)
         if not sound:
-            kept = "The untrained model" if first else "The model from before"
+            kept = "The untrained model" if first else "The previous model"
             self._warn_of_divergence("in this call of partial_fit", kept, data)
         return self
 
     def _check_training_data(self, X, reset):
         data = DataSet(self._validate(X, reset=reset))
         consequence = (
-            "In training, values below 0 count as 0 and values above 1 as 1."
+            "During training, values below 0 count as 0 and values above 1 as 1."
             if self.stochastic_binarization
-            else "In training, they are used as they are."
+            else "During training, they are used unchanged."
         )
         _inputs.warn_of_range(data, BernoulliUnits, consequence)
         return data
@@ -520,8 +522,8 @@ class BernoulliRBMEstimator(
             if "contains NaN" not in str(error):
                 raise
             raise ValueError(
-                "Input X contains NaN. Fill in what is missing, by skrbm.RBMImputer for "
-                "instance, or leave those rows out."
+                "Input X contains NaN. Impute the missing values, for example with "
+                "skrbm.RBMImputer, or drop the rows that contain them."
             ) from error
 
     def _settings(self, data):
@@ -534,7 +536,7 @@ class BernoulliRBMEstimator(
         return Settings(**values)
 
     def _draw_seeds(self):
-        """Return a seed for training; keep those for later draws and for the split."""
+        """Return a seed for training, and store those of later draws and of the split."""
         random_state = check_random_state(self.random_state)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=3)
         seed, later, self._split_seed = seeds
@@ -553,25 +555,25 @@ class BernoulliRBMEstimator(
         )
 
     def _next_state(self, data):
-        """Return a copy of the state that the last training ended in."""
+        """Return a copy of the final state of the previous training."""
         return next_state(self._learning, self._settings(data), len(data))
 
     def _hold_out(self, data):
-        """Return the rows to train on and, for early stopping, those to stop by.
+        """Return the training rows and, for early stopping, the validation rows.
 
-        A warm start on as many rows holds out the same ones.
+        A warm start on the same number of rows holds out the same rows.
         """
         if not self.early_stopping:
             return data, None
-        # Half of what it would take to import this package, and not needed by most fits.
+        # Imported here because it is slow to import and most fits do not need it.
         from sklearn.model_selection import train_test_split
 
         n_held_out = math.ceil(self.validation_fraction * len(data))
         if n_held_out >= len(data):
             raise ValueError(
-                f"early_stopping holds out a part of {self.validation_fraction:g} "
-                f"(validation_fraction), which leaves none of n_samples={len(data)} to "
-                "train on: pass more rows, or set early_stopping=False."
+                f"With validation_fraction={self.validation_fraction:g}, early stopping "
+                f"leaves none of n_samples={len(data)} to train on. Pass more rows, or set "
+                "early_stopping=False."
             )
         rows = np.arange(len(data)) if data.rows is None else data.rows
         rows, held_out = train_test_split(
@@ -581,19 +583,19 @@ class BernoulliRBMEstimator(
         validation = Validation(held_out, self.tol, self.n_iter_no_change)
         return data.select(np.sort(rows)), validation
 
-    def _check_can_go_on(self):
-        """Refuse to go on from a model that was not trained, or has another size."""
+    def _check_can_continue(self):
+        """Raise an error if the model was not trained or has another n_components."""
         if not hasattr(self, "_learning"):
             raise ValueError(
-                "The parameters of this model were set by hand: it can be judged and drawn "
-                "from, but there is no training to go on with. Train a new model: clone "
+                "The parameters of this estimator were set by hand. It can score and draw "
+                "rows, but there is no training to continue. To train a new model, clone "
                 "the estimator, or call fit with warm_start=False."
             )
         if self.n_components != len(self.components_):
             raise ValueError(
-                f"n_components is {self.n_components}, but the model to go on from has "
-                f"{len(self.components_)} components. Set n_components back, or train a "
-                "new model: clone the estimator, or call fit with warm_start=False."
+                f"n_components is {self.n_components}, but the model to continue has "
+                f"{len(self.components_)} components. Reset n_components or, to train a "
+                "new model, clone the estimator or call fit with warm_start=False."
             )
 
     def _print(self, training, epoch):
@@ -611,10 +613,10 @@ class BernoulliRBMEstimator(
 
     def _warn_at_the_end(self, stopped, training, warm):
         if stopped == "interrupted":
-            kept = "best epoch so far" if self.early_stopping else "last finished epoch"
+            kept = "best epoch so far" if self.early_stopping else "last completed epoch"
             warnings.warn(
                 f"Training was interrupted by the user after {self.n_iter_} of "
-                f"{training.n_epochs} epochs; the model of the {kept} is kept."
+                f"{training.n_epochs} epochs. The model of the {kept} is kept."
             )
         elif stopped == "diverged":
             best = "the best epoch so far"
@@ -622,32 +624,32 @@ class BernoulliRBMEstimator(
                 f"The model of {best if self.early_stopping else f'epoch {self.n_iter_}'}"
             )
             if self.n_iter_ == 0:
-                kept = "The model from before" if warm else "The untrained model"
+                kept = "The previous model" if warm else "The untrained model"
             when = f"in epoch {self.n_iter_ + 1}"
             self._warn_of_divergence(when, kept, training.data)
         elif stopped == "worse":
             warnings.warn(
                 f"Training did not converge: after {self.n_iter_} epochs the model is "
-                "worse than it was before. Lower learning_rate, which is "
-                f"{self.learning_rate:g}.",
+                "worse than at the start. Lower learning_rate (currently "
+                f"{self.learning_rate:g}).",
                 ConvergenceWarning,
             )
 
     def _warn_of_divergence(self, when, kept, data):
-        cause = f"learning_rate, which is {self.learning_rate:g}"
+        cause = f"learning_rate (currently {self.learning_rate:g})"
         if self.weight_decay:
-            cause += f", or weight_decay, which is {self.weight_decay:g}"
+            cause += f", or weight_decay (currently {self.weight_decay:g})"
         if data.row_weights is not None:
             largest = data.row_weights.max()
-            cause += f", or the largest weight, which is {largest:.3g} usual ones"
+            cause += f", or the largest sample_weight ({largest:.3g} times the usual one)"
         warnings.warn(
-            f"Training diverged {when}: a parameter was not finite, or larger than "
-            f"{LARGEST_PARAMETER:g}. {kept} is kept. Lower {cause}.",
+            f"Training diverged {when}: a parameter was not finite, or exceeded "
+            f"{LARGEST_PARAMETER:g} in absolute value. {kept} is kept. Lower {cause}.",
             ConvergenceWarning,
         )
 
     def __getstate__(self):
-        """Leave out a training that is under way: a copy has what is fitted."""
+        """Exclude a training in progress from copies and pickles."""
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_training"}
 
@@ -658,7 +660,7 @@ class BernoulliRBMEstimator(
         return len(self.components_)
 
     def _model_and_rows(self, X):
-        """Return the model, and a data set of validated rows for it."""
+        """Return the model and the validated rows as a data set."""
         check_is_fitted(self)
         model = _inputs.model_of(self)
         return model, _inputs.fitting_rows(model, self._validate(X))
@@ -669,13 +671,13 @@ class BernoulliRBMEstimator(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The rows to transform.
+            Rows to transform.
 
         Returns
         -------
         H : ndarray of shape (n_samples, n_components)
-            Probabilities, of the dtype of `X` if that is float32 or float64, of the model's
-            if it is bool or uint8, else float64.
+            Probabilities. They have the dtype of `X` if it is float32 or float64, that of
+            the model if `X` is bool or uint8, else float64.
         """
         model, data = self._model_and_rows(X)
         return data.apply(
@@ -691,13 +693,13 @@ class BernoulliRBMEstimator(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components)
-            Hidden states, or probabilities as `transform` returns them.
+            Hidden states, or probabilities as returned by `transform`.
 
         Returns
         -------
         V : ndarray of shape (n_samples, n_features)
-            Probabilities, of the dtype of `X` if that is float32 or float64, of the model's
-            if it is bool or uint8, else float64.
+            Probabilities. They have the dtype of `X` if it is float32 or float64, that of
+            the model if `X` is bool or uint8, else float64.
         """
         check_is_fitted(self)
         model = _inputs.model_of(self)
@@ -705,8 +707,8 @@ class BernoulliRBMEstimator(
         if data.n_features != len(model.hidden_bias):
             raise ValueError(
                 f"X has {data.n_features} columns, but this model has "
-                f"{len(model.hidden_bias)} components: pass hidden states, as transform "
-                "returns them."
+                f"{len(model.hidden_bias)} components. Pass hidden states, or "
+                "probabilities as returned by transform."
             )
         dtype = _dtype_for(model, data.X)
         n_columns = len(model.visible)
@@ -715,14 +717,14 @@ class BernoulliRBMEstimator(
     def free_energy(self, X: MatrixLike) -> np.ndarray:
         """Compute the free energy of each row.
 
-        ``F(v) = - log sum_h exp(-E(v, h))``, the negative log-likelihood less the log
-        partition function. Differences of it compare rows under one model; it does not
-        compare models.
+        ``F(v) = - log sum_h exp(-E(v, h))``, the negative log-likelihood minus the log
+        partition function. Its differences compare rows under the same model. Free
+        energies of different models are not comparable.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The rows to score.
+            Rows to score.
 
         Returns
         -------
@@ -735,21 +737,21 @@ class BernoulliRBMEstimator(
     def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:
         """Compute the pseudo-log-likelihood of each row.
 
-        The sum over all features of the log-probability of the feature's value given all
-        other features [1]_: exact, without randomness, and for each row the same, up to
-        rounding, whatever rows stand around it. On a value v between 0 and 1 it is the mean
-        of the two log-probabilities, of weight v and 1 - v. Values below 0 count as 0,
-        above 1 as 1.
+        The sum over all features of the log-probability of the value of the feature given
+        all other features [1]_. It is exact and deterministic, and up to rounding the score
+        of a row does not depend on the other rows. For a value v between 0 and 1, the
+        log-probabilities of 1 and 0 are averaged with weights v and 1 - v. Values below 0
+        count as 0, values above 1 as 1.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The rows to score.
+            Rows to score.
 
         n_flips : int, default=None
-            Estimate the sum from this many features, the same for all rows and in every
-            call, instead of from all, in less time. None, or as many as there are, is
-            exact. From a few only, it may be far off.
+            Number of features from which the sum is estimated, to save time. They are the
+            same for all rows and in every call. The score is exact if None, or if at least
+            the number of features. An estimate from few features may be far off.
 
         Returns
         -------
@@ -763,8 +765,8 @@ class BernoulliRBMEstimator(
 
         Notes
         -----
-        Under ``joblib.parallel_config("threading", n_jobs=...)`` blocks of rows are scored
-        in that many threads; otherwise only its matrix products use more than one.
+        Under ``joblib.parallel_config("threading", n_jobs=...)``, blocks of rows are scored
+        in that many threads. Otherwise only the matrix products are multithreaded.
 
         References
         ----------
@@ -779,29 +781,29 @@ class BernoulliRBMEstimator(
     ) -> float:
         """Compute the mean pseudo-log-likelihood of the rows.
 
-        Higher is better: what model selection maximises when it is given no other
-        `scoring`.
+        Higher is better. This is the score that model selection maximizes by default.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The rows to score.
+            Rows to score.
 
         y : Ignored
             Not used, present for API consistency.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the mean, not negative. None gives all the same.
+            Non-negative weights of the rows in the mean. If None, all rows have the same
+            weight.
 
         Returns
         -------
         score : float
-            Mean over the rows of `score_samples`, in nats.
+            Mean of `score_samples` over the rows, in nats.
 
         Raises
         ------
         ValueError
-            If a weight is negative, or none is above 0.
+            If a weight is negative, or if no weight is greater than 0.
         """
         return _inputs.weighted_mean(self.score_samples(X), sample_weight)
 
@@ -817,24 +819,25 @@ class BernoulliRBMEstimator(
         Parameters
         ----------
         method : {"auto", "exact", "ais", "reverse_ais", "both"}, default="auto"
-            Exact sum, which needs at most 25 hidden or visible units, or annealed
-            importance sampling. "auto" takes the sum up to 20.
+            "exact" sums over all states of the hidden or of the visible units, whichever
+            are fewer, up to 25 of them. "ais", "reverse_ais" and "both" use annealed
+            importance sampling. "auto" means "exact" for up to 20 units, else "ais".
 
         random_state : int, RandomState instance or None, default=None
-            Source of the draws of annealed importance sampling.
+            Controls the draws of annealed importance sampling.
 
         **options : dict
-            Other arguments of :func:`skrbm.likelihood.log_partition`.
+            Additional arguments of :func:`skrbm.likelihood.log_partition`.
 
         Returns
         -------
         result : LogPartition
-            The value and its error, in nats.
+            Value and error bounds, in nats.
 
         Raises
         ------
         ValueError
-            If the machine is too large for an exact sum, or an argument is out of range.
+            If the model is too large for an exact sum, or an argument is out of range.
         """
         check_is_fitted(self)
         return likelihood.log_partition(
@@ -853,15 +856,15 @@ class BernoulliRBMEstimator(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The rows to judge, of values 0 and 1.
+            Rows to evaluate, with values 0 and 1.
 
         log_partition : LogPartition or float, default=None
-            What the method `log_partition` returns. None calls it, which, if neither side
-            of the machine is small, takes a while: to judge several sets of rows, call it
-            once.
+            Log partition function, as returned by the method `log_partition`. If None, that
+            method is called, which takes a while if both the hidden and the visible units
+            are many. To evaluate several sets of rows, call it once and pass its result.
 
         random_state : int, RandomState instance or None, default=None
-            Source of the draws, where the partition function is estimated.
+            Controls the draws if the partition function is estimated.
 
         Returns
         -------
@@ -871,19 +874,19 @@ class BernoulliRBMEstimator(
         Raises
         ------
         ValueError
-            If `X` has other values than 0 and 1.
+            If `X` has values other than 0 and 1.
         """
         _, data = self._model_and_rows(X)
         return likelihood.log_likelihood(
             self, data.X, log_partition=log_partition, random_state=random_state
         )
 
-    # Draws ------------------------------------------------------------------------------
+    # Sampling ---------------------------------------------------------------------------
 
     def gibbs(
         self, v: MatrixLike, *, n_gibbs_steps: int = 1, random_state: RandomStateLike = None
     ) -> np.ndarray:
-        """Run one chain from each row of `v`.
+        """Run one Gibbs chain from each row of `v`.
 
         Parameters
         ----------
@@ -891,17 +894,17 @@ class BernoulliRBMEstimator(
             Visible states to start from.
 
         n_gibbs_steps : int, default=1
-            Number of Gibbs steps, from visible to hidden to visible states.
+            Number of Gibbs steps. Each one goes from visible to hidden to visible states.
 
         random_state : int, RandomState instance or None, default=None
-            Source of the draws. None goes on with `random_state_`, so that each call
-            draws anew.
+            Controls the draws. If None, `random_state_` is used, so that each call gives
+            different draws.
 
         Returns
         -------
         v_new : ndarray of shape (n_samples, n_features)
-            Visible states, 0 or 1, in the dtype of `v` if that is float32 or float64, in
-            the model's if it is bool or uint8, else in float64.
+            Visible states, 0 or 1. They have the dtype of `v` if it is float32 or float64,
+            that of the model if `v` is bool or uint8, else float64.
         """
         model, data = self._model_and_rows(v)
         _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
@@ -936,43 +939,46 @@ class BernoulliRBMEstimator(
             Number of rows to draw.
 
         n_gibbs_steps : int, default=100
-            Number of Gibbs steps that each chain takes from its start to its first row.
+            Number of Gibbs steps from the start of a chain to its first row.
 
         n_chains : int, default=None
-            Number of chains that the rows are drawn from by turns. None is one for each
-            row. Chains beyond the number of starts begin where others do: where chains mix
-            slowly, take ``init="noise"`` or `betas`.
+            Number of chains, from which the rows are taken in turn. If None, there is one
+            chain per row. If there are more chains than starting points, several chains
+            start at the same point. If chains mix slowly, use ``init="noise"`` or `betas`.
 
         thinning : int, default=10
-            Number of Gibbs steps from one row of a chain to its next.
+            Number of Gibbs steps between successive rows of a chain.
 
         init : {"chains", "noise"} or {array-like, sparse matrix} of shape (n_rows, \
 n_features), default=None
-            Where chains start: "chains", at the hidden states of the training's chains,
-            `h_samples_`, in random order, which after persistent contrastive divergence are
-            close to the model's distribution already; "noise", at hidden states that are
-            fair coins; or at rows of visible states, data for instance, chain i at row
-            ``i % n_rows``. None is "chains", or "noise" where there are none.
+            Initialization of the chains. "chains" uses the hidden states of the training
+            chains, `h_samples_`, in random order. After persistent contrastive divergence
+            these are already close to the distribution of the model. "noise" uses hidden
+            states that are 0 or 1 with equal probability. If rows of visible states are
+            passed, for example data, chain i starts at row ``i % n_rows``. None means
+            "chains", or "noise" if there are no training chains.
 
         betas : "auto", int or array-like of shape (n_betas,), default=None
-            Parallel tempering, for models whose chains do not mix: inverse temperatures, or
-            how many of them, or "auto". None is plain Gibbs sampling. See
+            Inverse temperatures of parallel tempering, the number of them, or "auto", for
+            models whose chains do not mix. None means plain Gibbs sampling. See
             :func:`skrbm.sampling.draw_chains`.
 
         output : {"states", "probabilities"}, default="states"
-            Visible states, 0 or 1, or the probabilities that they would be drawn from.
+            Whether to return visible states, 0 or 1, or the probabilities from which they
+            would be drawn.
 
         n_jobs : int, default=None
-            Number of jobs that share the chains, 256 or more to a job, as for joblib.
+            Number of jobs to run in parallel, as for joblib. Chains are distributed in
+            groups of 256.
 
         random_state : int, RandomState instance or None, default=None
-            Source of the draws. None goes on with `random_state_`, so that each call
-            draws anew.
+            Controls the draws. If None, `random_state_` is used, so that each call gives
+            different draws.
 
         Returns
         -------
         v : ndarray of shape (n_samples, n_features)
-            The rows, in the model's dtype.
+            Rows drawn from the model, in the dtype of the model.
 
         Raises
         ------
@@ -1004,22 +1010,23 @@ n_features), default=None
     def reconstruct(
         self, X: ArrayLike, *, random_state: RandomStateLike = None
     ) -> np.ndarray:
-        """Compute what the model makes of rows: up to the hidden units, and down again.
+        """Reconstruct rows from the mean of their hidden units.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The rows. Features that are NaN are filled first by their probabilities given
-            the others, as by the defaults of :func:`skrbm.sampling.sample_conditional`.
+            Rows to reconstruct. Values that are NaN are first filled with the probabilities
+            of a 1 given the other features, as by
+            :func:`skrbm.sampling.sample_conditional` with ``output="probabilities"``.
 
         random_state : int, RandomState instance or None, default=None
-            Source of the draws that fill in NaN. None goes on with `random_state_`.
+            Controls the draws that fill in NaN. If None, `random_state_` is used.
 
         Returns
         -------
         V : ndarray of shape (n_samples, n_features)
-            Probabilities of the visible units given the mean hidden units, which are
-            ``inverse_transform(transform(X))`` for rows without NaN.
+            Probabilities of the visible units given the mean of the hidden units. For rows
+            without NaN, these are ``inverse_transform(transform(X))``.
         """
         check_is_fitted(self)
         rows = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
@@ -1040,7 +1047,7 @@ n_features), default=None
         )
 
     def _random_state(self, random_state):
-        """Return the source of draws: `random_state_`, if none is given."""
+        """Return the random generator to use, `random_state_` by default."""
         if random_state is None:
             random_state = getattr(self, "random_state_", self.random_state)
         return check_random_state(random_state)
@@ -1053,12 +1060,12 @@ n_features), default=None
 
 
 class _Callbacks:
-    """scikit-learn's callbacks, as one fit calls them."""
+    """Calls of the hooks of scikit-learn's callbacks during one fit."""
 
     def __init__(self, estimator, X, y, sample_weight):
         self.estimator = estimator
         self.training = estimator._training
-        # Without y, scikit-learn's ScoringMonitor would not score.
+        # scikit-learn's ScoringMonitor does not score if y is None.
         self.task = {"estimator": estimator, "X": X, "y": X if y is None else y}
         if sample_weight is not None:
             self.task["metadata"] = {"sample_weight": sample_weight}
@@ -1067,7 +1074,7 @@ class _Callbacks:
         self.fit.call_on_fit_task_begin(**self.task)
 
     def announce(self, epochs):
-        """Yield epochs, and tell of each before it begins."""
+        """Yield epochs, notifying the callbacks before each one begins."""
         if self.training.record.exhausted:
             return
         for _ in range(self.n_left):
@@ -1076,13 +1083,13 @@ class _Callbacks:
             yield next(epochs)
 
     def after_epoch(self):
-        """Tell of the end of an epoch; return whether training shall stop."""
+        """Notify the callbacks of the end of an epoch; return whether to stop training."""
         return self.epoch.call_on_fit_task_end(
             **self.task, reconstruction_attributes=self._attributes
         )
 
     def _attributes(self):
-        """Return the attributes of a copy of the estimator that is fitted so far."""
+        """Return the attributes of a copy of the estimator, as fitted so far."""
         return {
             **_fitted_attributes(self.training.state.copy(), average=None),
             **_course(self.training),
@@ -1091,7 +1098,7 @@ class _Callbacks:
         }
 
     def after_fit(self, attributes):
-        """Tell of the end of the fit, which has given the estimator these attributes."""
+        """Notify the callbacks of the end of the fit, given the fitted attributes."""
         attributes = attributes | {"random_state_": self.estimator.random_state_}
         self.fit.call_on_fit_task_end(
             **self.task, reconstruction_attributes=lambda: copy.deepcopy(attributes)
@@ -1099,10 +1106,11 @@ class _Callbacks:
 
 
 def _fitted_attributes(state, average):
-    """Return the fitted attributes that a training state has.
+    """Return the fitted attributes for a training state.
 
-    Their arrays are copies, so that to change them by hand is not to change `_learning`,
-    what training goes on from, in which `average` stands for the average of the state.
+    The arrays are copies, so that changing them by hand does not change `_learning`, the
+    state from which further training continues. `average` replaces the average of that
+    state.
     """
     result = state.result
     attributes = {
@@ -1117,13 +1125,13 @@ def _fitted_attributes(state, average):
 
 
 def _got_worse(training):
-    """Say whether the model is clearly worse at the end of a training than at its start."""
+    """Return whether the model is clearly worse after training than before."""
     in_range = BernoulliUnits.are_in_range(training.data.summary)
     return in_range and training.record.shortfall(training.kept) > _LARGEST_SHORTFALL
 
 
 def _course(training):
-    """Return the fitted attributes that say how a training has gone so far."""
+    """Return the fitted attributes that record the progress of a training."""
     history, validation_scores = training.record.course(training.n_done)
     course = {"n_iter_": training.n_done, "history_": history}
     if validation_scores is not None:
@@ -1132,5 +1140,5 @@ def _course(training):
 
 
 def _dtype_for(model, X):
-    """Return the dtype of results for `X`: its own if it is float, or the model's."""
+    """Return the dtype of results for `X`: its own if it is floating, else the model's."""
     return X.dtype if X.dtype.kind == "f" else model.dtype

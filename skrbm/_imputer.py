@@ -1,4 +1,4 @@
-"""An imputer for binary data, with the face of scikit-learn's."""
+"""A scikit-learn compatible imputer for binary data."""
 
 import warnings
 from numbers import Integral
@@ -20,40 +20,41 @@ from skrbm._typing import RandomStateLike
 class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Imputation of missing values in binary data by a restricted Boltzmann machine.
 
-    A machine is trained on the data, and what is missing of a row is filled in from the
-    distribution that the machine has given the rest of the row. Missing values of the
-    training data are at first taken to be 1 as often as others of their feature; then
-    training and drawing them from the machine take turns, a stochastic form of
-    expectation-maximisation [1]_.
+    An RBM is trained on the data, and the missing values of a row are filled in from their
+    conditional distribution given the observed values of the row. The missing values of the
+    training data are initialized with the mean of the observed values of their feature.
+    After that, training the model and drawing the missing values from it alternate, which
+    is a stochastic form of expectation-maximization [1]_.
 
     Parameters
     ----------
     rbm : BernoulliRBMEstimator, default=None
-        The machine to train, which is cloned; None is one at its defaults.
+        Estimator to train, which is cloned. If None, a BernoulliRBMEstimator with default
+        parameters is used.
 
     strategy : {"probability", "mode", "draw"}, default="probability"
-        What to fill in: the probability of a 1; the more probable value, 0 or 1; or a draw,
-        0 or 1, a new one at each call of `transform`, which keeps the spread and the
-        correlations of the data.
+        Values to fill in. "probability" is the probability of a 1. "mode" is the more
+        probable value, 0 or 1. "draw" is a random draw, 0 or 1, which differs between calls
+        of `transform` and preserves the spread and the correlations of the data.
 
     n_rounds : int, default=3
-        How many times to train, if values are missing from the training data.
+        Number of times to train the model if the training data have missing values.
 
     n_gibbs_steps : int, default=200
-        Number of Gibbs steps behind each filled-in value.
+        Number of Gibbs steps for each value that is filled in.
 
     random_state : int, RandomState instance or None, default=None
-        Source of all draws, and of the machine's seed unless it has one. Probabilities and
-        modes are the same at each call of `transform` with the same `X`; among other rows,
-        those of a row may differ by the noise of sampling.
+        Controls all draws, and the seed of `rbm` if it has no `random_state` of its own.
+        Probabilities and modes are the same at each call of `transform` with the same `X`.
+        Those of a row may differ by sampling noise if the other rows of `X` change.
 
     Attributes
     ----------
     rbm_ : BernoulliRBMEstimator
-        The fitted machine.
+        Fitted estimator.
 
     random_state_ : RandomState
-        Where strategy "draw" draws from.
+        Random generator used by ``strategy="draw"``.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -63,7 +64,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    skrbm.sampling.sample_conditional : The same for a machine that is fitted already.
+    skrbm.sampling.sample_conditional : Imputation with an estimator that is already fitted.
     sklearn.impute.IterativeImputer : Imputation by regression on the other features.
 
     References
@@ -114,13 +115,13 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Train the machine on the data `X`.
+        """Train the model on the data `X`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training data, binary or with values in [0, 1], with NaN for what is missing.
-            What a masked array masks is missing as well.
+            Training data, binary or with values in [0, 1]. Missing values are NaN, or the
+            masked values of a masked array.
 
         y : Ignored
             Not used, present for API consistency.
@@ -133,16 +134,17 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, `X` is empty, or has infinite values, or
-            nothing but NaN.
+            If a parameter is out of range, or if `X` is empty, has infinite values or has
+            only NaN values.
 
         Warns
         -----
         UserWarning
             If a feature has no observed values.
         UserWarning, ConvergenceWarning
-            As by the machine's own `fit`: of values outside [0, 1], of divergence, or of an
-            interruption from the keyboard, after which no other round is begun.
+            As for the `fit` of `rbm`: if `X` has values outside [0, 1], training diverged
+            or it was interrupted from the keyboard. No further round is started after an
+            interruption.
         """
         with unchanged_on_error(self):
             self._fit(X)
@@ -152,10 +154,10 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = self._validate(X, reset=True)
         random_state = check_random_state(self.random_state)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2 + self.n_rounds)
-        self._seed, later, of_machine, *of_rounds = seeds.tolist()
+        self._seed, later, of_rbm, *of_rounds = seeds.tolist()
         rbm = BernoulliRBMEstimator() if self.rbm is None else clone(self.rbm)
         if rbm.random_state is None:
-            rbm.set_params(random_state=of_machine)
+            rbm.set_params(random_state=of_rbm)
         missing = np.isnan(X)
         if not missing.any():
             rbm.fit(X)
@@ -163,12 +165,12 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             known = (~missing).sum(axis=0)
             unseen = np.flatnonzero(known == 0)
             if len(unseen) == len(known):
-                raise ValueError("X has nothing but NaN: there is nothing to learn from.")
+                raise ValueError("All values of X are NaN. At least one must be observed.")
             if len(unseen):
                 warnings.warn(
-                    f"Features {unseen.tolist()} have no observed values; they are taken "
-                    "to be 1 as often as all others together. Leave them out, or expect "
-                    "little of what is filled in."
+                    f"Features {unseen.tolist()} have no observed values. The overall mean "
+                    "of the observed values is used for them. Drop these features, or do "
+                    "not rely on the values that are filled in for them."
                 )
             total = np.where(missing, 0, X).sum(axis=0, dtype=np.float64)
             overall = total.sum() / max(1, known.sum())
@@ -181,27 +183,28 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 try:
                     filled = self._fill(rbm, X, False, seed)
                     rbm.fit(filled)
-                except KeyboardInterrupt:  # before the first epoch of a round was finished
+                except KeyboardInterrupt:  # before the first epoch of a round ended
                     warnings.warn(
                         f"Training was interrupted by the user after {n_done} of "
-                        f"{self.n_rounds} rounds; the machine of the last one is kept."
+                        f"{self.n_rounds} rounds. The model of the last one is kept."
                     )
                     break
         self.rbm_ = rbm
         self.random_state_ = np.random.RandomState(later)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """Fill in what is missing.
+        """Fill in the missing values.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows with NaN, or masked, for what is missing.
+            Rows to complete. Missing values are NaN, or the masked values of a masked
+            array.
 
         Returns
         -------
         X_filled : ndarray of shape (n_samples, n_features)
-            The rows without NaN; what is not missing is as it was.
+            Rows with the missing values filled in. Observed values are unchanged.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)

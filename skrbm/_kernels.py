@@ -1,11 +1,12 @@
-"""The array primitives that hot loops are made of.
+"""Array primitives for the inner loops.
 
-This room knows arrays, random bits and nothing else: no energy, no training, no
-scikit-learn. Everything is written into arrays that the caller owns, and chains of
-elementwise operations run block by block, so that their temporaries stay in cache.
+This module works on arrays and random bits only and does not depend on scikit-learn.
+Results are written into arrays owned by the caller. Chains of elementwise operations run
+block by block, so that their temporaries stay in cache.
 
-Why not `scipy.special.expit` and `Generator.random`: in float32 `np.tanh` is vectorised
-and about ten times faster than `expit`, and raw 32-bit words cost half of a float draw.
+`np.tanh` is used instead of `scipy.special.expit` because it is vectorized and much faster
+in float32. Raw 32-bit words are used instead of `Generator.random` because they are cheaper
+than float draws.
 """
 
 from typing import NamedTuple
@@ -14,22 +15,22 @@ import numpy as np
 
 from skrbm._compat.scipy import csc_matvecs, csr_matvecs
 
-# Elements in a block of an elementwise chain: 128 kB of float32, so that a few temporaries
-# fit a common L2 cache.
+# Number of elements in a block of elementwise operations: 128 kB in float32, so that a few
+# temporaries fit into a typical L2 cache.
 BLOCK_SIZE = 1 << 15
 
-# Features that are drawn together, for all rows, before the next ones.
+# Number of features that are drawn together for all rows.
 FEATURE_BLOCK = 1 << 10
 
-# Elements in an array that a long sum works on: 16 MB of float32.
+# Number of elements in the work arrays of long sums: 16 MB in float32.
 WORK_SIZE = 1 << 22
 
 
 def row_blocks(n_rows, row_size, block_size=BLOCK_SIZE):
-    """Cut `n_rows` rows of `row_size` elements into slices of bounded size.
+    """Yield slices of bounded size that cover `n_rows` rows of `row_size` elements.
 
-    All but the last have an even number of rows: blocks of any size then use up a stream of
-    random words, two draws to the word, in the same way.
+    All slices but the last have an even number of rows. Each random word gives two draws,
+    so the draws do not depend on the block size.
     """
     step = max(2, block_size // max(1, row_size) // 2 * 2)
     for start in range(0, n_rows, step):
@@ -37,16 +38,16 @@ def row_blocks(n_rows, row_size, block_size=BLOCK_SIZE):
 
 
 def feature_blocks(n_features):
-    """Cut features into slices of `FEATURE_BLOCK`."""
+    """Yield slices of at most `FEATURE_BLOCK` features."""
     for start in range(0, n_features, FEATURE_BLOCK):
         yield slice(start, min(start + FEATURE_BLOCK, n_features))
 
 
 class SparseRows(NamedTuple):
-    """The arrays of a CSR matrix, with the two products that training needs.
+    """Arrays of a CSR matrix, with the two products needed for training.
 
-    scipy's own objects check and copy more at each slice and product than the product of
-    a block takes.
+    The checks and copies that scipy makes for each slice and product take longer than the
+    product of a block.
     """
 
     indptr: np.ndarray
@@ -60,7 +61,7 @@ class SparseRows(NamedTuple):
 
     @classmethod
     def from_bool(cls, mask, dtype):
-        """Take the 0/1 matrix of a C-contiguous boolean array."""
+        """Return the 0/1 matrix of a C-contiguous boolean array."""
         n_rows, n_columns = mask.shape
         flat = np.flatnonzero(mask)
         starts = np.arange(n_rows + 1) * n_columns
@@ -70,16 +71,16 @@ class SparseRows(NamedTuple):
         return cls(indptr, flat.astype(np.int32), data, n_columns)
 
     def block(self, rows):
-        """Return some of the rows, sharing the arrays."""
+        """Return a slice of the rows, without copying the data."""
         return self._replace(indptr=self.indptr[rows.start : rows.stop + 1])
 
     def add_product(self, b, out):
-        """Add the product with `b` to the C-contiguous array `out`, in place."""
+        """Add the product with `b` in place to the C-contiguous array `out`."""
         shape = len(self.indptr) - 1, self.n_columns
         self._add(csr_matvecs, shape, b, out)
 
     def add_transposed_product(self, b, out):
-        """Add the product of the transpose with `b` to `out`, in place."""
+        """Add the product of the transpose with `b` in place to `out`."""
         shape = self.n_columns, len(self.indptr) - 1
         self._add(csc_matvecs, shape, b, out)
 
@@ -88,18 +89,19 @@ class SparseRows(NamedTuple):
         matvecs(*shape, b.size // len(b), *arrays, b.reshape(-1), out.reshape(-1))
 
 
-# OpenBLAS gives a product one thread below so many multiplications, whatever it may have.
+# OpenBLAS uses a single thread for products with fewer multiplications than this.
 _ONE_THREAD = 1 << 19
-# Up to so many a second thread gains next to nothing, and loses much beside other work: the
-# threads wait actively for each other, also while one of them has no core.
+# Up to this number of multiplications a second thread hardly helps, and it costs much time
+# beside other work, because the threads wait actively even while one of them has no core.
 _GAINS_NO_THREAD = 1 << 22
 
 
 def product(a, b, out):
-    """Write ``a @ b`` into `out`, piece by piece if it gains nothing from a second thread.
+    """Write ``a @ b`` into `out`, in pieces if a second thread would not help.
 
-    A limit on the threads of the BLAS would do as well, but would be one for the whole
-    process. Pieces of 16, 32 .. columns are the fastest.
+    BLAS uses a single thread for each piece. Limiting its number of threads would have the
+    same effect, but for the whole process. Pieces whose number of columns is a multiple of
+    16 are the fastest.
     """
     n_rows, n_columns = out.shape
     n_multiplications = a.size * n_columns
@@ -121,8 +123,8 @@ def product(a, b, out):
 def product_with_transpose(a, b, out):
     """Write ``a @ b.T`` into `out`, for C-contiguous arrays.
 
-    For few rows matrix libraries take half as long for ``b @ a.T``; for many, that is lost
-    again in transposing the result.
+    If `a` has few rows, computing ``b @ a.T`` is faster. With many rows, transposing the
+    result would cost as much as is gained.
     """
     if len(a) < 48:
         out[...] = product(b, a.T, np.empty((len(b), len(a)), dtype=out.dtype)).T
@@ -131,7 +133,7 @@ def product_with_transpose(a, b, out):
 
 
 def logistic(x):
-    """Overwrite `x` with ``1 / (1 + exp(-x))``, computed as ``(1 + tanh(x / 2)) / 2``."""
+    """Compute ``1 / (1 + exp(-x))`` in place, as ``(1 + tanh(x / 2)) / 2``."""
     x *= 0.5
     np.tanh(x, out=x)
     x *= 0.5
@@ -140,7 +142,7 @@ def logistic(x):
 
 
 def move_towards(x, target, share):
-    """Add to `x` that share of its difference from `target`; both C-contiguous."""
+    """Add ``share * (target - x)`` to `x` in place; both must be C-contiguous."""
     x, target = x.reshape(-1), target.reshape(-1)
     for start in range(0, x.size, BLOCK_SIZE):
         block = slice(start, start + BLOCK_SIZE)
@@ -160,27 +162,27 @@ def softplus(x):
 
 
 def _just_above(x):
-    """Return the next larger number, for each float type."""
+    """Return the next float above `x`, for each float dtype."""
     types = np.float32, np.float64
     return {np.dtype(kind): np.nextafter(kind(x), kind(np.inf)) for kind in types}
 
 
-# In float32 a random integer may be rounded up to 2^31, and what is certain to be drawn
-# needs a threshold above that.
+# In float32 a random integer may be rounded up to 2^31, so the threshold for probability 1
+# must be above that.
 _SCALE = _just_above(2.0**31)
 _DOUBLE_SCALE = _just_above(2.0**32)
 
 
 def _random_int32(n, rng):
-    """Draw `n` integers of 32 random bits, two from each 64-bit word of `rng`."""
+    """Draw `n` random 32-bit integers, two from each 64-bit word of `rng`."""
     return rng.bit_generator.random_raw((n + 1) // 2).view(np.int32)[:n]
 
 
 def bernoulli(mean, rng, out):
-    """Write into `out` a 1 with probability `mean`, else 0, for every element.
+    """Draw each element of `out` as 1 with probability `mean`, else 0.
 
-    `mean` and `out` are C-contiguous and of one shape; they may be the same array. The
-    resolution is that of 32 random bits, or in float32 of the 24 it can hold.
+    `mean` and `out` must be C-contiguous and have the same shape. They may be the same
+    array. Probabilities are resolved to 32 bits in float64 and to 24 bits in float32.
     """
     flat_mean, flat_out = mean.reshape(-1), out.reshape(-1)
     for start in range(0, mean.size, BLOCK_SIZE):
@@ -193,11 +195,11 @@ def bernoulli(mean, rng, out):
 
 
 def bernoulli_from_log_odds(x, bias, rng, out):
-    """Write into `out` a 1 with probability ``logistic(x + bias)``, else 0.
+    """Draw each element of `out` as 1 with probability ``logistic(x + bias)``, else 0.
 
-    `x`, of shape (n_rows, len(bias)), is overwritten; `out` may be `x`, or an array of
-    bool. Blocks of features are drawn one after the other, so that drawing them one at a
-    time comes to the same.
+    `x`, of shape (n_rows, len(bias)), is overwritten. `out` may be `x` itself or a boolean
+    array. Features are drawn block by block, so drawing each block in a separate call gives
+    the same states.
     """
     for features in feature_blocks(len(bias)):
         for rows in row_blocks(len(x), features.stop - features.start):
@@ -209,10 +211,10 @@ def bernoulli_from_log_odds(x, bias, rng, out):
 
 
 def bernoulli_from_half_log_odds(x, rng, out):
-    """Write into `out` a 1 with probability ``logistic(2 x)``, else 0; overwrites `x`.
+    """Draw each element of `out` as 1 with probability ``logistic(2 x)``, else 0.
 
-    ``u < logistic(2 x)`` for u uniform on [0, 1) is ``2 u - 1 < tanh(x)``: the probability
-    itself is never formed.
+    `x` is overwritten. For u uniform on [0, 1), ``u < logistic(2 x)`` is equivalent to
+    ``2 u - 1 < tanh(x)``, so the probability itself is not computed.
     """
     np.tanh(x, out=x)
     x *= _SCALE[x.dtype]

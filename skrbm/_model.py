@@ -1,14 +1,14 @@
-"""The restricted Boltzmann machine itself: pure mathematics on its parameters.
+"""Parameters of a restricted Boltzmann machine and the functions computed from them.
 
 With visible states v, hidden states h in {0, 1}, weights W and hidden bias c, the energy
-is, for Bernoulli visible units of bias b::
+for Bernoulli visible units with bias b is::
 
     E(v, h) = - b . v - c . h - v . W . h,        p(v, h) = exp(-E(v, h)) / Z
 
-What takes the place of ``- b . v`` for other visible units is the business of
-`skrbm._visible`. This room knows no data set, no training and no scikit-learn. Rows are
-samples; visible rows are dense or CSR, in the model's dtype; random draws come from the
-generator that is passed in.
+Other kinds of visible units replace the term ``- b . v``, see `skrbm._visible`. This module
+does not depend on data sets, training or scikit-learn. Rows are samples. Visible rows are
+dense or CSR, in the dtype of the model. All random draws use the generator that is passed
+in.
 """
 
 import dataclasses
@@ -28,10 +28,12 @@ class RBM:
     Attributes
     ----------
     weights : ndarray of shape (n_features, n_components)
-        C-contiguous, so that dense and sparse products both read it in order.
+        Interaction weights. They are C-contiguous, so that dense and sparse products both
+        read them in memory order.
     visible : BernoulliUnits
-        The visible units: their kind, and their parameters.
+        The visible units, with their parameters.
     hidden_bias : ndarray of shape (n_components,)
+        Biases of the hidden units.
     """
 
     weights: np.ndarray
@@ -40,19 +42,19 @@ class RBM:
 
     @classmethod
     def bernoulli(cls, weights, visible_bias, hidden_bias) -> Self:
-        """Return the model with Bernoulli visible units of this bias."""
+        """Return a model with Bernoulli visible units."""
         return cls(weights, BernoulliUnits(visible_bias), hidden_bias)
 
     @property
     def arrays(self):
-        """All parameters, each an array: weights, of the visible units, hidden bias."""
+        """All parameter arrays: weights, those of the visible units, hidden bias."""
         return self.weights, *self.visible.arrays, self.hidden_bias
 
     def __iter__(self):
         return iter(self.arrays)
 
     def map(self, function, *others) -> Self:
-        """Return a model whose arrays are a function of those of this and other models."""
+        """Apply a function to the arrays of this and other models; return a new model."""
         return type(self)(
             function(self.weights, *(other.weights for other in others)),
             self.visible.map(function, *(other.visible for other in others)),
@@ -89,7 +91,7 @@ class RBM:
         return _kernels.logistic(self.hidden_input(v, out))
 
     def mean_visible(self, h):
-        """Return the mean of each visible unit given h."""
+        """Return the mean of each visible unit given `h`."""
         return self.visible.mean(h @ self.weights.T)
 
     def sample_hidden(self, v, rng, out=None):
@@ -104,14 +106,14 @@ class RBM:
         return self.visible.sample(out, rng, out)
 
     def gibbs(self, h, n_steps, rng):
-        """Run chains of hidden states through `n_steps` steps h -> v -> h, in place."""
+        """Run `n_steps` Gibbs steps h -> v -> h on the hidden states `h`, in place."""
         for _ in range(n_steps):
             self.sample_hidden(self.sample_visible(h, rng), rng, out=h)
 
     def free_energy(self, v):
         """Return ``F(v) = -log sum_h exp(-E(v, h))`` of each row, in nats, as float64.
 
-        ``F(v) = - b . v - sum_j log(1 + exp(c_j + (v W)_j))`` for Bernoulli units.
+        For Bernoulli units, ``F(v) = - b . v - sum_j log(1 + exp(c_j + (v W)_j))``.
         """
         hidden = _kernels.softplus(self.hidden_input(v))
         return -self.visible.minus_energy(v) - hidden.sum(axis=1, dtype=np.float64)
@@ -119,17 +121,18 @@ class RBM:
     def pseudo_log_likelihood(self, v, columns=None):
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
-        The sum over visible units of the log-probability of their value given all others;
-        given `columns`, the sum over those units alone, scaled up to all.
+        This is the sum over visible units of the log-probability of their value given all
+        other units. If `columns` is given, the sum is taken over these units only and
+        scaled up to all units.
         """
         return self.visible.pseudo_log_likelihood(
             v, self.hidden_input(v), self.weights, columns
         )
 
     def row_size(self, sparse):
-        """Return how many values a row takes in memory, while something is computed of it.
+        """Return the number of values to reserve in memory per row during computations.
 
-        A row of visible or of hidden states, dense or sparse.
+        This covers a row of visible or of hidden states, dense or sparse.
         """
         if sparse:
             return max(len(self.hidden_bias), _kernels.FEATURE_BLOCK)

@@ -1,15 +1,15 @@
-"""The two phases of a learning step: their rows, dense or sparse, and their difference.
+"""The positive and negative phase of a learning step, dense or sparse, and the gradient.
 
-The gradient of the mean log-likelihood is a difference of two means, one over the
-minibatch (positive phase) and one over the chains (negative phase), each with its own
-count. `weigh` gives every row its share, so that what follows are plain sums over the rows
-of both phases: with visible rows v, weighted hidden rows s, and offsets mu and lambda (of
-the visible and the hidden units), the centred gradient is::
+The gradient of the mean log-likelihood is the difference of two means, one over the
+minibatch (positive phase) and one over the chains (negative phase), which may differ in
+their number of rows. `weigh` multiplies each row by its share, so that only plain sums over
+the rows of both phases remain. With visible rows v, weighted hidden rows s, and offsets mu
+and lambda of the visible and hidden units, the centered gradient is::
 
     dW = v' s - mu dh' - dv lambda'       dv, dh: differences of the two mean rows
     db = dv - dW lambda                   dc = dh - dW' mu
 
-and the plain gradient is the same with both offsets zero.
+The plain gradient is the same with both offsets set to zero.
 
 Montavon, G. and Mueller, K.-R. (2012). Deep Boltzmann machines and the centering trick.
 Neural Networks: Tricks of the Trade, 621-637.
@@ -24,10 +24,10 @@ from skrbm import _kernels
 
 
 class _Phases:
-    """What dense and sparse phases share: the hidden rows, which are dense in both.
+    """Base class of dense and sparse phases, with the hidden rows, which are always dense.
 
-    Subclasses hold the visible rows, `positive_visible` and `negative_visible`; where rows
-    of both phases stand together, the positive ones come first.
+    Subclasses hold the visible rows. In arrays that contain the rows of both phases, the
+    positive rows come first.
     """
 
     def __init__(self, model, max_rows):
@@ -47,11 +47,11 @@ class _Phases:
         self.set_row_weights(np.ones(n_positive), paired=False)
 
     def set_row_weights(self, row_weights, paired):
-        """Let the data rows of this minibatch count by weights, of which 1 is usual.
+        """Set the weights of the data rows of this minibatch, which are typically 1.
 
-        The chains have the same weight in all, so that the difference of the two phases
-        stays one of two means, times the mean weight. `paired` is for chains that started
-        from a row each: they have its weight, as chains of repeated rows would.
+        The chains get the same total weight, so that the result is the difference of two
+        means, times the mean weight. If `paired` is True, each chain started at a data row
+        and gets the weight of that row, as chains of repeated rows would.
         """
         self.weight = float(row_weights.sum())
         self._parts = (row_weights / self.weight).astype(self._shares.dtype)  # sum to 1
@@ -65,10 +65,10 @@ class _Phases:
         return self._parts @ self.positive_hidden
 
     def weigh(self, rate):
-        """Weigh the hidden rows by `rate` and by their share in the two means.
+        """Multiply the hidden rows by `rate` and by their share in the two means.
 
-        From here on `hidden` are the rows s, and the differences of the two mean rows are
-        known, times `rate`.
+        Afterwards `hidden` contains the rows s. The differences of the two mean rows are
+        computed as well, multiplied by `rate`.
         """
         shares = self._shares * rate
         self.hidden *= shares[:, None]
@@ -76,9 +76,9 @@ class _Phases:
         self._dh = np.add.reduce(self.hidden, axis=0)
 
     def add_gradient(self, model, offsets):
-        """Add the centred gradient, times the rate of `weigh`, to a model, in place.
+        """Add the centered gradient, times the rate passed to `weigh`, to `model` in place.
 
-        `offsets` are those of the visible and of the hidden units.
+        `offsets` are the offsets of the visible and of the hidden units.
         """
         db, dc = self._add_weights_gradient(model.weights, *offsets)
         np.add(model.visible_bias, db, out=model.visible_bias)
@@ -86,10 +86,11 @@ class _Phases:
 
 
 class DensePhases(_Phases):
-    """All rows in one stack: positive, negative, and two more for the centering.
+    """Dense phases, stored in one array: positive, negative and two rows for centering.
 
-    Both phases go upwards in one product, and the gradient with its corrections is one
-    product too: with few rows, half the products take little more than half the time.
+    The hidden inputs of both phases are computed in a single product, and so is the
+    gradient including its centering terms. With few rows, this takes little more than half
+    the time of separate products.
     """
 
     def __init__(self, model, max_positive, max_negative):
@@ -99,9 +100,10 @@ class DensePhases(_Phases):
         self._gradient = np.empty_like(model.weights)
 
     def load(self, data, rows, n_negative, rng=None):
-        """Take in data rows, with room for ``n_negative(n_positive)`` rows beside.
+        """Load data rows and reserve space for ``n_negative(n_positive)`` negative rows.
 
-        Values that are expectations of states are drawn, if `rng` is given.
+        If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
+        drawn states.
         """
         loaded = data.take_dense(rows, out=self._stack)
         if rng is not None:
@@ -112,13 +114,14 @@ class DensePhases(_Phases):
         self.negative_visible = self.visible[self.n_positive :]
 
     def infer_positive(self, model):
-        """Fill in the hidden means of the positive rows."""
+        """Compute the hidden means of the positive rows."""
         model.mean_hidden(self.positive_visible, out=self.positive_hidden)
 
     def sample_negative(self, model, chains, rng, infer_positive):
-        """Draw the negative rows from the chains, and infer their hidden means.
+        """Draw the negative rows from the chains and compute their hidden means.
 
-        With `infer_positive`, those of the positive rows as well.
+        If `infer_positive` is True, the hidden means of the positive rows are computed as
+        well.
         """
         model.sample_visible(chains, rng, out=self.negative_visible)
         if infer_positive:
@@ -134,7 +137,7 @@ class DensePhases(_Phases):
         return self.visible.T @ shares
 
     def _add_weights_gradient(self, weights, mu, lam):
-        """Add the gradient of the weights to `weights`; return those of the biases."""
+        """Add the gradient of the weights to `weights`; return the bias gradients."""
         n, dv, dh = self.n_rows, self._dv, self._dh
         v, s = self._stack[: n + 2], self._hidden[: n + 2]
         v[n], v[n + 1] = mu, dv
@@ -145,13 +148,13 @@ class DensePhases(_Phases):
 
 
 class SparsePhases(_Phases):
-    """Data rows stay sparse, and the sampled rows, which are sparse as well, become so.
+    """Sparse phases: the data rows stay sparse and the sampled rows are stored as sparse.
 
-    Where data are wide, the weights are larger than the cache, and a step takes as long as
-    it takes to read them. So it walks through them twice only, block of features by block:
-    once to draw the negative rows and to infer the hidden rows of both phases, once to
-    update. The data rows are therefore held by feature, as (n_features, n_rows), and the
-    sampled rows block by block.
+    With many features, the weights do not fit into the cache, and reading them dominates
+    the time of a step. A step therefore reads them only twice, in blocks of features: once
+    to draw the negative rows and infer the hidden rows of both phases, and once for the
+    update. For this, the data rows are stored by feature, in shape (n_features, n_rows),
+    and the sampled rows are stored by blocks of features.
     """
 
     def __init__(self, model, max_positive, max_negative):
@@ -163,9 +166,10 @@ class SparsePhases(_Phases):
         self._on = np.empty(size, dtype=bool)
 
     def load(self, data, rows, n_negative, rng=None):
-        """Take in data rows, with room for ``n_negative(n_positive)`` rows beside.
+        """Load data rows and reserve space for ``n_negative(n_positive)`` negative rows.
 
-        Values that are expectations of states are drawn, if `rng` is given.
+        If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
+        drawn states.
         """
         batch = data.take_sparse(rows, self._hidden.dtype)
         if rng is not None:
@@ -174,15 +178,16 @@ class SparsePhases(_Phases):
         self._positive = _kernels.SparseRows.from_csr(batch.tocsc().T)
 
     def infer_positive(self, model):
-        """Fill in the hidden means of the positive rows."""
+        """Compute the hidden means of the positive rows."""
         self.positive_hidden[...] = model.hidden_bias
         self._positive.add_transposed_product(model.weights, self.positive_hidden)
         _kernels.logistic(self.positive_hidden)
 
     def sample_negative(self, model, chains, rng, infer_positive):
-        """Draw the negative rows from the chains, and infer their hidden means.
+        """Draw the negative rows from the chains and compute their hidden means.
 
-        With `infer_positive`, those of the positive rows as well.
+        If `infer_positive` is True, the hidden means of the positive rows are computed as
+        well.
         """
         inferred = self.hidden if infer_positive else self.negative_hidden
         inferred[...] = model.hidden_bias
@@ -216,7 +221,7 @@ class SparsePhases(_Phases):
         return total
 
     def _add_weights_gradient(self, weights, mu, lam):
-        """Add the gradient of the weights to `weights`; return those of the biases."""
+        """Add the gradient of the weights to `weights`; return the bias gradients."""
         s, dv, dh = self.hidden, self._dv, self._dh
         left, right = np.stack([mu, dv]), np.stack([-dh, -lam])
         projected = np.zeros(self.n_rows, dtype=s.dtype)

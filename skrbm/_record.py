@@ -1,6 +1,7 @@
-"""The record of a training: its history, when to stop early, and a verdict at the end.
+"""Training history, early stopping, and a comparison of the final with the initial model.
 
-Nothing here draws: a training that is recorded is the same as one that is not.
+This module does not use the generator of the training, so recording does not change the
+trained model.
 """
 
 import functools
@@ -13,26 +14,26 @@ from skrbm._data import spread
 
 
 class Validation:
-    """When to stop early: the pseudo-log-likelihood of rows that are held out.
+    """Early stopping on the pseudo-log-likelihood of held-out rows.
 
-    Not their free energy, from which the log partition function is missing, that moves from
-    epoch to epoch.
+    The free energy is not used because it lacks the log partition function, which changes
+    from epoch to epoch.
 
     Parameters
     ----------
     data : DataSet
-        The rows that are held out.
+        The held-out rows.
     tol : float
-        The gain that counts as one, in nats.
+        Minimum gain that counts as an improvement, in nats.
     patience : int
-        How many epochs in succession may gain less.
+        Number of consecutive epochs that may gain less than `tol`.
 
     Attributes
     ----------
     scores : list of float
-        Mean pseudo-log-likelihood of the rows after each epoch, in nats.
+        Mean pseudo-log-likelihood of the held-out rows after each epoch, in nats.
     n_no_change : int
-        How many epochs in succession have gained less than `tol`.
+        Number of consecutive epochs that have gained less than `tol`.
     """
 
     def __init__(self, data, tol, patience):
@@ -43,7 +44,7 @@ class Validation:
         self.n_no_change = 0
 
     def update(self, model):
-        """Enter the score of a model; return whether it is the best one so far."""
+        """Append the score of `model` and return whether it is the best so far."""
         best = max(self.scores, default=-np.inf)
         score = self.score(model)
         self.scores.append(score)
@@ -51,22 +52,22 @@ class Validation:
         return score > best
 
     def score(self, model):
-        """Return the mean pseudo-log-likelihood of the rows, in nats."""
+        """Return the mean pseudo-log-likelihood of the held-out rows, in nats."""
         clip = model.visible.clip
         return self.data.mean(lambda v: model.pseudo_log_likelihood(clip(v)), model)
 
     @property
     def exhausted(self):
-        """Whether more than `patience` epochs in succession gained less than `tol`."""
+        """Whether more than `patience` consecutive epochs have gained less than `tol`."""
         return self.n_no_change > self.patience
 
 
 def free_energy_gap(model, held_out, trained_on, *, binarize):
-    """Return by how many nats the free energy of rows held out exceeds that of the others.
+    """Return the mean free energy of held-out rows minus that of training rows, in nats.
 
-    The mean over all rows held out, less that over as many rows trained on, evenly spread,
-    or over all, if those are fewer; rows as training sees them, drawn as states if
-    `binarize`, always with the same random numbers.
+    The training rows are as many evenly spread rows as there are held-out rows, or all of
+    them if there are fewer. If `binarize` is True, states are drawn from the values as in
+    training, always with the same random numbers.
     """
 
     def free_energy(v):
@@ -81,31 +82,31 @@ def free_energy_gap(model, held_out, trained_on, *, binarize):
 
 
 class Record:
-    """What became of the model, on a few rows and columns of the data.
+    """Record of a training run, scored on a few rows and columns of the data.
 
     Parameters
     ----------
     data : DataSet
-        The rows to train on.
+        The training rows.
     start : TrainingState
-        The state before the first epoch, which is copied.
+        The state before the first epoch. It is copied.
     n_epochs : int
-        How many epochs there are to be.
+        Total number of epochs.
     validation : Validation, default=None
-        Rows that are held out.
+        Early stopping with its held-out rows.
     binarize : bool, default=False
-        Whether training draws values between 0 and 1.
+        Whether training draws states from values between 0 and 1.
 
     Attributes
     ----------
     history : dict of lists
-        "epoch", "learning_rate", "pseudo_log_likelihood" (nats) and "seconds" of some
-        epochs: of all if rows are held out, else of at most `LENGTH`, evenly spread. With
-        rows that are held out, "free_energy_gap".
+        Lists "epoch", "learning_rate", "pseudo_log_likelihood" (nats) and "seconds", and
+        with held-out rows also "free_energy_gap" (nats). With held-out rows there is an
+        entry for each epoch, otherwise for at most `LENGTH` evenly spread epochs.
     """
 
-    SIZE = 64  # rows, and columns
-    # A model is trained on few rows in less time than it takes to score these.
+    SIZE = 64  # number of rows, and of columns
+    # With few training rows, scoring takes longer than an epoch.
     LENGTH = 100
 
     def __init__(self, data, start, n_epochs, validation=None, *, binarize=False):
@@ -123,7 +124,7 @@ class Record:
         self._data = data
 
     def __getstate__(self):
-        """Leave out what belongs to the data set, and keep its fingerprint."""
+        """Exclude everything that refers to the data, except for its fingerprint."""
         left_out = {"_data", "_few", "_v", "validation"}
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         kept["fingerprint"] = self.fingerprint
@@ -131,21 +132,21 @@ class Record:
             kept["_scores"] = self.validation.scores, self.validation.n_no_change
         return kept
 
-    def go_on(self, data, validation):
-        """Return this record, with the data set that it was made on.
+    def attach(self, data, validation):
+        """Return this record with `data` and `validation` attached, after unpickling.
 
         Raises
         ------
         ValueError
-            If the data set cannot be that one.
+            If `data` is not the data set that the record was created with.
         """
         record = type(self)(
             data, self.start, self.n_epochs, validation, binarize=self.binarize
         )
         if record.fingerprint != self.fingerprint:
             raise ValueError(
-                "The training to go on with was on other rows, or with other weights: pass "
-                "the same X and sample_weight, in the same order."
+                "The training to resume used other rows or other weights. Pass the same X "
+                "and sample_weight, in the same order."
             )
         record.history = self.history
         if validation is not None:
@@ -154,7 +155,7 @@ class Record:
 
     @functools.cached_property
     def fingerprint(self):
-        """A digest of the few rows and of all weights, by which to know the data again."""
+        """Hash of the scored rows and of all row weights, which identifies the data."""
         v = sp.csr_array(self._v, copy=True)
         v.eliminate_zeros()
         v.sort_indices()
@@ -165,19 +166,19 @@ class Record:
         return joblib.hash([*positions, v.data, weights])
 
     def score(self, model):
-        """Return the mean pseudo-log-likelihood of the rows, from the columns."""
+        """Return the mean pseudo-log-likelihood of the scored rows, in nats."""
         scores = model.pseudo_log_likelihood(self._v, self._columns)
         return float(np.average(scores, weights=self._few.weights))
 
     def is_due(self, number):
-        """Say whether this epoch, counted from 1, is one to enter."""
+        """Return whether to record this epoch, counted from 1."""
         if self.validation is not None or self.n_epochs <= self.LENGTH:
             return True
         done, before = (self.LENGTH * n // self.n_epochs for n in (number, number - 1))
         return done > before
 
     def add(self, model, epoch):
-        """Enter an epoch that is over; return whether its model is one to keep."""
+        """Record a finished epoch and return whether to keep its model."""
         if not self.is_due(epoch.number):
             return True
         improved = self.validation is None or self.validation.update(model)
@@ -195,28 +196,29 @@ class Record:
             entered.append(entry)
 
     def end(self, model, epoch):
-        """Let the history end with this epoch, which `model` is the model after."""
+        """End the history with this epoch; `model` is the model after it."""
         self.history, _ = self.course(epoch.number)
         if epoch.number not in self.history["epoch"]:
             self._enter(model, epoch)
 
     @property
     def exhausted(self):
-        """Whether training is to stop early."""
+        """Whether training should stop early."""
         return self.validation is not None and self.validation.exhausted
 
     def course(self, n_epochs):
-        """Return copies of the history and the validation scores of `n_epochs` epochs."""
+        """Return copies of history and validation scores of the first `n_epochs` epochs."""
         length = int(np.searchsorted(self.history["epoch"], n_epochs, side="right"))
         history = {name: entries[:length] for name, entries in self.history.items()}
         scores = None if self.validation is None else self.validation.scores[:n_epochs]
         return history, scores
 
     def shortfall(self, state):
-        """Return by how much the model of `state` is worse than the first one was.
+        """Return the score of the initial model minus that of the trained model.
 
-        In nats per feature; negative if it is better, as a model should be. The first
-        model is taken with the visible bias that the means of the data alone give it.
+        The difference is in nats per feature and is negative if training improved the
+        model. The visible bias of the initial model is first shifted to the means of the
+        data.
         """
         first = self.start.model.copy()
         first.visible.follow_mean(self.start.counts.visible_mean, state.counts.visible_mean)

@@ -1,12 +1,12 @@
-"""Where the negative sample comes from: contrastive divergence, plain and persistent.
+"""Solvers for the negative phase: contrastive divergence, plain and persistent.
 
-A solver owns its state, above all its chains of hidden states, and answers for all that
-distinguishes it from other solvers: how many chains and negative rows there are, whether
-each negative row belongs to a data row, what happens in a negative phase, and what happens
-after an update. Inside a chain hidden and visible states are sampled; the hidden statistics
-of both phases are means, which has the same expectation and less variance.
+A solver owns its state, in particular its Gibbs chains of hidden states. It defines the
+number of chains and of negative rows, whether each negative row belongs to a data row, the
+negative phase, and what to do after an update. Within a chain, hidden and visible states
+are sampled. The hidden statistics of both phases are means, which have the same expectation
+and a smaller variance.
 
-A new solver is a subclass of `Solver`, entered in `SOLVERS`.
+To add a solver, subclass `Solver` and add the subclass to `SOLVERS`.
 """
 
 import abc
@@ -18,19 +18,19 @@ from skrbm import _kernels
 
 
 class Solver(abc.ABC):
-    """A negative phase with its state.
+    """Base class of solvers.
 
     Parameters
     ----------
     chains : ndarray of shape (n_chains, n_components)
-        Hidden states of the chains; changed in place.
+        Hidden states of the chains, changed in place.
     n_gibbs_steps : int
-        Gibbs steps that they take for each minibatch.
+        Number of Gibbs steps per minibatch.
 
     Attributes
     ----------
     paired : bool
-        Whether negative row number i comes from data row number i of the minibatch.
+        Whether negative row i comes from data row i of the minibatch.
     """
 
     paired = False
@@ -41,29 +41,29 @@ class Solver(abc.ABC):
 
     @classmethod
     def count_chains(cls, settings, n_rows, n_before=0):
-        """Return the number of chains for `n_rows` rows to train on.
+        """Return the number of chains for training on `n_rows` rows.
 
-        Training may go on from `n_before` chains of an earlier training.
+        `n_before` is the number of chains of the training that is continued, if any.
         """
         return settings.n_chains
 
     def n_negative(self, n_positive):
-        """Return the number of negative rows beside a minibatch of `n_positive` rows."""
+        """Return the number of negative rows for a minibatch of `n_positive` rows."""
         return len(self.chains)
 
     @abc.abstractmethod
     def negative_phase(self, model, phases, rng):
-        """Draw the negative rows, and fill in the hidden means of both phases."""
+        """Draw the negative rows and compute the hidden means of both phases."""
 
-    def after_update(self, phases, offsets):  # noqa: B027, as most have nothing to do
-        """Follow the update of the model that has just been made from `phases`."""
+    def after_update(self, phases, offsets):  # noqa: B027, optional hook
+        """Update the state of the solver after the model was updated from `phases`."""
 
     def copy(self):
         return copy.deepcopy(self)
 
 
 class ContrastiveDivergence(Solver):
-    """CD-k: chains start at the rows of the minibatch, one chain to a row.
+    """CD-k, which starts one chain at each row of the minibatch.
 
     Hinton, G. E. (2002). Training products of experts by minimizing contrastive
     divergence. Neural Computation, 14(8), 1771-1800.
@@ -73,7 +73,7 @@ class ContrastiveDivergence(Solver):
 
     @classmethod
     def count_chains(cls, settings, n_rows, n_before=0):
-        # After a short chunk of rows the other chains stay as they are.
+        # A shorter chunk of rows uses only some of the chains. The others are kept.
         return max(min(settings.batch_size, n) for n in (n_rows, n_before))
 
     def n_negative(self, n_positive):
@@ -88,7 +88,7 @@ class ContrastiveDivergence(Solver):
 
 
 class PersistentContrastiveDivergence(Solver):
-    """PCD-k: chains go on from where the last step left them.
+    """PCD-k, which continues the chains of the previous step.
 
     Tieleman, T. (2008). Training restricted Boltzmann machines using approximations to the
     likelihood gradient. ICML 2008, 1064-1071.
@@ -104,7 +104,7 @@ SOLVERS = {"cd": ContrastiveDivergence, "pcd": PersistentContrastiveDivergence}
 
 
 def first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng):
-    """Return the solver of a new training, its chains at independent hidden states."""
+    """Return the solver for a new training, with independent hidden states as chains."""
     kind = SOLVERS[settings.solver]
     shape = kind.count_chains(settings, n_rows), n_components
     chains = (rng.random(shape) < hidden_mean).astype(dtype)
@@ -112,10 +112,10 @@ def first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng):
 
 
 def next_solver(before, settings, n_rows):
-    """Return the solver of a training that goes on from another's chains.
+    """Return the solver for a training that continues the chains of `before`.
 
-    Chains are repeated, or left out, where their number has changed. What a solver of the
-    same kind has besides, it keeps.
+    If the number of chains has changed, chains are repeated or dropped. All other state is
+    kept if the solver is of the same class.
     """
     kind = SOLVERS[settings.solver]
     n_chains = kind.count_chains(settings, n_rows, len(before.chains))

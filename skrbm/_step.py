@@ -1,7 +1,7 @@
-"""The learning step: minibatch -> two means -> update, and all that it changes.
+"""The learning step, which updates the model from one minibatch.
 
-One step serves `fit` and `partial_fit`. What a step changes is a `TrainingState`; how it
-changes it is in `Settings`. This room knows no scikit-learn: it neither warns nor prints.
+`fit` and `partial_fit` use the same step. It changes a `TrainingState` as specified by
+`Settings`. This module does not depend on scikit-learn and neither warns nor prints.
 """
 
 import dataclasses
@@ -14,23 +14,23 @@ from skrbm._model import RBM
 from skrbm._phases import DensePhases, SparsePhases
 from skrbm._solvers import Solver, first_solver, next_solver
 
-# Initial bias of the hidden units, which are then on about one time in eight. Units that
-# start rarer make features that tell rows apart better, but learn more slowly at first.
+# Initial bias of the hidden units, which gives an activation probability of about 1/8. A
+# lower bias leads to more discriminative features, but to slower learning at first.
 INITIAL_HIDDEN_BIAS = -2.0
-# Weight of a new minibatch in the moving average of the hidden units' means.
+# Weight of a new minibatch in the moving average of the mean hidden units.
 HIDDEN_MEAN_RATE = 0.01
-# Models count in the average with this power of the number of steps: the mean of their age
-# is a sixth of all steps.
+# The weight of a model in the average grows with this power of its step number. The mean
+# age of the averaged models is then one sixth of all steps.
 AVERAGING_POWER = 4
-# The average takes in every model at first, and then every second, fourth .. of them, so
-# that it costs little and is never behind by more than a thirtieth of the steps.
+# The average is updated at every step at first, then at every second, fourth, ... step, up
+# to this stride. This makes it cheap, and it never lags by more than 1/30 of the steps.
 LARGEST_STRIDE = 16
-# A parameter beyond this makes its unit deterministic many times over.
+# Parameters larger than this mean that training has diverged.
 LARGEST_PARAMETER = 1e3
 
 
 class Settings(NamedTuple):
-    """What a learning step needs to know besides the state."""
+    """Settings of a learning step."""
 
     solver: str
     n_gibbs_steps: int
@@ -49,19 +49,20 @@ class Settings(NamedTuple):
 
 @dataclasses.dataclass
 class Learned:
-    """The part of a training state whose mean over shards of the data makes sense.
+    """The part of a training state that is averaged over shards of the data.
 
     Attributes
     ----------
     model : RBM
+        The last iterate.
     hidden_mean : ndarray of shape (n_components,)
-        Moving average of the mean hidden units: the hidden offset of centering.
+        Moving average of the mean hidden units, used as the hidden offset of centering.
     velocity : RBM, default=None
-        What momentum carries from step to step.
+        Accumulated updates of momentum.
     average : RBM, default=None
-        Average of the models so far, in which the late ones count most.
+        Running average of the models, in which later models have more weight.
     n_averaged : int, default=0
-        Number of steps in a row that this average has seen.
+        Number of consecutive steps covered by this average.
     """
 
     model: RBM
@@ -72,14 +73,14 @@ class Learned:
 
     @property
     def result(self):
-        """The model that training has come to: the average, if there is one."""
+        """The trained model: the running average if there is one, else the last iterate."""
         return self.model if self.average is None else self.average
 
     def copy(self) -> Self:
         return self._map(np.copy)
 
     def _map(self, function, *others):
-        """Return a copy whose arrays are a function of those of this and of other parts."""
+        """Apply a function to the arrays of this and other parts; return a new part."""
 
         def mapped(name):
             models = [getattr(part, name) for part in (self, *others)]
@@ -91,7 +92,7 @@ class Learned:
 
     @classmethod
     def merge(cls, parts, shares) -> Self:
-        """Return the mean of parts, of which each has a share; the shares sum to 1."""
+        """Return the weighted mean of `parts`; the shares sum to 1."""
 
         def mean(*arrays):
             total = sum(share * a for share, a in zip(shares, arrays, strict=True))
@@ -104,14 +105,14 @@ class Learned:
 
 @dataclasses.dataclass
 class Counts:
-    """The part of a training state whose changes add up over shards of the data.
+    """The part of a training state whose changes are summed over shards of the data.
 
     Attributes
     ----------
     visible_sum : float64 ndarray of shape (n_features,)
-        Sum of the rows seen in the first epoch, each times its weight.
+        Weighted sum of the rows seen in the first epoch.
     n_rows_seen : float, default=0.0
-        Number of these rows: the sum of their weights.
+        Number of these rows, as the sum of their weights.
     """
 
     visible_sum: np.ndarray
@@ -119,10 +120,11 @@ class Counts:
 
     @property
     def visible_mean(self):
-        """Mean of the rows seen and of one imaginary row: the visible offset of centering.
+        """Mean of the rows seen and one imaginary row, used as visible offset of centering.
 
-        All values of that row are the mean of all values seen, so that no mean is 0 or 1,
-        and features that have not been on yet are taken to be as rare as others are.
+        All values of the imaginary row equal the smoothed mean of all values seen.
+        Therefore no mean is 0 or 1, and features that have not been on yet are assumed to
+        be as rare as the others.
         """
         total, n_features = self.visible_sum.sum(), len(self.visible_sum)
         imaginary = (total + 0.5) / (self.n_rows_seen * n_features + 1)
@@ -132,7 +134,7 @@ class Counts:
         return dataclasses.replace(self, visible_sum=self.visible_sum.copy())
 
     def merge(self, parts) -> Self:
-        """Return these counts, and all that was added to them in each of `parts`."""
+        """Return these counts plus everything that each of `parts` has added to them."""
         merged = self.copy()
         for part in parts:
             merged.visible_sum += part.visible_sum - self.visible_sum
@@ -142,18 +144,18 @@ class Counts:
 
 @dataclasses.dataclass
 class TrainingState:
-    """All that learning changes, in three parts by what becomes of them in shards.
+    """State of training, grouped by how its parts are merged over shards of the data.
 
     Attributes
     ----------
     learned : Learned
-        Parameters and moving averages, whose mean over shards can be taken.
+        Parameters and moving averages, which are averaged over shards.
     counts : Counts
-        Sums over rows, which add up.
+        Sums over rows, which are added up over shards.
     solver : Solver
-        The chains, which each shard has for itself,
+        The solver with its chains, separate for each shard.
     rng : numpy.random.Generator
-        and so the generator.
+        The random generator, separate for each shard.
     """
 
     learned: Learned
@@ -167,11 +169,11 @@ class TrainingState:
 
     @property
     def result(self):
-        """The model that training has come to: the average, if there is one."""
+        """The trained model: the running average if there is one, else the last iterate."""
         return self.learned.result
 
     def copy(self) -> Self:
-        """Return a copy that owns all that it has, its generator included."""
+        """Return a deep copy, including the random generator."""
         return type(self)(
             self.learned.copy(),
             self.counts.copy(),
@@ -180,19 +182,20 @@ class TrainingState:
         )
 
     def merge(self, states, row_weights) -> Self:
-        """Return the common state of shards that set out from this one.
+        """Merge the states of shards whose training started from this state.
 
         Parameters
         ----------
         states : list of TrainingState
-            What the shards have come to.
+            The states of the shards after training.
         row_weights : array-like of shape (n_states,)
-            Number of rows, or their total weight, behind each of them.
+            Number of rows in each shard, or their total weight.
 
         Returns
         -------
         state : TrainingState
-            With chains and generator of this one: each shard keeps its own.
+            The merged state, with the chains and the generator of this state, since each
+            shard keeps its own.
         """
         shares = np.asarray(row_weights, dtype=np.float64) / np.sum(row_weights)
         return type(self)(
@@ -204,7 +207,7 @@ class TrainingState:
 
 
 def _copy_of(rng):
-    """Return a generator at the same state: in a tenth of the time of `copy.deepcopy`."""
+    """Return a copy of a generator; this is much faster than `copy.deepcopy`."""
     bits = type(rng.bit_generator)(0)
     bits.state = rng.bit_generator.state
     return np.random.Generator(bits)
@@ -213,9 +216,9 @@ def _copy_of(rng):
 def first_state(settings, n_rows, n_features, n_components, dtype, seed):
     """Return the state before the first step of training on `n_rows` rows.
 
-    Weights are normal, of variance ``1 / n_features``, so that hidden units differ from the
-    start by as much whatever the number of features. From a standard deviation of 0.01, as
-    is customary, small data are learned slowly.
+    Initial weights are normal with variance ``1 / n_features``, so that the initial
+    differences between hidden units do not depend on the number of features. With the
+    customary standard deviation of 0.01, learning is slow on small data.
     """
     rng = np.random.Generator(np.random.SFC64(seed))
     weights = rng.standard_normal((n_features, n_components)) / np.sqrt(n_features)
@@ -231,14 +234,14 @@ def first_state(settings, n_rows, n_features, n_components, dtype, seed):
 
 
 def next_state(before, settings, n_rows):
-    """Return a copy of the state that another training ended in, for `n_rows` rows."""
+    """Return a copy of the final state of another training, adapted to `n_rows` rows."""
     state = before.copy()
     state.solver = next_solver(before.solver, settings, n_rows)
     return state
 
 
 def is_sound(model):
-    """Say whether all parameters are finite and none has exploded."""
+    """Return whether all parameters are finite and below `LARGEST_PARAMETER`."""
     return all(
         max(float(array.max()), -float(array.min())) < LARGEST_PARAMETER for array in model
     )
@@ -248,15 +251,16 @@ def is_sound(model):
 
 
 class Learner:
-    """The learning step, with the work space it needs.
+    """The learning step, with its work arrays.
 
     Parameters
     ----------
     state : TrainingState
-        Changed in place.
+        State of training, changed in place.
     settings : Settings
+        Settings of the learning step.
     data : DataSet
-        The rows to train on; their weights, if they have any, are usually around 1.
+        The training rows. Row weights, if any, are usually around 1.
     """
 
     def __init__(self, state, settings, data):
@@ -287,21 +291,21 @@ class Learner:
             self.offsets = tuple(np.zeros_like(bias) for bias in biases)
 
     def epoch(self, rates, order=None, *, follow_mean=False):
-        """Take one step for each minibatch, and for each rate.
+        """Take one step per minibatch, with one learning rate of `rates` for each.
 
-        `order` holds the rows to present, as by `DataSet.order`; None presents all of the
-        array as they stand.
+        `order` contains the indices of the rows to present, as returned by
+        `DataSet.order`. If None, all rows of the array are presented in their order.
         """
         batches = self.data.minibatches(self.settings.batch_size, order)
         pages = self.data.mapped_pages()
-        with np.errstate(over="ignore", invalid="ignore"):  # is_sound will tell
+        with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
             for rows, rate in zip(batches, rates, strict=True):
                 self.step(rows, rate, follow_mean=follow_mean)
                 pages.have_read(self.phases.n_positive, scattered=order is not None)
         pages.give_back()
 
     def step(self, rows, rate, *, follow_mean=False):
-        """Take one step up the gradient of the minibatch's log-likelihood."""
+        """Take one gradient ascent step on the log-likelihood of the minibatch."""
         state, settings, phases = self.state, self.settings, self.phases
         learned, solver = state.learned, state.solver
         phases.load(
@@ -334,12 +338,12 @@ class Learner:
         solver.after_update(phases, self.offsets)
 
     def _follow_visible_mean(self):
-        """Count the minibatch into the visible mean, and let the visible units follow.
+        """Add the minibatch to the visible mean and shift the visible units accordingly.
 
-        Their bias is the log-odds of the visible mean, and what is learned on top: those of
-        the first minibatch before the first step, those of all data after the first epoch.
-        No pass over the data comes before training, and a stream ends the same however it
-        is cut.
+        The visible bias is the log-odds of the visible mean, plus a learned part. The mean
+        is that of the first minibatch before the first step, and that of all data after the
+        first epoch. Thus no extra pass over the data is needed before training, and the
+        final mean does not depend on how a stream is split into chunks.
         """
         counts, learned, phases = self.state.counts, self.state.learned, self.phases
         before = counts.visible_mean
@@ -349,7 +353,7 @@ class Learner:
             model.visible.follow_mean(before, counts.visible_mean)
 
     def _average(self):
-        """Take the model into the average, by polynomial-decay averaging.
+        """Add the model to the average by polynomial-decay averaging.
 
         Shamir, O. and Zhang, T. (2013). Stochastic gradient descent for non-smooth
         optimization: convergence results and optimal averaging schemes. ICML 2013, 71-79.

@@ -1,6 +1,6 @@
-"""The epochs of `fit`, and the one pass of `partial_fit`.
+"""The epochs of `fit` and the single pass of `partial_fit`.
 
-This room knows no scikit-learn: it neither warns nor prints.
+This module does not depend on scikit-learn and neither warns nor prints.
 """
 
 import time
@@ -10,7 +10,7 @@ import numpy as np
 
 from skrbm._step import Learner, is_sound
 
-# The factor of the learning rate, as a function of the part of the updates that is done.
+# Factor of the learning rate as a function of the fraction of the updates done.
 SCHEDULES = {
     "linear": lambda done: 1.0 - done,
     "constant": lambda done: 1.0,
@@ -18,7 +18,7 @@ SCHEDULES = {
 
 
 class Epoch(NamedTuple):
-    """What `train` tells of an epoch that is over."""
+    """A finished epoch, as yielded by `train`."""
 
     number: int  # from 1
     learning_rate: float  # of the last step
@@ -26,10 +26,10 @@ class Epoch(NamedTuple):
 
 
 def train(state, settings, data, *, n_epochs, schedule, shuffle, n_done=0):
-    """Change `state` epoch by epoch, and yield an `Epoch` after each.
+    """Train `state` in place and yield an `Epoch` after each epoch.
 
-    The first epoch of a new model follows the visible mean; a model that goes on has it
-    already. `n_done` epochs of the `n_epochs` are over before this training begins.
+    The first epoch of a new model updates the visible mean, which a model that is trained
+    further already has. `n_done` of the `n_epochs` epochs are already finished.
     """
     new = state.counts.n_rows_seen == 0
     learner = Learner(state, settings, data)
@@ -45,36 +45,37 @@ def train(state, settings, data, *, n_epochs, schedule, shuffle, n_done=0):
 
 
 def train_on_chunk(state, settings, data):
-    """Run one unshuffled pass at a constant rate; return whether the model is sound."""
+    """Run one unshuffled pass at a constant learning rate; return `is_sound` after it."""
     rates = [settings.learning_rate] * -(-len(data) // settings.batch_size)
     Learner(state, settings, data).epoch(rates, data.order(), follow_mean=True)
     return is_sound(state.model)
 
 
 class Training:
-    """How far a training has got: all that it needs to go on.
+    """Progress of a training run, with everything needed to resume it.
 
-    When it is pickled its data are left out, and are to be given to `go_on`.
+    Pickling leaves out the data. Pass them to `attach` after unpickling.
 
     Parameters
     ----------
     data : DataSet
-        The rows to train on.
+        The training rows.
     state : TrainingState
-        What epochs change.
+        The current state, changed by each epoch.
     record : Record
+        The record of this training.
     n_epochs : int
-        The number of epochs that there are to be.
+        Total number of epochs.
 
     Attributes
     ----------
     kept : TrainingState
-        A copy of the state after the last sound epoch, or after the one with the best
+        Copy of the state after the last sound epoch, or after the epoch with the best
         validation score.
-    last : Epoch
-        The last epoch that is over; None before the first is.
+    last : Epoch or None
+        The last finished epoch. None if there is none.
     shape : tuple
-        Of the array that the rows are of.
+        Shape of the array that the rows belong to.
     """
 
     def __init__(self, data, state, record, n_epochs):
@@ -89,26 +90,26 @@ class Training:
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "data"}
 
-    def go_on(self, data, validation):
-        """Take the data that a training which was pickled had, or refuse others."""
+    def attach(self, data, validation):
+        """Attach the data after unpickling; raise ValueError if they are other data."""
         self.data = data
-        self.record = self.record.go_on(data, validation)
+        self.record = self.record.attach(data, validation)
 
     def add(self, epoch):
-        """Enter an epoch into the record, and keep its model if there is none better."""
+        """Add an epoch to the record and keep its state unless an earlier one is better."""
         if self.record.add(self.state.result, epoch):
             self.kept = self.state.copy()
         self.last = epoch
 
     @property
     def n_done(self):
-        """The number of epochs that are over."""
+        """Number of finished epochs."""
         return 0 if self.last is None else self.last.number
 
     def end(self):
-        """Complete the record; return the state that is kept.
+        """Complete the record and return the kept state.
 
-        What that draws from now on, training has not drawn before.
+        It gets the current generator, so that later draws do not repeat draws of training.
         """
         if self.last is not None:
             self.record.end(self.kept.result, self.last)
@@ -117,10 +118,11 @@ class Training:
 
 
 def enough_epochs(n_rows, batch_size):
-    """Return the number of epochs that trains a model of most data well.
+    """Return a number of epochs that works well for most data.
 
-    As many as make 20 000 updates, but no more than 50, as small data are learned by heart;
-    unless those would be fewer than 5 000 updates.
+    This is the number of epochs for 20 000 updates, but at most 50, because more would
+    overfit small data. If 50 epochs give fewer than 5 000 updates, it is the number of
+    epochs for 5 000 updates.
     """
     n_steps = -(-n_rows // batch_size)
     n_updates = min(max(50 * n_steps, 5_000), 20_000)

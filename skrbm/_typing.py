@@ -1,4 +1,4 @@
-"""Types of arguments, for the signatures of what is public."""
+"""Argument types used in public signatures."""
 
 from typing import TypeAlias
 

@@ -1,9 +1,9 @@
-"""Kinds of visible units: what a model assumes of the values of its data.
+"""Visible units, which define the distribution of the data given the hidden units.
 
-Everything that is Bernoulli by formula stands here, in one class, so that another kind is
-another class with the same methods. A kind holds the parameters of its units and knows
-nothing of weights or hidden units: what comes down to the visible units from a hidden state
-h is their *input*, the rows ``h W'``, and what goes up from them is their values.
+All formulas specific to Bernoulli units are in one class. Another kind of units is another
+class with the same methods. A class of units stores the parameters of the units, but no
+weights and no hidden units. The visible units receive their *input* from a hidden state h,
+the rows ``h W'``, and pass on their values.
 """
 
 import dataclasses
@@ -14,30 +14,30 @@ import scipy.sparse as sp
 
 from skrbm import _kernels
 
-# Means of independent features are kept this far from 0 and 1 where they are the base of
-# annealing: where the model allows a value that the base never has, no importance weight
-# could make up for it.
+# Minimum distance from 0 and 1 of the means of independent features used as the base of
+# annealing. Importance weights cannot correct for values that the base never takes.
 SMALLEST_BASE_MEAN = 1e-3
 
 
 def log_odds(mean, margin=1e-9):
-    """Return ``log(mean / (1 - mean))``, of means kept `margin` away from 0 and 1."""
+    """Return ``log(mean / (1 - mean))``, with means clipped to `margin` from 0 and 1."""
     mean = np.clip(mean, margin, 1 - margin)
     return np.log(mean / (1 - mean))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BernoulliUnits:
-    """Units with the states 0 and 1, of energy ``-b v``.
+    """Units with states 0 and 1 and energy ``-b v``.
 
     Attributes
     ----------
     bias : ndarray of shape (n_features,)
+        Biases of the units.
     """
 
     bias: np.ndarray
 
-    # What the values of data may be, in words: for states, and for expectations of states.
+    # Descriptions of the allowed values, for states and for expectations of states.
     STATES = "0 and 1"
     RANGE = "[0, 1]"
 
@@ -46,39 +46,38 @@ class BernoulliUnits:
 
     @property
     def arrays(self):
-        """All parameters, each an array."""
+        """All parameter arrays."""
         return (self.bias,)
 
     def map(self, function, *others) -> Self:
-        """Return units whose parameters are a function of these and of other units'."""
+        """Apply a function to the parameters of these and other units; return new units."""
         return type(self)(function(self.bias, *(other.bias for other in others)))
 
     # Values ---------------------------------------------------------------------------
 
     @staticmethod
     def are_states(summary):
-        """Say whether data with this summary have no other values than states."""
+        """Return whether data with this summary contain only states."""
         return summary.binary
 
     @staticmethod
     def are_in_range(summary):
-        """Say whether data with this summary are states, or expectations of states."""
+        """Return whether data with this summary are states or expectations of states."""
         return summary.low >= 0 and summary.high <= 1
 
     @staticmethod
     def clip(v):
-        """Return rows with values below 0 set to 0, and above 1 to 1."""
+        """Return rows with values clipped to [0, 1]."""
         if not sp.issparse(v):
             return v.clip(0, 1)
         return sp.csr_array((v.data.clip(0, 1), v.indices, v.indptr), shape=v.shape)
 
     @staticmethod
     def draw_states(values, rng):
-        """Overwrite values, taken as probabilities of a 1, with draws of 0 or 1.
+        """Replace values, taken as probabilities of a 1, with draws of 0 or 1, in place.
 
-        Only values strictly between 0 and 1 use random numbers, in the order of the rows:
-        a dense minibatch and its sparse twin become the same states. What lies below 0
-        becomes 0, above 1 becomes 1.
+        Only values strictly between 0 and 1 use random numbers, in row order, so that dense
+        and sparse minibatches give the same states. Values are clipped to [0, 1] first.
         """
         np.clip(values, 0, 1, out=values)
         flat = values.reshape(-1)
@@ -94,7 +93,7 @@ class BernoulliUnits:
         return _kernels.logistic(x)
 
     def sample(self, x, rng, out, units=slice(None)):
-        """Draw states from the input `x`, which is overwritten, of all or of some units."""
+        """Draw states of all or some units from their input `x`, which is overwritten."""
         return _kernels.bernoulli_from_log_odds(x, self.bias[units], rng, out)
 
     def log_normalizer(self, x):
@@ -102,33 +101,33 @@ class BernoulliUnits:
         return np.logaddexp(0, x + self.bias).sum(axis=1)
 
     def minus_energy(self, v):
-        """Return ``b . v``, minus the energy of the visible units alone, of each row."""
+        """Return ``b . v`` of each row, the negative energy of the visible units alone."""
         return v @ self.bias
 
     # Means of the data ----------------------------------------------------------------
 
     def follow_mean(self, before, after):
-        """Shift the parameters, in place, as the mean of the data has shifted."""
+        """Shift the bias in place by the change of the log-odds of the data mean."""
         bias = self.bias
         bias += log_odds(after) - log_odds(before)
 
     @classmethod
     def independent(cls, mean, dtype):
-        """Return the units of independent features with these means."""
+        """Return units that model independent features with these means."""
         return cls(log_odds(np.asarray(mean, np.float64), SMALLEST_BASE_MEAN).astype(dtype))
 
     # Between independent features and a model -----------------------------------------
 
     def log_ratio_to(self, base, v):
-        """Return the log of how much likelier rows are by these units than by `base`."""
+        """Return the log-ratio ``(b - b_base) . v`` of these units to `base`, per row."""
         return v @ (self.bias - base.bias)
 
     def sample_between(self, base, x, beta, generators):
-        """Overwrite the input `x` with states at inverse temperature `beta`.
+        """Replace the input `x` with states drawn at inverse temperature `beta`, in place.
 
-        Their log-odds are ``(1 - beta) b_base + beta (b + x)``. `beta` is a number, or a
-        column with one for each row; `generators` are pairs of a slice of rows and the
-        generator that draws them.
+        The log-odds are ``(1 - beta) b_base + beta (b + x)``. `beta` is a number or a
+        column with one value per row. `generators` yields pairs of a slice of rows and the
+        generator used to draw them.
         """
         half = 0.5 * beta
         x *= half
@@ -139,37 +138,41 @@ class BernoulliUnits:
     # Conditional distribution given all other units -----------------------------------
 
     def conditional_log_odds(self, v, hidden_input, weights, columns=None):
-        """Yield columns of `v`, a block at a time, and the log-odds of their units.
+        """Yield blocks of columns of `v` with the log-odds of their units.
 
-        For unit i, with a the hidden input of the row *without* unit i::
+        For unit i, where a is the hidden input of the row *without* unit i::
 
             log p(v_i = 1 | rest) / p(v_i = 0 | rest)
                 = b_i + sum_j [softplus(a_j + W_ij) - softplus(a_j)]
 
-        For a binary row this is ``F(v with v_i = 0) - F(v with v_i = 1)``; a value between
-        0 and 1 enters the hidden input of the others as it is.
+        For a binary row this is ``F(v with v_i = 0) - F(v with v_i = 1)``. A value between
+        0 and 1 enters the hidden input of the other units unchanged.
 
         Parameters
         ----------
         v : {ndarray, CSR array} of shape (n_rows, n_features)
+            Visible rows.
         hidden_input : ndarray of shape (n_rows, n_components)
-            Of the whole rows.
+            Hidden input of the complete rows.
         weights : ndarray of shape (n_features, n_components)
+            Weights of the model.
         columns : ndarray of int, default=None
-            The units that are asked for; None means all.
+            Indices of the requested units. If None, all units are used.
 
         Yields
         ------
         part : {ndarray, CSC array} of shape (n_rows, n_units)
+            Columns of `v`.
         log_odds : float64 ndarray of shape (n_rows, n_units)
+            Log-odds of the units of these columns.
         """
         bias = self.bias
         if columns is not None:
             v, weights, bias = v[:, columns], weights[columns], bias[columns]
         if sp.issparse(v):
-            v = v.tocsc()  # to be cut into columns
+            v = v.tocsc()  # for slicing columns
         largest = float(np.abs(weights).max(initial=0.0))
-        overflows = largest >= exponent_limit(weights.dtype)  # exp(W) would
+        overflows = largest >= exponent_limit(weights.dtype)  # in exp(W)
         changes = None if overflows else SoftplusChanges(hidden_input, largest)
         for units in _unit_blocks(*weights.shape):
             part = v[:, units]
@@ -181,8 +184,8 @@ class BernoulliUnits:
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
         ``PL(v) = sum_i [v_i log p_i + (1 - v_i) log(1 - p_i)]`` with
-        ``p_i = p(v_i = 1 | all other units)``; given `columns`, the sum over them alone,
-        scaled up to all units.
+        ``p_i = p(v_i = 1 | all other units)``. If `columns` is given, the sum is taken over
+        these units only and scaled up to all units.
         """
         total, n_units = np.zeros(v.shape[0]), 0
         blocks = self.conditional_log_odds(v, hidden_input, weights, columns)
@@ -198,21 +201,21 @@ class BernoulliUnits:
 
 # Sums of changes of softplus -------------------------------------------------------------
 
-# The number of factors that are multiplied out. Of 784 x 500 in float32, 668 rows took 45,
-# 50 and 60 ms with 4, 5 and 6; few rows take longer with 4 than with 2 or 3.
+# Number of factors that are multiplied out. More are slower for many rows, and fewer would
+# be faster only for few rows.
 _SUBSETS_OF = 4
-# Where more entries than this part are not 0, it is quicker to treat them all alike than
-# to pick those that are 1.
+# If a larger fraction of the entries is nonzero, computing all entries is faster than
+# picking those that are 1.
 _MANY = 1 / 16
 
 
 def exponent_limit(dtype):
-    """Return the bound on |W| under which exp(W) stays finite and above zero."""
+    """Return the bound on |W| below which exp(W) is finite and positive."""
     return 80.0 if dtype == np.float32 else 700.0
 
 
 def _nonzero(v):
-    """Return row indices, column indices and values of the entries that are not 0."""
+    """Return row indices, column indices and values of the nonzero entries."""
     if sp.issparse(v):
         v = v.tocoo()
         return v.row, v.col, v.data
@@ -221,32 +224,32 @@ def _nonzero(v):
 
 
 def _on_and_off(inputs):
-    """Return ``sigma(a)`` and ``sigma(-a)``, of which neither is 1 less the other."""
+    """Return ``sigma(a)`` and ``sigma(-a)``, neither computed as 1 minus the other."""
     return np.exp(-_kernels.softplus(-inputs)), np.exp(-_kernels.softplus(inputs))
 
 
 def _unit_blocks(n_units, n_components):
-    """Cut visible units into slices for which `SoftplusChanges` needs bounded memory."""
+    """Yield slices of visible units that bound the memory of `SoftplusChanges`."""
     row_size = 2**_SUBSETS_OF * n_components // _SUBSETS_OF
     row_size = max(row_size, _kernels.WORK_SIZE // _kernels.FEATURE_BLOCK)
     return _kernels.row_blocks(n_units, row_size, _kernels.WORK_SIZE)
 
 
 class SoftplusChanges:
-    """Computes ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` for all rows and units.
+    """Callable for ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` of all rows and units.
 
-    With p = sigma(a) and q = 1 - p, the sum is ``log prod_j (q_j + p_j exp(W_ij))``, whose
-    terms are positive: nothing cancels. The product of a few factors is a sum over the
-    subsets of their hidden units, of a number that belongs to the row times one that
-    belongs to the unit: a matrix product. exp is taken of W alone, and log once of as many
-    factors as cannot overflow.
+    With p = sigma(a) and q = 1 - p, the sum is ``log prod_j (q_j + p_j exp(W_ij))``. All
+    terms are positive, so there is no cancellation. The product of a few factors expands
+    into a sum over the subsets of their hidden units. Each summand is a number that depends
+    on the row times a number that depends on the unit, so that the sum is a matrix product.
+    exp is evaluated for W only, and log once for as many factors as cannot overflow.
 
     Parameters
     ----------
     inputs : ndarray of shape (n_rows, n_components)
-        The numbers a, of each row.
+        The hidden inputs a of each row.
     largest : float
-        The largest absolute value of the weights, under `exponent_limit`.
+        The largest absolute value of the weights, below `exponent_limit`.
     """
 
     def __init__(self, inputs, largest):
@@ -258,7 +261,7 @@ class SoftplusChanges:
         self._of_rows = np.ascontiguousarray(terms.swapaxes(1, 2))
 
     def __call__(self, weights):
-        """Return the sums for units of these weights, (n_rows, n_units), in float64."""
+        """Return the sums for units with these weights, float64, (n_rows, n_units)."""
         n_rows = self._of_rows.shape[1]
         change = np.empty((n_rows, len(weights)))
         for units in _unit_blocks(*weights.shape):
@@ -276,7 +279,7 @@ class SoftplusChanges:
 
 
 def _log_odds_without_bias(v, inputs, weights, changes):
-    """Return the log-odds of units, without their biases; `changes` is None on overflow."""
+    """Return log-odds of units without their biases; `changes` is None on overflow."""
     if changes is not None:
         rows, units, values = _nonzero(v)
         ones = values == 1
@@ -288,7 +291,7 @@ def _log_odds_without_bias(v, inputs, weights, changes):
         else:
             odds[at] = -_change_if_off(inputs, weights, *at)
         rows, units, values = rows[~ones], units[~ones], values[~ones]
-    else:  # every entry goes the slow way
+    else:  # use the slow method for all entries
         odds = np.empty(v.shape)
         rows, units = np.indices(v.shape).reshape(2, -1)
         values = (v.toarray() if sp.issparse(v) else v).reshape(-1)
@@ -298,18 +301,20 @@ def _log_odds_without_bias(v, inputs, weights, changes):
 
 
 def _subset_products(off, on, size):
-    """Return the terms of products of ``off_j + on_j``, taken over groups of `size` units.
+    """Return the terms of the products of ``off_j + on_j`` over groups of `size` units.
 
     Parameters
     ----------
     off, on : ndarray of shape (n_components, n)
+        The two terms of each factor.
     size : int
+        Number of units in a group.
 
     Returns
     -------
     terms : ndarray of shape (n_groups, 2 ** size, n)
-        A term for each subset of the group: the product of ``on_j`` of its units and of
-        ``off_j`` of the others.
+        One term for each subset of a group, the product of ``on_j`` of the units in the
+        subset and ``off_j`` of the others.
     """
     n_components, n = on.shape
     n_groups = -(-n_components // size)
@@ -340,9 +345,9 @@ def _change_if_off(inputs, weights, rows, units):
 def _change_from(values, inputs, weights, rows, units):
     """Return ``sum_j [softplus(a_j + W_ij) - softplus(a_j)]`` for pairs (row, unit).
 
-    Here a is the hidden input less the contribution of the unit at its present value v.
-    With p and q of the whole hidden input, as for `SoftplusChanges`, it is the sum of
-    ``log (q_j + p_j exp(-v W_ij) exp(W_ij)) / (q_j + p_j exp(-v W_ij))``.
+    Here a is the hidden input minus the contribution of the unit with its current value v.
+    With p and q computed from the complete hidden input as in `SoftplusChanges`, the result
+    is the sum of ``log (q_j + p_j exp(-v W_ij) exp(W_ij)) / (q_j + p_j exp(-v W_ij))``.
     """
     p, q = _on_and_off(inputs)
     growth = np.exp(weights)
@@ -364,10 +369,10 @@ def _change_from(values, inputs, weights, rows, units):
 
 
 def _log_of_product(factors, n_factors):
-    """Return the log of the product of each row, of which so many factors cannot overflow.
+    """Return the logarithm of the product of each row; overwrites `factors`.
 
-    Half as many logarithms each time that one half of the columns is multiplied into the
-    other. Overwrites `factors`.
+    Products of `n_factors` factors must not overflow. Multiplying one half of the columns
+    into the other halves the number of logarithms.
     """
     while n_factors > 1 and factors.shape[1] % 2 == 0:
         half = factors.shape[1] // 2
@@ -378,7 +383,7 @@ def _log_of_product(factors, n_factors):
 
 
 def _change_from_safely(values, inputs, weights, rows, units):
-    """Return what `_change_from` does, for weights of which exp would overflow."""
+    """Compute `_change_from` for weights whose exp would overflow."""
     change = np.empty(len(rows))
     for block in _kernels.row_blocks(len(rows), weights.shape[1]):
         weight = weights[units[block]]

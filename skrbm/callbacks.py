@@ -1,9 +1,9 @@
-"""Callbacks for `fit`, beside those of scikit-learn: likelihood, and checkpoints.
+"""Callbacks for `fit`: monitoring of the log-likelihood, and checkpoints.
 
-scikit-learn has callbacks from 1.9 on, and calls them experimental. Give an estimator its
-callbacks by ``set_callbacks(...)`` before ``fit``; scikit-learn's own, `ProgressBar` and
-`ScoringMonitor` of :mod:`sklearn.callback`, work as well (as of 1.9.1, the latter wants a
-dict of scorers).
+Callbacks require scikit-learn 1.9 or later, where they are experimental. Register them with
+``set_callbacks(...)`` before ``fit``. scikit-learn's own callbacks, `ProgressBar` and
+`ScoringMonitor` of :mod:`sklearn.callback`, also work (as of 1.9.1, the latter needs a dict
+of scorers).
 """
 
 import contextlib
@@ -30,56 +30,56 @@ __all__ = ["Checkpoint", "LikelihoodMonitor", "resume"]
 
 
 class _FitCallback:
-    """The hooks that scikit-learn calls and nothing is to be done in."""
+    """Base class of callbacks, with the type check and hooks that do nothing."""
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Refuse what this is not for; scikit-learn calls it.
+        """Check the type of the estimator (called by scikit-learn).
 
         Parameters
         ----------
         estimator : BernoulliRBMEstimator
-            The estimator that is about to be fitted.
+            Estimator that is about to be fitted.
         context : CallbackContext
-            The task of the fit.
+            Context of the fit.
 
         Raises
         ------
         TypeError
-            If the estimator is another one, a pipeline or a search for instance.
+            If the estimator is of another type, for example a pipeline or a search.
         """
         if not isinstance(estimator, BernoulliRBMEstimator):
             name = type(self).__name__
             raise TypeError(
-                f"{name} follows the training of a BernoulliRBMEstimator, but was set on a "
-                f"{type(estimator).__name__}: set it on the machine inside, by "
+                f"{name} only supports BernoulliRBMEstimator, but was set on a "
+                f"{type(estimator).__name__}. Set it on the RBM inside, with "
                 f"rbm.set_callbacks({name}(...))."
             )
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing; scikit-learn calls it.
+        """Do nothing (called by scikit-learn).
 
         Parameters
         ----------
         estimator : BernoulliRBMEstimator
-            The estimator that is being fitted.
+            Estimator that is being fitted.
         context : CallbackContext
-            The fit or the epoch that begins.
+            Context of the fit or epoch that begins.
         """
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing; scikit-learn calls it.
+        """Do nothing (called by scikit-learn).
 
         Parameters
         ----------
         estimator : BernoulliRBMEstimator
-            The estimator whose fit has ended.
+            Estimator whose fit has ended.
         context : CallbackContext
-            The task of the fit.
+            Context of the fit.
         """
 
 
 def _is_due(rbm, context, every):
-    """Say whether something is due now: after each `every`-th and after the last epoch."""
+    """Return whether the callback is due: after every `every`-th and the last epoch."""
     if context.task_name != "epoch":
         return False
     training = rbm._training
@@ -87,48 +87,48 @@ def _is_due(rbm, context, every):
 
 
 class LikelihoodMonitor(_FitCallback):
-    """Follow the log-likelihood of held-out rows, and the free-energy gap, during `fit`.
+    """Monitor of the log-likelihood of held-out rows and the free-energy gap during `fit`.
 
-    The log-likelihood is exact for machines with up to 20 hidden or visible units, and
-    else by annealed runs that follow the model, see
+    The log-likelihood is exact for models with up to 20 hidden or visible units. For other
+    models it is estimated by annealed runs that follow the model, see
     :class:`skrbm.likelihood.LogLikelihoodTracker`.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The rows to judge by, of values 0 and 1, that the model is not trained on.
+        Rows to evaluate, with values 0 and 1, on which the model is not trained.
 
     every : int, default=1
-        Number of epochs from one look to the next. The last of `n_iter` epochs is looked
-        at as well.
+        Number of epochs between evaluations. The last of `n_iter` epochs is always
+        evaluated.
 
     n_betas : int, default=100
-        Number of temperatures from one look to the next.
+        Number of temperatures between evaluations.
 
     n_runs : int, default=100
         Number of annealed runs.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the draws, which are none of the training's: None is a new one for each
-        fit, and not numpy's global one.
+        Controls the draws, which are independent of those of training. If None, a new
+        random generator is created for each fit; the global one of numpy is not used.
 
     Attributes
     ----------
     history_ : dict of lists
-        One entry for each look of the last `fit`: "epoch", counted from 1;
-        "log_likelihood", the mean in nats, with "lower" and "upper" for three standard
-        errors of the partition function; "free_energy_gap", as in the estimator's
-        `history_`, with these rows as those held out. A gap that grows while the
-        log-likelihood falls is over-fitting. Fits in other processes, those of a search
-        with `n_jobs` for instance, enter nothing here.
+        One entry per evaluation of the last `fit`: "epoch", counted from 1;
+        "log_likelihood", the mean in nats, with bounds "lower" and "upper" from three
+        standard errors of the log partition function; and "free_energy_gap", as in the
+        `history_` of the estimator, with `X` as the held-out rows. A gap that grows while
+        the log-likelihood falls indicates overfitting. Fits in other processes, for example
+        those of a search with `n_jobs`, are not recorded here.
 
     Examples
     --------
     ::
 
-        monitor = LikelihoodMonitor(X_valid, every=5)
-        rbm = BernoulliRBMEstimator().set_callbacks(monitor).fit(X_train)
-        plt.plot(monitor.history_["epoch"], monitor.history_["log_likelihood"])
+        tracker = LikelihoodMonitor(X_valid, every=5)
+        rbm = BernoulliRBMEstimator().set_callbacks(tracker).fit(X_train)
+        plt.plot(tracker.history_["epoch"], tracker.history_["log_likelihood"])
     """
 
     def __init__(
@@ -145,10 +145,10 @@ class LikelihoodMonitor(_FitCallback):
         self.n_betas = n_betas
         self.n_runs = n_runs
         self.random_state = random_state
-        self._new_monitor()  # now as well, so that a bad argument is an error now
+        self._new_tracker()  # raises now if an argument is invalid
         self._fits: dict[int, Any] = {}
 
-    def _new_monitor(self):
+    def _new_tracker(self):
         source = self.random_state
         return LogLikelihoodTracker(
             self.X,
@@ -158,21 +158,21 @@ class LikelihoodMonitor(_FitCallback):
         )
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Begin anew; scikit-learn calls it.
+        """Check the data and start a new history (called by scikit-learn).
 
         Parameters
         ----------
         estimator : BernoulliRBMEstimator
-            The estimator that is about to be fitted.
+            Estimator that is about to be fitted.
         context : CallbackContext
-            The task of the fit.
+            Context of the fit.
 
         Raises
         ------
         TypeError
-            If the estimator is another one, a pipeline or a search for instance.
+            If the estimator is of another type, for example a pipeline or a search.
         ValueError
-            If the rows to judge by have other features than those to train on.
+            If `X` does not have the features of the training data.
         """
         super().setup(estimator, context)
         check_names(self.X, estimator)
@@ -184,8 +184,8 @@ class LikelihoodMonitor(_FitCallback):
             )
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
         history: dict[str, list] = {name: [] for name in names}
-        # A search may run several fits at once, each on an estimator of its own.
-        self._fits[id(estimator)] = self._new_monitor(), history
+        # A search may run several fits at once, each with its own estimator.
+        self._fits[id(estimator)] = self._new_tracker(), history
         self.history_ = history
 
     def on_fit_task_end(
@@ -195,22 +195,22 @@ class LikelihoodMonitor(_FitCallback):
         *,
         fitted_estimator: Any,
     ) -> None:
-        """Judge the model; scikit-learn calls it.
+        """Evaluate the model if it is due (called by scikit-learn).
 
         Parameters
         ----------
         estimator : BernoulliRBMEstimator
-            The estimator that is being fitted.
+            Estimator that is being fitted.
         context : CallbackContext
-            The fit or the epoch that ends.
+            Context of the fit or epoch that ends.
         fitted_estimator : BernoulliRBMEstimator
-            A copy, fitted so far.
+            Copy of the estimator, as fitted so far.
         """
         if not _is_due(estimator, context, self.every):
             return
         training = estimator._training
-        monitor, history = self._fits[id(estimator)]
-        look = monitor.update(fitted_estimator)
+        tracker, history = self._fits[id(estimator)]
+        look = tracker.update(fitted_estimator)
         model = model_of(fitted_estimator)
         gap = free_energy_gap(
             model,
@@ -223,36 +223,37 @@ class LikelihoodMonitor(_FitCallback):
             entered.append(entry)
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Let go of the annealed runs; scikit-learn calls it.
+        """Discard the annealed runs (called by scikit-learn).
 
         Parameters
         ----------
         estimator : BernoulliRBMEstimator
-            The estimator whose fit has ended.
+            Estimator whose fit has ended.
         context : CallbackContext
-            The task of the fit.
+            Context of the fit.
         """
-        self._fits.pop(id(estimator), None)  # none, if setup failed
+        self._fits.pop(id(estimator), None)  # missing if setup failed
 
 
 class Checkpoint(_FitCallback):
-    """Save a training to a file, so that one that is killed can go on.
+    """Checkpoints of the training, from which it can be resumed after a crash.
 
-    What is saved is all that changes in training, random numbers included: a training that
-    :func:`resume` goes on with ends with the same bits as one that was never interrupted.
-    The file is replaced at once: a kill at any moment leaves the new one or the last one,
-    and at worst a file beside it whose name ends in ".part", of no more use.
+    All state that changes during training is saved, including the random generator. A
+    training that is continued with :func:`resume` ends with bitwise the same model as one
+    that was never interrupted. The file is replaced atomically: if the process is killed,
+    either the new or the previous checkpoint remains. At worst a file whose name ends in
+    ".part" is left beside it, which can be deleted.
 
     Parameters
     ----------
     path : str or path-like
-        The file, whose folder must exist. A new one can be read by its owner alone; one
-        that is replaced keeps its permissions. It is a pickle: load only files that you
-        trust. It holds one training: of several, as of a search, that which wrote last.
+        File to write. Its directory must exist. A new file is readable only by its owner;
+        an existing file keeps its permissions. The file is a pickle: load only files that
+        you trust. It holds a single training. If several trainings write to the same file,
+        as in a search, the last one to write is kept.
 
     every : int, default=1
-        Number of epochs from one save to the next. The last of `n_iter` epochs is saved as
-        well.
+        Number of epochs between checkpoints. The last of `n_iter` epochs is always saved.
 
     Examples
     --------
@@ -265,43 +266,43 @@ class Checkpoint(_FitCallback):
     """
 
     def __init__(self, path: str | os.PathLike, *, every: int = 1) -> None:
-        # Made whole now: the working directory may change during the fit.
+        # Resolved now because the working directory may change during fit.
         self.path = Path(path).expanduser().resolve()
         self.every = check_integer(every, "every", 1)
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Find out whether the file can be written; scikit-learn calls it.
+        """Check that the file can be written (called by scikit-learn).
 
         Parameters
         ----------
         estimator : BernoulliRBMEstimator
-            The estimator that is about to be fitted.
+            Estimator that is about to be fitted.
         context : CallbackContext
-            The task of the fit.
+            Context of the fit.
 
         Raises
         ------
         OSError
-            If it cannot.
+            If the file cannot be written.
         TypeError
-            If the estimator is another one, a pipeline or a search for instance.
+            If the estimator is of another type, for example a pipeline or a search.
         """
         super().setup(estimator, context)
         if not self.path.parent.is_dir():
             raise FileNotFoundError(
-                f"Checkpoint cannot write {self.path}: there is no folder "
-                f"{self.path.parent}. Make it first."
+                f"Checkpoint cannot write {self.path}: there is no directory "
+                f"{self.path.parent}. Create it first."
             )
         if self.path.is_dir():
             raise IsADirectoryError(
-                f"Checkpoint cannot write {self.path}: it is a folder. Name a file in it."
+                f"Checkpoint cannot write {self.path}: it is a directory. Pass a file name."
             )
         with self._temporary():
-            pass  # a folder that cannot be written to is an error now
+            pass  # raises now if the directory is not writable
 
     @contextlib.contextmanager
     def _temporary(self):
-        """Make a file beside the one to write, of which nothing is left in the end."""
+        """Create a temporary file beside the one to write, and remove it at the end."""
         handle, name = tempfile.mkstemp(
             prefix=f"{self.path.name}.", suffix=".part", dir=self.path.parent
         )
@@ -312,14 +313,14 @@ class Checkpoint(_FitCallback):
             Path(name).unlink(missing_ok=True)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        """Save; scikit-learn calls it.
+        """Save the training if it is due (called by scikit-learn).
 
         Parameters
         ----------
         estimator : BernoulliRBMEstimator
-            The estimator that is being fitted.
+            Estimator that is being fitted.
         context : CallbackContext
-            The fit or the epoch that ends.
+            Context of the fit or epoch that ends.
         """
         if not _is_due(estimator, context, self.every):
             return
@@ -332,7 +333,7 @@ class Checkpoint(_FitCallback):
             if self.path.exists():
                 shutil.copymode(self.path, temporary)
             os.replace(temporary, self.path)
-        if hasattr(os, "O_DIRECTORY"):  # the new name is to outlast a power failure as well
+        if hasattr(os, "O_DIRECTORY"):  # make the rename survive a power failure
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)
@@ -341,14 +342,14 @@ class Checkpoint(_FitCallback):
 
 
 class SavedTraining(NamedTuple):
-    """What a checkpoint file holds: the settings, and the training so far."""
+    """Content of a checkpoint file: the parameters and the state of the training."""
 
     estimator: BernoulliRBMEstimator
     training: Training
 
     @classmethod
     def of(cls, rbm):
-        """Return what is to be saved of the training of an estimator."""
+        """Return what to save of the training of an estimator."""
         settings = clone(rbm)
         settings.set_callbacks()
         for name in ("n_features_in_", "feature_names_in_", "random_state_", "_split_seed"):
@@ -365,27 +366,27 @@ def resume(
     sample_weight: ArrayLike | None = None,
     callbacks: Sequence[Any] = (),
 ) -> BernoulliRBMEstimator:
-    """Go on with a training that was saved by :class:`Checkpoint`.
+    """Resume a training that was saved by :class:`Checkpoint`.
 
-    The file is unpickled, and a pickle can run any code: resume only from files that you
+    The file is unpickled, which can run arbitrary code. Only resume from files that you
     trust.
 
     Parameters
     ----------
     path : str or path-like
-        The file that the checkpoint wrote.
+        File written by :class:`Checkpoint`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The training data, the same as before.
+        Training data, the same as before.
 
     y : array-like of shape (n_samples,), default=None
-        Handed to the callbacks; the estimator does not use it.
+        Passed to the callbacks. The estimator does not use it.
 
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, the same as before.
 
     callbacks : sequence of callbacks, default=()
-        Callbacks for the rest of the training, :class:`Checkpoint` for instance.
+        Callbacks for the rest of the training, for example :class:`Checkpoint`.
 
     Returns
     -------
@@ -395,15 +396,16 @@ def resume(
     Raises
     ------
     ValueError
-        If the rows or weights are seen to be others, by the shape of `X`, all weights and
-        some of the rows, or the file is not one of a checkpoint.
+        If `X` or `sample_weight` is not the same as before, or if the file was not written
+        by :class:`Checkpoint`. The shape of `X`, all weights and some of the rows are
+        compared.
     """
     not_one = f"{path} was not written by skrbm.callbacks.Checkpoint, or is damaged."
     try:
         saved = joblib.load(path)
     except (OSError, ImportError, MemoryError):
         raise
-    except Exception as error:  # whatever unpickling comes to
+    except Exception as error:  # unpickling may raise anything
         raise ValueError(not_one) from error
     if not isinstance(saved, SavedTraining):
         raise ValueError(not_one)

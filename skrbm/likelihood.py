@@ -1,11 +1,11 @@
-"""How good is a model? Log partition function, log-likelihood, pseudo-log-likelihood.
+"""Log partition function, log-likelihood and pseudo-log-likelihood of a model.
 
 The likelihood of a restricted Boltzmann machine is ``p(v) = exp(-F(v)) / Z``. The free
-energy F is a formula; the partition function Z is a sum over all states, which is exact for
-machines with few hidden, or few visible, units, and estimated for others.
+energy F has a closed form. The partition function Z is a sum over all states: it is
+computed exactly for models with few hidden or few visible units, and estimated otherwise.
 
-The functions take anything that has `components_`, `intercept_visible_` and
-`intercept_hidden_`: a fitted :class:`skrbm.BernoulliRBMEstimator`,
+The functions accept any object with `components_`, `intercept_visible_` and
+`intercept_hidden_`: a fitted :class:`skrbm.BernoulliRBMEstimator` or
 :class:`sklearn.neural_network.BernoulliRBM`, or an estimator whose arrays were set by hand.
 """
 
@@ -33,7 +33,8 @@ __all__ = [
     "pseudo_log_likelihood",
 ]
 
-# Units of the smaller side up to which an exact sum is possible, and taken by default.
+# Largest size of the smaller layer for which an exact sum is possible, and for which
+# method="auto" uses it.
 LARGEST_EXACT = 25
 LARGEST_EXACT_AUTO = 20
 
@@ -54,7 +55,7 @@ METHODS = {
 
 
 class _Number:
-    """Something that is, first of all, its `value`."""
+    """Result that converts and formats like its `value`."""
 
     value: float
 
@@ -67,39 +68,40 @@ class _Number:
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class LogPartition(_Number):
-    """The logarithm of a partition function: what `log_partition` returns.
+    """Logarithm of a partition function, as returned by `log_partition`.
 
     Parameters
     ----------
     value : float
-        Log Z, or the estimate of it, in nats. `float()` and formats, ``.2f`` say, take it.
+        Log Z or its estimate, in nats. `float()` and format specifications such as ``.2f``
+        apply to it.
 
     lower, upper : float
-        The estimate less and plus three standard errors, in nats; the value itself where it
-        is exact. They say how much other runs would scatter, not whether all runs miss
-        something.
+        The estimate minus and plus three standard errors, in nats; equal to `value` if it
+        is exact. They measure the scatter between runs, and do not account for anything
+        that all runs miss.
 
     method : {"exact", "ais", "reverse_ais", "both", "given"}
-        How it was found; "given" is a number from elsewhere.
+        How `value` was obtained; "given" means that the user passed a number.
 
     of : tuple of float
-        Projections of the parameters of the model that it is of, by which it is known
-        again: no other model is judged by it.
+        Projections of the model's parameters, used to check that the value is not applied
+        to another model.
 
     log_weights : float64 ndarray of shape (n_runs,) or None
-        The logarithms of the importance weights, None where it is exact, or of two
-        estimates.
+        Logarithms of the importance weights; None unless `method` is "ais" or
+        "reverse_ais".
 
     effective_sample_size : float or None
-        ``(sum w)^2 / sum w^2``, the number of runs of equal weight that would be worth as
-        much, None where it is exact; the smaller one of two estimates.
+        Effective number of runs, ``(sum w)^2 / sum w^2``; the smaller of the two estimates
+        if `method` is "both", and None if there were no runs.
 
     n_betas : int or None
-        Number of temperatures, None where it is exact.
+        Number of temperatures; None if there were no runs.
 
     init : str or None
-        Where reverse runs started: "exact" draws of the model, "chains" that have run
-        for a while, or rows that were "given"; None for other methods.
+        Start of the reverse runs: "exact" draws of the model, draws from "chains", or rows
+        that were "given"; None if there were no reverse runs.
 
     parts : tuple of LogPartition or None
         The forward and the reverse estimate, if `method` is "both".
@@ -147,14 +149,14 @@ def log_partition(
 ) -> LogPartition:
     """Compute or estimate the log partition function.
 
-    Annealed importance sampling (AIS) [1]_ takes runs from independent features to the
-    model through many temperatures. The mean of their weights is an unbiased estimate of Z;
-    that of log Z is therefore, with high probability, **too low**, and the log-likelihood
-    that follows from it **too high**: by little if there are enough temperatures, by much
-    if all runs miss a mode of the model. Reverse AIS [2]_ takes draws of the model the
-    other way, and errs the other way. Log Z lies, with high probability, between the two,
-    provided that what the reverse runs started from are draws of the model. Judge a model
-    by both.
+    Annealed importance sampling (AIS) [1]_ moves runs from independent features to the
+    model through many temperatures. The mean of the importance weights is an unbiased
+    estimate of Z. The estimate of log Z is therefore, with high probability, **too low**,
+    and the resulting log-likelihood **too high**: slightly if there are enough
+    temperatures, considerably if all runs miss a mode of the model. Reverse AIS [2]_ starts
+    from draws of the model, runs in the opposite direction and errs in the opposite
+    direction. With high probability, log Z lies between the two estimates, provided that
+    the reverse runs start from draws of the model. Use both to evaluate a model.
 
     Parameters
     ----------
@@ -163,60 +165,60 @@ def log_partition(
         `intercept_hidden_` set by hand.
 
     method : {"auto", "exact", "ais", "reverse_ais", "both"}, default="auto"
-        "exact" sums over all states of the hidden or the visible units, whichever are
-        fewer, of which there may be 25. "auto" does so up to 20, and takes "ais" for more.
-        What belongs to AIS has no effect on an exact sum. "both" runs "ais" and
-        "reverse_ais": its value lies halfway between the two, its bounds are the outer
-        ones, and it warns where the two contradict each other.
+        "exact" sums over all states of the smaller layer (hidden or visible), which may
+        have up to 25 units. "auto" uses "exact" up to 20 units and "ais" beyond. The
+        parameters of AIS have no effect on an exact sum. "both" runs "ais" and
+        "reverse_ais": its value is the midpoint of the two estimates, its bounds are the
+        outer ones, and it warns if the two estimates contradict each other.
 
     betas : int or array-like of shape (n_betas,), default=None
-        Inverse temperatures of AIS, from 0 to 1, not falling. A number spreads as many as
-        in [1]_, most of them close to 1: a thirtieth of the way takes them to 0.5, three
-        tenths to 0.9. None means 14501.
+        Inverse temperatures of AIS, non-decreasing from 0 to 1. An int is the number of
+        temperatures, which are then spaced as in [1]_, with most of them close to 1: about
+        1/30 of them are below 0.5 and 3/10 below 0.9. None means 14501.
 
     n_runs : int, default=100
-        Number of runs of AIS.
+        Number of AIS runs.
 
     base_mean : float or array-like of shape (n_features,), default=None
-        Means of the independent features that AIS goes from. Those of the training data
-        are best; None takes them from the estimator, if it has kept them
-        (`visible_mean_`), and else from chains of the model. 0.5, the uniform
-        distribution, needs far more temperatures. They are kept 0.001 away from 0 and 1.
+        Means of the independent features from which AIS starts. The means of the training
+        data work best. None uses `visible_mean_` of the estimator if available, and the
+        means of chains of the model otherwise. 0.5, the uniform distribution, needs far
+        more temperatures. The means are clipped to [0.001, 0.999].
 
     init : array-like of shape (n_rows, n_features), default=None
-        Rows for the runs of reverse AIS to start from, in turn; they should be draws of
-        the model. None draws them: exactly, if the smaller side has at most 20 units, and
-        else by 1000 Gibbs steps from the training's chains (`h_samples_`) or, if there are
-        none, from where runs of AIS have ended.
+        Rows from which the reverse AIS runs start, used cyclically; they should be draws of
+        the model. None draws them: exactly if the smaller layer has at most 20 units, and
+        otherwise by 1000 Gibbs steps from the persistent chains of training (`h_samples_`)
+        or, if there are none, from the final states of AIS runs.
 
     n_jobs : int, default=None
-        Number of jobs that share the runs of AIS, as for joblib. None means 1, unless
-        `joblib.parallel_config` says otherwise. Matrix products use threads anyway.
+        Number of joblib jobs that share the AIS runs. None means 1 unless in a
+        `joblib.parallel_config` context. Matrix products use threads in any case.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the draws. An int gives the same result at each call.
+        Controls the draws. Pass an int for reproducible results across calls.
 
     verbose : int, default=0
-        Whether to print how far AIS is, at each tenth of the temperatures.
+        Whether to print the progress of AIS at each tenth of the temperatures.
 
     Returns
     -------
     result : LogPartition
-        The value and its error, in nats.
+        Log Z and its error, in nats.
 
     Raises
     ------
     ValueError
-        If the machine is too large for an exact sum, its parameters do not fit together or
-        are not finite, or an argument is out of range.
+        If the model is too large for an exact sum, its parameters have inconsistent shapes
+        or are not finite, or an argument is out of range.
     NotFittedError
         If `rbm` has no parameters.
 
     Warns
     -----
     UserWarning
-        If nearly all weight is on one of many runs, or the reverse estimate is below the
-        forward one by more than their errors: neither is to be trusted.
+        If one of many runs has nearly all the weight, or the reverse estimate is below the
+        forward one by more than their errors. The estimates are then unreliable.
 
     References
     ----------
@@ -243,7 +245,8 @@ def log_partition(
     _inputs.check_option("method", method, ("auto", *METHODS))
     if init is not None and method not in ("reverse_ais", "both"):
         raise ValueError(
-            f"init is for method='reverse_ais' and method='both', but method is {method!r}."
+            "init is only used by method='reverse_ais' and method='both', but got "
+            f"method={method!r}."
         )
     _inputs.check_n_jobs(n_jobs)
     _inputs.check_integer(n_runs, "n_runs", 1)
@@ -268,20 +271,20 @@ def log_partition(
 
 
 def _exact(model):
-    """Return log Z as a sum over all states of the smaller side."""
+    """Return log Z as a sum over all states of the smaller layer."""
     n_visible, n_hidden = model.weights.shape
     if min(n_visible, n_hidden) > LARGEST_EXACT:
         raise ValueError(
-            f"An exact sum is possible up to {LARGEST_EXACT} units on the smaller side, "
-            f"but this model has {n_visible} visible and {n_hidden} hidden ones. Use "
-            "method='ais', and 'reverse_ais' for the other side."
+            f"method='exact' supports up to {LARGEST_EXACT} units in the smaller layer, "
+            f"but the model has {n_visible} visible and {n_hidden} hidden units. Use "
+            "method='ais', and method='reverse_ais' to check it."
         )
     value = float(exact_log_partition(model))
     return LogPartition(value, value, value, "exact", _projections(model))
 
 
 def _annealed(path, model, ladder, n_runs, source, starts, n_jobs, verbose):
-    """Return log Z by annealed runs, which are reverse ones if they have starts."""
+    """Return log Z estimated by AIS, or by reverse AIS if `starts` is given."""
     init, kind = starts or (None, None)
     log_weights, _ = _annealing.anneal_in_jobs(
         path,
@@ -299,15 +302,15 @@ def _annealed(path, model, ladder, n_runs, source, starts, n_jobs, verbose):
     result = _estimate(value, error, method, model, log_weights, len(ladder), kind)
     if result.effective_sample_size < 2 <= n_runs / 5:
         warnings.warn(
-            f"The estimate of log Z rests on one of {n_runs} runs: it may be wrong by much "
-            "more than its error says. Take more temperatures (betas), more runs, or means "
-            "of features closer to the model's (base_mean)."
+            f"The estimate of log Z is dominated by one of {n_runs} runs, so it may be off "
+            "by much more than its error. Use more temperatures (betas), more runs "
+            "(n_runs), or a base_mean closer to the means of the model."
         )
     return result
 
 
 def _estimate(value, error, method, model, log_weights, n_betas, init=None):
-    """Return what was estimated by annealed runs."""
+    """Return an AIS estimate with its bounds and diagnostics."""
     bounds = value - 3 * error, value + 3 * error
     size = _annealing.effective_number(log_weights)
     of = _projections(model)
@@ -315,15 +318,15 @@ def _estimate(value, error, method, model, log_weights, n_betas, init=None):
 
 
 def _both(forward, reverse):
-    """Return the estimate that lies between a forward and a reverse one."""
+    """Combine a forward and a reverse estimate; warn if they contradict each other."""
     error = np.hypot(forward.upper - forward.value, reverse.upper - reverse.value)
     if reverse.value < forward.value - error:
         warnings.warn(
             f"The reverse estimate of log Z, {reverse.value:.2f}, is below the forward "
-            f"one, {forward.value:.2f}, by more than their errors, {error:.2f}: the rows "
-            "that the reverse runs started from are no draws of the model, or its chains "
-            "do not mix. Trust neither; pass init, rows drawn with "
-            "draw_chains(betas='auto') for instance, or train a model that mixes."
+            f"one, {forward.value:.2f}, by more than their errors, {error:.2f}: either "
+            "the reverse runs did not start from draws of the model, or its chains do not "
+            "mix. Neither estimate is reliable. Pass draws of the model as init, for "
+            "instance from draw_chains(betas='auto'), or train a model that mixes."
         )
     sizes = forward.effective_sample_size, reverse.effective_sample_size
     return dataclasses.replace(
@@ -339,9 +342,10 @@ def _both(forward, reverse):
 
 
 def _projections(model):
-    """Return a projection of each array of the parameters, to know a model again by.
+    """Return one projection of each parameter array, to identify the model.
 
-    Of random directions, always the same; unlike norms they see signs, and order.
+    The directions are random but fixed. Unlike norms, projections depend on the signs and
+    the order of the values.
     """
     rng = np.random.RandomState(0)
     visible, hidden = (rng.uniform(-1, 1, size=n) for n in model.weights.shape)
@@ -351,12 +355,12 @@ def _projections(model):
 
 
 def _model_draws(rbm, path, init, n, random_state):
-    """Return `n` rows that are draws of the model as nearly as can be, and their kind."""
+    """Return `n` (approximate) draws of the model and how they were obtained."""
     model = path.model
     if init is not None:
         rows = _inputs.check_rows(model, init)
         if not model.visible.are_states(rows.summary):
-            raise ValueError("init must have values 0 and 1 only: draws of the model.")
+            raise ValueError("init must be draws of the model, with values 0 and 1 only.")
         rows = rows.X[np.resize(np.arange(len(rows)), n)]
         return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
     rng = _annealing.generator(random_state.randint(2**31 - 1))
@@ -390,15 +394,15 @@ def log_likelihood(
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The rows to judge, of values 0 and 1.
+        Rows with values 0 and 1.
 
     log_partition : LogPartition or float, default=None
-        Log Z of the model. None finds it, by :func:`log_partition`: exactly if the smaller
-        side has at most 20 units, else by annealed importance sampling, which takes a while
-        and makes the likelihood rather too high than too low.
+        Log Z of the model. None computes it with :func:`log_partition`: exactly if the
+        smaller layer has at most 20 units, and otherwise by annealed importance sampling,
+        which takes longer and tends to make the likelihood too high.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the draws, where log Z is estimated.
+        Controls the draws if log Z is estimated.
 
     Returns
     -------
@@ -408,8 +412,8 @@ def log_likelihood(
     Raises
     ------
     ValueError
-        If `X` has other values than 0 and 1, or not as many features as the model, or
-        `log_partition` is that of another model.
+        If `X` has values other than 0 and 1, the numbers of features of `X` and the model
+        differ, or `log_partition` belongs to another model.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -435,15 +439,15 @@ def _check_binary(data):
     summary = data.summary
     if not summary.binary:
         raise ValueError(
-            "The model is one of binary rows, and X has other values than 0 and 1, from "
-            f"{summary.low:g} to {summary.high:g}: make it binary, with "
-            "sklearn.preprocessing.Binarizer(threshold=...) for instance. The "
-            "pseudo-log-likelihood, score_samples, takes values between 0 and 1."
+            "The log-likelihood requires binary rows, but X has values other than 0 and 1, "
+            f"from {summary.low:g} to {summary.high:g}: binarize X, for instance with "
+            "sklearn.preprocessing.Binarizer(threshold=...). The pseudo-log-likelihood "
+            "(score_samples) accepts values between 0 and 1."
         )
 
 
 def _checked_log_partition(rbm, model, log_partition, random_state):
-    """Return what was given as one, after a check, or estimate it."""
+    """Return `log_partition` as a validated LogPartition; compute it if it is None."""
     if log_partition is None:
         return _log_partition(rbm, random_state=random_state)
     given = log_partition
@@ -455,43 +459,44 @@ def _checked_log_partition(rbm, model, log_partition, random_state):
         log_partition = LogPartition(value, value, value, "given", of=_projections(model))
     if not np.isfinite(log_partition.value):
         raise ValueError(
-            "log_partition must be what log_partition() returned, or a finite number in "
-            f"nats, but got {given!r}."
+            "log_partition must be a LogPartition returned by log_partition(), or a finite "
+            f"number in nats, but got {given!r}."
         )
     changes = np.abs(np.subtract(log_partition.of, _projections(model)))
     if not (changes <= [1e-5 * np.linalg.norm(array) for array in model]).all():
         raise ValueError(
-            "log_partition is that of another model, or of this one before it was trained "
-            "further: call log_partition again."
+            "log_partition belongs to another model, or to this model before it was "
+            "trained further: call log_partition() again."
         )
     return log_partition
 
 
-# For functions that have an argument of this name.
+# Alias for functions with a parameter of this name.
 _log_partition = log_partition
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class MeanLogLikelihood(_Number):
-    """The mean log-likelihood of rows: what `mean_log_likelihood` returns.
+    """Mean log-likelihood of rows, as returned by `mean_log_likelihood`.
 
     Parameters
     ----------
     value : float
-        The mean, in nats a row. `float()` and formats, ``.2f`` say, take it.
+        Mean log-likelihood, in nats per row. `float()` and format specifications such as
+        ``.2f`` apply to it.
 
     standard_error : float
-        Standard error of the mean over the rows, in nats: how far the mean of other rows
-        of the same kind may be. Infinite for one row.
+        Standard error of the mean over the rows, in nats; infinite for a single row. It
+        measures how much the mean would vary between samples of rows.
 
     lower, upper : float
-        The mean for the upper and the lower bound of log Z, in nats.
+        The mean for the upper and the lower bound of log Z, respectively, in nats.
 
     n_samples : int
         Number of rows.
 
     log_partition : LogPartition
-        What it was computed with.
+        The log partition function used.
     """
 
     value: float
@@ -504,8 +509,8 @@ class MeanLogLikelihood(_Number):
     def __repr__(self) -> str:
         return (
             f"mean log-likelihood = {self.value:.3f} nats, standard error "
-            f"{self.standard_error:.3f} over {self.n_samples} rows; {self.lower:.3f} to "
-            f"{self.upper:.3f} by {self.log_partition!r}"
+            f"{self.standard_error:.3f} over {self.n_samples} rows; between "
+            f"{self.lower:.3f} and {self.upper:.3f} given {self.log_partition!r}"
         )
 
 
@@ -516,7 +521,7 @@ def mean_log_likelihood(
     log_partition: LogPartition | float | None = None,
     random_state: RandomStateLike = None,
 ) -> MeanLogLikelihood:
-    """Compute the mean log-likelihood of rows, and how sure it is.
+    """Compute the mean log-likelihood of rows and its uncertainty.
 
     Parameters
     ----------
@@ -524,13 +529,13 @@ def mean_log_likelihood(
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The rows to judge, of values 0 and 1.
+        Rows with values 0 and 1.
 
     log_partition : LogPartition or float, default=None
-        As for :func:`log_likelihood`.
+        Log Z of the model, as for :func:`log_likelihood`.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the draws, where log Z is estimated.
+        Controls the draws if log Z is estimated.
 
     Returns
     -------
@@ -555,7 +560,7 @@ def mean_log_likelihood(
     >>> result.lower == result.value == result.upper
     True
     """
-    rows = log_likelihood(rbm, X, log_partition=0)  # checks the rows
+    rows = log_likelihood(rbm, X, log_partition=0)  # validates X
     model = _inputs.model_of(rbm)
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
     mean = float(rows.mean())
@@ -569,9 +574,10 @@ def pseudo_log_likelihood(
 ) -> np.ndarray:
     """Compute the pseudo-log-likelihood of each row.
 
-    The sum over all features of the log-probability of the feature's value given all
-    other features [1]_. It needs no partition function, but sees the model only where the
-    data are: a model may have it high and put most of its probability elsewhere.
+    The pseudo-log-likelihood of a row is the sum over all features of the log-probability
+    of the feature's value given all other features [1]_. It needs no partition function,
+    but evaluates the model only near the data: a model with a high pseudo-log-likelihood
+    may still put most of its probability elsewhere.
 
     Parameters
     ----------
@@ -579,12 +585,14 @@ def pseudo_log_likelihood(
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The rows to score. Of a value v between 0 and 1 it is the mean of the two
-        log-probabilities, of weight v and 1 - v. Values below 0 count as 0, above 1 as 1.
+        The rows to score. For a value v between 0 and 1, the log-probabilities of 1 and 0
+        are averaged with weights v and 1 - v. Values below 0 count as 0, values above 1 as
+        1.
 
     n_flips : int, default=None
-        Estimate the sum from this many features, the same for all rows and in every call,
-        instead of from all. None, or as many as there are, is exact.
+        Number of features from which the sum is estimated; they are the same for all rows
+        and in every call. If None, or not less than `n_features`, all features are used and
+        the sum is exact.
 
     Returns
     -------
@@ -594,7 +602,8 @@ def pseudo_log_likelihood(
     Raises
     ------
     ValueError
-        If `X` has not as many features as the model, or `n_flips` is not positive.
+        If the numbers of features of `X` and the model differ, or `n_flips` is not
+        positive.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -623,7 +632,7 @@ def pseudo_log_likelihood(
 
 
 def score_rows(model, data, n_flips):
-    """Do what `pseudo_log_likelihood` does, for checked rows."""
+    """Implement `pseudo_log_likelihood` for validated rows."""
     _inputs.warn_of_range(
         data, model.visible, "Values below 0 count as 0 and values above 1 as 1."
     )
@@ -644,29 +653,30 @@ def score_rows(model, data, n_flips):
 
 
 class LogLikelihoodTracker:
-    """Follow the log-likelihood of a model while it is trained.
+    """Log-likelihood of a model during training.
 
-    Where the machine is too large for an exact sum, runs of annealed importance sampling go
-    from independent features to the first model that is shown, and from there on from each
-    model to the next. Models that are near each other need few temperatures, so that each
-    look takes a fraction of what :func:`log_partition` takes. When few runs have most of
-    the weight, runs are drawn anew by their weights [1]_.
+    With at most 20 units in the smaller layer, log Z is computed exactly. Otherwise, runs
+    of annealed importance sampling (AIS) go from independent features to the model of the
+    first update, and then from each model to the next. Since successive models are close
+    to each other, few temperatures suffice, and an update takes a fraction of the time of
+    :func:`log_partition`. When few runs have most of the weight, the runs are resampled
+    according to their weights [1]_.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The rows to judge by, of values 0 and 1; rows that the model is not trained on.
+        Held-out rows with values 0 and 1.
 
     n_betas : int, default=100
-        Number of temperatures from one model to the next; from independent features to the
-        first model there are ten times as many.
+        Number of temperatures from one model to the next. Ten times as many are used from
+        the independent features to the first model.
 
     n_runs : int, default=100
-        Number of runs.
+        Number of AIS runs.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the draws; nothing is drawn from the model's own generators, so that a
-        training that is watched is the same as one that is not.
+        Controls the draws. The random generators of the estimator are not used, so tracking
+        does not change the training.
 
     References
     ----------
@@ -697,7 +707,7 @@ class LogLikelihoodTracker:
         _inputs.check_integer(n_betas, "n_betas", 1)
         _inputs.check_integer(n_runs, "n_runs", 2)
         rows = check_array(X, accept_sparse="csr", dtype=_inputs.DTYPES)
-        _check_binary(DataSet(rows))  # now, not after a long training
+        _check_binary(DataSet(rows))  # fail before training, not after it
         self.X = X
         self.n_betas = n_betas
         self.n_runs = n_runs
@@ -705,17 +715,17 @@ class LogLikelihoodTracker:
         self._runs = None
 
     def update(self, rbm: Any) -> MeanLogLikelihood:
-        """Judge the model as it is now.
+        """Compute the mean log-likelihood under the current model.
 
         Parameters
         ----------
         rbm : estimator
-            A fitted estimator, of the same shape in every call.
+            A fitted estimator, with parameters of the same shapes in every call.
 
         Returns
         -------
         result : MeanLogLikelihood
-            Mean log-likelihood of the rows, in nats, with the estimate of log Z.
+            Mean log-likelihood of the rows, in nats, with log Z or its estimate.
         """
         model = _inputs.model_of(rbm)
         if min(model.weights.shape) <= LARGEST_EXACT_AUTO:
@@ -736,7 +746,7 @@ class LogLikelihoodTracker:
         elif model.weights.shape != runs.model.weights.shape:
             raise ValueError(
                 f"The model has {model.weights.shape} visible and hidden units, but the "
-                f"one before had {runs.model.weights.shape}: make a monitor for each."
+                f"previous one had {runs.model.weights.shape}: use one tracker per model."
             )
         value, error, log_weights = runs.move_to(model, n_betas)
         self._runs = runs

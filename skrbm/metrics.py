@@ -1,7 +1,7 @@
 """Scorers for model selection: callables ``(estimator, X, y=None, sample_weight=None)``.
 
-Higher is better. They accept an estimator, a pipeline whose last step is one, and a search
-over either. With scikit-learn's metadata routing, they ask for `sample_weight`.
+Higher is better. The scorers accept an estimator, a pipeline whose last step is one, and a
+search over either. With scikit-learn's metadata routing, they request `sample_weight`.
 """
 
 from typing import Any
@@ -22,29 +22,30 @@ __all__ = [
 
 
 def _last_step(estimator, X):
-    """Return the machine in a pipeline or search, and rows as they come to it."""
+    """Return the RBM estimator in a pipeline or search, and `X` transformed for it."""
     while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
         if isinstance(estimator, Pipeline):
             X = estimator[:-1].transform(X) if len(estimator) > 1 else X
             estimator = estimator[-1]
         else:  # a search
             estimator = estimator.best_estimator_
-    machine = hasattr(estimator, "score_samples")
-    if machine and not hasattr(estimator, "intercept_visible_"):
-        check_is_fitted(estimator)  # what is fitted without is no machine
-        machine = False
-    if not machine:
+    is_rbm = hasattr(estimator, "score_samples")
+    if is_rbm and not hasattr(estimator, "intercept_visible_"):
+        check_is_fitted(estimator)  # raises unless fitted: then it is no RBM
+        is_rbm = False
+    if not is_rbm:
         raise TypeError(
-            "A likelihood scorer needs a BernoulliRBMEstimator, or a pipeline whose "
+            "Likelihood scorers expect a BernoulliRBMEstimator, or a pipeline whose "
             f"last step is one, but got {type(estimator).__name__}."
         )
     return estimator, X
 
 
 def _takes_weights(scorer):
-    """Give a function the methods by which scikit-learn finds out that it takes weights.
+    """Add the methods that tell scikit-learn that a scorer accepts `sample_weight`.
 
-    What they say never changes: a function that goes to another process takes no state.
+    They return constants, because state that is set on a function is not pickled with it
+    and would be missing in other processes.
     """
 
     def get_metadata_routing():
@@ -63,28 +64,28 @@ def pseudo_likelihood_scorer(
 ) -> float:
     """Score by the mean exact pseudo-log-likelihood.
 
-    The same as the estimator's own `score`, and a `scoring` for a pipeline or a search
-    that would use another otherwise.
+    The result is the same as that of the estimator's own `score`. Use it as `scoring` for
+    pipelines and searches that have another default score.
 
     Parameters
     ----------
     estimator : BernoulliRBMEstimator, Pipeline or search
-        Fitted estimator, or fitted pipeline whose last step is one, or a fitted search
-        such as GridSearchCV over either.
+        Fitted estimator, fitted pipeline whose last step is one, or fitted search such as
+        GridSearchCV over either.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The rows to score.
+        Rows to score.
 
     y : Ignored
         Not used, present for API consistency.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows in the mean. None gives all the same.
+        Weights of the rows in the mean. If None, all rows have the same weight.
 
     Returns
     -------
     score : float
-        Mean over the rows, in nats.
+        Mean pseudo-log-likelihood of the rows, in nats.
 
     Examples
     --------
@@ -106,37 +107,37 @@ def log_likelihood_scorer(
 ) -> float:
     """Score by the mean log-likelihood.
 
-    The partition function is exact for machines with at most 20 hidden, or visible, units,
-    and estimated for others by annealed importance sampling of 100 runs through 2000
-    temperatures, always with the same random numbers. For other settings, call
-    :func:`skrbm.likelihood.mean_log_likelihood` in a function of your own.
+    The partition function is computed exactly for models with at most 20 hidden or at most
+    20 visible units. For other models it is estimated by annealed importance sampling with
+    100 runs and 2000 temperatures, always with the same random numbers. For other settings,
+    write a scorer that calls :func:`skrbm.likelihood.mean_log_likelihood`.
 
     Parameters
     ----------
     estimator : BernoulliRBMEstimator, Pipeline or search
-        Fitted estimator, or fitted pipeline whose last step is one, or a fitted search
-        such as GridSearchCV over either. scikit-learn's BernoulliRBM will do as well.
+        Fitted estimator, fitted pipeline whose last step is one, or fitted search such as
+        GridSearchCV over either. scikit-learn's BernoulliRBM is also accepted.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The rows to score; what comes to the estimator must be 0 or 1.
+        Rows to score. The values that reach the estimator must be 0 or 1.
 
     y : Ignored
         Not used, present for API consistency.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows in the mean. None gives all the same.
+        Weights of the rows in the mean. If None, all rows have the same weight.
 
     Returns
     -------
     score : float
-        Mean over the rows, in nats.
+        Mean log-likelihood of the rows, in nats.
 
     Raises
     ------
     ValueError
-        If there are other values than 0 and 1.
+        If there are values other than 0 and 1.
     TypeError
-        If there is no machine to score by.
+        If `estimator` is not, or does not end in, an RBM.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Pictures of fitted machines, with the conventions of scikit-learn's displays.
+"""Plots of fitted models, following the conventions of scikit-learn's displays.
 
-``from_estimator`` computes and draws; ``plot(ax=...)`` draws again; ``figure_``, ``ax_``
-(or ``axes_``) and the artists can be changed afterwards. matplotlib is imported when
-something is drawn.
+``from_estimator`` computes and plots, and ``plot(ax=...)`` plots again. ``figure_``,
+``ax_`` (or ``axes_``) and the artists can be changed afterwards. matplotlib is only
+imported for plotting.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,32 +27,32 @@ __all__ = [
 
 
 def _image_shape(n_features, image_shape):
-    """Return the shape of a row as an image: as given, or square."""
+    """Return the validated image shape, by default that of a square."""
     if image_shape is None:
         side = round(n_features**0.5)
         if side * side != n_features:
             raise ValueError(
-                f"Rows of {n_features} features are no square images: pass image_shape, "
-                "(height, width)."
+                f"Rows of {n_features} features are not square images: pass "
+                "image_shape=(height, width)."
             )
         return side, side
     sides = np.ravel(image_shape)
     if len(sides) != 2 or sides.dtype.kind not in "iu" or (sides < 1).any():
         raise ValueError(
-            "image_shape must be (height, width), two whole numbers above 0, but is "
+            "image_shape must be a pair (height, width) of positive integers, but got "
             f"{image_shape}."
         )
     height, width = image_shape
     if height * width != n_features:
         raise ValueError(
-            f"image_shape is {image_shape}, {height * width} pixels, but there are "
+            f"image_shape={image_shape} has {height * width} pixels, but the model has "
             f"{n_features} features."
         )
     return height, width
 
 
 def _mosaic(rows, shape, n_columns, border):
-    """Return rows as one image: tiles beside and below each other, with borders."""
+    """Arrange rows as the tiles of one image, separated by borders."""
     n_columns = min(n_columns, len(rows))
     n_lines = -(-len(rows) // n_columns)
     height, width = shape
@@ -64,13 +64,13 @@ def _mosaic(rows, shape, n_columns, border):
 
 
 def _image_settings(cmap, low, high, im_kw):
-    """Return what `imshow` is given: limits, unless there is a norm, which has its own."""
+    """Return keyword arguments for `imshow`, without limits if a norm is given."""
     limits = {"vmin": low, "vmax": high} if im_kw.get("norm") is None else {}
     return {"cmap": cmap} | limits | im_kw
 
 
 def _line_settings(defaults, line_kw):
-    """Return what `plot` is given; short names, such as "lw", are known too."""
+    """Return keyword arguments for `plot`, with aliases such as "lw" resolved."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -84,25 +84,26 @@ def _whole_ticks(axis):
 
 
 class _OneAxes:
-    """What displays of one panel share."""
+    """Base class of displays with a single Axes."""
 
     _draw: Callable[[Any, dict[str, Any]], None]
 
     def plot(self, ax: Any = None, **artist_kw: Any) -> Self:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
 
         **artist_kw : dict
-            Handed to the function of matplotlib that draws: `imshow`, `plot` or `hist`.
+            Keyword arguments passed to matplotlib's `imshow`, `plot` or `hist`, depending
+            on the display.
 
         Returns
         -------
         display : object
-            Itself.
+            The display itself.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -115,12 +116,12 @@ class _OneAxes:
 
 
 class FiltersDisplay(_OneAxes):
-    """The weights of hidden units as images: what each of them looks for.
+    """Weights of hidden units, as images.
 
     Parameters
     ----------
     filters : ndarray of shape (n_filters, n_features)
-        A row for each hidden unit.
+        Weights, one row per hidden unit.
 
     image_shape : tuple of (int, int)
         Height and width of a row as an image.
@@ -128,13 +129,13 @@ class FiltersDisplay(_OneAxes):
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it is drawn.
+        Axes of the plot.
 
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure containing the axes.
 
     im_ : matplotlib AxesImage
-        All filters beside and below each other.
+        Image with all filters, arranged in a grid.
 
     Examples
     --------
@@ -160,29 +161,29 @@ class FiltersDisplay(_OneAxes):
         ax: Any = None,
         **im_kw: Any,
     ) -> Self:
-        """Draw the filters of a fitted machine, those with the largest weights first.
+        """Plot the filters of a fitted model, those with the largest weights first.
 
         Parameters
         ----------
         rbm : estimator
-            A fitted estimator, scikit-learn's included.
+            A fitted estimator, including scikit-learn's BernoulliRBM.
 
         image_shape : tuple of (int, int), default=None
-            Height and width of a row as an image; None is a square.
+            Height and width of a row as an image. If None, images are square.
 
         n_filters : int, default=100
-            How many to draw at most.
+            Maximum number of filters to plot.
 
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
 
         **im_kw : dict
-            Handed to matplotlib's `imshow`.
+            Keyword arguments passed to matplotlib's `imshow`.
 
         Returns
         -------
         display : FiltersDisplay
-            What was drawn.
+            The display.
         """
         model = model_of(rbm)
         check_integer(n_filters, "n_filters", 1)
@@ -199,12 +200,12 @@ class FiltersDisplay(_OneAxes):
 
 
 class SamplesDisplay:
-    """Data beside their reconstructions, and beside samples of the model.
+    """Data, their reconstructions and samples of the model, as images.
 
     Parameters
     ----------
     images : dict of ndarrays of shape (n_rows, n_features)
-        Rows for each panel, by its title.
+        Rows of each panel, keyed by its title.
 
     image_shape : tuple of (int, int)
         Height and width of a row as an image.
@@ -212,13 +213,13 @@ class SamplesDisplay:
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
-        A panel for each entry of `images`.
+        Axes of the panels, one for each entry of `images`.
 
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure containing the axes.
 
     ims_ : list of matplotlib AxesImage
-        What is drawn in each panel.
+        Image of each panel.
 
     Examples
     --------
@@ -248,42 +249,44 @@ class SamplesDisplay:
         ax: Any = None,
         **im_kw: Any,
     ) -> Self:
-        """Draw rows of the data, their reconstructions, and samples.
+        """Plot rows of the data, their reconstructions and samples of the model.
 
         Parameters
         ----------
         rbm : BernoulliRBMEstimator
-            A fitted estimator; not scikit-learn's, which cannot draw samples.
+            A fitted estimator. scikit-learn's BernoulliRBM is not supported, since it
+            cannot draw samples.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows of data, of which some are drawn, evenly spread. NaN are left blank.
+            Rows of data, from which `n_images` evenly spaced ones are plotted. NaN values
+            are left blank.
 
         image_shape : tuple of (int, int), default=None
-            Height and width of a row as an image; None is a square.
+            Height and width of a row as an image. If None, images are square.
 
         n_images : int, default=36
-            How many to draw in each panel.
+            Number of images per panel.
 
         random_state : int, RandomState instance or None, default=None
-            Source of the samples, and of what fills in NaN for the reconstructions.
+            Controls the samples, and the values that replace NaN in the reconstructions.
 
         ax : array-like of three matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
 
         **im_kw : dict
-            Handed to matplotlib's `imshow`.
+            Keyword arguments passed to matplotlib's `imshow`.
 
         Returns
         -------
         display : SamplesDisplay
-            What was drawn.
+            The display.
         """
         check_integer(n_images, "n_images", 1)
         model = model_of(rbm)
         if not hasattr(rbm, "reconstruct"):
             raise TypeError(
-                "SamplesDisplay needs a BernoulliRBMEstimator, which reconstructs rows and "
-                f"draws samples, but got a {type(rbm).__name__}."
+                "SamplesDisplay requires a BernoulliRBMEstimator, which can reconstruct "
+                f"rows and draw samples, but got a {type(rbm).__name__}."
             )
         shape = _image_shape(len(model.visible), image_shape)
         rows_of_X = sp.csr_array(X) if sp.issparse(X) else X
@@ -299,20 +302,21 @@ class SamplesDisplay:
         return cls(images, image_shape=shape).plot(ax, **im_kw)
 
     def plot(self, ax: Any = None, **im_kw: Any) -> Self:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         ax : array-like of matplotlib Axes, default=None
-            Where to draw, a panel for each entry of `images`; None makes a figure.
+            Axes to plot on, one for each entry of `images`. If None, a new figure is
+            created.
 
         **im_kw : dict
-            Handed to matplotlib's `imshow`.
+            Keyword arguments passed to matplotlib's `imshow`.
 
         Returns
         -------
         display : SamplesDisplay
-            Itself.
+            The display itself.
         """
         check_matplotlib_support("SamplesDisplay.plot")
         import matplotlib.pyplot as plt
@@ -320,8 +324,8 @@ class SamplesDisplay:
         n_given = len(self.images) if ax is None else np.size(ax)
         if n_given != len(self.images):
             raise ValueError(
-                f"ax must hold {len(self.images)} Axes, one for each of "
-                f"{', '.join(self.images)}, but holds {n_given}."
+                f"ax must contain {len(self.images)} Axes, one for each of "
+                f"{', '.join(self.images)}, but contains {n_given}."
             )
         if ax is None:
             size = (3.2 * len(self.images), 3.5)
@@ -338,11 +342,11 @@ class SamplesDisplay:
         return self
 
 
-_GAP = "free-energy gap, nats"
+_GAP = "free-energy gap (nats)"
 
 
 def _right_axes(ax):
-    """Return the axes that a display has put over `ax`, for gaps: one, or none."""
+    """Return the twin axes that a display has added to `ax` for the gap, if any."""
     place = ax.get_position().bounds
     return [
         axes
@@ -352,30 +356,30 @@ def _right_axes(ax):
 
 
 class TrainingDisplay(_OneAxes):
-    """How training went: scores by epoch.
+    """Training curves: scores by epoch.
 
     Parameters
     ----------
     curves : dict of sequences of float
-        Nats after some epochs, by what they are.
+        Values in nats, one for each of `epochs`, keyed by the name of the curve.
 
     epochs : sequence of int, default=None
-        Which epochs; None is all, from 1.
+        Epochs of the values. If None, all epochs from 1.
 
     name : str, default=None
-        What the legend calls the machine, to tell several on the same axes apart.
+        Name of the model in the legend, to distinguish several models on the same axes.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it is drawn.
+        Axes of the plot.
 
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure containing the axes.
 
     lines_ : list of matplotlib Line2D
-        The curves; that of the free-energy gap belongs to a second axis at the right,
-        which several displays on the same axes share.
+        The curves. The free-energy gap is plotted against a second y-axis on the right,
+        which is shared by several displays on the same axes.
 
     Examples
     --------
@@ -402,32 +406,32 @@ class TrainingDisplay(_OneAxes):
     def from_estimator(
         cls, rbm: Any, *, name: str | None = None, ax: Any = None, **line_kw: Any
     ) -> Self:
-        """Draw the history of a fitted machine.
+        """Plot the training history of a fitted estimator.
 
         Parameters
         ----------
         rbm : BernoulliRBMEstimator
-            An estimator after `fit`.
+            A fitted estimator.
 
         name : str, default=None
-            What the legend calls the machine, to tell several on the same axes apart.
+            Name of the model in the legend, to distinguish several models on the same axes.
 
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
 
         **line_kw : dict
-            Handed to matplotlib's `plot`.
+            Keyword arguments passed to matplotlib's `plot`.
 
         Returns
         -------
         display : TrainingDisplay
-            What was drawn.
+            The display.
         """
-        model_of(rbm)  # or an error that says why there is none
+        model_of(rbm)  # raises an informative error if the estimator is not fitted
         if not hasattr(rbm, "history_"):
             raise ValueError(
-                f"This {type(rbm).__name__} has no history_, which the fit of a "
-                "BernoulliRBMEstimator makes."
+                f"This {type(rbm).__name__} has no history_: TrainingDisplay requires a "
+                "BernoulliRBMEstimator after fit."
             )
         curves = {
             "pseudo-log-likelihood, training rows": rbm.history_["pseudo_log_likelihood"]
@@ -452,27 +456,27 @@ class TrainingDisplay(_OneAxes):
             settings = _line_settings({"color": color, "label": label}, line_kw)
             epochs = np.arange(1, len(values) + 1) if self.epochs is None else self.epochs
             self.lines_ += axes.plot(epochs, values, **settings)
-        ax.set(xlabel="epoch", ylabel="nats a row")
+        ax.set(xlabel="epoch", ylabel="nats per row")
         _whole_ticks(ax.xaxis)
         drawn = [line for axes in panel for line in axes.get_legend_handles_labels()[0]]
         ax.legend(handles=drawn)
 
 
 class ActivationsDisplay(_OneAxes):
-    """How often hidden units are on: dead and saturated units are at the ends.
+    """Histogram of mean activations, with dead and saturated hidden units at its ends.
 
     Parameters
     ----------
     activations : ndarray of shape (n_components,)
-        Mean of each hidden unit over the rows.
+        Mean activation of each hidden unit over the rows.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it is drawn.
+        Axes of the plot.
 
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure containing the axes.
 
     bars_ : matplotlib BarContainer
         The histogram.
@@ -494,26 +498,26 @@ class ActivationsDisplay(_OneAxes):
     def from_estimator(
         cls, rbm: Any, X: MatrixLike, *, ax: Any = None, **hist_kw: Any
     ) -> Self:
-        """Draw the mean activations of a fitted machine on data.
+        """Plot the mean activations of a fitted model on data.
 
         Parameters
         ----------
         rbm : estimator
-            A fitted estimator, scikit-learn's included.
+            A fitted estimator, including scikit-learn's BernoulliRBM.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows of data.
 
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
 
         **hist_kw : dict
-            Handed to matplotlib's `hist`.
+            Keyword arguments passed to matplotlib's `hist`.
 
         Returns
         -------
         display : ActivationsDisplay
-            What was drawn.
+            The display.
         """
         return cls(np.asarray(rbm.transform(X)).mean(axis=0)).plot(ax, **hist_kw)
 
@@ -527,14 +531,14 @@ class ActivationsDisplay(_OneAxes):
         ax.set(
             xlabel="mean activation",
             ylabel="density" if hist_kw.get("density") else "hidden units",
-            title=f"{dead} of {len(self.activations)} hidden units on less than 1 %, "
-            f"{saturated} more than 99 %",
+            title=f"{dead} of {len(self.activations)} hidden units active below 1%, "
+            f"{saturated} above 99%",
         )
         ax.title.set_fontsize("medium")
 
 
 class ChainsDisplay(_OneAxes):
-    """Chains over time, by their free energy, and whether they can be trusted.
+    """Free energy of chains over time, with a summary of their diagnostics.
 
     Parameters
     ----------
@@ -542,18 +546,18 @@ class ChainsDisplay(_OneAxes):
         Free energy of each draw, in nats.
 
     diagnostics : ChainDiagnostics
-        What :func:`skrbm.sampling.diagnose` says of the chains.
+        Diagnostics of the chains, from :func:`skrbm.sampling.diagnose`.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it is drawn.
+        Axes of the plot.
 
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure containing the axes.
 
     lines_ : list of matplotlib Line2D
-        A line for each chain.
+        One line per chain.
 
     Examples
     --------
@@ -575,26 +579,26 @@ class ChainsDisplay(_OneAxes):
     def from_estimator(
         cls, rbm: Any, chains: np.ndarray, *, ax: Any = None, **line_kw: Any
     ) -> Self:
-        """Draw the free energy of chains under a fitted machine.
+        """Plot the free energy of chains under a fitted model.
 
         Parameters
         ----------
         rbm : estimator
-            A fitted estimator, scikit-learn's included.
+            A fitted estimator, including scikit-learn's BernoulliRBM.
 
         chains : ndarray of shape (n_chains, n_draws, n_features)
-            What :func:`skrbm.sampling.draw_chains` returned.
+            Draws returned by :func:`skrbm.sampling.draw_chains`.
 
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. If None, a new figure is created.
 
         **line_kw : dict
-            Handed to matplotlib's `plot`.
+            Keyword arguments passed to matplotlib's `plot`.
 
         Returns
         -------
         display : ChainsDisplay
-            What was drawn.
+            The display.
         """
         diagnostics = diagnose(rbm, chains)
         model = model_of(rbm)
@@ -610,9 +614,9 @@ class ChainsDisplay(_OneAxes):
         least = self.diagnostics.effective_sample_size.min()
         title = (
             f"largest R-hat {self.diagnostics.r_hat.max():.3f}, "
-            f"{least:.0f} effective draws or more"
+            f"at least {least:.0f} effective draws"
         )
         if not self.diagnostics.trusted:
             title += ": not to be trusted"
-        ax.set(xlabel="draw", ylabel="free energy, nats", title=title)
+        ax.set(xlabel="draw", ylabel="free energy (nats)", title=title)
         ax.title.set_fontsize("medium")

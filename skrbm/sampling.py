@@ -1,7 +1,7 @@
-"""Draws from a model: chains, tempered chains, draws given some features, diagnostics.
+"""Draws from a model: Gibbs chains, parallel tempering, conditional draws, diagnostics.
 
-The functions take anything that has `components_`, `intercept_visible_` and
-`intercept_hidden_`, as those of :mod:`skrbm.likelihood` do.
+Like those of :mod:`skrbm.likelihood`, the functions accept any object with `components_`,
+`intercept_visible_` and `intercept_hidden_`.
 """
 
 import functools
@@ -31,7 +31,8 @@ __all__ = [
     "split_r_hat",
 ]
 
-# Chains, or rows, that share a generator: draws depend on the seed, not on `n_jobs`.
+# Maximum number of chains, or rows, per random generator. Draws depend on the seed, but not
+# on `n_jobs`.
 _CHAINS_TO_A_GENERATOR = 256
 
 
@@ -60,43 +61,45 @@ def draw_chains(
         `intercept_hidden_` set by hand.
 
     n_chains : int, default=4
-        Number of chains. Each has draws of its own; those beyond the number of starts
-        begin where others do.
+        Number of chains, which draw independently of each other. If there are more chains
+        than initial states, several chains start from the same state.
 
     n_draws : int, default=1000
-        Number of draws of each chain.
+        Number of draws per chain.
 
     n_gibbs_steps : int, default=100
         Number of Gibbs steps up to the first draw.
 
     thinning : int, default=1
-        Number of Gibbs steps from one draw to the next.
+        Number of Gibbs steps between consecutive draws.
 
     init : {"chains", "noise"} or {array-like, sparse matrix} of shape (n_rows, \
 n_features), default=None
-        Where the chains start: "chains", at the hidden states of the training's chains,
-        `h_samples_`, in random order; "noise", at hidden states that are fair coins; or at
-        rows of visible states, chain i at row ``i % n_rows``. None is "chains", or "noise"
-        where the estimator has no chains.
+        Initialization of the chains. "chains" starts them at the hidden states of the
+        persistent chains of training, `h_samples_`, in random order. "noise" starts them at
+        hidden states that are 0 or 1 with equal probability. Given rows of visible states,
+        chain i starts at row ``i % n_rows``. None is "chains" if the estimator has chains,
+        and "noise" otherwise.
 
     betas : "auto", int or array-like of shape (n_betas,), default=None
-        Parallel tempering [1]_: beside each chain others run at inverse temperatures from
-        0, independent features with the means of the training data, to 1, and neighbours
-        swap their states. For models whose chains do not mix; a step costs as many steps as
-        there are temperatures. "auto" finds out how many are needed, and a number spreads
-        that many, so that all neighbours swap equally often [2]_. None is plain Gibbs
-        sampling.
+        Inverse temperatures of parallel tempering [1]_, for models whose chains do not mix.
+        Each chain runs at all inverse temperatures from 0 (independent features with the
+        means of the training data) to 1 (the model), and adjacent temperatures swap their
+        states. A tempered step costs one Gibbs step per temperature. An int is the number
+        of temperatures, and "auto" determines that number; the temperatures are then spaced
+        so that all adjacent pairs swap equally often [2]_. None is plain Gibbs sampling.
 
     output : {"states", "probabilities"}, default="states"
-        Visible states, 0 or 1; or ``p(v = 1 | h)`` at the hidden states that they would be
-        drawn from, whose mean is the same and varies less.
+        "states" returns visible states, 0 or 1. "probabilities" returns ``p(v = 1 | h)``
+        for the hidden states h from which these would be drawn; it has the same mean and a
+        smaller variance.
 
     n_jobs : int, default=None
-        Number of jobs that share the chains, 256 or more to a job, as for joblib. The draws
-        do not depend on it.
+        Number of joblib jobs that share the chains, in groups of 256. The draws do not
+        depend on it.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the draws.
+        Controls the draws. Pass an int for reproducible results across calls.
 
     Returns
     -------
@@ -155,7 +158,7 @@ n_features), default=None
 
 
 def _in_groups(n, random_state):
-    """Return pairs of a slice of `n` rows and a seed."""
+    """Return pairs (slice, seed), one for each group of the `n` rows."""
     starts = range(0, n, _CHAINS_TO_A_GENERATOR)
     seeds = _annealing.draw_seeds(len(starts), random_state)
     rows = [slice(start, min(start + _CHAINS_TO_A_GENERATOR, n)) for start in starts]
@@ -163,7 +166,7 @@ def _in_groups(n, random_state):
 
 
 def _start(rbm, model, init, n_chains, random_state):
-    """Return hidden states for chains to start at."""
+    """Return the initial hidden states of the chains."""
     rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
     n_components = len(model.hidden_bias)
     chains = np.asarray(getattr(rbm, "h_samples_", np.empty((0, 0))))
@@ -176,23 +179,23 @@ def _start(rbm, model, init, n_chains, random_state):
             return (rng.random((n_chains, n_components)) < 0.5).astype(model.dtype)
         if not has_chains:
             raise ValueError(
-                f"init is 'chains', but this {type(rbm).__name__} has none (h_samples_): "
-                "pass init='noise', or rows."
+                "init='chains' requires the chains of training, but this "
+                f"{type(rbm).__name__} has none (h_samples_): pass init='noise' or rows."
             )
         order = np.resize(rng.permutation(len(chains)), n_chains)
         return chains[order].astype(model.dtype)
     v = _inputs.check_rows(model, init, rbm).X
     if v.shape[0] > n_chains:
         raise ValueError(
-            f"init has {v.shape[0]} rows, more than there are chains, {n_chains}: pass "
-            "n_chains (or n_samples, where each row has a chain of its own) to get as many."
+            f"init has {v.shape[0]} rows, but the number of chains is only {n_chains}: "
+            "increase n_chains, or n_samples if each sample has its own chain."
         )
     v = v[np.resize(np.arange(v.shape[0]), n_chains)].astype(model.dtype, copy=False)
     return model.sample_hidden(v, rng)
 
 
 def _run_plain(model, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
-    """Run chains from hidden states; return their draws."""
+    """Run Gibbs chains from hidden states and return their draws."""
     rng, h = _annealing.generator(seed), h.copy()
     draws = np.empty((len(h), n_draws, len(model.visible)), dtype=model.dtype)
     for number in range(n_draws):
@@ -208,7 +211,7 @@ def _run_plain(model, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
 
 
 def _run_tempered(path, betas, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
-    """Run tempered chains from hidden states; return the draws of the model."""
+    """Run tempered chains from hidden states and return the draws of the model."""
     rng = _annealing.generator(seed)
     tempered = _annealing.TemperedChains(path, betas, h, rng)
     model = path.model
@@ -224,10 +227,10 @@ def _run_tempered(path, betas, h, seed, n_draws, n_gibbs_steps, thinning, probab
 
 
 def _tempering_betas(path, betas, h, random_state):
-    """Return inverse temperatures as they were given, or found as they were asked for."""
+    """Return the given inverse temperatures, or tune them as requested."""
     n_betas = None
     if not (isinstance(betas, str) and betas == "auto"):
-        words = "'auto', how many temperatures to take"
+        words = "'auto', the number of temperatures"
         n_betas = _inputs.check_betas(betas, from_zero=False, words=words)
         if not isinstance(n_betas, Integral):
             return n_betas
@@ -235,7 +238,7 @@ def _tempering_betas(path, betas, h, random_state):
     return _annealing.ladder_of_equal_swaps(path, h, rng, n_betas)
 
 
-# Some features given --------------------------------------------------------------------
+# Conditional draws ----------------------------------------------------------------------
 
 
 def sample_conditional(
@@ -247,9 +250,9 @@ def sample_conditional(
     n_jobs: int | None = None,
     random_state: RandomStateLike = None,
 ) -> np.ndarray:
-    """Fill in what is unknown of rows, given what is known.
+    """Sample the unknown features of rows given the known ones.
 
-    Known features keep their values while the others are sampled.
+    Known features keep their values during sampling.
 
     Parameters
     ----------
@@ -257,22 +260,22 @@ def sample_conditional(
         A fitted estimator, as for :func:`draw_chains`.
 
     X : array-like of shape (n_samples, n_features)
-        Rows of values 0 and 1, with NaN for what is unknown.
+        Rows with values 0 and 1, and NaN for unknown features.
 
     n_gibbs_steps : int, default=200
-        Number of Gibbs steps that each row takes.
+        Number of Gibbs steps for each row.
 
     output : {"states", "probabilities"}, default="states"
-        What to fill in: the states after the last step; or the probabilities of a 1 given
-        the known features, as the mean of ``p(v = 1 | h)`` over the second half of the
-        steps.
+        Values to fill in. "states" takes the states after the last step. "probabilities"
+        takes the probabilities of a 1 given the known features, estimated as the mean of
+        ``p(v = 1 | h)`` over the second half of the steps.
 
     n_jobs : int, default=None
-        Number of jobs that share the rows, 256 or more to a job, as for joblib. The draws
-        do not depend on it.
+        Number of joblib jobs that share the rows, in groups of 256. The draws do not depend
+        on it.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the draws.
+        Controls the draws. Pass an int for reproducible results across calls.
 
     Returns
     -------
@@ -282,8 +285,8 @@ def sample_conditional(
     Raises
     ------
     ValueError
-        If a known value is neither 0 nor 1, `X` has not as many features as the model, or
-        an argument is out of range.
+        If a known value is neither 0 nor 1, the numbers of features of `X` and the model
+        differ, or an argument is out of range.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -308,9 +311,9 @@ def sample_conditional(
     if not ((known == 0) | (known == 1)).all():
         other = known[(known != 0) & (known != 1)][0]
         raise ValueError(
-            "What is known of X must be 0 or 1, and NaN marks what is not known, but X has "
-            f"other values, {other:g} for instance: make them 0 or 1 first, with "
-            "sklearn.preprocessing.Binarizer(threshold=...) for instance."
+            "X must contain only 0, 1 and NaN (for unknown values), but has other values, "
+            f"such as {other:g}: binarize the known values first, for instance with "
+            "sklearn.preprocessing.Binarizer(threshold=...)."
         )
     return fill(
         rbm,
@@ -323,7 +326,7 @@ def sample_conditional(
 
 
 def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
-    """Do what `sample_conditional` does, for a checked array of any values and NaN."""
+    """Implement `sample_conditional` for a validated array of any values and NaN."""
     model = _inputs.model_of(rbm)
     random_state = check_random_state(random_state)
     X = X.astype(model.dtype)

@@ -1,4 +1,4 @@
-"""Tiny machines, small enough to write everything about them down."""
+"""Tiny models, for which every quantity can be enumerated."""
 
 import itertools
 
@@ -9,12 +9,12 @@ from skrbm._model import RBM
 
 
 def states(n):
-    """All 2**n binary states, one to a row, as float64."""
+    """All 2**n binary states, one per row, as float64."""
     return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
 
 
 class Enumerated:
-    """A machine's exact distribution, from the energy alone, by loops over all states."""
+    """Exact distribution of a model, computed from the energy by loops over all states."""
 
     def __init__(self, weights, visible_bias, hidden_bias):
         weights, visible_bias, hidden_bias = (
@@ -35,7 +35,7 @@ class Enumerated:
         self.mean_v_given_h = self.joint.T @ self.v / self.p_h[:, None]
 
     def index(self, v):
-        """Where each row stands among the visible states."""
+        """Index of each row among the visible states."""
         n = self.v.shape[1]
         return np.asarray(v, dtype=int) @ (2 ** np.arange(n - 1, -1, -1))
 
@@ -74,7 +74,7 @@ def rng():
 
 
 def exact(estimator):
-    """The exact distribution of a fitted estimator."""
+    """Exact distribution of a fitted estimator."""
     return Enumerated(
         estimator.components_.T,
         estimator.intercept_visible_,
@@ -83,7 +83,7 @@ def exact(estimator):
 
 
 def bars_and_stripes(side=3):
-    """Every image of full rows, and every image of full columns."""
+    """All images made of full rows and all images made of full columns."""
     patterns = states(side)
     bars = np.repeat(patterns, side, axis=1)
     stripes = np.tile(patterns, side)

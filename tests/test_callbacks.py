@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks, where it has them, and the package's own."""
+"""scikit-learn's callbacks, where available, and the callbacks of this package."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def make(**parameters):
 
 
 class Spy:
-    """Writes down what it is told, and asks to stop when told to."""
+    """Callback that records its calls and requests a stop or fails after a given epoch."""
 
     def __init__(self, stop_after=None, fail_after=None):
         self.events, self.snapshots = [], []
@@ -81,11 +81,11 @@ def test_events_and_snapshots():
 def test_training_goes_on_from_a_snapshot(before, when):
     spy = Spy()
     rbm = make(schedule="constant")
-    if before:  # of which nothing may be left in the snapshots
+    if before:  # nothing of this fit may be left in the snapshots
         rbm.set_params(early_stopping=True).fit(1 - X).set_params(early_stopping=False)
     rbm.set_callbacks(spy).fit(X)
     snapshot = spy.snapshots[when].set_callbacks()
-    snapshot.sample(3)  # by a generator of its own
+    snapshot.sample(3)  # uses its own generator
     assert_array_equal(rbm.sample(3), make(schedule="constant").fit(X).sample(3))
     plain = make(n_iter=snapshot.n_iter_, schedule="constant").fit(X)
     name = "pseudo_log_likelihood"
@@ -168,7 +168,7 @@ PIPELINE = Pipeline([("rbm", make()), ("clf", LogisticRegression(max_iter=1000))
 @pytest.mark.parametrize(
     "estimator", [make(), PIPELINE, GridSearchCV(make(), {"n_iter": [1, 2]}, cv=2)]
 )
-def test_progress_bar_of_a_machine_a_pipeline_and_a_search(estimator, capsys):
+def test_progress_bar_of_an_rbm_a_pipeline_and_a_search(estimator, capsys):
     clone(estimator).set_callbacks(callback.ProgressBar()).fit(X, y)
     assert "BernoulliRBMEstimator" in capsys.readouterr().out
 
@@ -184,7 +184,7 @@ def test_monitors_of_a_search_in_processes():
     assert np.isfinite(scores).all()
 
 
-# The package's own ----------------------------------------------------------------------
+# Own callbacks --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_components", [8, 22])
@@ -223,7 +223,7 @@ def test_likelihood_monitor_is_that_of_the_likelihood_module():
 def test_likelihood_monitor_draws_from_no_source_of_the_training():
     components = []
     for callbacks in ([], [LikelihoodMonitor(X)]):
-        np.random.seed(0)  # noqa: NPY002, the global one is what this is about
+        np.random.seed(0)  # noqa: NPY002, this tests the global generator
         rbm = make(n_components=22, n_iter=1, random_state=None).set_callbacks(*callbacks)
         components += [rbm.fit(X).components_, rbm.fit(X).components_]
     assert_array_equal(components[:2], components[2:])
@@ -269,7 +269,7 @@ def test_the_gap_is_one_of_rows_as_training_sees_them(form, binarization):
 
 
 def test_callbacks_of_fits_at_once(tmp_path):
-    """The fits of a search in threads share their callbacks."""
+    """Fits of a search in threads share their callbacks."""
     monitor = LikelihoodMonitor(X[150:], random_state=0)
     rbm = make().set_callbacks(monitor, Checkpoint(tmp_path / "rbm.ckpt"))
     grid = {"learning_rate": [0.1, 0.2, 0.3, 0.4]}
@@ -284,14 +284,14 @@ def test_callbacks_of_fits_at_once(tmp_path):
 
 def test_fits_that_begin_at_once_have_histories_of_their_own(monkeypatch):
     monitor, one, two = LikelihoodMonitor(X), *(make(n_iter=1).fit(X) for _ in range(2))
-    new_monitor = monitor._new_monitor
+    new_tracker = monitor._new_tracker
 
     def slow():
         monkeypatch.undo()
         monitor.setup(two, None)
-        return new_monitor()
+        return new_tracker()
 
-    monkeypatch.setattr(monitor, "_new_monitor", slow)
+    monkeypatch.setattr(monitor, "_new_tracker", slow)
     monitor.setup(one, None)
     histories = [monitor._fits[id(rbm)][1] for rbm in (one, two)]
     assert histories[0] is not histories[1]
@@ -376,7 +376,7 @@ def test_a_killed_process(tmp_path):
 
 
 def test_a_checkpoint_is_not_lost_with_the_next_one(tmp_path, monkeypatch):
-    """Writing that fails in the middle leaves the file from before."""
+    """A write that fails midway leaves the previous file unchanged."""
     path = tmp_path / "rbm.ckpt"
     dump = joblib.dump
 
@@ -436,7 +436,7 @@ def test_a_checkpoint_keeps_the_permissions_of_its_file(tmp_path, monkeypatch):
         make().set_callbacks(Checkpoint(new), Checkpoint(old)).fit(X)
         assert stat.S_IMODE(old.stat().st_mode) == mode
         assert stat.S_IMODE(new.stat().st_mode) == 0o600
-    assert len(set(names)) == len(names) == 20  # nobody can know the next one
+    assert len(set(names)) == len(names) == 20  # names must not be predictable
 
 
 def test_checkpoint_takes_its_path_when_it_is_made(tmp_path, monkeypatch):
@@ -486,7 +486,7 @@ def test_a_resumed_training_with_weights_labels_and_names(tmp_path):
     others = [(X, None), (X, changed), (1 - X, weights), (X[::-1], weights)]
     for rows, other_weights in others:
         rows = pd.DataFrame(rows, columns=frame.columns)
-        with pytest.raises(ValueError, match="other rows, or with other weights"):
+        with pytest.raises(ValueError, match="other rows or other weights"):
             resume(path, rows, sample_weight=other_weights)
 
 
@@ -501,9 +501,9 @@ def test_a_file_that_is_no_checkpoint(content, tmp_path):
 
 
 @pytest.mark.parametrize("estimator", [PIPELINE, GridSearchCV(make(), {"n_iter": [1, 2]})])
-def test_callbacks_are_for_machines(estimator, tmp_path):
+def test_callbacks_are_for_rbms(estimator, tmp_path):
     for callbacks in (Checkpoint(tmp_path / "rbm.ckpt"), LikelihoodMonitor(X)):
-        with pytest.raises(TypeError, match=r"was set on a .*: set it on the machine"):
+        with pytest.raises(TypeError, match=r"was set on a .*\. Set it on the RBM"):
             clone(estimator).set_callbacks(callbacks).fit(X, y)
 
 
@@ -516,7 +516,7 @@ def test_the_last_epoch_is_saved_whatever_every_says(tmp_path):
 def test_errors_of_checkpoints(tmp_path):
     path = tmp_path / "rbm.ckpt"
     rbm = make().set_callbacks(Checkpoint(path)).fit(X)
-    with pytest.raises(TypeError, match=r"got a checkpoint: go on .*callbacks\.resume"):
+    with pytest.raises(TypeError, match=r"got a checkpoint: continue .*callbacks\.resume"):
         mean_log_likelihood(joblib.load(path), X)
     for rows in (X[:100], X[:, :60]):
         with pytest.raises(ValueError, match=r"features|pass the same rows"):
@@ -524,9 +524,9 @@ def test_errors_of_checkpoints(tmp_path):
     joblib.dump(rbm, path)
     with pytest.raises(ValueError, match="was not written by"):
         resume(path, X)
-    with pytest.raises(FileNotFoundError, match="no folder"):
+    with pytest.raises(FileNotFoundError, match="no directory"):
         make().set_callbacks(Checkpoint(tmp_path / "no" / "rbm.ckpt")).fit(X)
-    with pytest.raises(IsADirectoryError, match="it is a folder"):
+    with pytest.raises(IsADirectoryError, match="it is a directory"):
         make().set_callbacks(Checkpoint(tmp_path)).fit(X)
     with pytest.raises(ValueError, match="every"):
         Checkpoint(path, every=0)
@@ -544,7 +544,7 @@ def test_errors_of_likelihood_monitors():
     with pytest.raises(ValueError, match="feature names of X should match"):
         make().set_callbacks(spy, LikelihoodMonitor(frame.iloc[:, ::-1])).fit(frame)
     assert "begin epoch 0" not in spy.events
-    make().set_callbacks(LikelihoodMonitor(X)).fit(frame)  # no warning of names
+    make().set_callbacks(LikelihoodMonitor(X)).fit(frame)  # no warning about feature names
     monitor = LikelihoodMonitor(X)
     monitor.n_runs = 1
     with pytest.raises(ValueError, match="n_runs"):

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks, on every solver and option."""
+"""scikit-learn's estimator checks, for every solver and option."""
 
 import pytest
 from sklearn.utils import estimator_checks
@@ -6,7 +6,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skrbm import BernoulliRBMEstimator, RBMImputer
 
-# The checks feed data of any range, and arrays after frames, on purpose.
+# The checks deliberately use data of any range, and arrays after data frames.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:X has values from"),
     pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names"),
@@ -29,9 +29,9 @@ def make(**parameters):
 IMPUTERS = [RBMImputer(make()), RBMImputer(make(), strategy="mode", n_rounds=1)]
 
 
-# These two fit weighted and repeated rows, and want the same model to seven digits. But
-# repeated rows make other minibatches, for which other random numbers are drawn. That both
-# learn the same in expectation is what test_sample_weight is about.
+# These checks require the same model to seven digits for weighted and for repeated rows.
+# But repeated rows lead to different minibatches and random numbers. test_sample_weight.py
+# tests that both learn the same in expectation.
 NOT_FOR_SAMPLERS = dict.fromkeys(
     [
         "check_sample_weight_equivalence_on_dense_data",

@@ -1,4 +1,4 @@
-"""Searches on a dask cluster, and data in dask arrays; skips without dask."""
+"""Searches on a dask cluster and data in dask arrays; skipped without dask."""
 
 import contextlib
 import itertools
@@ -30,7 +30,7 @@ dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask.array is not installed")
 distributed = pytest.importorskip("distributed", reason="distributed is not installed")
 
-# What dask and its friends warn of is theirs to mend.
+# Warnings from dask and its dependencies are not ours to fix.
 pytestmark = pytest.mark.filterwarnings("default")
 
 GREY = load_digits().data
@@ -84,7 +84,7 @@ def test_callbacks_travel(cluster):
 
 
 def n_threads(rbm, X, y=None):
-    """A scorer: the threads that a worker's matrix products take."""
+    """Scorer that returns the number of BLAS threads of a worker."""
     rbm.score_samples(X)
     return max(pool["num_threads"] for pool in threadpool_info())
 
@@ -97,7 +97,7 @@ def test_workers_keep_to_their_share_of_the_cores(cluster):
 
 
 def test_a_worker_that_is_killed_loses_nothing():
-    """With the data on both workers, and kept there: the recipe of the user guide."""
+    """With the data kept on both workers, as recommended in the user guide."""
     folds = list(KFold(3).split(X))
     grid = {"learning_rate": [0.05, 0.1, 0.2, 0.4]}
     rbm = make().set_params(n_iter=20)
@@ -135,7 +135,7 @@ def test_annealed_runs_on_the_cluster(cluster):
 
 
 def test_data_in_blocks():
-    """Out of core: one block after the other, by `partial_fit` and by `map_blocks`."""
+    """Process data out of core, block by block, with `partial_fit` and `map_blocks`."""
     blocks = da.from_array(X, chunks=(400, 64))
     rbm, whole = make(), make().partial_fit(X)
     for block in blocks.blocks:

@@ -78,7 +78,7 @@ def forms(X):
 
 
 def values(data):
-    """The rows of a data set, one after the other."""
+    """Rows of a data set in their order."""
     rows = data.copy_rows(float)
     return rows.toarray() if data.is_sparse else rows
 
@@ -139,7 +139,7 @@ def test_a_function_is_applied_to_all_rows_by_blocks(rows):
 
 
 def resident_part(path):
-    """Return which part of the file's map is in this process's memory, by the kernel."""
+    """Return the resident fraction of the mapped file, as reported by the kernel."""
     lines = iter(Path("/proc/self/smaps").read_text().splitlines())
     next(line for line in lines if line.endswith(str(path)))
     numbers = dict(line.split(":") for line in itertools.islice(lines, 6))
@@ -192,7 +192,7 @@ def test_pages_of_a_large_map_are_given_back(
     np.save(path, expected)
     X = np.load(path, mmap_mode=mode)
     if mode == "c":
-        X[5, 5] = expected[5, 5] = 1  # in memory alone: must not be lost
+        X[5, 5] = expected[5, 5] = 1  # only in memory, must not be lost
     monkeypatch.setattr(_data.MappedPages, "LIMIT", 784 * 1500)
     READERS[reader](X)
     assert (resident_part(path) < 0.6) == given_back

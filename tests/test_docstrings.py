@@ -1,4 +1,4 @@
-"""Public docstrings are complete, in numpydoc's sense, and public signatures typed."""
+"""Public docstrings pass numpydoc validation and public signatures have type hints."""
 
 import inspect
 import pkgutil
@@ -10,13 +10,13 @@ from numpydoc.validate import validate
 import skrbm
 from skrbm import callbacks, likelihood, metrics, plotting, sampling
 
-# Sections that not every docstring needs, and matters of taste.
+# Optional sections and matters of style.
 IGNORED = {
     "ES01",  # no extended summary
     "SA01",  # no See Also
     "SA04",  # no description in See Also
-    "EX01",  # no example: those of the class cover its methods
-    "GL01",  # the summary begins on the line of the quotes
+    "EX01",  # no example: the class examples cover its methods
+    "GL01",  # the summary starts on the line of the opening quotes
     "GL02",  # closing quotes on their own line
     "RT02",  # the returned value has a name
     "SS06",  # the summary is one line
@@ -40,7 +40,7 @@ def test_docstring(name):
     assert errors == []
 
 
-# `set_fit_request` and its like are scikit-learn's.
+# `set_fit_request` and similar methods are defined by scikit-learn.
 @pytest.mark.parametrize("name", [n for n in public() if not n.endswith("_request")])
 def test_types(name):
     function = pkgutil.resolve_name(name)

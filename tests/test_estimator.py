@@ -1,4 +1,4 @@
-"""What a user of the estimator relies on."""
+"""Behavior of the estimator that users rely on."""
 
 import pickle
 import threading
@@ -50,12 +50,12 @@ def assert_same_model(a, b, **tolerance):
             assert_array_equal(x, y, err_msg=name)
 
 
-# The incumbent's interface ------------------------------------------------------------
+# Interface of BernoulliRBM ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cls", [BernoulliRBM, BernoulliRBMEstimator])
 def test_drop_in(cls):
-    """One script, two classes."""
+    """The same script works with both classes."""
     rbm = cls(n_components=5, learning_rate=0.05, batch_size=7, n_iter=2, random_state=0)
     H = rbm.fit_transform(GREY)
     assert H.shape == (60, 5)
@@ -76,7 +76,7 @@ def test_drop_in(cls):
 
 
 def test_better_model_than_the_incumbent():
-    """Same data, same sizes and rates: the better exact likelihood, whatever the rate."""
+    """The exact likelihood is better for the same data, sizes and learning rates."""
     X = (load_digits().data > 7)[:, 18:46:2].astype(float)  # 14 pixels: 2**14 states
     ours, theirs = [], []
     for learning_rate in (0.01, 0.1):
@@ -88,7 +88,7 @@ def test_better_model_than_the_incumbent():
 
 
 def log_likelihood(rbm, X):
-    """Mean exact log-likelihood, by the sum over all states of the hidden units."""
+    """Mean exact log-likelihood, from the sum over all states of the hidden units."""
     h = np.array(list(np.ndindex(*(2,) * len(rbm.components_))))
     z = h @ rbm.components_ + rbm.intercept_visible_
     log_terms = h @ rbm.intercept_hidden_ + np.logaddexp(0, z).sum(axis=1)
@@ -153,7 +153,7 @@ def test_stochastic_binarization_of_dense_and_sparse(form):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_wide_sparse_data_make_the_model_that_dense_data_make(solver):
-    """Several blocks of features."""
+    """Data with several blocks of features."""
     X = sp.csr_array(sp.random(50, 2501, density=0.02, random_state=0))
     parameters = {"solver": solver, "n_chains": 11, "momentum": 0.5}
     sparse, dense = make(**parameters).fit(X), make(**parameters).fit(X.toarray())
@@ -226,7 +226,7 @@ def test_sparse_input_is_never_made_dense(solver):
     rbm.score_samples(X, n_flips=10)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 80e6  # dense, it would be 320 MB in float32, 80 MB in bool
+    assert peak < 80e6  # dense data would need 320 MB in float32, 80 MB in bool
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_partial_fit_keeps_the_dtype_of_the_first_call():
 
 
 def test_partial_fit_after_fit_goes_on():
-    """With an average of its own: a long fit before does not hold it back."""
+    """It starts a new average, so that a long previous fit does not slow it down."""
     rbm = make(n_iter=1000).fit(GREY)
     before = rbm.components_.copy()
     rbm.set_params(learning_rate=0.02)
@@ -304,7 +304,7 @@ def test_partial_fit_after_fit_goes_on():
 
 @pytest.mark.parametrize("n_rows", [1, 9, 30])
 def test_learning_does_not_depend_on_the_chunk_size(n_rows):
-    """The incumbent's model goes astray where chunks are not of batch_size rows."""
+    """Unlike in BernoulliRBM, chunks of any size give a good model."""
     rbm = make(n_components=16, batch_size=10, learning_rate=0.02)
     for _ in range(20):
         for start in range(0, len(GREY), n_rows):
@@ -324,7 +324,7 @@ def test_fit_starts_anew_and_warm_start_goes_on():
 
 
 def test_warm_start_goes_on_where_the_last_fit_ended():
-    """Two epochs at a constant rate are one and one more."""
+    """Two fits of one epoch at a constant rate equal one fit of two epochs."""
     common = {"schedule": "constant", "shuffle": False, "momentum": 0.5, "averaging": False}
     expected = make(n_iter=2, **common).fit(BINARY)
     result = make(n_iter=1, warm_start=True, **common).fit(BINARY).fit(BINARY)
@@ -434,7 +434,7 @@ def test_history():
     assert set(rbm.history_) == names
     assert rbm.history_["epoch"] == [1, 2, 3, 4, 5]
     assert all(len(entries) == rbm.n_iter_ == 5 for entries in rbm.history_.values())
-    # 60 rows and 64 columns are all there is, so the record is the score.
+    # The record covers all 60 rows and 64 columns, so that it equals the score.
     assert_allclose(rbm.history_["pseudo_log_likelihood"][-1], rbm.score(GREY))
     assert np.diff(rbm.history_["learning_rate"]).max() < 0
 
@@ -481,7 +481,7 @@ def test_early_stopping_keeps_the_best_model(form):
     assert 0 < best < len(scores) - 1
     assert len(scores) == rbm.n_iter_ < 200
     assert all(len(entries) == rbm.n_iter_ for entries in rbm.history_.values())
-    # The rows held out are those whose mean score is the best one.
+    # The best validation score is the mean score of the held-out rows.
     held_out = held_out_rows(over_fitting, validation_fraction=0.3)
     assert len(held_out) == 18
     assert_allclose(rbm.score(BINARY[held_out]), scores[best], rtol=1e-10)
@@ -490,7 +490,7 @@ def test_early_stopping_keeps_the_best_model(form):
 
 
 def held_out_rows(make, **parameters):
-    """Find out which rows have no part in training: one epoch does not depend on them."""
+    """Return the rows that have no effect on the model after one epoch."""
     base = make(n_iter=1, **parameters).fit(BINARY)
     rows = []
     for row in range(len(BINARY)):
@@ -530,7 +530,7 @@ def test_early_stopping_copies_no_rows(form):
     rbm.fit(X)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < size  # half of the rows, twice, were more than that
+    assert peak < size  # two copies of half of the rows would need more
 
 
 def test_unshuffled_rows_beside_those_held_out_keep_their_order():
@@ -542,7 +542,7 @@ def test_unshuffled_rows_beside_those_held_out_keep_their_order():
 
 
 def test_what_goes_on_after_fit_has_an_average_of_its_own():
-    """After the first step, the average is of one model."""
+    """After the first step, the average is that of a single model."""
     averaged, plain = (make(averaging=averaging).fit(GREY) for averaging in (True, False))
     assert (averaged.components_ != plain.components_).any()
     for rbm in (averaged, plain):
@@ -569,7 +569,7 @@ def test_early_stopping_in_other_ways():
 
 @pytest.fixture(scope="module")
 def small():
-    """A well-trained model of nine units, which can be enumerated."""
+    """Well-trained model with nine visible units, small enough to enumerate."""
     X = np.tile(bars_and_stripes(), (10, 1))
     return make(n_iter=100, learning_rate=0.3, solver="cd", n_gibbs_steps=5).fit(X)
 
@@ -599,7 +599,7 @@ def test_a_row_scores_the_same_in_any_company(small, n_flips):
 
 @pytest.mark.parametrize("n_jobs", [2, -1])
 def test_scores_in_threads(monkeypatch, n_jobs):
-    """More than one block of rows, each in a thread: the same scores, in order."""
+    """Blocks of rows scored in threads give the same scores in the same order."""
     X = np.random.default_rng(0).random((1200, 900)) < 0.2
     rbm = make(n_iter=1, batch_size=100).fit(X)
     expected = rbm.score_samples(X)
@@ -619,7 +619,7 @@ def test_scores_in_threads(monkeypatch, n_jobs):
         scores = rbm.score_samples(X)
     assert_allclose(scores, expected, rtol=1e-5)
     assert used
-    if n_jobs > 1:  # -1 may be one core only
+    if n_jobs > 1:  # -1 may mean a single core
         assert threading.get_ident() not in used
 
 
@@ -718,7 +718,7 @@ def test_wrong_shapes_of_draws():
         rbm.inverse_transform(GREY)
     with pytest.raises(ValueError, match="X has 2 features"):
         rbm.sample(2, init=GREY[:, :2])
-    with pytest.raises(ValueError, match="init has 60 rows, more than there are chains, 1"):
+    with pytest.raises(ValueError, match="init has 60 rows, but the number of chains is o"):
         rbm.sample(init=GREY)
 
 
@@ -854,7 +854,7 @@ def test_bad_parameters_are_named(method, name, value):
         (lambda rbm: rbm.sample(2, n_gibbs_steps="many"), "n_gibbs_steps"),
         (lambda rbm: rbm.sample(2, betas="foo"), "inverse temperatures .* got 'foo'"),
         (lambda rbm: rbm.sample(2, betas=[1, 0]), r"inverse temperatures .* got \[1, 0\]"),
-        (lambda rbm: rbm.fit(GREY + np.nan), "Fill in .* by skrbm.RBMImputer"),
+        (lambda rbm: rbm.fit(GREY + np.nan), "Impute .* with skrbm.RBMImputer"),
     ],
 )
 def test_bad_arguments_are_named(call, name):
@@ -862,7 +862,7 @@ def test_bad_arguments_are_named(call, name):
         call(make().fit(GREY))
 
 
-# Nothing is lost ----------------------------------------------------------------------
+# Failures and interrupts --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -899,7 +899,7 @@ def test_divergence_in_fit(dtype, learning_rate, solver):
     assert len(record) == 1
     message = str(record[0].message)
     assert (
-        f"The untrained model is kept. Lower learning_rate, which is {learning_rate:g}."
+        f"The untrained model is kept. Lower learning_rate (currently {learning_rate:g})."
         in (message)
     )
     assert rbm.n_iter_ == 0
@@ -908,10 +908,10 @@ def test_divergence_in_fit(dtype, learning_rate, solver):
 
 
 def test_a_model_that_got_worse_is_reported():
-    with pytest.warns(ConvergenceWarning, match="the model is worse than it was before"):
+    with pytest.warns(ConvergenceWarning, match="the model is worse than at the start"):
         make(learning_rate=100, n_iter=5).fit(BINARY)
     rbm = make(warm_start=True, n_iter=20).fit(BINARY)
-    with pytest.warns(ConvergenceWarning, match="the model is worse than it was before"):
+    with pytest.warns(ConvergenceWarning, match="the model is worse than at the start"):
         rbm.set_params(learning_rate=30, n_iter=2).fit(BINARY)
 
 
@@ -937,10 +937,10 @@ def test_divergence_keeps_the_epochs_before(monkeypatch):
 
 
 def test_divergence_in_partial_fit():
-    """Model, chains, momentum and offsets are those from before."""
+    """Model, chains, momentum and offsets are unchanged."""
     rbm, other = (make(momentum=0.5).partial_fit(BINARY) for _ in range(2))
     rbm.set_params(learning_rate=1e30, weight_decay=0.5)
-    with pytest.warns(ConvergenceWarning, match=r"from before is .* or weight_dec"):
+    with pytest.warns(ConvergenceWarning, match=r"previous model is .* or weight_dec"):
         assert rbm.partial_fit(BINARY) is rbm
     assert_same_model(rbm, other)
     rbm.set_params(learning_rate=1e-9, weight_decay=0.0)
@@ -958,7 +958,7 @@ def test_divergence_after_fit_keeps_the_average(method):
     rbm = make(schedule="constant", warm_start=True).fit(BINARY)
     before = pickle.dumps([getattr(rbm, name) for name in FITTED])
     rbm.set_params(learning_rate=1e30)
-    with pytest.warns(ConvergenceWarning, match="The model from before is kept"):
+    with pytest.warns(ConvergenceWarning, match="The previous model is kept"):
         getattr(rbm, method)(BINARY)
     assert pickle.dumps([getattr(rbm, name) for name in FITTED]) == before
 
@@ -1016,7 +1016,7 @@ def test_huge_values_overflow_without_a_bare_warning(form):
     rbm.components_[...] = 1
     assert (rbm.transform(X) == 1).all()
     if form is np.array:
-        rbm.components_[:, ::2] = -1  # infinity less infinity, as products are added up
+        rbm.components_[:, ::2] = -1  # the sum contains infinity minus infinity
         for method in (rbm.transform, rbm.free_energy):
             with pytest.raises(ValueError, match=r"up to 3e\+38, which are too large"):
                 method(X)

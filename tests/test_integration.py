@@ -1,4 +1,4 @@
-"""In scikit-learn's company: pipelines, searches, joblib, clone, set_output."""
+"""Integration with scikit-learn: pipelines, searches, joblib, clone, set_output."""
 
 import subprocess
 import sys
@@ -67,7 +67,7 @@ def test_grid_search_by_its_own_score(scoring, y):
 
 
 def test_scores_of_a_search_agree():
-    """scoring=None, and the scorer, are one and the same."""
+    """scoring=None and the scorer give the same results."""
     scores = [
         cross_val_score(make(), X > 0.5, scoring=scoring, cv=3)
         for scoring in (None, pseudo_likelihood_scorer)
@@ -90,7 +90,7 @@ def test_sparse_words():
 
 
 def test_stacked():
-    """Two machines, one on top of the other: a deep belief network."""
+    """Two stacked estimators form a deep belief network."""
     stack = make_pipeline(make(), make(n_components=4))
     assert stack.fit_transform(X).shape == (300, 4)
     assert stack.inverse_transform(stack.transform(X)).shape == X.shape
@@ -153,15 +153,15 @@ def test_html_repr(estimator):
 
 
 def busy_threads(rbm, X, y=None):
-    """A scorer: the threads that the matrix products of a job take."""
+    """Scorer that returns the number of BLAS threads of a job."""
     rbm.score_samples(X)
     return max(pool["num_threads"] for pool in threadpool_info())
 
 
 def test_jobs_share_the_cores(monkeypatch):
-    """Jobs in processes take no more threads together than there are cores."""
+    """Jobs in processes use no more threads in total than there are cores."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)  # which would be obeyed
+        monkeypatch.delenv(name, raising=False)  # these would set the number
     loky.get_reusable_executor().shutdown()
     search = GridSearchCV(
         make(n_iter=1), {"batch_size": [5, 10]}, scoring=busy_threads, cv=2, n_jobs=2

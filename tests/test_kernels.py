@@ -114,7 +114,7 @@ def test_move_towards(shape):
 
 @pytest.mark.parametrize("shape", [(120, 64, 100), (30, 40, 7), (5, 3, 200), (1, 9, 1)])
 def test_products_in_pieces(shape, monkeypatch):
-    """Whatever the pieces, columns or rows, they are those of the product."""
+    """Pieces of columns or rows give the same result as the whole product."""
     n_rows, depth, n_columns = shape
     rng = np.random.default_rng(0)
     a, b = rng.random((n_rows, depth)), rng.random((depth, n_columns))
@@ -135,7 +135,7 @@ def test_products_in_pieces(shape, monkeypatch):
 def test_small_products_have_one_thread(
     n_features, n_components, n_chains, form, monkeypatch
 ):
-    """In all of a training: a BLAS has one thread below 2^18 multiplications for each."""
+    """BLAS uses one thread if each would have fewer than 2^18 multiplications."""
     sizes, matmul = [], np.matmul
 
     def spy(a, b, **options):
@@ -150,7 +150,7 @@ def test_small_products_have_one_thread(
 
 
 class Words:
-    """A generator whose words are always the same."""
+    """Generator that always returns the same word."""
 
     def __init__(self, word):
         self.word = word

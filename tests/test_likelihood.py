@@ -1,4 +1,4 @@
-"""Partition functions and likelihoods, against enumeration and against each other."""
+"""Partition functions and likelihoods, compared with enumeration and with each other."""
 
 import copy
 import os
@@ -41,7 +41,7 @@ needs_data = pytest.mark.skipif(DATA is None, reason="SKRBM_DATA is not set")
 
 
 def by_hand(model):
-    """An estimator that has nothing but its parameters, set by hand."""
+    """Estimator that has only its parameters, set by hand."""
     rbm = BernoulliRBMEstimator()
     rbm.components_ = model.weights.T
     rbm.intercept_visible_, rbm.intercept_hidden_ = model.visible_bias, model.hidden_bias
@@ -72,7 +72,7 @@ def test_exact_partition_function(shape, scale, dtype):
 @pytest.mark.parametrize("scale", [0.5, 200.0, 5000.0])
 @pytest.mark.parametrize("turned", [False, True])
 def test_exact_sum_over_many_states(turned, scale):
-    """More states than a block has; with independent units, Z is a product."""
+    """With more states than fit into a block; Z is a product for independent units."""
     n, m = 17, 40
     rng = np.random.default_rng(0)
     weights = np.zeros((m, n))
@@ -110,7 +110,7 @@ def test_exact_draws(shape, rng):
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 def test_path(beta, rng):
-    """Log-ratios against the distributions written out; Gibbs steps keep these."""
+    """Log-ratios match the explicit distributions, which Gibbs steps leave invariant."""
     model = tiny_rbm(4, 3, scale=1.5)
     base_mean = np.array([0.2, 0.5, 0.7, 0.4])
     path = AnnealingPath(model, base_mean)
@@ -143,7 +143,7 @@ def test_path(beta, rng):
 
 @pytest.mark.parametrize("method", ["ais", "reverse_ais"])
 def test_importance_weights_are_unbiased(method):
-    """With few temperatures weights vary much; their mean is the ratio all the same."""
+    """With few temperatures weights vary a lot, but their mean is still unbiased."""
     model = tiny_rbm(5, 4, scale=0.8)
     expected = np.log(Enumerated(*model).partition)
     result = log_partition(
@@ -152,7 +152,7 @@ def test_importance_weights_are_unbiased(method):
     error = (result.upper - result.lower) / 2
     assert 0 < error < 0.2
     assert abs(result.value - expected) < 1.5 * error
-    # and the error is that of other seeds
+    # The reported error matches the spread over other seeds.
     values = [
         log_partition(
             by_hand(model),
@@ -205,7 +205,7 @@ def test_starts_of_reverse_runs(digits_rbm):
     assert chains.init == "chains"
     truth = log_partition(wide, method="exact").value
     assert abs(chains.value - truth) < 1.5
-    for name in ("h_samples_", "visible_mean_"):  # nothing but the parameters
+    for name in ("h_samples_", "visible_mean_"):  # keep only the parameters
         delattr(wide, name)
     chains = log_partition(wide, **settings)
     assert chains.init == "chains"
@@ -227,9 +227,9 @@ def test_seeds_and_jobs(n_runs):
 
 
 def test_error_when_one_run_has_all_weight():
-    """The error stays a number, and a warning says that it means little."""
+    """The error stays finite, and a warning says that it is unreliable."""
     model = tiny_rbm(8, 6, scale=12.0)
-    with pytest.warns(UserWarning, match="rests on one of 20 runs"):
+    with pytest.warns(UserWarning, match="dominated by one of 20 runs"):
         result = log_partition(
             by_hand(model), method="ais", betas=2, n_runs=20, base_mean=0.5, random_state=0
         )
@@ -258,8 +258,8 @@ def test_progress(capsys):
 @pytest.mark.parametrize("scale", [0.0, 80.0])
 @pytest.mark.parametrize("shape", [(5, 1), (1, 5), (5, 3)])
 @pytest.mark.filterwarnings("ignore:The estimate of log Z rests")
-def test_extreme_machines(shape, scale, dtype):
-    """All-zero weights are estimated without error, large ones finitely."""
+def test_extreme_models(shape, scale, dtype):
+    """The estimate is exact for zero weights and finite for large ones."""
     model = tiny_rbm(*shape, dtype, scale=scale)
     exact = log_partition(by_hand(model)).value
     for method in ("ais", "reverse_ais"):
@@ -290,11 +290,11 @@ def test_log_likelihood(form):
     assert_allclose(log_likelihood(by_hand(model), given, log_partition=log_z.value), rows)
 
 
-def test_a_machine_of_values_beyond_1():
-    """The means of its data are no probabilities, but a start for annealed runs."""
+def test_a_model_of_values_beyond_1():
+    """Means beyond 1 are no probabilities, but annealed runs can start from them."""
     X = 1.5 * (np.random.default_rng(0).random((200, 30)) < 0.9)
     rbm = BernoulliRBMEstimator(25, n_iter=2, stochastic_binarization=False)
-    with pytest.warns(UserWarning, match="used as they are"):
+    with pytest.warns(UserWarning, match="used unchanged"):
         rbm.set_params(learning_rate=0.01, random_state=0).fit(X)
     assert rbm.visible_mean_.max() > 1
     log_z = rbm.log_partition(method="ais", betas=2000, random_state=0)
@@ -321,7 +321,7 @@ def test_a_log_partition_is_of_one_model(function):
     mirrored.components_ *= -1
     turned.intercept_hidden_ = rbm.intercept_hidden_[::-1]
     for other in (mirrored, turned, rbm.partial_fit(X)):
-        with pytest.raises(ValueError, match="is that of another model"):
+        with pytest.raises(ValueError, match="belongs to another model"):
             function(other, X, log_partition=log_z)
 
 
@@ -382,11 +382,11 @@ def test_an_estimator_with_parameters_set_by_hand():
     assert rbm.transform(states(6)).shape == (64, 4)
     assert rbm.score_samples(states(6)).shape == (64,)
     assert rbm.gibbs(states(6), random_state=0).shape == (64, 6)
-    with pytest.raises(ValueError, match="5 features, but the machine has 6 visible"):
+    with pytest.raises(ValueError, match="5 features, but the model has 6 visible"):
         rbm.transform(states(5))
-    with pytest.raises(ValueError, match=r"set by hand.* no training to go on with"):
+    with pytest.raises(ValueError, match=r"set by hand.* no training to continue"):
         rbm.set_params(n_components=4).partial_fit(states(6))
-    with pytest.raises(ValueError, match=r"set by hand.* no training to go on with"):
+    with pytest.raises(ValueError, match=r"set by hand.* no training to continue"):
         rbm.set_params(warm_start=True, early_stopping=True).fit(states(6))
     expected = rbm.transform(states(6))
     rbm.components_ = rbm.components_.tolist()
@@ -408,7 +408,7 @@ def test_columns_in_another_order_are_refused():
 def test_what_is_no_partition_function(log_z):
     rbm = by_hand(tiny_rbm(6, 4))
     for function in (log_likelihood, mean_log_likelihood):
-        with pytest.raises(ValueError, match="must be what log_partition"):
+        with pytest.raises(ValueError, match="must be a LogPartition returned"):
             function(rbm, states(6), log_partition=log_z)
 
 
@@ -416,7 +416,7 @@ def test_what_is_no_partition_function(log_z):
 
 
 def test_monitor_follows_the_exact_value():
-    """Through a training that ends far from where it began; every look is good."""
+    """Every estimate is accurate while training changes the model a lot."""
     rbm = BernoulliRBMEstimator(22, learning_rate=0.4, random_state=0)
     watched = clone(rbm)
     monitor = LogLikelihoodTracker(DIGITS[1500:], random_state=0)
@@ -445,7 +445,7 @@ def test_runs_are_drawn_anew_by_weight():
 
 
 def test_monitor_draws_runs_anew():
-    """Models that jump leave few runs with weight; the estimate stays an estimate."""
+    """If models change abruptly, few runs keep weight, but estimates stay accurate."""
     models = [tiny_rbm(24, 22, scale=0.4, seed=seed) for seed in range(4)]
     monitor = LogLikelihoodTracker(np.eye(24), n_runs=400, n_betas=50, random_state=0)
     anew = 0
@@ -482,7 +482,7 @@ def test_an_interrupted_look_leaves_the_monitor_as_it_was(monkeypatch):
     assert interrupted == 2
 
 
-def test_monitor_of_small_machines_is_exact():
+def test_tracker_of_small_models_is_exact():
     monitor = LogLikelihoodTracker(states(6))
     look = monitor.update(by_hand(tiny_rbm(6, 4)))
     assert look.log_partition.method == "exact"
@@ -493,11 +493,11 @@ def test_monitor_of_small_machines_is_exact():
 def test_monitor_of_one_shape():
     monitor = LogLikelihoodTracker(np.eye(24), n_betas=1, random_state=0)
     monitor.update(by_hand(tiny_rbm(24, 22, scale=0.1)))
-    with pytest.raises(ValueError, match=r"\(24, 23\) .*a monitor for each"):
+    with pytest.raises(ValueError, match=r"\(24, 23\) .*one tracker per model"):
         monitor.update(by_hand(tiny_rbm(24, 23)))
     with pytest.raises(ValueError, match="n_betas"):
         LogLikelihoodTracker(np.eye(3), n_betas=0)
-    with pytest.raises(ValueError, match=r"from 0 to 0\.5: make it binary"):
+    with pytest.raises(ValueError, match=r"from 0 to 0\.5: binarize X"):
         LogLikelihoodTracker(np.eye(3) / 2)
 
 
@@ -512,8 +512,8 @@ def test_monitor_of_one_shape():
             "method must be one of 'auto', 'exact', 'ais', 'reverse_ais'",
         ),
         ({"method": "ais", "betas": 1}, "betas"),
-        ({"method": "ais", "betas": 0.5}, "how many temperatures.* but got 0.5"),
-        ({"method": "ais", "betas": "many"}, "how many temperatures.* but got 'many'"),
+        ({"method": "ais", "betas": 0.5}, "the number of temperatures.* but got 0.5"),
+        ({"method": "ais", "betas": "many"}, "the number of temperatures.* but got 'many'"),
         ({"method": "ais", "betas": [0, 0.5]}, "begin with 0, never fall and end with 1"),
         ({"method": "ais", "betas": [0, 0.6, 0.5, 1]}, "never fall"),
         ({"method": "ais", "betas": [0.1, 1]}, "begin with 0"),
@@ -535,11 +535,11 @@ def test_bad_arguments(arguments, message):
         log_partition(by_hand(tiny_rbm(4, 3)), **arguments)
 
 
-def test_bad_rows_and_bad_machines():
+def test_bad_rows_and_bad_models():
     rbm = by_hand(tiny_rbm(4, 3))
-    with pytest.raises(ValueError, match=r"other values than 0 and 1.*Binarizer"):
+    with pytest.raises(ValueError, match=r"values other than 0 and 1.*Binarizer"):
         log_likelihood(rbm, [[0.5, 0, 0, 1]])
-    with pytest.raises(ValueError, match="3 features, but the machine has 4"):
+    with pytest.raises(ValueError, match="3 features, but the model has 4"):
         log_likelihood(rbm, [[1, 0, 1]])
     with pytest.raises(ValueError, match="NaN"):
         log_likelihood(rbm, [[np.nan, 0, 0, 1]])
@@ -558,7 +558,7 @@ def test_bad_rows_and_bad_machines():
         with pytest.raises(TypeError, match=match):
             log_partition(other)
     rbm.intercept_visible_ = np.zeros(3)
-    with pytest.raises(ValueError, match=r"do not make a machine.*components_ \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"parameters do not match.*components_ \(3, 4\)"):
         log_partition(rbm)
     rbm.intercept_visible_ = np.full(4, np.inf)
     with pytest.raises(ValueError, match="NaN or infinite"):
@@ -572,7 +572,7 @@ def test_a_pipeline_is_told_to_pass_its_last_step():
 
 
 def test_anneal_shares_runs_among_generators():
-    """Each group of runs has its own random numbers, wherever it is run."""
+    """Each group of runs uses its own random numbers, wherever it is executed."""
     path = AnnealingPath(tiny_rbm(5, 3), np.full(5, 0.5))
     betas = np.linspace(0, 1, 10).tolist()
     together, _ = anneal(path, betas, [(3, 7), (2, 8)])
@@ -620,7 +620,7 @@ def test_forward_and_reverse_in_one():
 
 
 def test_estimates_that_contradict_each_other_warn():
-    """A model of two modes, all units off or all on, and draws of the rarer one alone."""
+    """Model with two modes, all off and all on, and draws from the rarer mode only."""
     model = RBM.bernoulli(np.full((20, 25), 2.0), np.full(20, -25.2), np.full(25, -20.0))
     rbm = by_hand(model)
     settings = {"method": "both", "betas": 500, "n_runs": 300, "base_mean": 0.5}

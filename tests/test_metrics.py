@@ -34,7 +34,7 @@ def test_agrees_with_score(rbm):
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_pipelines(rbm, nested):
-    """Rows are transformed by what stands before, and then scored."""
+    """Rows are transformed by the previous steps and then scored."""
     steps = MinMaxScaler(), Binarizer(threshold=0.45)
     last = BernoulliRBMEstimator(n_components=6, n_iter=2, random_state=0)
     if nested:
@@ -51,12 +51,12 @@ def test_pipelines(rbm, nested):
 
 @pytest.mark.parametrize("in_a_pipeline", [False, True])
 def test_a_search_scores_as_its_best_estimator(in_a_pipeline):
-    machine = BernoulliRBMEstimator(n_iter=2, random_state=0)
+    rbm = BernoulliRBMEstimator(n_iter=2, random_state=0)
     grid, data = {"n_components": [1, 4]}, BINARY
     if in_a_pipeline:
-        machine, data = make_pipeline(MinMaxScaler(clip=True), machine), X
+        rbm, data = make_pipeline(MinMaxScaler(clip=True), rbm), X
         grid = {"bernoullirbmestimator__n_components": [1, 4]}
-    search = GridSearchCV(machine, grid, cv=2)
+    search = GridSearchCV(rbm, grid, cv=2)
     scores = cross_val_score(search, data, scoring=pseudo_likelihood_scorer, cv=2)
     assert (scores < 0).all()
     search.fit(data)
@@ -64,7 +64,7 @@ def test_a_search_scores_as_its_best_estimator(in_a_pipeline):
     assert pseudo_likelihood_scorer(search, data) == expected
 
 
-def test_needs_a_machine():
+def test_needs_an_rbm():
     pipeline = make_pipeline(MinMaxScaler(), LogisticRegression(max_iter=1000))
     pipeline.fit(X, np.arange(80) % 2)
     with pytest.raises(TypeError, match="last step is one, but got LogisticRegression"):
@@ -75,13 +75,13 @@ def test_needs_a_machine():
     "estimator", [PCA(2), KernelDensity(), make_pipeline(KernelDensity())], ids=str
 )
 @pytest.mark.parametrize("scorer", [pseudo_likelihood_scorer, log_likelihood_scorer])
-def test_needs_a_machine_even_of_what_scores_samples(scorer, estimator):
+def test_needs_an_rbm_even_of_what_scores_samples(scorer, estimator):
     with pytest.raises(TypeError, match=r"last step is one, but got (PCA|KernelDensity)"):
         scorer(estimator.fit(BINARY), BINARY)
 
 
 @pytest.mark.parametrize("scorer", [pseudo_likelihood_scorer, log_likelihood_scorer])
-def test_needs_a_fitted_machine(scorer):
+def test_needs_a_fitted_rbm(scorer):
     with pytest.raises(NotFittedError, match=r"not fitted yet|call fit"):
         scorer(BernoulliRBMEstimator(), BINARY)
 
@@ -123,7 +123,7 @@ def test_log_likelihood_scorer(rbm):
             log_likelihood_scorer(other, BINARY)
 
 
-def test_scorers_take_the_machine_of_scikit_learn():
+def test_scorers_take_bernoulli_rbm():
     theirs = BernoulliRBM(6, n_iter=2, random_state=0).fit(BINARY)
     expected = pseudo_log_likelihood(theirs, BINARY).mean()
     assert_allclose(pseudo_likelihood_scorer(theirs, BINARY), expected)

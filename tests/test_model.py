@@ -1,4 +1,4 @@
-"""Every formula against enumeration, dense and sparse, in both precisions."""
+"""All formulas compared with enumeration, for dense and sparse data and both dtypes."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_pseudo_log_likelihood_of_some_columns(form):
 @pytest.mark.parametrize("scale", [1.0, 5.0])
 @pytest.mark.parametrize("some_states", [True, False])
 def test_log_odds_of_values_between_0_and_1(some_states, scale, n_components, dtype, form):
-    """The other units' hidden input is as the formula says, for any values."""
+    """Log-odds follow the formula for any values of the other units."""
     rbm = tiny_rbm(5, n_components, dtype, scale=scale)
     v = np.random.default_rng(0).random((40, 5)).astype(dtype)
     if some_states:
@@ -104,7 +104,7 @@ def test_huge_weights_give_no_overflow(size, dtype, form):
 @pytest.mark.parametrize("n_rows", [1, 1000])
 @pytest.mark.parametrize("n_features", [3, 2500])
 def test_many_rows_and_features_go_by_blocks(n_rows, n_features):
-    """Blocks of rows, and of visible units, fit together again."""
+    """Blocks of rows and of visible units are assembled correctly."""
     rbm = tiny_rbm(n_features, 5, scale=3.0)
     v = (np.random.default_rng(0).random((n_rows, n_features)) < 0.3).astype(float)
     free_energy = rbm.free_energy(v)

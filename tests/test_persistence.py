@@ -1,4 +1,4 @@
-"""Models that are kept, moved, and used from many places at once."""
+"""Models that are stored, moved, and used from several threads or processes."""
 
 import multiprocessing
 import os
@@ -69,7 +69,7 @@ def test_an_imputer_is_kept(tmp_path):
 
 
 def test_a_model_of_the_first_version_opens():
-    """Saved by 0.1.0, as below, with the oldest versions of everything."""
+    """Model saved as below by version 0.1.0, with the oldest supported dependencies."""
     rbm = pickle.loads(SAVED.read_bytes())
     fresh = make().fit(X[:200, 20:36])
     assert_allclose(rbm.components_, fresh.components_, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Displays: what their artists show, without comparing images."""
+"""Displays, tested by the content of their artists instead of images."""
 
 import sys
 
@@ -136,14 +136,14 @@ def test_training(rbm):
         TrainingDisplay.from_estimator(BernoulliRBMEstimator())
 
 
-def test_training_of_several_machines_on_the_same_axes(rbm):
+def test_training_of_several_estimators_on_the_same_axes(rbm):
     figure, (ax, other) = plt.subplots(1, 2, sharex=True)
     early = BernoulliRBMEstimator(4, n_iter=2, early_stopping=True, random_state=0).fit(X)
     first = TrainingDisplay.from_estimator(rbm, ax=ax, name="a")
     second = TrainingDisplay.from_estimator(early, ax=ax)
     second.plot(ax)
     lines = [*ax.lines, *second.lines_[2].axes.lines]
-    assert len(figure.axes) == 3  # a second axis for gaps, whoever draws them
+    assert len(figure.axes) == 3  # one second axis for the gaps of all estimators
     assert len({line.get_color() for line in lines}) == len(lines) == 7
     texts = {text.get_text() for text in ax.get_legend().get_texts()}
     assert texts == {line.get_label() for line in lines}
@@ -159,7 +159,7 @@ def test_activations(rbm, form):
     assert_array_equal(heights, np.histogram(mean, 10, (0, 1))[0])
     ends = ActivationsDisplay(np.array([0.001, 0.5, 0.999, 1.0])).plot()
     title = ends.ax_.get_title()
-    assert title.startswith("1 of 4 hidden units on less than 1 %, 2 more")
+    assert title.startswith("1 of 4 hidden units active below 1%, 2 above")
 
 
 def test_a_density_of_activations(rbm):
@@ -178,14 +178,15 @@ def test_chains(rbm, form):
     assert found.r_hat.max() - found.r_hat.min() > 0.001
     r_hat, least = found.r_hat.max(), found.effective_sample_size.min()
     assert display.ax_.get_title() == (
-        f"largest R-hat {r_hat:.3f}, {least:.0f} effective draws or more: not to be trusted"
+        f"largest R-hat {r_hat:.3f}, at least {least:.0f} effective draws: "
+        "not to be trusted"
     )
 
 
 def test_chains_that_are_to_be_trusted(rbm):
     free = draw_chains(rbm, 10, 1000, thinning=5, random_state=0)
     display = ChainsDisplay.from_estimator(rbm, free)
-    assert display.ax_.get_title().endswith(" effective draws or more")
+    assert display.ax_.get_title().endswith(" effective draws")
 
 
 def test_ticks_are_whole_epochs_and_units(rbm):
@@ -205,7 +206,7 @@ def test_axes_that_are_given(rbm):
     assert SamplesDisplay.from_estimator(rbm, X, ax=axes).figure_ is figure
     column = SamplesDisplay.from_estimator(rbm, X, ax=axes[:, np.newaxis])
     assert_array_equal(column.axes_, axes)
-    with pytest.raises(ValueError, match=r"must hold 3 Axes, .* samples, but holds 1"):
+    with pytest.raises(ValueError, match=r"contain 3 Axes, .* samples, but contains 1"):
         SamplesDisplay.from_estimator(rbm, X, ax=axes[0])
     chains = draw_chains(rbm, 2, 10, random_state=0)
     for display in (
@@ -217,18 +218,18 @@ def test_axes_that_are_given(rbm):
 
 
 def test_errors(rbm):
-    with pytest.raises(ValueError, match=r"\(3, 5\), 15 pixels, but there are 64"):
+    with pytest.raises(ValueError, match=r"\(3, 5\) has 15 pixels, but .* has 64"):
         FiltersDisplay.from_estimator(rbm, image_shape=(3, 5))
     for shape in (8, (-8, -8), (8.0, 8), (4, 4, 4)):
-        with pytest.raises(ValueError, match=r"must be \(height, width\), two whole num"):
+        with pytest.raises(ValueError, match=r"must be a pair \(height, width\) of pos"):
             FiltersDisplay.from_estimator(rbm, image_shape=shape)
     odd = BernoulliRBMEstimator(2, n_iter=1).fit(X[:, :50])
-    with pytest.raises(ValueError, match="50 features are no square images: pass image_s"):
+    with pytest.raises(ValueError, match="50 features are not square images: pass image_s"):
         SamplesDisplay.from_estimator(odd, X[:, :50])
     with pytest.raises(ValueError, match="n_filters"):
         FiltersDisplay.from_estimator(rbm, n_filters=0)
     theirs = BernoulliRBM(3, n_iter=1).fit(X)
-    with pytest.raises(TypeError, match=r"SamplesDisplay needs .* got a BernoulliRBM"):
+    with pytest.raises(TypeError, match=r"SamplesDisplay requires .* got a BernoulliRBM"):
         SamplesDisplay.from_estimator(theirs, X)
 
 

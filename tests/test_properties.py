@@ -1,4 +1,4 @@
-"""What must hold for any data and any parameters: hypothesis looks for what breaks it."""
+"""Properties that must hold for any data and parameters, tested with hypothesis."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skrbm import BernoulliRBMEstimator, RBMImputer
 from skrbm.sampling import draw_chains, sample_conditional
 
-# At a learning rate of 1 some tiny trainings end worse than they began, and say so.
+# With a learning rate of 1, some tiny models get worse and training warns about it.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Training did not converge"),
     pytest.mark.filterwarnings("ignore:Features .* have no observed values"),
@@ -42,14 +42,14 @@ LAYOUTS = {
 
 
 def in_pieces(X):
-    """Return a COO array that holds each entry as the sum of two."""
+    """Return a COO array that stores each entry as the sum of two."""
     coo = sp.coo_array(X.astype(np.float64))
     twice = np.tile(coo.coords[0], 2), np.tile(coo.coords[1], 2)
     return sp.coo_array((np.tile(coo.data / 2, 2), twice), shape=X.shape)
 
 
 def unsorted(X):
-    """Return a CSR array whose column indices go down, with zeros that are stored."""
+    """Return a CSR array with descending column indices and explicit zeros."""
     columns = np.indices(X.shape)[1]
     starts = np.arange(len(X) + 1) * X.shape[1]
     backwards = X[:, ::-1].reshape(-1), columns[:, ::-1].reshape(-1), starts
@@ -119,7 +119,7 @@ def test_any_data_any_parameters(X, settings_, layout):
     assert rbm.get_params() == BernoulliRBMEstimator(**settings_).get_params()
     for array, copy in zip(arrays_of(given_X), before, strict=True):
         assert_array_equal(array.toarray() if sp.issparse(array) else array, copy)
-    if layout not in ("big-endian", "coo, entries in pieces"):  # which become float64
+    if layout not in ("big-endian", "coo, entries in pieces"):  # converted to float64
         plain = BernoulliRBMEstimator(**settings_).fit(X)
         tolerance = 1e-8 if rbm.components_.dtype == np.float64 else 2e-3
         assert rbm.components_.dtype == plain.components_.dtype
@@ -129,7 +129,7 @@ def test_any_data_any_parameters(X, settings_, layout):
 @pytest.mark.filterwarnings("ignore:Training diverged")
 @given(data(), parameters, st.data())
 def test_any_weights(X, settings_, more):
-    """Whatever the weights, the model is finite; rows of no weight might be missing."""
+    """The model is finite for any weights, and rows of weight 0 have no effect."""
     weight = st.sampled_from([0, 0.5, 1, 2, 5e-324, 1e-30, 1e30, 1e308])
     weights = more.draw(st.lists(weight, min_size=len(X), max_size=len(X)))
     weights = np.array(weights)
@@ -152,7 +152,7 @@ def test_any_weights(X, settings_, more):
 
 @given(data(), parameters, st.data())
 def test_chunks(X, settings_, more):
-    """`partial_fit` does not mind how a stream is cut, at multiples of the batch size."""
+    """`partial_fit` gives the same model for chunks of any multiple of the batch size."""
     size = settings_["batch_size"]
     n_chunks = -(-len(X) // size)
     cuts = more.draw(st.lists(st.integers(0, n_chunks), max_size=3))
@@ -178,7 +178,7 @@ def test_scores_of_rows_alone(X, settings_):
 
 @given(data(binary=True), parameters, st.integers(0, 100), st.booleans())
 def test_gaps(X, settings_, seed, all_missing):
-    """What is known stays, what is not becomes a number from 0 to 1."""
+    """Known values are unchanged and unknown ones become numbers in [0, 1]."""
     rng = np.random.default_rng(seed)
     gaps = rng.random(X.shape) < (1.0 if all_missing else 0.4)
     X = np.where(gaps, np.nan, X.astype(np.float64))

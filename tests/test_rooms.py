@@ -1,4 +1,4 @@
-"""The arrows between modules go one way, as the table in CONTRIBUTING says."""
+"""Modules import each other only in the order of the table in CONTRIBUTING.rst."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ def room_of(path):
 
 
 def table():
-    """The rooms of each row of the table, from the top down."""
+    """Modules in each row of the table, from top to bottom."""
     text = (ROOT / "CONTRIBUTING.rst").read_text()
     rows = re.findall(r"^(``\S+``(?:, ``\S+``)*)  ", text, flags=re.MULTILINE)
     return [re.findall(r"``(\w+)``", row) for row in rows]
@@ -26,7 +26,7 @@ FLOOR = {room: number for number, rooms in enumerate(table()) for room in rooms}
 
 
 def imports(path):
-    """The dotted names that a module imports, also inside its functions."""
+    """Dotted names that a module imports, including imports inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""Weights of rows: as many times the row, in both phases of the gradient."""
+"""Row weights act as repetitions of the row in both phases of the gradient."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
-from test_training import PLAIN, centred, state_at
+from test_training import PLAIN, centered, state_at
 
 from skrbm import BernoulliRBMEstimator, _step
 from skrbm._data import DataSet
@@ -36,7 +36,7 @@ def same_model(one, other, **tolerance):
 
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 def test_weights_are_repetitions(form):
-    """PCD on whole data draws nothing that belongs to a row: the very same training."""
+    """PCD on full batches draws no random numbers per row, so training is identical."""
     rbm = tiny_rbm(5, 3)
     chains = np.random.default_rng(0).integers(2, size=(30, 3))
     repeated, weighted = state_at(rbm, chains), state_at(rbm, chains)
@@ -78,9 +78,9 @@ def test_the_visible_mean_is_weighted(form):
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize(("solver", "centering"), [("pcd", True), ("cd", False)])
 def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_size, form):
-    """Over all minibatches of a pass, each from the same model: the exact gradient.
+    """The mean step over all minibatches, each from the same model, is the exact gradient.
 
-    With rows that the chains of CD start from, after so many steps that they forget them.
+    CD takes enough Gibbs steps for its chains to become independent of the data rows.
     """
     rbm = tiny_rbm(5, 3, scale=0.7)
     weights = WEIGHTS / WEIGHTS.mean()
@@ -110,13 +110,13 @@ def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_siz
                 change[i] += (after - before) * share
     gradient = exact.gradient(np.repeat(ROWS, WEIGHTS, axis=0))
     if centering:
-        gradient = centred(gradient, *offsets)
+        gradient = centered(gradient, *offsets)
     for mean_change, expected in zip(change, gradient, strict=True):
         assert_allclose(mean_change, expected, atol=0.025)
 
 
 def test_chains_of_cd_have_the_weight_of_their_rows():
-    """Where chains cannot leave their rows, both phases are equal, weighted or not."""
+    """If chains cannot leave their rows, both phases are equal, with or without weights."""
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
     rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
@@ -227,7 +227,7 @@ def test_weights_count_in_early_stopping_and_history():
 
 
 def rbm_rows(rbm, X):
-    """The rows that were trained on, and those held out."""
+    """Training rows and held-out rows."""
     data, validation = rbm._hold_out(DataSet(X))
     return data.rows, validation.data.rows
 
@@ -254,7 +254,7 @@ def test_bad_weights(weights, message, method):
 def test_a_heavy_row_is_named_when_training_diverges():
     weights = np.ones(16)
     weights[:5] = 1e6
-    with pytest.warns(Warning, match="the largest weight, which is 1e\\+06 usual ones"):
+    with pytest.warns(Warning, match="the largest sample_weight \\(1e\\+06 times"):
         make().partial_fit(bars_and_stripes(), sample_weight=weights)
 
 
@@ -286,7 +286,7 @@ def test_metadata_routing_of_scorers(scorer, n_jobs):
 
     one, of_many = first_scores(scorer)
     assert one == of_many
-    assert one in (weighted, unweighted)  # the latter by older scikit-learn
+    assert one in (weighted, unweighted)  # older scikit-learn does not pass weights
     with config_context(enable_metadata_routing=True):
         rbm.set_fit_request(sample_weight=True)
         assert list(first_scores(scorer)) == [weighted] * 2

@@ -1,4 +1,4 @@
-"""Chains, plain and tempered, draws given some features, and diagnostics."""
+"""Plain and tempered chains, conditional draws, and diagnostics."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def bars():
 
 
 def two_modes(dtype=np.float64):
-    """A machine with two far modes, all off and all on, that plain chains hardly leave."""
+    """Model with two distant modes, all off and all on, that plain chains rarely leave."""
     model = tiny_rbm(8, 2, dtype, scale=0.0)
     model.weights[:, 0] = 6
     model.visible_bias[...] = -3
@@ -71,7 +71,7 @@ def test_plain_chains_do_not_drift(thinning, dtype):
 
 @pytest.mark.parametrize("betas", [[0.0, 0.4, 1.0], [0.5, 1.0]])
 def test_tempered_chains_do_not_drift(betas):
-    """Started from the distributions of all temperatures, chains stay in them."""
+    """Chains started from the distributions of all temperatures keep them."""
     model = tiny_rbm(4, 3, scale=1.5)
     mean = np.array([0.2, 0.5, 0.7, 0.4])
     path = Path(model, mean)
@@ -100,7 +100,7 @@ def test_tempered_chains_do_not_drift(betas):
 
 
 def test_swaps_move_states_between_temperatures():
-    """With equal distributions at all temperatures every swap is taken, by turns."""
+    """With equal distributions at all temperatures, every alternating swap is accepted."""
     path = Path(tiny_rbm(3, 2, scale=0.0), np.full(3, 0.5))
     rng = np.random.Generator(np.random.SFC64(0))
     tempered = TemperedChains(path, np.array([0, 0.5, 1.0]), np.zeros((2, 2)), rng)
@@ -119,7 +119,7 @@ def test_swaps_move_states_between_temperatures():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_conditional_draws_do_not_drift(dtype):
-    """Rows of the model's distribution, of which a part is drawn anew, stay in it."""
+    """Redrawing some features of rows of the model keeps their distribution."""
     model = tiny_rbm(5, 3, dtype, scale=1.5)
     exact = Enumerated(*model)
     v, _ = draw(exact, dtype)
@@ -177,7 +177,7 @@ def test_sampling_leaves_the_model_as_it_was(bars):
 
 @pytest.mark.parametrize("init", ["noise", "rows", sp.csr_array(np.ones((1, 8)))])
 def test_starts(init):
-    """Chains of a machine that stays where it is stay where they started."""
+    """Chains of a model whose states do not change stay at their start."""
     model = two_modes()
     init = np.ones((1, 8)) if isinstance(init, str) and init == "rows" else init
     v = draw_chains(by_hand(model), 400, 1, init=init, random_state=0)[:, 0]
@@ -200,7 +200,7 @@ def test_tempered_chains_mix_where_plain_ones_do_not(betas):
 
 
 def test_temperatures_are_chosen_by_acceptance():
-    """All neighbours swap about equally often, more often if there are more of them."""
+    """All neighbors swap about equally often, and more often with more temperatures."""
     model = tiny_rbm(12, 6, scale=2.0)
     path = Path(model, np.full(12, 0.5))
     rng = np.random.Generator(np.random.SFC64(0))
@@ -217,7 +217,7 @@ def test_temperatures_are_chosen_by_acceptance():
     assert least[0] < least[1]
 
 
-# Some features given --------------------------------------------------------------------
+# Conditional draws ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -254,7 +254,7 @@ def test_what_is_unknown_starts_at_the_mean_of_the_data(mean):
     rbm = by_hand(
         RBM.bernoulli(np.full((2, 1), 100.0), np.full(2, -50.0), np.full(1, -100.0))
     )
-    rbm.visible_mean_ = np.full(2, mean)  # states of all 0 and all 1 stay as they are
+    rbm.visible_mean_ = np.full(2, mean)  # states of all 0 and all 1 do not change
     filled = sample_conditional(rbm, np.full((20, 2), np.nan), n_gibbs_steps=5)
     assert (filled == mean).all()
 
@@ -291,7 +291,7 @@ def test_reconstruct(bars):
 
 @pytest.fixture(scope="module")
 def gappy():
-    """Digits of which a fifth of the pixels is missing, and what they are."""
+    """Digits with one fifth of the pixels missing, and the complete digits."""
     X = (load_digits().data > 7).astype(np.float32)
     mask = np.random.default_rng(0).random(X.shape) < 0.2
     return np.where(mask, np.nan, X), X, mask
@@ -372,7 +372,7 @@ def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
 def test_an_interruption_keeps_the_rounds_of_the_imputer(
     gappy, monkeypatch, module, name, rounds
 ):
-    """Before the first epoch of another round is finished as well."""
+    """This holds even before the first epoch of the next round is finished."""
     function, calls = getattr(module, name), []
 
     def interrupting(*args, **options):
@@ -411,11 +411,11 @@ def test_imputer_of_a_column_that_is_never_seen():
         filled = imputer.fit_transform(X)
     assert filled.shape == X.shape
     assert not np.isnan(filled).any()
-    with pytest.raises(ValueError, match="nothing but NaN"):
+    with pytest.raises(ValueError, match="All values of X are NaN"):
         imputer.fit(np.full((5, 2), np.nan))
 
 
-def test_seeds_of_the_imputer_and_of_its_machine(gappy):
+def test_seeds_of_the_imputer_and_of_its_rbm(gappy):
     X = gappy[0][:100]
     rbm = BernoulliRBMEstimator(4, n_iter=2)
     one, two = (RBMImputer(rbm, random_state=0).fit(X).rbm_ for _ in range(2))
@@ -449,7 +449,7 @@ def autoregressive(phi, shape, seed=0):
 
 @pytest.mark.parametrize("phi", [-0.5, 0.0, 0.5, 0.9])
 def test_effective_sample_size_of_an_autoregression(phi):
-    """Its autocorrelation time is (1 + phi) / (1 - phi)."""
+    """The autocorrelation time is (1 + phi) / (1 - phi)."""
     x = autoregressive(phi, (8, 20_000))
     expected = x.size * (1 - phi) / (1 + phi)
     assert_allclose(effective_sample_size(x), expected, rtol=0.1)
@@ -459,7 +459,7 @@ def test_r_hat():
     x = autoregressive(0.5, (4, 5000))
     assert_allclose(split_r_hat(x), 1, atol=0.005)
     assert split_r_hat(x + np.arange(4)[:, None]) > 1.3
-    trend = x + np.linspace(-2, 2, 5000)  # which unsplit chains do not show
+    trend = x + np.linspace(-2, 2, 5000)  # not detected without splitting the chains
     assert split_r_hat(trend) > 1.2
 
 
@@ -481,7 +481,7 @@ def test_r_hat():
     ],
 )
 def test_figures_are_those_of_arviz(phi, shape, r_hat, size):
-    """rhat(method="split") and ess(method="mean") of arviz 0.23.4, of chains by formula."""
+    """Compare with rhat(method="split") and ess(method="mean") of arviz 0.23.4."""
     chain, t = np.indices(shape)
     x = (7919 * chain + 104_729 * (t + 1) ** 2) % 1009 / 1009
     for i in range(1, shape[1]):
@@ -565,7 +565,7 @@ def test_diagnose_finds_chains_that_are_stuck():
         ({"init": "data"}, "init must be one of 'chains', 'noise'"),
         ({"init": "chains"}, "has none"),
         ({"init": np.ones((2, 3))}, "3 features"),
-        ({"init": np.ones((9, 4))}, "9 rows, more than there are chains, 4"),
+        ({"init": np.ones((9, 4))}, "9 rows, but the number of chains is only 4"),
         ({"betas": "all"}, "'auto'"),
         ({"betas": 1}, "betas"),
         ({"betas": [0, 0.5]}, "begin with 0 or more, never fall and end"),
@@ -579,7 +579,7 @@ def test_bad_arguments(arguments, message):
 
 def test_bad_rows(bars):
     rbm = by_hand(tiny_rbm(4, 3))
-    with pytest.raises(ValueError, match=r"NaN marks what is not .*, 0.5 for instance"):
+    with pytest.raises(ValueError, match=r"NaN \(for unknown values\).*, such as 0.5:"):
         sample_conditional(rbm, [[0.5, -1, np.nan, 0]])
     with pytest.raises(ValueError, match="3 features"):
         sample_conditional(rbm, [[1, np.nan, 0]])
@@ -589,7 +589,7 @@ def test_bad_rows(bars):
         diagnose(rbm, np.ones((4, 4)))
     with pytest.raises(ValueError, match="5 features"):
         diagnose(rbm, np.ones((2, 8, 5)))
-    with pytest.raises(ValueError, match="4 draws or more, but have 3: raise n_draws"):
+    with pytest.raises(ValueError, match="at least 4 draws, but got 3: increase n_draws"):
         diagnose(rbm, np.ones((2, 3, 4)))
     with pytest.raises(ValueError, match="n_chains"):
         bars.sample(5, n_chains=0)
@@ -604,7 +604,7 @@ def test_bad_rows(bars):
 
 @pytest.mark.parametrize("scale", [0.0, 80.0])
 @pytest.mark.parametrize("shape", [(5, 1), (1, 5)])
-def test_extreme_machines(shape, scale):
+def test_extreme_models(shape, scale):
     model = tiny_rbm(*shape, np.float32, scale=scale)
     for betas in (None, "auto"):
         v = draw_chains(by_hand(model), 300, 1, betas=betas, random_state=0)[:, 0]

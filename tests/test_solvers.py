@@ -1,7 +1,7 @@
-"""Samplers leave the model's distribution as it is: the no-drift test.
+"""No-drift tests: samplers must leave the distribution of the model invariant.
 
-Many chains start exactly from the model's distribution; whatever the number of steps, and
-however slowly the chains mix, their histogram must stay what it was, within Monte-Carlo
+Many chains start exactly from the distribution of the model. For any number of steps, and
+however slowly the chains mix, their histogram must not change by more than the Monte Carlo
 error. A chi-squared statistic is compared with its mean and standard deviation.
 """
 
@@ -24,7 +24,7 @@ N_CHAINS = 200_000
 
 
 def assert_distributed(index, p):
-    """`index` holds draws from the probabilities `p`, up to five standard deviations."""
+    """Assert that `index` has distribution `p`, within five standard deviations."""
     expected = p * len(index)
     common = expected >= 5
     counts = np.bincount(index, minlength=len(p))
@@ -38,7 +38,7 @@ def assert_distributed(index, p):
 
 
 def draw(exact, dtype, seed=0):
-    """Independent draws of pairs (v, h) from the exact joint distribution."""
+    """Return independent draws of pairs (v, h) from the exact joint distribution."""
     rng = np.random.default_rng(seed)
     pair = rng.choice(exact.joint.size, size=N_CHAINS, p=exact.joint.ravel())
     v, h = np.divmod(pair, exact.joint.shape[1])
@@ -67,7 +67,7 @@ def test_gibbs_does_not_drift(shape, n_steps, dtype, rng):
 @pytest.mark.parametrize("n_gibbs_steps", [1, 3])
 @pytest.mark.parametrize("solver", ["cd", "pcd"])
 def test_solvers_do_not_drift(solver, n_gibbs_steps, phases, rng):
-    """Chains started from the model, or from data of the model's distribution, stay."""
+    """Chains started from the model, or from data drawn from it, keep its distribution."""
     rbm = tiny_rbm(4, 3, scale=1.5)
     exact = Enumerated(*rbm)
     v, h = draw(exact, np.float64)
@@ -95,7 +95,7 @@ def negative_rows(phases):
 
 
 def test_cd_starts_at_the_rows():
-    """With weights that copy units one to one, CD's negative rows are the data rows."""
+    """With weights that copy units one to one, the negative rows of CD are the data."""
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
     rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
@@ -109,7 +109,7 @@ def test_cd_starts_at_the_rows():
         assert_array_equal(phases.negative_visible, v)
 
 
-def test_pcd_chains_go_on_from_where_they_were():
+def test_pcd_continues_its_chains():
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
     rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
@@ -124,7 +124,7 @@ def test_pcd_chains_go_on_from_where_they_were():
 
 
 class FastPersistent(PersistentContrastiveDivergence):
-    """Fast PCD: chains follow the model plus weights that learn fast and fade.
+    """Fast PCD, whose chains use additional weights that learn fast and decay.
 
     Tieleman, T. and Hinton, G. (2009). Using fast weights to improve persistent
     contrastive divergence. ICML 2009, 1033-1040.
@@ -168,7 +168,7 @@ class Tempered(PersistentContrastiveDivergence):
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 @pytest.mark.parametrize("kind", [FastPersistent, Tempered])
 def test_a_solver_is_one_class(kind, form, monkeypatch):
-    """It trains by fit, goes on from its own state, and is stored with the model."""
+    """It is used by `fit`, resumes from its own state, and is stored with the model."""
     monkeypatch.setitem(SOLVERS, "new", kind)
     constraint = {"solver": [StrOptions({"pcd", "new"})]}
     constraints = BernoulliRBMEstimator._parameter_constraints | constraint

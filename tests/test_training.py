@@ -1,4 +1,4 @@
-"""The learning step against the exact gradient, and the epoch loop."""
+"""The learning step, compared with the exact gradient, and the epoch loop."""
 
 import pickle
 
@@ -40,14 +40,14 @@ def state_at(rbm, chains, seed=0, settings=PLAIN):
 
 
 def chains_of(rbm, n, seed=1):
-    """Hidden states drawn from the model itself."""
+    """Hidden states drawn from the model."""
     exact = Enumerated(*rbm)
     rows = np.random.default_rng(seed).choice(len(exact.h), size=n, p=exact.p_h)
     return exact.h[rows]
 
 
-def centred(gradient, mu, lam):
-    """The centred gradient, from the plain one: Melchior et al. (2016)."""
+def centered(gradient, mu, lam):
+    """Centered gradient, from the plain gradient, as in Melchior et al. (2016)."""
     weights, visible, hidden = gradient
     weights = weights - np.outer(mu, hidden) - np.outer(visible, lam)
     return weights, visible - weights @ lam, hidden - weights.T @ mu
@@ -58,7 +58,7 @@ def centred(gradient, mu, lam):
 @pytest.mark.parametrize("centering", [False, True])
 @pytest.mark.parametrize("n_rows", [1, 7, 64])
 def test_step_is_the_exact_gradient(n_rows, centering, dtype, form):
-    """PCD with many chains at equilibrium: the gradient, whatever the batch's size."""
+    """PCD with many chains in equilibrium gives the gradient for any batch size."""
     rbm = tiny_rbm(5, 3, dtype)
     rows = np.random.default_rng(2).integers(2, size=(n_rows, 5))
     X = {np.uint8: rows.astype(np.uint8), "csr_uint8": sp.csr_array(rows, dtype=np.uint8)}
@@ -82,7 +82,7 @@ def test_step_is_the_exact_gradient(n_rows, centering, dtype, form):
             exact.mean_h_given_v[exact.index(rows)].mean(axis=0) - 0.5
         )
         assert_allclose(state.learned.hidden_mean, lam, rtol=1e-5)
-        gradient = centred(gradient, (visible_sum + 23 / 46) / 10, lam)
+        gradient = centered(gradient, (visible_sum + 23 / 46) / 10, lam)
     error = 6 / np.sqrt(n_chains * n_repeats)
     for mean_change, expected in zip(change, gradient, strict=True):
         assert_allclose(mean_change, expected, atol=error)
@@ -91,7 +91,7 @@ def test_step_is_the_exact_gradient(n_rows, centering, dtype, form):
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 @pytest.mark.parametrize("n_positive", [1, 3, 8])
 def test_two_means_each_by_its_own_count(n_positive, form):
-    """With one and the same row everywhere, both means are equal whatever the counts."""
+    """If all rows are equal, both means are equal for any number of rows."""
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
     rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
@@ -121,7 +121,7 @@ def test_cd_with_many_steps_comes_to_the_gradient(k):
 
 
 def test_momentum_and_weight_decay():
-    """Both steps written out, with chains that cannot move, so that nothing is random."""
+    """Both steps are written out for chains that cannot move, without randomness."""
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
     rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
@@ -141,10 +141,10 @@ def test_momentum_and_weight_decay():
 
 
 def train_written_out(state, settings, X, n_epochs):
-    """A whole training as the formulas say it, with one draw to a unit and no trick.
+    """Reference implementation of a whole training run, directly from the formulas.
 
-    In its place stands what the package does in other words, blocks and orders: stacked
-    phases, probabilities that are never formed, sparse sums.
+    It draws one number per unit. The package computes the same in different blocks and
+    orders: with stacked phases, without explicit probabilities, and with sparse sums.
     """
     (W, b, c), chains, rng = state.model, state.solver.chains, state.rng
     n_features = len(b)
@@ -189,7 +189,7 @@ def train_written_out(state, settings, X, n_epochs):
             if settings.solver == "pcd":
                 chains = draw(model_h)
             lam = lam + 0.01 * (h.mean(axis=0) - lam)
-            gradient = centred(
+            gradient = centered(
                 (
                     v.T @ h / len(v) - model_v.T @ model_h / len(model_v),
                     v.mean(axis=0) - model_v.mean(axis=0),
@@ -213,10 +213,10 @@ def train_written_out(state, settings, X, n_epochs):
 
 
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
-@pytest.mark.parametrize("n_features", [6, 1500])  # the second is more than one block
+@pytest.mark.parametrize("n_features", [6, 1500])  # the second needs more than one block
 @pytest.mark.parametrize("solver", ["cd", "pcd"])
 def test_the_same_as_written_out(solver, n_features, form):
-    """The same seed gives the same model, up to rounding, as the plain formulas."""
+    """The model equals that of the reference with the same seed, up to rounding."""
     n_components = 5
     X = (np.random.default_rng(0).random((23, n_features)) < 0.3).astype(float)
     settings = Settings(
@@ -246,7 +246,7 @@ def test_the_same_as_written_out(solver, n_features, form):
 
 
 def test_averaging():
-    """The weights of the mean, written out: the t-th model counts t (t + 1) .. (t + 3)."""
+    """The t-th model has weight t (t + 1) (t + 2) (t + 3) in the average."""
     X = np.tile(bars_and_stripes(), (15, 1))
     settings = PLAIN._replace(averaging=True)
     state = first_state(settings, len(X), 9, 6, np.float64, seed=0)
@@ -264,7 +264,7 @@ def test_averaging():
     take_steps(59)
     expected = np.average(models, 0, count(np.arange(1, 60)))
     assert_allclose(state.learned.average.weights, expected, rtol=1e-9)
-    take_steps(2)  # from here on every second model, which counts as the 30th of 30
+    take_steps(2)  # from now on every second model; this counts as the 30th of 30
     earlier = count(np.arange(1, 30)).sum()
     expected = np.average([expected, models[-2]], 0, [earlier, count(30)])
     assert_allclose(state.learned.average.weights, expected, rtol=1e-9)
@@ -285,7 +285,7 @@ def test_the_average_is_never_far_behind():
 
 
 def test_averaging_takes_the_noise_out():
-    """At a constant rate, the average is a better model than the last one is."""
+    """At a constant rate, the average is a better model than the last iterate."""
     X = np.tile(bars_and_stripes(), (10, 1))
     scores = []
     for averaging in (True, False):
@@ -320,7 +320,7 @@ def run(
     schedule="linear",
     shuffle=True,
 ):
-    """Train as `fit` does; return the training, and its epochs."""
+    """Train as `fit` does; return the training and its epochs."""
     data = DataSet(bars_and_stripes() if X is None else X, rows)
     state = first_state(settings, len(data), data.n_features, 6, np.float64, seed=0)
     training = Training(data, state, Record(data, state, n_epochs, validation), n_epochs)
@@ -339,12 +339,12 @@ def test_schedules():
         return [epoch.learning_rate for epoch, _ in run(schedule=schedule)[1]]
 
     assert_array_equal(rates("constant"), [0.1] * 4)
-    # 16 rows make two steps an epoch, so the last of 8 steps is at an eighth of the rate.
+    # 16 rows make two steps per epoch, so the last of 8 steps has one eighth of the rate.
     assert_allclose(rates("linear"), 0.1 * np.array([7, 5, 3, 1]) / 8)
 
 
 def test_early_stopping():
-    """More than `patience` epochs without a gain of `tol` end training; the best stays."""
+    """Training stops after more than `patience` epochs without gain; the best is kept."""
     scores = iter([1.0, 3.0, 3.25, 2.0, 3.1, 3.5, 9.0])
 
     class Scripted(Validation):
@@ -387,7 +387,7 @@ def test_enough_epochs(n_rows, n_epochs):
 @pytest.mark.parametrize("solver", ["cd", "pcd"])
 @pytest.mark.parametrize("centering", [False, True])
 def test_learns_bars_and_stripes(solver, centering):
-    """From independent units, more than half of what there is to learn."""
+    """Training gains more than half of the possible gain over independent units."""
     X = np.tile(bars_and_stripes(), (10, 1))
     settings = PLAIN._replace(
         solver=solver, centering=centering, n_gibbs_steps=5, n_chains=50, learning_rate=0.3
@@ -414,7 +414,7 @@ def test_a_copy_owns_all_that_it_has():
 
 
 def test_shards_merge():
-    """Means of what is learned, by rows; sums of what was counted; chains stay apart."""
+    """Parameters are averaged by rows, counts are summed, chains stay separate."""
     X = np.tile(bars_and_stripes(), (3, 1))
     data = DataSet(X)
     settings = PLAIN._replace(averaging=True, momentum=0.5, centering=True)
@@ -430,7 +430,7 @@ def test_shards_merge():
         for mean, one, other in arrays:
             assert_allclose(mean, 0.25 * one + 0.75 * other)
     assert merged.learned.n_averaged == states[0].learned.n_averaged
-    # Both shards have seen their rows, and what came before counts once.
+    # Both shards have seen their rows, and earlier rows count once.
     n_rows_seen = start.counts.n_rows_seen + 9 + 9
     assert merged.counts.n_rows_seen == n_rows_seen
     expected = X.sum(axis=0) + X[:9].sum(axis=0) + X[12:21].sum(axis=0)

@@ -1,4 +1,4 @@
-"""What Bernoulli units are, by formula; what depends on weights is in `test_model`."""
+"""Formulas of Bernoulli units; those that depend on weights are in `test_model.py`."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_values_are_drawn_as_probabilities(rng):
 
 
 def test_drawing_leaves_the_stream_to_uncertain_values():
-    """Zeros, stored or not, and ones take nothing from the stream."""
+    """Zeros, stored or implicit, and ones use no random numbers."""
     X = np.random.default_rng(0).random((30, 8)).round(1)
     dense, sparse = X.copy(), sp.csr_array(X)
     for values in (dense, sparse.data):

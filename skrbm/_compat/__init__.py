@@ -1,4 +1,4 @@
-"""The only room that imports what is private to another package.
+"""Private names of other packages. No other module imports any.
 
-One module for each package, so that who needs scipy need not know scikit-learn.
+There is one module per package, so that importing from scipy does not import scikit-learn.
 """

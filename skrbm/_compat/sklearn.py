@@ -1,7 +1,7 @@
-"""What is private in scikit-learn, or depends on its version.
+"""Private or version-dependent parts of scikit-learn.
 
-Parameter constraints and `_fit_context` are what scikit-learn's own project template uses;
-unchanged from 1.6 to 1.9. Callbacks are new, and experimental, in 1.9.
+Parameter constraints and `_fit_context` are also used by scikit-learn's project template
+and are unchanged from 1.6 to 1.9. Callbacks are new and experimental in 1.9.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 F = TypeVar("F", bound=Callable[..., Any])
-# With a type, so that type checkers still see the methods that it decorates.
+# Annotated so that type checkers keep the signatures of the decorated methods.
 _fit_context: Callable[..., Callable[[F], F]] = base._fit_context
 
 
 class Interval(_Interval):
-    """An interval of numbers, of which a bool is none."""
+    """Interval of numbers that excludes booleans."""
 
     def is_satisfied_by(self, val):
         return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
@@ -34,7 +34,7 @@ try:
 except ImportError:
 
     class _NoCallbacks:
-        """A context that nobody listens to."""
+        """Callback context without callbacks."""
 
         def subcontext(self, **task):
             return self
@@ -46,7 +46,7 @@ except ImportError:
             return False
 
     class _NoCallbackSupport:
-        """Stands in for the mixin, but without `set_callbacks`: there are none."""
+        """Replacement for the mixin, without `set_callbacks`."""
 
         def _init_callback_context(self, **task):
             return _NoCallbacks()
@@ -65,5 +65,5 @@ __all__ = [
     "check_matplotlib_support",
 ]
 
-# Attributes that scikit-learn sets on an estimator during `fit`, and needs at its end.
+# Attributes that scikit-learn sets on an estimator during `fit` and needs at its end.
 CALLBACK_STATE = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
