@@ -57,7 +57,7 @@ MNIST_RECIPE = (
     {"n_iter": 20, "warm_start": True},
     {"n_iter": 170, "n_chains": 500, "batch_size": 100},
 )
-GREY_RECIPE = {"n_iter": 20, "learning_rate": 0.4}
+GRAY_RECIPE = {"n_iter": 20, "learning_rate": 0.4}
 
 # The changes from the defaults in the table "parameters".
 CHANGES = [
@@ -432,11 +432,11 @@ def mnist(data, quick, long=False, picture=None):
     curve("skrbm", ours, [1, 3, 10, 25], betas)
     if (data / "mnist.npz").exists() and not quick:
         with np.load(data / "mnist.npz") as archive:
-            grey = archive["X_train"].reshape(-1, 784).astype(np.float32) / 255
-        table.row("skrbm, grey levels, 25 epochs", ours, grey, betas)
+            gray = archive["X_train"].reshape(-1, 784).astype(np.float32) / 255
+        table.row("skrbm, gray levels, 25 epochs", ours, gray, betas)
         if long:
             recipe = InStages(500, random_state=0)
-            table.row("skrbm, grey levels, in two stages", recipe, grey, betas)
+            table.row("skrbm, gray levels, in two stages", recipe, gray, betas)
             v = recipe.sample(100, n_gibbs_steps=20_000, random_state=0)
             reverse = log_partition(recipe, method="reverse_ais", init=v, random_state=0)
             bound = mean_log_likelihood(recipe, X_test, log_partition=reverse)
@@ -478,8 +478,8 @@ def draw(curves, path):
     print(f"Saved the curves as {path}.")
 
 
-def grey(data, quick):
-    """Grey-level MNIST, 1000 hidden units: features for a linear classifier."""
+def gray(data, quick):
+    """Gray-level MNIST, 1000 hidden units: features for a linear classifier."""
     with np.load(data / "mnist.npz") as archive:
         X, X_test = (
             archive[key].reshape(-1, 784).astype(np.float32) / 255
@@ -489,14 +489,14 @@ def grey(data, quick):
     if quick:
         X, y = X[:5000], y[:5000]
     table = Table(
-        f"Grey MNIST, {len(X)} rows, 1000 hidden units; accuracy at C = 1",
+        f"Gray MNIST, {len(X)} rows, 1000 hidden units; accuracy at C = 1",
         X,
         None,
         (X, y, X_test, y_test),
     )
     table.row("skrbm", BernoulliRBMEstimator(1000, random_state=0))
-    recipe = BernoulliRBMEstimator(1000, random_state=0, **GREY_RECIPE)
-    table.row(f"skrbm: {GREY_RECIPE}", recipe)
+    recipe = BernoulliRBMEstimator(1000, random_state=0, **GRAY_RECIPE)
+    table.row(f"skrbm: {GRAY_RECIPE}", recipe)
     table.row(
         "BernoulliRBM (0.01, 10)", BernoulliRBM(1000, learning_rate=0.01, random_state=0)
     )
@@ -511,7 +511,7 @@ TABLES = {
     "density": (density, ["debd"]),
     "flipped": (flipped, ["mnist.npz"]),
     "news": (news, ["news20_w1000_counts_csr.npz"]),
-    "grey": (grey, ["mnist.npz"]),
+    "gray": (gray, ["mnist.npz"]),
     "mnist": (mnist, ["binarized_mnist.npz"]),
 }
 

@@ -25,24 +25,24 @@ from sklearn.datasets import load_digits
 from skrbm import BernoulliRBMEstimator
 from skrbm.callbacks import Checkpoint, resume
 
-GREY = load_digits().data[:230] / 16
-BINARY = GREY > 0.4
+GRAY = load_digits().data[:230] / 16
+BINARY = GRAY > 0.4
 WIDE = sp.random(90, 2100, density=0.02, format="csr", random_state=0, data_rvs=np.ones)
-WEIGHTS = np.random.default_rng(0).integers(0, 4, len(GREY)).astype(float)
+WEIGHTS = np.random.default_rng(0).integers(0, 4, len(GRAY)).astype(float)
 
 DATA = {
     "float64": BINARY.astype(np.float64),
     "float32": BINARY.astype(np.float32),
     "bool": BINARY,
     "uint8": BINARY.astype(np.uint8),
-    "grey": GREY,
-    "grey float32": GREY.astype(np.float32),
+    "gray": GRAY,
+    "gray float32": GRAY.astype(np.float32),
     "csr": sp.csr_array(BINARY.astype(np.float32)),
-    "grey csr": sp.csr_array(GREY),
+    "gray csr": sp.csr_array(GRAY),
     "wide csr": WIDE,
     "wide csr float32": WIDE.astype(np.float32),
     "wide": WIDE.toarray(),
-    "Fortran": np.asfortranarray(GREY),
+    "Fortran": np.asfortranarray(GRAY),
 }
 SOLVERS = {
     "pcd": {},
@@ -105,7 +105,7 @@ def trainings():
     pairs = itertools.product(DATA.items(), SOLVERS.items())
     for (data, X), (solver, parameters) in pairs:
         yield f"{data}, {solver}", lambda X=X, p=parameters: make(**p).fit(X)
-    pairs = itertools.product(("float32", "grey", "grey csr"), OPTIONS, SOLVERS)
+    pairs = itertools.product(("float32", "gray", "gray csr"), OPTIONS, SOLVERS)
     for data, option, solver in pairs:
         X, parameters = DATA[data], OPTIONS[option] | SOLVERS[solver]
         ways = {

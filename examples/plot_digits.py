@@ -26,7 +26,7 @@ from skrbm import BernoulliRBMEstimator
 
 
 def nudged(X):
-    """Return images of 8 x 8 grey levels five times, unchanged and shifted."""
+    """Return images of 8 x 8 gray levels five times, unchanged and shifted."""
     moves = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
     images = [shift(x, move, order=0) for move in moves for x in X.reshape(-1, 8, 8)]
     return np.reshape(images, (-1, 64))

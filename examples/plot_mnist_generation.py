@@ -7,7 +7,7 @@ This example compares the default settings (persistent chains, centered gradient
 decreasing learning rate, averaged parameters) with the settings of textbooks: contrastive
 divergence (CD) with 1 and with 5 Gibbs steps, minibatches of 64, a learning rate of 0.1 and
 ten epochs. All models have 784 visible and 500 hidden units, start from the same initial
-weights and biases, and draw grey levels as 0 or 1 each time a row is presented.
+weights and biases, and draw gray levels as 0 or 1 each time a row is presented.
 
 Chains that start from noise show whether a model has learned what digits look like.
 Contrastive divergence only sees the model one or a few steps away from the data, and leaves
@@ -31,7 +31,7 @@ from skrbm import BernoulliRBMEstimator
 
 
 def load_images(folder):
-    """Return images as rows of grey levels in [0, 1], and print their source."""
+    """Return images as rows of gray levels in [0, 1], and print their source."""
     if folder and (Path(folder) / "mnist.npz").exists():
         with np.load(Path(folder) / "mnist.npz") as archive:
             X = archive["X_train"].reshape(-1, 784)

@@ -18,8 +18,8 @@ from scipy.special import logsumexp
 
 from skrbm import _kernels
 
-# Maximum number of runs per random generator. Results depend on the seed, but not on how
-# the runs are shared among jobs.
+# Maximum number of runs per random generator. Up to rounding, results depend on the seed,
+# but not on how the runs are shared among jobs.
 RUNS_TO_A_GENERATOR = 25
 # Default number of temperatures of annealed importance sampling.
 N_BETAS = 14_501

@@ -187,8 +187,9 @@ class DataSet:
         return rng.permutation(len(self) if self.rows is None else self.rows)
 
     def minibatches(self, batch_size, order=None):
-        """Yield the rows of each minibatch, as slices or as pieces of `order`."""
-        n_rows = self.X.shape[0] if order is None else len(order)
+        """Yield the rows of `X` of each minibatch, as slices or as pieces of `order`."""
+        order = self.rows if order is None else order
+        n_rows = len(self) if order is None else len(order)
         for start in range(0, n_rows, batch_size):
             rows = slice(start, min(start + batch_size, n_rows))
             yield rows if order is None else order[rows]
@@ -232,7 +233,8 @@ class DataSet:
         for places in _kernels.row_blocks(len(self), row_size, n_values):
             v = X[self._at(places)]
             pages.have_read(v.shape[0], scattered=self.rows is not None)
-            yield places, v.astype(model.dtype, copy=False)
+            with np.errstate(over="ignore"):
+                yield places, v.astype(model.dtype, copy=False)
         pages.give_back()
 
     def apply(self, function, model, *, n_columns=None, dtype=np.float64, threads=False):
@@ -259,10 +261,11 @@ class DataSet:
         def fill(places, v):
             with np.errstate(over="ignore", invalid="ignore"):
                 out[places] = function(v)
-            if np.isnan(out[places]).any():
+            if not np.isfinite(out[places]).all():
+                largest = max(-self.summary.low, self.summary.high)
                 raise ValueError(
-                    f"X has values up to {np.abs(v).max():g}, which are too large "
-                    "and cause numerical overflow. Scale X, for example with "
+                    f"X has values up to {largest:g}, which are too large and cause "
+                    "numerical overflow. Scale X, for example with "
                     "sklearn.preprocessing.MinMaxScaler."
                 )
 

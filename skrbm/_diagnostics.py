@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skrbm._inputs import check_integer, check_rows, model_of
+from skrbm._inputs import check_integer, check_rows, model_of, refuse_masked
 
 
 def split_r_hat(x: ArrayLike) -> float:
@@ -277,6 +277,7 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
     """
     model = model_of(rbm)
     check_integer(n_features, "n_features", 0)
+    refuse_masked(chains, "chains")
     chains = np.asarray(chains)
     if chains.ndim != 3:
         raise ValueError(

@@ -183,12 +183,13 @@ class BernoulliRBMEstimator(
         Record of the last `fit`: "epoch" (counted from 1), "learning_rate" (at the end of
         the epoch), "pseudo_log_likelihood" (in nats, the mean over up to 64 training rows,
         estimated from up to 64 columns, always the same ones) and "seconds" (duration of
-        the epoch). There is one entry per epoch, or 100 evenly spaced entries including the
-        last epoch if there are more than 100 epochs and no `early_stopping`. With
-        `early_stopping`, there is also "free_energy_gap" (in nats): the mean free energy of
-        the held-out rows minus that of as many training rows (or of all training rows if
-        there are fewer). Its level depends on which rows are held out. Overfitting shows as
-        a growing gap while `validation_scores_` decrease.
+        the epoch). There is one entry per epoch with `early_stopping` and in fits of up to
+        100 epochs. In longer fits there are at most 100 entries, evenly spaced over
+        the planned epochs and including the last one. With `early_stopping`, there is also
+        "free_energy_gap" (in nats): the mean free energy of the held-out rows minus that of
+        as many training rows (or of all training rows if there are fewer), where values
+        between 0 and 1 are drawn as in training. Its level depends on which rows are held
+        out. Overfitting shows as a growing gap while `validation_scores_` decrease.
 
     validation_scores_ : list of float
         Mean pseudo-log-likelihood of the held-out rows, in nats, after each epoch of the
@@ -403,11 +404,14 @@ class BernoulliRBMEstimator(
             vars(self).update(attributes)
             self._interrupted = stopped == "interrupted"
             try:
+                training.complete_record()
+                attributes |= _course(training)
+                vars(self).update(attributes)
                 callbacks.after_fit(attributes)
                 if stopped is None and _got_worse(training):
                     stopped = "worse"
             except KeyboardInterrupt:
-                stopped, self._interrupted = "interrupted", True
+                stopped, self._interrupted = stopped or "interrupted", True
         self._warn_at_the_end(stopped, training, warm)
         return self
 
@@ -494,10 +498,10 @@ class BernoulliRBMEstimator(
                 state = self._first_state(data, self._draw_seeds())
             else:
                 state = self._next_state(data)
-            before = state.copy()
+            untrained = state.copy() if first else state
             sound = train_on_chunk(state, self._settings(data), data)
             if sound or first:
-                kept = state if sound else before
+                kept = state if sound else untrained
                 self.__dict__ |= _fitted_attributes(kept, kept.learned.average)
         if not sound:
             kept = "The untrained model" if first else "The previous model"
@@ -703,6 +707,7 @@ class BernoulliRBMEstimator(
         """
         check_is_fitted(self)
         model = _inputs.model_of(self)
+        _inputs.refuse_masked(X)
         data = DataSet(check_array(X, dtype=_inputs.DTYPES, estimator=self))
         if data.n_features != len(model.hidden_bias):
             raise ValueError(

@@ -89,12 +89,12 @@ def _is_polars(X):
     return isinstance(getattr(X, "dtypes", None), list) and hasattr(X, "to_numpy")
 
 
-def refuse_masked(X):
+def refuse_masked(array, name="X"):
     """Raise an error for a masked array, whose mask would be silently ignored."""
-    if isinstance(X, np.ma.MaskedArray):
+    if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
-            "X is a masked array, and its mask would be ignored. Fill in the masked "
-            "values, for example with skrbm.RBMImputer, or pass X.data."
+            f"{name} is a masked array, and its mask would be ignored. Fill in the masked "
+            f"values, for example with skrbm.RBMImputer, or pass {name}.data."
         )
 
 
@@ -154,6 +154,7 @@ def _few(names):
 
 def check_weights(sample_weight, X):
     """Validate the weights of rows, and return them as float64."""
+    refuse_masked(sample_weight, "sample_weight")
     row_weights = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )

@@ -93,15 +93,15 @@ class SparseRows(NamedTuple):
 _ONE_THREAD = 1 << 19
 # Up to this number of multiplications a second thread hardly helps, and it costs much time
 # beside other work, because the threads wait actively even while one of them has no core.
-_GAINS_NO_THREAD = 1 << 22
+_GAINS_NO_THREAD = 1 << 20
 
 
 def product(a, b, out):
     """Write ``a @ b`` into `out`, in pieces if a second thread would not help.
 
-    BLAS uses a single thread for each piece. Limiting its number of threads would have the
-    same effect, but for the whole process. Pieces whose number of columns is a multiple of
-    16 are the fastest.
+    OpenBLAS uses a single thread for each piece. Limiting its number of threads would have
+    the same effect, but for the whole process. Pieces whose number of columns is a multiple
+    of 16 are the fastest.
     """
     n_rows, n_columns = out.shape
     n_multiplications = a.size * n_columns

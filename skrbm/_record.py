@@ -70,15 +70,18 @@ def free_energy_gap(model, held_out, trained_on, *, binarize):
     training, always with the same random numbers.
     """
 
-    def free_energy(v):
-        v = v.copy()
-        if binarize:
-            rng = np.random.Generator(np.random.SFC64(0))
-            model.visible.draw_states(v.data if sp.issparse(v) else v, rng)
-        return model.free_energy(v)
+    def mean_free_energy(data):
+        rng = np.random.Generator(np.random.SFC64(0))
 
-    held_out_mean = held_out.mean(free_energy, model)
-    return held_out_mean - trained_on.spread(len(held_out)).mean(free_energy, model)
+        def free_energy(v):
+            if binarize:
+                v = v.copy()
+                model.visible.draw_states(v.data if sp.issparse(v) else v, rng)
+            return model.free_energy(v)
+
+        return data.mean(free_energy, model)
+
+    return mean_free_energy(held_out) - mean_free_energy(trained_on.spread(len(held_out)))
 
 
 class Record:

@@ -61,6 +61,18 @@ class Solver(abc.ABC):
     def copy(self):
         return copy.deepcopy(self)
 
+    def resume(self, settings, n_rows):
+        """Return a copy that continues the chains in training on `n_rows` rows.
+
+        If the number of chains has changed, chains are repeated or dropped. Override this
+        method if other attributes depend on the number of chains or on the settings.
+        """
+        solver = self.copy()
+        n_chains = self.count_chains(settings, n_rows, len(self.chains))
+        solver.chains = np.resize(self.chains, (n_chains, self.chains.shape[1]))
+        solver.n_gibbs_steps = settings.n_gibbs_steps
+        return solver
+
 
 class ContrastiveDivergence(Solver):
     """CD-k, which starts one chain at each row of the minibatch.
@@ -112,16 +124,8 @@ def first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng):
 
 
 def next_solver(before, settings, n_rows):
-    """Return the solver for a training that continues the chains of `before`.
-
-    If the number of chains has changed, chains are repeated or dropped. All other state is
-    kept if the solver is of the same class.
-    """
+    """Return the solver for a training that continues the chains of `before`."""
     kind = SOLVERS[settings.solver]
-    n_chains = kind.count_chains(settings, n_rows, len(before.chains))
-    chains = np.resize(before.chains, (n_chains, before.chains.shape[1]))
-    if type(before) is not kind:
-        return kind(chains, settings.n_gibbs_steps)
-    solver = before.copy()
-    solver.chains, solver.n_gibbs_steps = chains, settings.n_gibbs_steps
-    return solver
+    if type(before) is not kind:  # only the chains are of use
+        before = kind(before.chains, settings.n_gibbs_steps)
+    return before.resume(settings, n_rows)

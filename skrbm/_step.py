@@ -235,9 +235,10 @@ def first_state(settings, n_rows, n_features, n_components, dtype, seed):
 
 def next_state(before, settings, n_rows):
     """Return a copy of the final state of another training, adapted to `n_rows` rows."""
-    state = before.copy()
-    state.solver = next_solver(before.solver, settings, n_rows)
-    return state
+    solver = next_solver(before.solver, settings, n_rows)
+    return TrainingState(
+        before.learned.copy(), before.counts.copy(), solver, _copy_of(before.rng)
+    )
 
 
 def is_sound(model):

@@ -107,14 +107,17 @@ class Training:
         return 0 if self.last is None else self.last.number
 
     def end(self):
-        """Complete the record and return the kept state.
+        """Return the kept state.
 
         It gets the current generator, so that later draws do not repeat draws of training.
         """
-        if self.last is not None:
-            self.record.end(self.kept.result, self.last)
         self.kept.rng = self.state.rng
         return self.kept
+
+    def complete_record(self):
+        """Make the last epoch the last entry of the history."""
+        if self.last is not None:
+            self.record.end(self.kept.result, self.last)
 
 
 def enough_epochs(n_rows, batch_size):

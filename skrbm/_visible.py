@@ -1,6 +1,6 @@
 """Visible units, which define the distribution of the data given the hidden units.
 
-All formulas specific to Bernoulli units are in one class. Another kind of units is another
+The formulas specific to Bernoulli units are in one class. Another kind of units is another
 class with the same methods. A class of units stores the parameters of the units, but no
 weights and no hidden units. The visible units receive their *input* from a hidden state h,
 the rows ``h W'``, and pass on their values.

@@ -126,9 +126,9 @@ class LikelihoodMonitor(_FitCallback):
     --------
     ::
 
-        tracker = LikelihoodMonitor(X_valid, every=5)
-        rbm = BernoulliRBMEstimator().set_callbacks(tracker).fit(X_train)
-        plt.plot(tracker.history_["epoch"], tracker.history_["log_likelihood"])
+        monitor = LikelihoodMonitor(X_valid, every=5)
+        rbm = BernoulliRBMEstimator().set_callbacks(monitor).fit(X_train)
+        plt.plot(monitor.history_["epoch"], monitor.history_["log_likelihood"])
     """
 
     def __init__(

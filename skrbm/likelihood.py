@@ -35,15 +35,15 @@ __all__ = [
 
 # Largest size of the smaller layer for which an exact sum is possible, and for which
 # method="auto" uses it.
-LARGEST_EXACT = 25
-LARGEST_EXACT_AUTO = 20
+_LARGEST_EXACT = 25
+_LARGEST_EXACT_AUTO = 20
 
-INITS = {
+_INITS = {
     "exact": "exact draws",
     "chains": "draws of chains",
     "given": "given rows",
 }
-METHODS = {
+_METHODS = {
     "exact": "exact sum",
     "ais": "annealed importance sampling",
     "reverse_ais": "reverse annealed importance sampling",
@@ -126,10 +126,10 @@ class LogPartition(_Number):
             )
         if self.log_weights is None:
             return f"log Z = {self.value:.6f} ({self.method})"
-        init = f" from {INITS[self.init]}" if self.init else ""
+        init = f" from {_INITS[self.init]}" if self.init else ""
         return (
             f"log Z = {self.value:.2f}, 3 sigma: {self.lower:.2f} to {self.upper:.2f} "
-            f"({METHODS[self.method]}, {len(self.log_weights)} runs{init}, "
+            f"({_METHODS[self.method]}, {len(self.log_weights)} runs{init}, "
             f"{self.n_betas} temperatures, effective sample size "
             f"{self.effective_sample_size:.1f})"
         )
@@ -242,7 +242,7 @@ def log_partition(
     True
     """
     model = _inputs.model_of(rbm)
-    _inputs.check_option("method", method, ("auto", *METHODS))
+    _inputs.check_option("method", method, ("auto", *_METHODS))
     if init is not None and method not in ("reverse_ais", "both"):
         raise ValueError(
             "init is only used by method='reverse_ais' and method='both', but got "
@@ -254,28 +254,28 @@ def log_partition(
     if isinstance(ladder, Integral):
         ladder = _annealing.ladder(ladder)
     if method == "auto":
-        method = "exact" if min(model.weights.shape) <= LARGEST_EXACT_AUTO else "ais"
+        method = "exact" if min(model.weights.shape) <= _LARGEST_EXACT_AUTO else "ais"
     if method == "exact":
         return _exact(model)
     source = check_random_state(random_state)
 
-    def annealed(method: str) -> LogPartition:
-        mean = _inputs.check_base_mean(rbm, model, base_mean, source)
-        path = _annealing.Path(model, mean)
-        starts = method == "reverse_ais" and _model_draws(rbm, path, init, n_runs, source)
-        return _annealed(path, model, ladder, n_runs, source, starts, n_jobs, verbose)
-
-    if method == "both":
-        return _both(annealed("ais"), annealed("reverse_ais"))
-    return annealed(method)
+    path = _annealing.Path(model, _inputs.check_base_mean(rbm, model, base_mean, source))
+    arguments = path, model, ladder, n_runs, source, n_jobs, verbose
+    estimates = []
+    if method in ("ais", "both"):
+        estimates.append(_annealed(*arguments))
+    if method in ("reverse_ais", "both"):
+        draws = _model_draws(rbm, path, init, n_runs, source)
+        estimates.append(_annealed(*arguments, *draws))
+    return _both(*estimates) if method == "both" else estimates[0]
 
 
 def _exact(model):
     """Return log Z as a sum over all states of the smaller layer."""
     n_visible, n_hidden = model.weights.shape
-    if min(n_visible, n_hidden) > LARGEST_EXACT:
+    if min(n_visible, n_hidden) > _LARGEST_EXACT:
         raise ValueError(
-            f"method='exact' supports up to {LARGEST_EXACT} units in the smaller layer, "
+            f"method='exact' supports up to {_LARGEST_EXACT} units in the smaller layer, "
             f"but the model has {n_visible} visible and {n_hidden} hidden units. Use "
             "method='ais', and method='reverse_ais' to check it."
         )
@@ -283,12 +283,12 @@ def _exact(model):
     return LogPartition(value, value, value, "exact", _projections(model))
 
 
-def _annealed(path, model, ladder, n_runs, source, starts, n_jobs, verbose):
-    """Return log Z estimated by AIS, or by reverse AIS if `starts` is given."""
-    init, kind = starts or (None, None)
+def _annealed(path, model, ladder, n_runs, source, n_jobs, verbose, init=None, kind=None):
+    """Return log Z estimated by AIS, or by reverse AIS from the draws `init`."""
+    reverse = init is not None
     log_weights, _ = _annealing.anneal_in_jobs(
         path,
-        ladder[::-1] if starts else ladder,
+        ladder[::-1] if reverse else ladder,
         n_runs,
         source,
         init=init,
@@ -296,9 +296,9 @@ def _annealed(path, model, ladder, n_runs, source, starts, n_jobs, verbose):
         verbose=verbose,
     )
     log_mean = _annealing.log_mean(log_weights)
-    value = float(path.base_log_partition + (-log_mean if starts else log_mean))
+    value = float(path.base_log_partition + (-log_mean if reverse else log_mean))
     error = _annealing.standard_error(log_weights)
-    method = "reverse_ais" if starts else "ais"
+    method = "reverse_ais" if reverse else "ais"
     result = _estimate(value, error, method, model, log_weights, len(ladder), kind)
     if result.effective_sample_size < 2 <= n_runs / 5:
         warnings.warn(
@@ -326,7 +326,7 @@ def _both(forward, reverse):
             f"one, {forward.value:.2f}, by more than their errors, {error:.2f}: either "
             "the reverse runs did not start from draws of the model, or its chains do not "
             "mix. Neither estimate is reliable. Pass draws of the model as init, for "
-            "instance from draw_chains(betas='auto'), or train a model that mixes."
+            "example rbm.sample(100, betas='auto'), or train a model that mixes."
         )
     sizes = forward.effective_sample_size, reverse.effective_sample_size
     return dataclasses.replace(
@@ -358,13 +358,13 @@ def _model_draws(rbm, path, init, n, random_state):
     """Return `n` (approximate) draws of the model and how they were obtained."""
     model = path.model
     if init is not None:
-        rows = _inputs.check_rows(model, init)
+        rows = _inputs.check_rows(model, init, rbm)
         if not model.visible.are_states(rows.summary):
             raise ValueError("init must be draws of the model, with values 0 and 1 only.")
         rows = rows.X[np.resize(np.arange(len(rows)), n)]
         return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
     rng = _annealing.generator(random_state.randint(2**31 - 1))
-    if min(model.weights.shape) <= LARGEST_EXACT_AUTO:
+    if min(model.weights.shape) <= _LARGEST_EXACT_AUTO:
         return exact_draws(model, n, rng), "exact"
     chains = getattr(rbm, "h_samples_", np.empty((0, 0)))
     if chains.shape[1:] == model.hidden_bias.shape and len(chains):
@@ -690,9 +690,9 @@ class LogLikelihoodTracker:
     >>> from skrbm.likelihood import LogLikelihoodTracker
     >>> X = load_digits().data > 7
     >>> rbm = BernoulliRBMEstimator(n_components=30, random_state=0)
-    >>> monitor = LogLikelihoodTracker(X[1500:], random_state=0)
-    >>> looks = [monitor.update(rbm.partial_fit(X[:1500])) for _ in range(5)]
-    >>> looks[-1].value > looks[0].value
+    >>> tracker = LogLikelihoodTracker(X[1500:], random_state=0)
+    >>> results = [tracker.update(rbm.partial_fit(X[:1500])) for _ in range(5)]
+    >>> results[-1].value > results[0].value
     True
     """
 
@@ -706,6 +706,7 @@ class LogLikelihoodTracker:
     ) -> None:
         _inputs.check_integer(n_betas, "n_betas", 1)
         _inputs.check_integer(n_runs, "n_runs", 2)
+        _inputs.refuse_masked(X)
         rows = check_array(X, accept_sparse="csr", dtype=_inputs.DTYPES)
         _check_binary(DataSet(rows))  # fail before training, not after it
         self.X = X
@@ -728,7 +729,7 @@ class LogLikelihoodTracker:
             Mean log-likelihood of the rows, in nats, with log Z or its estimate.
         """
         model = _inputs.model_of(rbm)
-        if min(model.weights.shape) <= LARGEST_EXACT_AUTO:
+        if min(model.weights.shape) <= _LARGEST_EXACT_AUTO:
             log_z = _log_partition(rbm)
         else:
             log_z = self._follow(rbm, model.map(lambda a: a.astype(np.float32)))

@@ -248,9 +248,9 @@ def test_the_gap_is_one_of_rows_that_are_trained_on():
 )
 @pytest.mark.parametrize("binarization", [True, False])
 def test_the_gap_is_one_of_rows_as_training_sees_them(form, binarization):
-    grey = load_digits().data[:400] / 16
-    binary = (np.random.default_rng(0).random(grey.shape) < grey).astype(float)
-    train, judged = form(grey), binary[:200]
+    gray = load_digits().data[:400] / 16
+    binary = (np.random.default_rng(0).random(gray.shape) < gray).astype(float)
+    train, judged = form(gray), binary[:200]
     if form is pd.DataFrame:
         train.columns = [f"pixel {i}" for i in range(64)]
         judged = pd.DataFrame(judged, columns=train.columns)

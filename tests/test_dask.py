@@ -33,8 +33,8 @@ distributed = pytest.importorskip("distributed", reason="distributed is not inst
 # Warnings from dask and its dependencies are not ours to fix.
 pytestmark = pytest.mark.filterwarnings("default")
 
-GREY = load_digits().data
-X = (GREY > 7).astype(np.float32)
+GRAY = load_digits().data
+X = (GRAY > 7).astype(np.float32)
 
 
 def make():
@@ -65,10 +65,10 @@ def cluster():
 def test_searches(cluster, search, options):
     pipeline = make_pipeline(Binarizer(threshold=7), make())
     grid = {"bernoullirbmestimator__learning_rate": [0.01, 0.1, 0.4]}
-    here = search(pipeline, grid, cv=2, **options).fit(GREY)
+    here = search(pipeline, grid, cv=2, **options).fit(GRAY)
     there = search(pipeline, grid, cv=2, **options)
     with joblib.parallel_config("dask"):
-        there.fit(GREY)
+        there.fit(GRAY)
     scores = (s.cv_results_["mean_test_score"] for s in (here, there))
     assert_allclose(*scores, rtol=1e-4)
 

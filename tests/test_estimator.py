@@ -25,12 +25,12 @@ from skrbm._model import RBM
 from skrbm._record import Record, Validation
 from skrbm._step import Learner
 from skrbm._training import Training
-from skrbm.likelihood import pseudo_log_likelihood
-from skrbm.sampling import sample_conditional
+from skrbm.likelihood import LogLikelihoodTracker, pseudo_log_likelihood
+from skrbm.sampling import diagnose, sample_conditional
 
-GREY = load_digits().data[:60] / 16
-BINARY = GREY > 0.5
-DATA = {"grey": GREY, "bool": BINARY, "csr": sp.csr_array(GREY)}
+GRAY = load_digits().data[:60] / 16
+BINARY = GRAY > 0.5
+DATA = {"gray": GRAY, "bool": BINARY, "csr": sp.csr_array(GRAY)}
 SOLVERS = ["pcd", "cd"]
 FITTED = ["components_", "intercept_visible_", "intercept_hidden_", "h_samples_"]
 
@@ -57,7 +57,7 @@ def assert_same_model(a, b, **tolerance):
 def test_drop_in(cls):
     """The same script works with both classes."""
     rbm = cls(n_components=5, learning_rate=0.05, batch_size=7, n_iter=2, random_state=0)
-    H = rbm.fit_transform(GREY)
+    H = rbm.fit_transform(GRAY)
     assert H.shape == (60, 5)
     assert rbm.components_.shape == (5, 64)
     assert rbm.intercept_hidden_.shape == (5,)
@@ -66,12 +66,12 @@ def test_drop_in(cls):
     assert set(np.unique(rbm.h_samples_)) <= {0, 1}
     assert rbm.gibbs(BINARY).shape == (60, 64)
     assert rbm.score_samples(BINARY).shape == (60,)
-    assert_allclose(rbm.transform(GREY), H)
+    assert_allclose(rbm.transform(GRAY), H)
     names = rbm.get_feature_names_out()
     assert_array_equal(names, [f"{cls.__name__.lower()}{i}" for i in range(5)])
-    frame = rbm.set_output(transform="pandas").transform(GREY)
+    frame = rbm.set_output(transform="pandas").transform(GRAY)
     assert_array_equal(frame.columns, names)
-    z = GREY @ rbm.components_.T + rbm.intercept_hidden_
+    z = GRAY @ rbm.components_.T + rbm.intercept_hidden_
     assert_allclose(H, 1 / (1 + np.exp(-z)), rtol=1e-6)
 
 
@@ -147,8 +147,8 @@ def test_bool_and_uint8_are_float32(form, dtype, solver):
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_stochastic_binarization_of_dense_and_sparse(form):
-    expected = make().fit(GREY)
-    assert_same_model(make().fit(form(GREY)), expected, atol=1e-10)
+    expected = make().fit(GRAY)
+    assert_same_model(make().fit(form(GRAY)), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -179,15 +179,15 @@ def test_index_types_and_unsorted_indices(dtype, index):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtypes_in_and_out(dtype):
-    X = GREY.astype(dtype)
+    X = GRAY.astype(dtype)
     for rbm in (make().fit(X), make().partial_fit(X).partial_fit(X)):
         for name in FITTED:
             assert getattr(rbm, name).dtype == dtype
         for other in (np.float32, np.float64):
-            assert rbm.transform(GREY.astype(other)).dtype == other
-            H = rbm.transform(GREY.astype(other))
+            assert rbm.transform(GRAY.astype(other)).dtype == other
+            H = rbm.transform(GRAY.astype(other))
             assert rbm.inverse_transform(H).dtype == other
-            assert rbm.gibbs(GREY.astype(other)).dtype == other
+            assert rbm.gibbs(GRAY.astype(other)).dtype == other
         assert rbm.sample(3).dtype == dtype
         assert rbm.score_samples(X).dtype == rbm.free_energy(X).dtype == np.float64
 
@@ -203,7 +203,7 @@ def test_read_only_memory_map(tmp_path):
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 def test_input_is_not_changed(form, solver):
-    X = form(GREY)
+    X = form(GRAY)
     before = X.copy()
     rbm = make(solver=solver).fit(X).partial_fit(X)
     for method in (rbm.transform, rbm.score_samples, rbm.free_energy, rbm.gibbs):
@@ -253,7 +253,7 @@ def test_duplicate_entries_count_as_their_sum():
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(
-    "X", [GREY, BINARY, sp.csr_array(GREY)], ids=["grey", "bool", "csr"]
+    "X", [GRAY, BINARY, sp.csr_array(GRAY)], ids=["gray", "bool", "csr"]
 )
 def test_partial_fit_is_fit_however_the_stream_is_cut(X, solver, momentum):
     parameters = {
@@ -274,31 +274,31 @@ def test_partial_fit_is_fit_however_the_stream_is_cut(X, solver, momentum):
 
 
 def test_momentum_that_was_put_off_is_forgotten():
-    rbm = make(momentum=0.9, learning_rate=0.5, averaging=False).partial_fit(GREY)
-    rbm.set_params(momentum=0.0, learning_rate=1e-9).partial_fit(GREY)
+    rbm = make(momentum=0.9, learning_rate=0.5, averaging=False).partial_fit(GRAY)
+    rbm.set_params(momentum=0.0, learning_rate=1e-9).partial_fit(GRAY)
     before = rbm.components_.copy()
-    rbm.set_params(momentum=0.9).partial_fit(GREY)
+    rbm.set_params(momentum=0.9).partial_fit(GRAY)
     assert_allclose(rbm.components_, before, atol=1e-6)
 
 
 def test_partial_fit_ignores_the_schedule():
-    a = make(schedule="linear").partial_fit(GREY)
-    assert_same_model(a, make(schedule="constant").partial_fit(GREY))
+    a = make(schedule="linear").partial_fit(GRAY)
+    assert_same_model(a, make(schedule="constant").partial_fit(GRAY))
 
 
 def test_partial_fit_keeps_the_dtype_of_the_first_call():
-    rbm = make().partial_fit(GREY.astype(np.float32)).partial_fit(GREY)
+    rbm = make().partial_fit(GRAY.astype(np.float32)).partial_fit(GRAY)
     assert rbm.components_.dtype == np.float32
 
 
 def test_partial_fit_after_fit_goes_on():
     """It starts a new average, so that a long previous fit does not slow it down."""
-    rbm = make(n_iter=1000).fit(GREY)
+    rbm = make(n_iter=1000).fit(GRAY)
     before = rbm.components_.copy()
     rbm.set_params(learning_rate=0.02)
     for _ in range(50):
-        rbm.partial_fit(1 - GREY)
-    assert rbm.score(1 - GREY) > rbm.score(GREY) + 5
+        rbm.partial_fit(1 - GRAY)
+    assert rbm.score(1 - GRAY) > rbm.score(GRAY) + 5
     assert 0 < np.abs(rbm.components_ - before).max() < 10
 
 
@@ -307,7 +307,7 @@ def test_learning_does_not_depend_on_the_chunk_size(n_rows):
     """Unlike in BernoulliRBM, chunks of any size give a good model."""
     rbm = make(n_components=16, batch_size=10, learning_rate=0.02)
     for _ in range(20):
-        for start in range(0, len(GREY), n_rows):
+        for start in range(0, len(GRAY), n_rows):
             rbm.partial_fit(BINARY[start : start + n_rows])
     mean = rbm.sample(500).mean(axis=0)
     assert np.abs(mean - BINARY.mean(axis=0)).max() < 0.25
@@ -315,12 +315,12 @@ def test_learning_does_not_depend_on_the_chunk_size(n_rows):
 
 
 def test_fit_starts_anew_and_warm_start_goes_on():
-    rbm = make(momentum=0.5).fit(GREY)
-    first = clone(rbm).fit(GREY)
-    assert_same_model(rbm.fit(GREY), first)
-    rbm.set_params(warm_start=True).fit(GREY)
+    rbm = make(momentum=0.5).fit(GRAY)
+    first = clone(rbm).fit(GRAY)
+    assert_same_model(rbm.fit(GRAY), first)
+    rbm.set_params(warm_start=True).fit(GRAY)
     assert np.abs(rbm.components_ - first.components_).max() > 0
-    assert_same_model(make(momentum=0.5, warm_start=True).fit(GREY), first)
+    assert_same_model(make(momentum=0.5, warm_start=True).fit(GRAY), first)
 
 
 def test_warm_start_goes_on_where_the_last_fit_ended():
@@ -334,30 +334,30 @@ def test_warm_start_goes_on_where_the_last_fit_ended():
 @pytest.mark.parametrize("averaging", [True, False])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_parameters_that_are_changed_by_hand_are_not_trained_on(method, averaging):
-    rbm = getattr(make(averaging=averaging), method)(GREY)
+    rbm = getattr(make(averaging=averaging), method)(GRAY)
     expected = clone(rbm)
-    getattr(expected, method)(GREY).partial_fit(GREY[:20])
+    getattr(expected, method)(GRAY).partial_fit(GRAY[:20])
     rbm.components_ *= 3
     rbm.intercept_visible_ += 1
     rbm.intercept_hidden_ -= 1
     rbm.visible_mean_ += 0.1
-    assert_same_model(rbm.partial_fit(GREY[:20]), expected)
+    assert_same_model(rbm.partial_fit(GRAY[:20]), expected)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_going_on_needs_the_same_shape(method):
-    rbm = make(warm_start=True).fit(GREY)
+def test_resuming_needs_the_same_shape(method):
+    rbm = make(warm_start=True).fit(GRAY)
     with pytest.raises(ValueError, match="X has 3 features, but BernoulliRBMEst"):
-        getattr(rbm, method)(GREY[:, :3])
+        getattr(rbm, method)(GRAY[:, :3])
     rbm.set_params(n_components=9)
     with pytest.raises(ValueError, match="n_components is 9, but the model"):
-        getattr(rbm, method)(GREY)
+        getattr(rbm, method)(GRAY)
 
 
 @pytest.mark.parametrize("n_chains", [3, 25])
 def test_number_of_chains_may_change(n_chains):
-    rbm = make().fit(GREY)
-    rbm.set_params(n_chains=n_chains).partial_fit(GREY)
+    rbm = make().fit(GRAY)
+    rbm.set_params(n_chains=n_chains).partial_fit(GRAY)
     assert rbm.h_samples_.shape == (n_chains, 8)
 
 
@@ -365,7 +365,7 @@ def test_number_of_chains_may_change(n_chains):
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 1000])
 @pytest.mark.parametrize("n_chains", [1, 100])
 def test_sizes(batch_size, n_chains, solver):
-    rbm = make(solver=solver, batch_size=batch_size, n_chains=n_chains).fit(GREY)
+    rbm = make(solver=solver, batch_size=batch_size, n_chains=n_chains).fit(GRAY)
     assert rbm.n_iter_ == 3
     if solver == "pcd":
         assert len(rbm.h_samples_) == n_chains
@@ -373,7 +373,7 @@ def test_sizes(batch_size, n_chains, solver):
 
 
 def test_parameters_have_an_effect():
-    base = make().fit(GREY)
+    base = make().fit(GRAY)
     for change in (
         {"solver": "cd"},
         {"n_gibbs_steps": 2},
@@ -393,22 +393,22 @@ def test_parameters_have_an_effect():
         {"stochastic_binarization": False},
         {"random_state": 1},
     ):
-        other = make(**change).fit(GREY)
+        other = make(**change).fit(GRAY)
         assert not np.array_equal(other.components_, base.components_), change
 
 
 def test_random_states():
-    assert_same_model(make().fit(GREY), make().fit(GREY))
-    a, b = (make(random_state=np.random.RandomState(3)).fit(GREY) for _ in range(2))
+    assert_same_model(make().fit(GRAY), make().fit(GRAY))
+    a, b = (make(random_state=np.random.RandomState(3)).fit(GRAY) for _ in range(2))
     assert_same_model(a, b)
-    a, b = (make(random_state=None).fit(GREY) for _ in range(2))
+    a, b = (make(random_state=None).fit(GRAY) for _ in range(2))
     assert not np.array_equal(a.components_, b.components_)
 
 
 def test_training_leaves_the_global_generator_alone():
     global_generator = check_random_state(None)
     before = global_generator.get_state()[1].copy()
-    make().fit(GREY).partial_fit(GREY).sample(2)
+    make().fit(GRAY).partial_fit(GRAY).sample(2)
     assert_array_equal(global_generator.get_state()[1], before)
 
 
@@ -417,25 +417,25 @@ def test_verbose_prints_and_changes_nothing(random_state, capsys):
     def seeded():
         return np.random.RandomState(0) if random_state == "instance" else 0
 
-    silent = make(random_state=seeded()).fit(GREY)
+    silent = make(random_state=seeded()).fit(GRAY)
     assert capsys.readouterr().out == ""
-    loud = make(random_state=seeded(), verbose=1).fit(GREY)
+    loud = make(random_state=seeded(), verbose=1).fit(GRAY)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("[BernoulliRBMEstimator] Iteration 1, pseudo-log-")
     assert_same_model(silent, loud)
-    make(early_stopping=True, verbose=1).fit(GREY)
+    make(early_stopping=True, verbose=1).fit(GRAY)
     assert "validation score = -" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_history():
-    rbm = make(n_iter=5).fit(GREY)
+    rbm = make(n_iter=5).fit(GRAY)
     names = {"epoch", "learning_rate", "pseudo_log_likelihood", "seconds"}
     assert set(rbm.history_) == names
     assert rbm.history_["epoch"] == [1, 2, 3, 4, 5]
     assert all(len(entries) == rbm.n_iter_ == 5 for entries in rbm.history_.values())
     # The record covers all 60 rows and 64 columns, so that it equals the score.
-    assert_allclose(rbm.history_["pseudo_log_likelihood"][-1], rbm.score(GREY))
+    assert_allclose(rbm.history_["pseudo_log_likelihood"][-1], rbm.score(GRAY))
     assert np.diff(rbm.history_["learning_rate"]).max() < 0
 
 
@@ -543,16 +543,16 @@ def test_unshuffled_rows_beside_those_held_out_keep_their_order():
 
 def test_what_goes_on_after_fit_has_an_average_of_its_own():
     """After the first step, the average is that of a single model."""
-    averaged, plain = (make(averaging=averaging).fit(GREY) for averaging in (True, False))
+    averaged, plain = (make(averaging=averaging).fit(GRAY) for averaging in (True, False))
     assert (averaged.components_ != plain.components_).any()
     for rbm in (averaged, plain):
-        rbm.partial_fit(GREY[: rbm.batch_size])
+        rbm.partial_fit(GRAY[: rbm.batch_size])
     assert_same_model(averaged, plain)
 
 
 def test_early_stopping_in_other_ways():
-    dense = over_fitting(n_iter=4, shuffle=False).fit(GREY)
-    sparse = over_fitting(n_iter=4, shuffle=False).fit(sp.csr_array(GREY))
+    dense = over_fitting(n_iter=4, shuffle=False).fit(GRAY)
+    sparse = over_fitting(n_iter=4, shuffle=False).fit(sp.csr_array(GRAY))
     assert_same_model(dense, sparse, rtol=1e-9, atol=1e-12)
     rbm = over_fitting(n_iter=3, warm_start=True, schedule="constant").fit(BINARY)
     scores = rbm.validation_scores_
@@ -561,7 +561,7 @@ def test_early_stopping_in_other_ways():
     assert not hasattr(rbm, "validation_scores_")
     assert "free_energy_gap" not in rbm.history_
     with pytest.raises(ValueError, match="leaves none of n_samples=1 to train on"):
-        over_fitting().fit(GREY[:1])
+        over_fitting().fit(GRAY[:1])
 
 
 # Scores and draws ---------------------------------------------------------------------
@@ -624,7 +624,7 @@ def test_scores_in_threads(monkeypatch, n_jobs):
 
 
 def test_n_flips_estimates_the_score():
-    rbm = make().fit(GREY)
+    rbm = make().fit(GRAY)
     errors = [
         abs(rbm.score_samples(BINARY, n_flips=n).mean() / rbm.score(BINARY) - 1)
         for n in (4, 60)
@@ -659,20 +659,20 @@ def test_each_call_draws_anew_and_seeds_repeat(small):
         assert not np.array_equal(draw(), draw())
         assert_array_equal(draw(random_state=3), draw(random_state=3))
         assert not np.array_equal(draw(random_state=3), draw(random_state=4))
-    a, b = make().fit(GREY), make().fit(GREY)
+    a, b = make().fit(GRAY), make().fit(GRAY)
     for _ in range(2):
         assert_array_equal(a.sample(4), b.sample(4))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_draws_do_not_touch_training(solver):
-    a, b = make(solver=solver).fit(GREY), make(solver=solver).fit(GREY)
+    a, b = make(solver=solver).fit(GRAY), make(solver=solver).fit(GRAY)
     chains = a.h_samples_.copy()
     a.sample(20)
     a.gibbs(BINARY, n_gibbs_steps=3)
-    a.score(GREY)
+    a.score(GRAY)
     assert_array_equal(a.h_samples_, chains)
-    assert_same_model(a.partial_fit(GREY), b.partial_fit(GREY))
+    assert_same_model(a.partial_fit(GRAY), b.partial_fit(GRAY))
 
 
 def test_inverse_transform(small):
@@ -689,8 +689,8 @@ def test_inverse_transform(small):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "transform", "score_samples"])
 def test_nan_and_inf(method, value):
-    rbm = make().fit(GREY)
-    X = GREY.copy()
+    rbm = make().fit(GRAY)
+    X = GRAY.copy()
     X[3, 4] = value
     with pytest.raises(ValueError, match="Input X contains"):
         getattr(rbm, method)(X)
@@ -701,7 +701,7 @@ METHODS = ["transform", "score", "score_samples", "free_energy", "gibbs"]
 
 @pytest.mark.parametrize("method", [*METHODS, "inverse_transform", "sample"])
 def test_unfitted(method):
-    arguments = () if method == "sample" else (GREY,)
+    arguments = () if method == "sample" else (GRAY,)
     with pytest.raises(NotFittedError):
         getattr(make(), method)(*arguments)
 
@@ -709,17 +709,17 @@ def test_unfitted(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_number_of_features(method):
     with pytest.raises(ValueError, match="X has 63 features, but BernoulliRBMEst"):
-        getattr(make().fit(GREY), method)(GREY[:, 1:])
+        getattr(make().fit(GRAY), method)(GRAY[:, 1:])
 
 
 def test_wrong_shapes_of_draws():
-    rbm = make().fit(GREY)
+    rbm = make().fit(GRAY)
     with pytest.raises(ValueError, match="X has 64 columns, but this model has 8"):
-        rbm.inverse_transform(GREY)
+        rbm.inverse_transform(GRAY)
     with pytest.raises(ValueError, match="X has 2 features"):
-        rbm.sample(2, init=GREY[:, :2])
+        rbm.sample(2, init=GRAY[:, :2])
     with pytest.raises(ValueError, match="init has 60 rows, but the number of chains is o"):
-        rbm.sample(init=GREY)
+        rbm.sample(init=GRAY)
 
 
 @pytest.mark.parametrize(
@@ -770,10 +770,10 @@ def test_degenerate_data(X, form, solver):
 @pytest.mark.parametrize(
     ("X", "seen"),
     [
-        (GREY * 16, "from 0 to 16"),
-        (GREY - 0.5, "from -0.5 to 0.5"),
-        (sp.csr_array(GREY * 2), "from 0 to 2"),
-        ((GREY * 255).astype(np.uint8), "from 0 to 255"),
+        (GRAY * 16, "from 0 to 16"),
+        (GRAY - 0.5, "from -0.5 to 0.5"),
+        (sp.csr_array(GRAY * 2), "from 0 to 2"),
+        ((GRAY * 255).astype(np.uint8), "from 0 to 255"),
     ],
 )
 def test_values_outside_0_and_1(X, seen, binarization, method):
@@ -791,7 +791,7 @@ def test_values_outside_0_and_1(X, seen, binarization, method):
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_scores_of_values_outside_0_and_1_are_those_of_clipped_values(form):
     rbm = make().fit(BINARY)
-    X = 3 * GREY - 1 if form is np.asarray else 3 * GREY
+    X = 3 * GRAY - 1 if form is np.asarray else 3 * GRAY
     with pytest.warns(UserWarning, match="Values below 0 count as 0"):
         scores = rbm.score_samples(form(X))
     assert_allclose(scores, rbm.score_samples(X.clip(0, 1)), rtol=1e-5)
@@ -833,33 +833,33 @@ def test_scores_of_values_outside_0_and_1_are_those_of_clipped_values(form):
 def test_bad_parameters_are_named(method, name, value):
     message = f"The '{name}' parameter of BernoulliRBMEstimator must be"
     with pytest.raises(ValueError, match=message):
-        getattr(make(**{name: value}), method)(GREY)
-    rbm = make().fit(GREY).set_params(**{name: value})
+        getattr(make(**{name: value}), method)(GRAY)
+    rbm = make().fit(GRAY).set_params(**{name: value})
     with pytest.raises(ValueError, match=message):
-        getattr(rbm, method)(GREY)
+        getattr(rbm, method)(GRAY)
 
 
 @pytest.mark.parametrize(
     ("call", "name"),
     [
-        (lambda rbm: rbm.score_samples(GREY, n_flips=0), "n_flips"),
-        (lambda rbm: rbm.score_samples(GREY, n_flips=1.5), "n_flips"),
-        (lambda rbm: rbm.score_samples(GREY, n_flips=True), "n_flips must be .*int, not b"),
+        (lambda rbm: rbm.score_samples(GRAY, n_flips=0), "n_flips"),
+        (lambda rbm: rbm.score_samples(GRAY, n_flips=1.5), "n_flips"),
+        (lambda rbm: rbm.score_samples(GRAY, n_flips=True), "n_flips must be .*int, not b"),
         (lambda rbm: rbm.sample(True), "n_samples must be .*int, not bool"),
         (lambda rbm: rbm.sample(2, n_jobs="x"), "n_jobs must be .*int, not str"),
         (lambda rbm: rbm.sample(2, n_jobs=0), "n_jobs"),
         (lambda rbm: rbm.log_partition(method="ais", n_jobs="x"), "n_jobs must be .*int"),
-        (lambda rbm: rbm.gibbs(GREY, n_gibbs_steps=0), "n_gibbs_steps"),
+        (lambda rbm: rbm.gibbs(GRAY, n_gibbs_steps=0), "n_gibbs_steps"),
         (lambda rbm: rbm.sample(0), "n_samples"),
         (lambda rbm: rbm.sample(2, n_gibbs_steps="many"), "n_gibbs_steps"),
         (lambda rbm: rbm.sample(2, betas="foo"), "inverse temperatures .* got 'foo'"),
         (lambda rbm: rbm.sample(2, betas=[1, 0]), r"inverse temperatures .* got \[1, 0\]"),
-        (lambda rbm: rbm.fit(GREY + np.nan), "Impute .* with skrbm.RBMImputer"),
+        (lambda rbm: rbm.fit(GRAY + np.nan), "Impute .* with skrbm.RBMImputer"),
     ],
 )
 def test_bad_arguments_are_named(call, name):
     with pytest.raises((ValueError, TypeError), match=name):
-        call(make().fit(GREY))
+        call(make().fit(GRAY))
 
 
 # Failures and interrupts --------------------------------------------------------------
@@ -870,7 +870,7 @@ def test_bad_arguments_are_named(call, name):
 def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeypatch):
     rbm = make(warm_start=warm_start).fit(pd.DataFrame(BINARY).add_prefix("pixel"))
     before = pickle.dumps(vars(rbm))
-    bad = pd.DataFrame(GREY[:, :3]).add_prefix("other")
+    bad = pd.DataFrame(GRAY[:, :3]).add_prefix("other")
     bad.iloc[0, 0] = np.nan
     with pytest.raises(ValueError, match=r"feature names|contains NaN"):
         getattr(rbm, method)(bad)
@@ -895,7 +895,7 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeyp
 def test_divergence_in_fit(dtype, learning_rate, solver):
     rbm = make(solver=solver, learning_rate=learning_rate)
     with pytest.warns(ConvergenceWarning, match="in epoch 1: ") as record:
-        rbm.fit(GREY.astype(dtype))
+        rbm.fit(GRAY.astype(dtype))
     assert len(record) == 1
     message = str(record[0].message)
     assert (
@@ -904,7 +904,7 @@ def test_divergence_in_fit(dtype, learning_rate, solver):
     )
     assert rbm.n_iter_ == 0
     assert all(np.isfinite(getattr(rbm, name)).all() for name in FITTED)
-    assert np.isfinite(rbm.score(GREY))
+    assert np.isfinite(rbm.score(GRAY))
 
 
 def test_a_model_that_got_worse_is_reported():
@@ -930,10 +930,10 @@ def test_divergence_keeps_the_epochs_before(monkeypatch):
     monkeypatch.setattr(_estimator, "is_sound", lambda model: next(verdicts))
     rbm = make(schedule="constant", n_iter=5)
     with pytest.warns(ConvergenceWarning, match=r"in epoch 3: .* The model of epoch 2 is"):
-        rbm.fit(GREY)
+        rbm.fit(GRAY)
     assert rbm.n_iter_ == len(rbm.history_["seconds"]) == 2
     monkeypatch.undo()
-    assert_same_model(rbm, make(schedule="constant", n_iter=2).fit(GREY))
+    assert_same_model(rbm, make(schedule="constant", n_iter=2).fit(GRAY))
 
 
 def test_divergence_in_partial_fit():
@@ -970,10 +970,10 @@ def test_divergence_with_early_stopping_keeps_the_best(monkeypatch):
     monkeypatch.setattr(_estimator, "is_sound", lambda model: next(sound))
     rbm = make(n_iter=9, early_stopping=True, schedule="constant")
     with pytest.warns(ConvergenceWarning, match="The model of the best epoch so far is k"):
-        rbm.fit(GREY)
+        rbm.fit(GRAY)
     scores, sound = iter([-20.0, -10.0]), iter([True, True])
     assert_same_model(
-        rbm, make(n_iter=2, early_stopping=True, schedule="constant").fit(GREY)
+        rbm, make(n_iter=2, early_stopping=True, schedule="constant").fit(GRAY)
     )
 
 
@@ -989,10 +989,10 @@ def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
 
     monkeypatch.setattr(Record, "add", interrupting)
     with pytest.warns(UserWarning, match="interrupted by the user after 4 of 50 epochs"):
-        rbm.fit(GREY)
+        rbm.fit(GRAY)
     monkeypatch.undo()
     assert rbm.n_iter_ == len(rbm.history_["seconds"]) == 4
-    assert_same_model(rbm, make(n_iter=4, schedule="constant").fit(GREY))
+    assert_same_model(rbm, make(n_iter=4, schedule="constant").fit(GRAY))
 
 
 def test_an_interrupt_of_the_verdict_loses_nothing(monkeypatch):
@@ -1002,9 +1002,39 @@ def test_an_interrupt_of_the_verdict_loses_nothing(monkeypatch):
     monkeypatch.setattr(Record, "shortfall", interrupted)
     rbm = make(n_iter=3)
     with pytest.warns(UserWarning, match="interrupted by the user after 3 of 3 epochs"):
-        rbm.fit(GREY)
+        rbm.fit(GRAY)
     monkeypatch.undo()
-    assert_same_model(rbm, make(n_iter=3).fit(GREY))
+    assert_same_model(rbm, make(n_iter=3).fit(GRAY))
+
+
+def test_a_second_interrupt_loses_nothing(monkeypatch):
+    """The score of the last epoch is not due, so it is computed after training."""
+
+    def interrupted(self, model):
+        raise KeyboardInterrupt
+
+    def interrupting(self, epoch):
+        add(self, epoch)
+        if epoch.number == 152:
+            monkeypatch.setattr(Record, "score", interrupted)
+            raise KeyboardInterrupt
+
+    add = Training.add
+    monkeypatch.setattr(Training, "add", interrupting)
+    rbm = make(n_iter=1000)
+    with pytest.warns(UserWarning, match="after 152 of 1000 epochs"):
+        rbm.fit(GRAY[:20])
+    assert rbm.n_iter_ == 152
+    assert rbm.history_["epoch"][-1] == 150
+
+
+def test_an_interrupt_does_not_hide_a_divergence(monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "complete_record", interrupted)
+    with pytest.warns(ConvergenceWarning, match="diverged in epoch 1"):
+        make(learning_rate=1e6, n_iter=5).fit(GRAY)
 
 
 @pytest.mark.filterwarnings("ignore:X has values from")
@@ -1020,6 +1050,8 @@ def test_huge_values_overflow_without_a_bare_warning(form):
         for method in (rbm.transform, rbm.free_energy):
             with pytest.raises(ValueError, match=r"up to 3e\+38, which are too large"):
                 method(X)
+    with pytest.raises(ValueError, match=r"up to 1e\+39, which are too large"):
+        rbm.free_energy(form(np.full((4, 64), 1e39)))
     with pytest.warns(ConvergenceWarning, match="diverged"):
         make(n_iter=1, stochastic_binarization=False).fit(X)
 
@@ -1032,34 +1064,38 @@ def test_huge_values_overflow_without_a_bare_warning(form):
         lambda rbm, X: rbm.transform(X),
         lambda rbm, X: rbm.sample(60, init=X),
         lambda rbm, X: rbm.reconstruct(X),
+        lambda rbm, X: rbm.inverse_transform(X[:, :3]),
+        lambda rbm, X: rbm.fit(BINARY, sample_weight=X[:, 0]),
+        lambda rbm, X: LogLikelihoodTracker(X),
+        lambda rbm, X: diagnose(rbm, np.ma.stack([X, X])),
         pseudo_log_likelihood,
         sample_conditional,
     ],
 )
-def test_a_mask_is_not_lost_without_a_word(call):
+def test_masked_arrays_are_refused(call):
     X = np.ma.masked_array(BINARY, BINARY > 0)
     with pytest.raises(TypeError, match="masked array, and its mask would be ignored"):
         call(make().fit(BINARY), X)
 
 
 @pytest.mark.parametrize("name", ["n_components", "n_chains", "n_iter", "learning_rate"])
-def test_a_bool_is_no_number(name):
+def test_booleans_are_not_numbers(name):
     message = f"'{name}' parameter .* must be a.* Got True instead"
     with pytest.raises(ValueError, match=message):
         make(**{name: True}).fit(BINARY)
 
 
 def test_fitted_model_survives_pickling():
-    rbm = make(momentum=0.5).fit(GREY)
+    rbm = make(momentum=0.5).fit(GRAY)
     other = pickle.loads(pickle.dumps(rbm))
-    assert_array_equal(other.transform(GREY), rbm.transform(GREY))
+    assert_array_equal(other.transform(GRAY), rbm.transform(GRAY))
     assert_array_equal(other.sample(5), rbm.sample(5))
-    assert_same_model(other.partial_fit(GREY), rbm.partial_fit(GREY))
+    assert_same_model(other.partial_fit(GRAY), rbm.partial_fit(GRAY))
 
 
 def test_no_warning_in_ordinary_use():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rbm = make().fit(GREY)
+        rbm = make().fit(GRAY)
         rbm.score(rbm.sample(3))
         rbm.partial_fit(BINARY).transform(sp.csr_array(BINARY))

@@ -63,8 +63,8 @@ def data(draw, binary=None):
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     X = rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
     if dtype in (np.float32, np.float64) and not binary:
-        kind = draw(st.sampled_from(["binary", "grey", "extreme"]))
-        if kind == "grey":
+        kind = draw(st.sampled_from(["binary", "gray", "extreme"]))
+        if kind == "gray":
             X = X * rng.random(shape)
         elif kind == "extreme":  # denormals, negative zeros, values near 1
             X = X * rng.choice([5e-324, 1e-40, -0.0, np.nextafter(1, 0), 1], shape)

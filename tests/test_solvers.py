@@ -164,11 +164,22 @@ class Tempered(PersistentContrastiveDivergence):
         model.sample_hidden(coldest, rng, out=self.chains)
         phases.sample_negative(model, self.chains, rng, infer_positive=True)
 
+    def resume(self, settings, n_rows):
+        solver = super().resume(settings, n_rows)
+        if len(solver.chains) != len(self.chains):
+            del solver.tempered
+        return solver
+
+
+def own_arrays(solver):
+    """Return the arrays of state that a solver has in addition to its chains."""
+    return [*solver.fast] if isinstance(solver, FastPersistent) else [solver.tempered.v]
+
 
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 @pytest.mark.parametrize("kind", [FastPersistent, Tempered])
 def test_a_solver_is_one_class(kind, form, monkeypatch):
-    """It is used by `fit`, resumes from its own state, and is stored with the model."""
+    """`fit` uses it, `partial_fit` resumes its state, and it is stored with the model."""
     monkeypatch.setitem(SOLVERS, "new", kind)
     constraint = {"solver": [StrOptions({"pcd", "new"})]}
     constraints = BernoulliRBMEstimator._parameter_constraints | constraint
@@ -178,9 +189,15 @@ def test_a_solver_is_one_class(kind, form, monkeypatch):
     truth = exact(rbm).log_likelihood(bars_and_stripes()).mean()
     assert truth > (9 * np.log(0.5) + np.log(1 / 14)) / 2
     assert isinstance(rbm._learning.solver, kind)
-    state = vars(rbm._learning.solver)
+    before, name = rbm._learning.solver, "fast" if kind is FastPersistent else "tempered"
+    resumed = before.resume(rbm._settings(DataSet(X)), X.shape[0])
+    assert vars(resumed)[name] is not vars(before)[name]
+    for own, old in zip(own_arrays(resumed), own_arrays(before), strict=True):
+        assert_array_equal(own, old)
     again = pickle.loads(pickle.dumps(rbm)).partial_fit(X)
     assert_array_equal(again.components_, rbm.partial_fit(X).components_)
+    rbm.set_params(n_chains=50).partial_fit(X)
+    assert len(rbm.h_samples_) == 50
     rbm.set_params(solver="pcd").partial_fit(X)
     assert type(rbm._learning.solver) is PersistentContrastiveDivergence
-    assert set(state) > set(vars(rbm._learning.solver))
+    assert name not in vars(rbm._learning.solver)

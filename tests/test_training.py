@@ -104,7 +104,7 @@ def test_two_means_each_by_its_own_count(n_positive, form):
 
 
 @pytest.mark.parametrize("k", [1, 40])
-def test_cd_with_many_steps_comes_to_the_gradient(k):
+def test_cd_with_many_steps_follows_the_gradient(k):
     rbm = tiny_rbm(4, 3)
     v = states(4)[[1, 3, 3, 12]]
     X = np.tile(v, (50_000, 1))
@@ -398,7 +398,7 @@ def test_learns_bars_and_stripes(solver, centering):
     assert score > (independent + ceiling) / 2
 
 
-def test_a_copy_owns_all_that_it_has():
+def test_copies_share_nothing():
     X = np.tile(bars_and_stripes(), (3, 1))
     settings = PLAIN._replace(averaging=True, momentum=0.5, centering=True)
     training, _ = run(settings, X=X)

@@ -28,7 +28,7 @@ def test_drawing_leaves_the_stream_to_uncertain_values():
     assert_array_equal(dense, sparse.toarray())
 
 
-def test_all_is_as_by_summing_over_states():
+def test_formulas_match_enumeration():
     units = BernoulliUnits(np.array([-1.0, 0.5, 2.0]))
     x = np.random.default_rng(0).standard_normal((4, 3))
     v = states(3)

@@ -11,18 +11,18 @@ PACKAGE = ROOT / "skrbm"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def room_of(path):
+def module_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def table():
-    """Modules in each row of the table, from top to bottom."""
+    """Modules in each line of the table, from top to bottom."""
     text = (ROOT / "CONTRIBUTING.rst").read_text()
-    rows = re.findall(r"^(``\S+``(?:, ``\S+``)*)  ", text, flags=re.MULTILINE)
-    return [re.findall(r"``(\w+)``", row) for row in rows]
+    lines = re.findall(r"^(``\S+``(?:, ``\S+``)*)  ", text, flags=re.MULTILINE)
+    return [re.findall(r"``(\w+)``", line) for line in lines]
 
 
-FLOOR = {room: number for number, rooms in enumerate(table()) for room in rooms}
+LAYER = {module: number for number, modules in enumerate(table()) for module in modules}
 
 
 def imports(path):
@@ -35,28 +35,32 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_the_table_has_all_rooms():
-    assert set(FLOOR) == {room_of(path) for path in MODULES}
+def test_the_table_has_all_modules():
+    assert set(LAYER) == {module_of(path) for path in MODULES}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=room_of)
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
 def test_imports_go_down(path):
     for name in imports(path):
         package, *rest = name.split(".")
-        if package == "skrbm" and rest[0] in FLOOR and room_of(path) != rest[0]:
-            assert FLOOR[rest[0]] > FLOOR[room_of(path)], f"{room_of(path)} imports {name}"
+        if package == "skrbm" and rest[:1] != [module_of(path)]:
+            assert rest, f"{module_of(path)} imports the package"
+            assert rest[0] in LAYER, f"{module_of(path)} imports {name}"
+            assert LAYER[rest[0]] > LAYER[module_of(path)], (
+                f"{module_of(path)} imports {name}"
+            )
 
 
-@pytest.mark.parametrize("path", MODULES, ids=room_of)
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
 def test_training_knows_no_scikit_learn(path):
-    if FLOOR["_training"] <= FLOOR[room_of(path)] < FLOOR["_compat"]:
+    if LAYER["_training"] <= LAYER[module_of(path)] < LAYER["_compat"]:
         names = [name.replace("skrbm._compat.", "") for name in imports(path)]
         assert not [name for name in names if name.split(".")[0] == "sklearn"]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=room_of)
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
 def test_private_names_of_others_are_in_compat_only(path):
-    if room_of(path) == "_compat":
+    if module_of(path) == "_compat":
         return
     for name in imports(path):
         package, *rest = name.split(".")
