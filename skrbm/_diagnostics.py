@@ -217,7 +217,7 @@ class ChainDiagnostics:
 
     def __repr__(self) -> str:
         lines = [
-            f"{self.n_chains} chains of {self.n_draws} draws",
+            f"{self.n_chains} chain{'s' * (self.n_chains != 1)} of {self.n_draws} draws",
             f"{'':24s}R-hat  effective draws  autocorrelation time",
         ]
         lines += [

@@ -9,7 +9,6 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import validate_data
@@ -66,7 +65,7 @@ def _refuse_other_objects(rbm):
         instead = "pass its best_estimator_"
     elif hasattr(rbm, "training"):
         name, instead = "checkpoint", "continue it with skrbm.callbacks.resume"
-    elif isinstance(rbm, BaseEstimator) and not hasattr(rbm, "n_components"):
+    elif not hasattr(rbm, "n_components"):
         instead = "pass a BernoulliRBMEstimator, or scikit-learn's BernoulliRBM"
     else:
         return
@@ -93,8 +92,9 @@ def refuse_masked(array, name="X"):
     """Raise an error for a masked array, whose mask would be silently ignored."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
-            f"{name} is a masked array, and its mask would be ignored. Fill in the masked "
-            f"values, for example with skrbm.RBMImputer, or pass {name}.data."
+            f"{name} is a masked array, and its mask would be ignored. Impute the masked "
+            f"values with skrbm.RBMImputer, pass {name}.filled(np.nan) where missing "
+            f"values are accepted, or {name}.data to ignore the mask."
         )
 
 
