@@ -397,23 +397,31 @@ class BernoulliRBMEstimator(
                     raise
                 stopped = "interrupted"
             del self._training
-            kept = training.end()
-            attributes = _course(training)
-            if training.n_done > 0 or not warm:
-                attributes |= _fitted_attributes(kept, average=None)
-            vars(self).update(attributes)
-            self._interrupted = stopped == "interrupted"
-            try:
-                training.complete_record()
-                attributes |= _course(training)
-                vars(self).update(attributes)
-                callbacks.after_fit(attributes)
-                if stopped is None and _got_worse(training):
-                    stopped = "worse"
-            except KeyboardInterrupt:
-                stopped, self._interrupted = stopped or "interrupted", True
+            stopped = self._finish(training, callbacks, stopped, warm)
         self._warn_at_the_end(stopped, training, warm)
         return self
+
+    def _finish(self, training, callbacks, stopped, warm):
+        """Set the fitted attributes and return why training stopped.
+
+        An interrupt does not lose the model, and does not hide a divergence.
+        """
+        kept = training.end()
+        attributes = _course(training)
+        if training.n_done > 0 or not warm:
+            attributes |= _fitted_attributes(kept, average=None)
+        vars(self).update(attributes)
+        self._interrupted = stopped == "interrupted"
+        try:
+            training.complete_record()
+            attributes |= _course(training)
+            vars(self).update(attributes)
+            callbacks.after_fit(attributes)
+            if stopped is None and _got_worse(training):
+                stopped = "worse"
+        except KeyboardInterrupt:
+            stopped, self._interrupted = stopped or "interrupted", True
+        return stopped
 
     def _begin(self, X, sample_weight, warm, training):
         """Return the training to run, either new or resumed."""
