@@ -16,10 +16,11 @@ test: $(VENV)/test.stamp
 docs: $(VENV)/docs.stamp
 	$(VENV)/bin/python -m sphinx -W --keep-going -j auto docs docs/_build
 
-$(VENV)/%.stamp: pyproject.toml
+# The compiled core is built where there is a C compiler.
+$(VENV)/%.stamp: pyproject.toml setup.py $(wildcard skrbm/core/*)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --editable ".[$*]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) docs/_build docs/generated docs/gallery
+	rm -rf $(VENV) docs/_build docs/generated docs/gallery build skrbm/*.so

@@ -4,8 +4,9 @@ import importlib
 
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._imputer import RBMImputer
+from skrbm._show_versions import show_versions
 
-__all__ = ["BernoulliRBMEstimator", "RBMImputer"]
+__all__ = ["BernoulliRBMEstimator", "RBMImputer", "show_versions"]
 __version__ = "0.1.0"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import logsumexp
 
-from skrbm import _kernels
+from skrbm import _binary_rows, _kernels
 
 # Maximum number of runs per random generator. Up to rounding, results depend on the seed,
 # but not on how the runs are shared among jobs.
@@ -48,7 +48,8 @@ class Path:
     """
 
     def __init__(self, model, base_mean):
-        self.model = model.map(lambda a: np.ascontiguousarray(a, dtype=np.float32))
+        model = model.map(lambda a: np.ascontiguousarray(a, dtype=np.float32))
+        self.model = model.align()
         base = model.visible.independent(base_mean, np.float64)
         self.base = base.map(lambda a: a.astype(np.float32))
         nothing = np.zeros((1, len(base)))
@@ -87,12 +88,33 @@ class Path:
 
         `generators` are pairs (slice of rows, generator for these rows).
         """
+        if self.model.is_aligned:
+            self._gibbs_on_lists(v, hidden_input, beta, generators)
+            return
         h = hidden_input
         h *= 0.5 * beta
         for rows, rng in generators:
             _kernels.bernoulli_from_half_log_odds(h[rows], rng, out=h[rows])
         _kernels.product_with_transpose(h, self.model.weights, v)
         self.model.visible.sample_between(self.base, v, beta, generators)
+
+    def _gibbs_on_lists(self, v, hidden_input, beta, generators):
+        weights, bias, base = self.model.weights, self.model.visible_bias, self.base.bias
+        scale = np.empty((len(v), 1), dtype=np.float32)
+        scale[...] = beta
+        keys = _binary_rows.draw_keys(generators)
+        h = _binary_rows.draw_hidden(hidden_input, weights, scale[:, 0], keys)
+        states = np.empty(v.shape, dtype=np.uint8)
+        _binary_rows.visible(
+            _binary_rows.lists(h),
+            weights,
+            bias - base,
+            base=base,
+            scale=scale[:, 0],
+            keys=keys,
+            states=states,
+        )
+        v[...] = states
 
 
 # Annealed runs --------------------------------------------------------------------------
@@ -283,6 +305,7 @@ class FollowingRuns:
         v, log_weights = self._v.copy(), self._log_weights.copy()
         for part in np.linspace(0, 1, n_steps + 1)[1:].astype(np.float32):
             following = before.map(lambda a, b, part=part: a + part * (b - a), model)
+            following = following.align()
             log_weights += present.free_energy(v) - following.free_energy(v)
             hidden = following.sample_hidden(v, self._rng)
             following.sample_visible(hidden, self._rng, out=v)

@@ -136,8 +136,9 @@ class BernoulliRBMEstimator(
     stochastic_binarization : bool, default=True
         Whether to treat values between 0 and 1, for example gray levels, as probabilities
         and to draw them anew as 0 or 1 each time a row is presented during training. If
-        False, the values enter the gradient unchanged. This parameter has no effect on
-        binary data, nor on anything computed after training.
+        False, the values enter the gradient unchanged, and the compiled core is not used.
+        This parameter does not change what is learned from binary data, nor anything
+        computed after training.
 
     warm_start : bool, default=False
         If True, `fit` starts from the parameters, chains and momentum of the previous fit
@@ -540,7 +541,12 @@ class BernoulliRBMEstimator(
 
     def _settings(self, data):
         states = BernoulliUnits.are_states(data.summary)
-        values = {"binarize": self.stochastic_binarization and not states}
+        # Rows that need not be binary are never listed: whether a chunk of a stream is
+        # binary must not decide which random numbers there are.
+        values = {
+            "binarize": self.stochastic_binarization and not states,
+            "compiled": self.stochastic_binarization,
+        }
         for name in Settings._fields:
             if name not in values:
                 value = getattr(self, name)
@@ -675,7 +681,8 @@ class BernoulliRBMEstimator(
         """Return the model and the validated rows as a data set."""
         check_is_fitted(self)
         model = _inputs.model_of(self)
-        return model, _inputs.fitting_rows(model, self._validate(X))
+        data = _inputs.fitting_rows(model, self._validate(X))
+        return model.for_rows(len(data)), data
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.

@@ -9,6 +9,7 @@ import warnings
 from numbers import Integral
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import validate_data
@@ -45,8 +46,8 @@ def model_of(rbm):
     dtype = np.result_type(np.float32, *arrays)
     model = RBM.bernoulli(
         np.ascontiguousarray(components.T, dtype=dtype),
-        visible.reshape(-1).astype(dtype, copy=False),
-        hidden.reshape(-1).astype(dtype, copy=False),
+        np.ascontiguousarray(visible.reshape(-1), dtype=dtype),
+        np.ascontiguousarray(hidden.reshape(-1), dtype=dtype),
     )
     if not all(np.isfinite(array).all() for array in model):
         raise ValueError("The parameters of the model have NaN or infinite values.")
@@ -76,6 +77,7 @@ def validate(estimator, X, *, reset, **options):
     """Validate `X` with scikit-learn's `validate_data`; polars frames are supported."""
     options = {"dtype": DTYPES} | options
     refuse_masked(X)
+    refuse_malformed(X)
     if not _is_polars(X):
         return validate_data(estimator, X, reset=reset, **options)
     validate_data(estimator, X, reset=reset, skip_check_array=True)  # names
@@ -98,6 +100,25 @@ def refuse_masked(array, name="X"):
         )
 
 
+def refuse_malformed(X):
+    """Raise an error for a sparse array that refers to entries outside of its memory.
+
+    scipy only checks the structure of arrays when they are made, and not all of it. Its
+    compiled functions and those of this package rely on it.
+    """
+    if not sp.issparse(X) or X.format not in ("csr", "csc", "bsr"):
+        return
+    try:
+        again = type(X)((X.data, X.indices, X.indptr), shape=X.shape)  # shares memory
+        again.check_format(full_check=True)
+        if (np.diff(X.indptr) < 0).any():  # not checked by scipy if the last is 0
+            raise ValueError("indptr must be a non-decreasing sequence")
+    except ValueError as error:
+        raise ValueError(
+            f"X is not a valid sparse array in {X.format.upper()} format: {error}."
+        ) from error
+
+
 def check_rows(model, X, rbm=None, allow_nan=False):
     """Validate rows for the model, and return them as a data set.
 
@@ -106,6 +127,7 @@ def check_rows(model, X, rbm=None, allow_nan=False):
     """
     check_names(X, rbm)
     refuse_masked(X)
+    refuse_malformed(X)
     X = check_array(
         X.to_numpy(order="c") if _is_polars(X) else X,
         accept_sparse=False if allow_nan else "csr",

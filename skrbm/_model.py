@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 import scipy.sparse as sp
 
-from skrbm import _kernels
+from skrbm import _binary_rows, _kernels
 from skrbm._visible import BernoulliUnits
 
 
@@ -64,6 +64,40 @@ class RBM:
     def copy(self) -> Self:
         return self.map(np.copy)
 
+    def __getstate__(self):
+        return vars(self) | {"aligned": self.is_aligned}
+
+    def __setstate__(self, state):
+        """Align the weights again, which pickling stores without their padding."""
+        aligned = state.get("aligned", False)
+        vars(self).update(
+            {name: value for name, value in state.items() if name != "aligned"}
+        )
+        if aligned:
+            vars(self)["weights"] = self.align().weights
+
+    def for_rows(self, n_rows) -> Self:
+        """Return this model, aligned if `n_rows` rows are worth a copy of the weights."""
+        return self.align() if n_rows >= 64 else self
+
+    def align(self) -> Self:
+        """Return this model with aligned weights, which the compiled core needs.
+
+        The weights are copied, unless they are aligned or there is no core.
+        """
+        if _binary_rows.core is None or self.is_aligned:
+            return self
+        return dataclasses.replace(self, weights=_binary_rows.align(self.weights))
+
+    @property
+    def is_aligned(self):
+        """Whether the weights are aligned, so that the compiled core can be used."""
+        return _binary_rows.core is not None and _binary_rows.is_aligned(self.weights)
+
+    def _lists(self, x):
+        """Return lists of binary rows if the compiled core can be used, else None."""
+        return _binary_rows.lists(x) if self.is_aligned else None
+
     @property
     def dtype(self):
         return self.weights.dtype
@@ -78,7 +112,10 @@ class RBM:
     def hidden_input(self, v, out=None):
         """Return ``v W + c``, the log-odds of each hidden unit."""
         out = self._empty(v.shape[0], len(self.hidden_bias)) if out is None else out
-        if sp.issparse(v):
+        rows = self._lists(v)
+        if rows is not None:
+            _binary_rows.hidden(rows, self.weights, self.hidden_bias, total=out)
+        elif sp.issparse(v):
             out[...] = self.hidden_bias
             _kernels.SparseRows.from_csr(v).add_product(self.weights, out)
         else:
@@ -92,18 +129,52 @@ class RBM:
 
     def mean_visible(self, h):
         """Return the mean of each visible unit given `h`."""
-        return self.visible.mean(h @ self.weights.T)
+        rows = self._lists(h)
+        if rows is None:
+            return self.visible.mean(h @ self.weights.T)
+        mean = self._empty(len(h), len(self.visible))
+        _binary_rows.visible(rows, self.weights, self.visible_bias, mean=mean)
+        return mean
 
     def sample_hidden(self, v, rng, out=None):
         """Draw ``h ~ p(h | v)``."""
-        mean = self.mean_hidden(v, out)
-        return _kernels.bernoulli(mean, rng, out=mean)
+        rows = self._lists(v)
+        if rows is None:
+            mean = self.mean_hidden(v, out)
+            return _kernels.bernoulli(mean, rng, out=mean)
+        states = np.empty((v.shape[0], len(self.hidden_bias)), dtype=np.uint8)
+        _binary_rows.hidden(
+            rows,
+            self.weights,
+            self.hidden_bias,
+            keys=_binary_rows.draw_key(rng),
+            states=states,
+        )
+        return self._states(states, out)
+
+    def _states(self, states, out):
+        """Return drawn states in the dtype of the model, or in `out`."""
+        if out is None:
+            return states.astype(self.dtype)
+        out[...] = states
+        return out
 
     def sample_visible(self, h, rng, out=None):
         """Draw ``v ~ p(v | h)``."""
-        out = self._empty(len(h), len(self.visible)) if out is None else out
-        _kernels.product_with_transpose(h, self.weights, out)
-        return self.visible.sample(out, rng, out)
+        rows = self._lists(h)
+        if rows is None:
+            out = self._empty(len(h), len(self.visible)) if out is None else out
+            _kernels.product_with_transpose(h, self.weights, out)
+            return self.visible.sample(out, rng, out)
+        states = np.empty((len(h), len(self.visible)), dtype=np.uint8)
+        _binary_rows.visible(
+            rows,
+            self.weights,
+            self.visible_bias,
+            keys=_binary_rows.draw_key(rng),
+            states=states,
+        )
+        return self._states(states, out)
 
     def gibbs(self, h, n_steps, rng):
         """Run `n_steps` Gibbs steps h -> v -> h on the hidden states `h`, in place."""

@@ -20,7 +20,7 @@ JMLR, 17(99), 1-61.
 
 import numpy as np
 
-from skrbm import _kernels
+from skrbm import _binary_rows, _kernels
 
 
 class _Phases:
@@ -30,8 +30,8 @@ class _Phases:
     positive rows come first.
     """
 
-    def __init__(self, model, max_rows):
-        self._hidden = np.empty((max_rows, len(model.hidden_bias)), dtype=model.dtype)
+    def __init__(self, model, max_rows, allocate=np.empty):
+        self._hidden = allocate((max_rows, len(model.hidden_bias)), dtype=model.dtype)
         self._draw_states = model.visible.draw_states
         self.n_positive = self.n_negative = 0
 
@@ -117,17 +117,20 @@ class DensePhases(_Phases):
         """Compute the hidden means of the positive rows."""
         model.mean_hidden(self.positive_visible, out=self.positive_hidden)
 
-    def sample_negative(self, model, chains, rng, infer_positive):
+    def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
         """Draw the negative rows from the chains and compute their hidden means.
 
         If `infer_positive` is True, the hidden means of the positive rows are computed as
-        well.
+        well. If `continue_chains` is True, the chains go on to hidden states drawn from the
+        means of the negative rows.
         """
         model.sample_visible(chains, rng, out=self.negative_visible)
         if infer_positive:
             model.mean_hidden(self.visible, out=self.hidden)
         else:
             model.mean_hidden(self.negative_visible, out=self.negative_hidden)
+        if continue_chains:
+            _kernels.bernoulli(self.negative_hidden, rng, out=chains)
 
     def mean_visible(self):
         """Return the mean of the positive visible rows."""
@@ -183,11 +186,12 @@ class SparsePhases(_Phases):
         self._positive.add_transposed_product(model.weights, self.positive_hidden)
         _kernels.logistic(self.positive_hidden)
 
-    def sample_negative(self, model, chains, rng, infer_positive):
+    def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
         """Draw the negative rows from the chains and compute their hidden means.
 
         If `infer_positive` is True, the hidden means of the positive rows are computed as
-        well.
+        well. If `continue_chains` is True, the chains go on to hidden states drawn from the
+        means of the negative rows.
         """
         inferred = self.hidden if infer_positive else self.negative_hidden
         inferred[...] = model.hidden_bias
@@ -206,6 +210,8 @@ class SparsePhases(_Phases):
                 block = self._positive.block(features)
                 block.add_transposed_product(weights, self.positive_hidden)
         _kernels.logistic(inferred)
+        if continue_chains:
+            _kernels.bernoulli(self.negative_hidden, rng, out=chains)
 
     def mean_visible(self):
         """Return the mean of the positive visible rows."""
@@ -235,3 +241,120 @@ class SparsePhases(_Phases):
         db = dv - self._combine_visible(s @ lam) - (right @ lam) @ left
         dc = dh - projected @ s - (left @ mu) @ right
         return db, dc
+
+
+class BinaryPhases(_Phases):
+    """Phases of binary rows, dense or sparse, on which the compiled core works.
+
+    Rows are lists of the units that are on, and instead of matrix products there are sums
+    of rows of the weights. The weights must be aligned.
+    """
+
+    def __init__(self, model, max_positive, max_negative):
+        n_features, n_components = model.weights.shape
+        max_rows = max_positive + max_negative
+        super().__init__(model, max_rows, _binary_rows.aligned_zeros)
+        self._aligned = model.align()  # the same model, if it is aligned already
+        self._values = None
+        self._states = np.empty((max_negative, n_features), dtype=np.uint8)
+        self._next_chains = np.empty((max_negative, n_components), dtype=np.uint8)
+        self._all_rows = _binary_rows.empty_lists(max_rows, n_features)
+        self._all_chains = _binary_rows.empty_lists(max_negative, n_components)
+        self._work = _binary_rows.work_space(self._aligned.weights)
+        self._update = _binary_rows.Update(self._all_rows, model)
+
+    def _resize(self, n_positive, n_negative):
+        if (n_positive, n_negative) != (self.n_positive, self.n_negative):
+            super()._resize(n_positive, n_negative)
+            self._rows = self._all_rows.rows(0, self.n_rows)
+            self._positive = self._all_rows.rows(0, n_positive)
+            self._negative = self._all_rows.rows(n_positive, self.n_rows)
+            self._chains = self._all_chains.rows(0, n_negative)
+
+    def load(self, data, rows, n_negative, rng=None):
+        """Load the data rows, and reserve ``n_negative(n_positive)`` negative rows.
+
+        If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
+        drawn states.
+        """
+        dtype = self._hidden.dtype
+        n_positive = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        self._resize(n_positive, n_negative(n_positive))
+        if data.is_sparse:
+            batch = data.take_sparse(rows, dtype)
+            if rng is not None:
+                self._draw_states(batch.data, rng)
+            batch.eliminate_zeros()
+            self._positive.indptr[:] = batch.indptr
+            self._positive.indices[: batch.nnz] = batch.indices
+            return
+        if self._values is None:
+            shape = len(self._all_rows.indptr) - 1, data.n_features
+            self._values = np.empty(shape, data.X.dtype if rng is None else dtype)
+        values = data.take_dense(rows, out=self._values)
+        if rng is not None:
+            self._draw_states(values, rng)
+        _binary_rows.list_rows(values, self._positive)
+
+    def infer_positive(self, model):
+        """Compute the hidden means of the positive rows."""
+        model = self._align(model)
+        _binary_rows.hidden(
+            self._positive, model.weights, model.hidden_bias, mean=self.positive_hidden
+        )
+
+    def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
+        """Draw the negative rows from the chains and compute their hidden means.
+
+        If `infer_positive` is True, the hidden means of the positive rows are computed as
+        well. If `continue_chains` is True, the chains go on to hidden states drawn from the
+        means of the negative rows.
+        """
+        model = self._align(model)
+        n_chains = len(chains)
+        states, next_chains = self._states[:n_chains], self._next_chains[:n_chains]
+        key = _binary_rows.draw_key(rng)
+        _binary_rows.list_rows(chains, self._chains)
+        _binary_rows.visible(
+            self._chains,
+            model.weights,
+            model.visible_bias,
+            keys=key,
+            states=states,
+            work=self._work,
+        )
+        _binary_rows.list_rows(states, self._negative)
+        _binary_rows.hidden(
+            self._rows if infer_positive else self._negative,
+            model.weights,
+            model.hidden_bias,
+            keys=key,
+            mean=self.hidden if infer_positive else self.negative_hidden,
+            states=next_chains if continue_chains else None,
+        )
+        if continue_chains:
+            chains[...] = next_chains
+
+    def _align(self, model):
+        return model if model is self._aligned else model.align()
+
+    def mean_visible(self):
+        """Return the mean of the positive visible rows."""
+        indptr, indices, n_features = self._positive
+        parts = np.repeat(self._parts, np.diff(indptr))
+        return np.bincount(indices[: indptr[-1]], parts, minlength=n_features)
+
+    def mean_hidden(self):
+        """Return the mean of the positive hidden rows."""
+        return _binary_rows.combine(self.positive_hidden, self._parts)
+
+    def weigh(self, rate):
+        """Multiply the hidden rows by `rate` and by their share in the two means."""
+        self._update.weigh(self.hidden, self._shares * self._shares.dtype.type(rate))
+
+    def add_gradient(self, model, offsets):
+        """Add the centered gradient, times the rate passed to `weigh`, to `model` in place.
+
+        `offsets` are the offsets of the visible and of the hidden units.
+        """
+        self._update.add_to(model, self._rows, offsets)

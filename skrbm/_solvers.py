@@ -108,8 +108,9 @@ class PersistentContrastiveDivergence(Solver):
 
     def negative_phase(self, model, phases, rng):
         model.gibbs(self.chains, self.n_gibbs_steps - 1, rng)
-        phases.sample_negative(model, self.chains, rng, infer_positive=True)
-        _kernels.bernoulli(phases.negative_hidden, rng, out=self.chains)
+        phases.sample_negative(
+            model, self.chains, rng, infer_positive=True, continue_chains=True
+        )
 
 
 SOLVERS = {"cd": ContrastiveDivergence, "pcd": PersistentContrastiveDivergence}

@@ -9,9 +9,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from skrbm import _kernels
+from skrbm import _binary_rows, _kernels
 from skrbm._model import RBM
-from skrbm._phases import DensePhases, SparsePhases
+from skrbm._phases import BinaryPhases, DensePhases, SparsePhases
 from skrbm._solvers import Solver, first_solver, next_solver
 
 # Initial bias of the hidden units, which gives an activation probability of about 1/8. A
@@ -42,6 +42,7 @@ class Settings(NamedTuple):
     centering: bool
     averaging: bool
     binarize: bool
+    compiled: bool = True  # whether the compiled core may be used
 
 
 # State ------------------------------------------------------------------------------------
@@ -270,7 +271,12 @@ class Learner:
         self.data = data
         learned = state.learned
         batch_size = min(settings.batch_size, len(data))
-        phases = SparsePhases if data.is_sparse else DensePhases
+        states = settings.binarize or learned.model.visible.are_states(data.summary)
+        if states and settings.compiled and _binary_rows.core is not None:
+            phases = BinaryPhases
+            learned.model = learned.model.align()
+        else:
+            phases = SparsePhases if data.is_sparse else DensePhases
         self.phases = phases(learned.model, batch_size, state.solver.n_negative(batch_size))
         if not settings.momentum:
             learned.velocity = None
@@ -280,6 +286,16 @@ class Learner:
             learned.average = None
         elif learned.average is None:
             learned.average, learned.n_averaged = learned.model.copy(), 0
+        if phases is BinaryPhases:
+            learned.velocity, learned.average = (
+                model if model is None else model.align()
+                for model in (learned.velocity, learned.average)
+            )
+        if settings.averaging:
+            self._averages = [
+                tuple(map(_binary_rows.with_padding, arrays))
+                for arrays in zip(learned.average, learned.model, strict=True)
+            ]
         self._set_offsets()
 
     def _set_offsets(self):
@@ -367,5 +383,5 @@ class Learner:
             return
         n = learned.n_averaged / stride
         share = (AVERAGING_POWER + 1) / (n + AVERAGING_POWER)
-        for average, parameter in zip(learned.average, learned.model, strict=True):
+        for average, parameter in self._averages:
             _kernels.move_towards(average, parameter, share)

@@ -432,6 +432,7 @@ def log_likelihood(
     data = _inputs.check_rows(model, X, rbm)
     _check_binary(data)
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
+    model = model.for_rows(len(data))
     return -data.apply(model.free_energy, model) - log_z.value
 
 
@@ -628,7 +629,8 @@ def pseudo_log_likelihood(
     (200,)
     """
     model = _inputs.model_of(rbm)
-    return score_rows(model, _inputs.check_rows(model, X, rbm), n_flips)
+    data = _inputs.check_rows(model, X, rbm)
+    return score_rows(model.for_rows(len(data)), data, n_flips)
 
 
 def score_rows(model, data, n_flips):

@@ -132,7 +132,7 @@ n_features), default=None
     >>> draw_chains(rbm, n_chains=2, n_draws=5, random_state=0).shape
     (2, 5, 64)
     """
-    model = _inputs.model_of(rbm)
+    model = _inputs.model_of(rbm).align()
     _inputs.check_integer(n_chains, "n_chains", 1)
     _inputs.check_integer(n_draws, "n_draws", 1)
     _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
@@ -302,7 +302,7 @@ def sample_conditional(
     array([[0., 0., 1.],
            [1., 1., 0.]])
     """
-    model = _inputs.model_of(rbm)
+    model = _inputs.model_of(rbm).align()
     _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
     _inputs.check_n_jobs(n_jobs)
     _inputs.check_option("output", output, ("states", "probabilities"))
@@ -327,7 +327,7 @@ def sample_conditional(
 
 def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
     """Implement `sample_conditional` for a validated array of any values and NaN."""
-    model = _inputs.model_of(rbm)
+    model = _inputs.model_of(rbm).align()
     random_state = check_random_state(random_state)
     X = X.astype(model.dtype)
     some = np.flatnonzero(np.isnan(X).any(axis=1))

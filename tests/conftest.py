@@ -1,10 +1,11 @@
-"""Tiny models, for which every quantity can be enumerated."""
+"""Tiny models, for which every quantity can be enumerated, and random streams longhand."""
 
 import itertools
 
 import numpy as np
 import pytest
 
+from skrbm import _binary_rows
 from skrbm._model import RBM
 
 
@@ -73,6 +74,12 @@ def rng():
     return np.random.Generator(np.random.SFC64(0))
 
 
+@pytest.fixture
+def without_core(monkeypatch):
+    """Multiply matrices, as where the compiled core is not installed."""
+    monkeypatch.setattr(_binary_rows, "core", None)
+
+
 def exact(estimator):
     """Exact distribution of a fitted estimator."""
     return Enumerated(
@@ -88,3 +95,64 @@ def bars_and_stripes(side=3):
     bars = np.repeat(patterns, side, axis=1)
     stripes = np.tile(patterns, side)
     return np.vstack([bars, stripes])
+
+
+def splitmix64(state):
+    """Generate random numbers of 64 bits, as Steele, Lea and Flood (2014)."""
+    while True:
+        state = z = (state + 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        yield z ^ z >> 31
+
+
+def xoshiro128pp(state):
+    """Generate arrays of random numbers of 32 bits, as Blackman and Vigna (2021).
+
+    `state` has one column for each of several generators side by side.
+    """
+    s = np.array(state, dtype=np.uint32)
+    while True:
+        total = s[0] + s[3]
+        yield (total << 7 | total >> 25) + s[0]
+        t = s[1] << 9
+        s[2] ^= s[0]
+        s[3] ^= s[1]
+        s[1] ^= s[2]
+        s[0] ^= s[3]
+        s[2] ^= t
+        s[3] = s[3] << 11 | s[3] >> 21
+
+
+def core_words(key, tile, n):
+    """Return the first `n` batches of 16 words of the stream of a tile."""
+    seeds = splitmix64((next(splitmix64(int(key))) + tile * 0xD1342543DE82EF95) % 2**64)
+    words = [word >> shift for word in itertools.islice(seeds, 32) for shift in (0, 32)]
+    state = np.reshape([word % 2**32 for word in words], (4, 16))
+    batches = itertools.islice(xoshiro128pp(state), n)
+    return np.array(list(batches), dtype=np.uint32).reshape(n, 16)
+
+
+def core_draws(mean, keys, stops, *, hidden):
+    """Return the states that the compiled core draws for these means.
+
+    A unit is on if 31 random bits are below its mean, rounded down to as many bits, or if
+    its mean is 1. Tiles of hidden units have 256 bytes and tiles of visible units 16 units,
+    each with a stream of its own, from which each row takes whole batches.
+    """
+    n_rows, n_units = mean.shape
+    largest = mean.dtype.type(2**31 - 128 if mean.itemsize == 4 else 2**31 - 1)
+    threshold = (mean * largest).astype(np.int64)
+    size = 256 // mean.itemsize if hidden else 16
+    states = np.empty(mean.shape, dtype=bool)
+    starts = [0, *stops[:-1]]
+    for tile, first in enumerate(range(0, n_units, size)):
+        units = slice(first, min(first + size, n_units))
+        n_batches = -(-(units.stop - first) // 16)
+        for key, start, stop in zip(keys, starts, stops, strict=True):
+            rows = slice(start, min(stop, n_rows))
+            n = max(0, rows.stop - start)
+            words = core_words(key, 2 * tile + (not hidden), n * n_batches)
+            words = words.reshape(n, 16 * n_batches)[:, : units.stop - first] % 2**31
+            states[rows, units] = words < threshold[rows, units]
+    return states | (threshold == largest)

@@ -133,7 +133,7 @@ def test_products_in_pieces(shape, monkeypatch):
 @pytest.mark.parametrize("n_chains", [100, 140])
 @pytest.mark.parametrize(("n_features", "n_components"), [(64, 100), (100, 64)])
 def test_small_products_have_one_thread(
-    n_features, n_components, n_chains, form, monkeypatch
+    n_features, n_components, n_chains, form, monkeypatch, without_core
 ):
     """OpenBLAS uses one thread below 2^19 multiplications."""
     sizes, matmul = [], np.matmul

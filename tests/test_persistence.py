@@ -68,12 +68,24 @@ def test_an_imputer_is_kept(tmp_path):
     assert_array_equal(kept.transform(gappy), imputer.transform(gappy))
 
 
-def test_a_model_of_the_first_version_opens():
+def test_a_model_of_the_first_version_is_learned_again(without_core):
     """Model saved as below by version 0.1.0, with the oldest supported dependencies."""
     rbm = pickle.loads(SAVED.read_bytes())
     fresh = make().fit(X[:200, 20:36])
     assert_allclose(rbm.components_, fresh.components_, atol=1e-4)
     assert_allclose(rbm.score(X[:, 20:36]), fresh.score(X[:, 20:36]), atol=1e-4)
+    use_model_of_the_first_version()
+
+
+def test_a_model_of_the_first_version_opens():
+    use_model_of_the_first_version()
+
+
+def use_model_of_the_first_version():
+    rbm = pickle.loads(SAVED.read_bytes())
+    logits = X[:, 20:36] @ rbm.components_.T + rbm.intercept_hidden_
+    assert_allclose(rbm.transform(X[:, 20:36]), 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    assert -16 * np.log(2) < rbm.score(X[:, 20:36]) < 0
     assert rbm.sample(3).shape == (3, 16)
     assert rbm.partial_fit(X[:, 20:36]).n_iter_ == 3
     assert rbm.set_params(warm_start=True).fit(X[:, 20:36]).n_iter_ == 3

@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import Enumerated, bars_and_stripes, states, tiny_rbm
+from conftest import Enumerated, bars_and_stripes, core_draws, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm import _step, _training
+from skrbm import _binary_rows, _step, _training
 from skrbm._data import DataSet
 from skrbm._record import Record, Validation
 from skrbm._solvers import SOLVERS
@@ -140,11 +140,12 @@ def test_momentum_and_weight_decay():
     assert_allclose(state.model.hidden_bias, -100 + (0.1 + 0.05 + 0.2) * (X - chain)[0])
 
 
-def train_written_out(state, settings, X, n_epochs):
+def train_written_out(state, settings, X, n_epochs, compiled):
     """Reference implementation of a whole training run, directly from the formulas.
 
     It draws one number per unit. The package computes the same in different blocks and
-    orders: with stacked phases, without explicit probabilities, and with sparse sums.
+    orders: with stacked phases, without explicit probabilities, and with sparse sums. If
+    `compiled` is True, the random numbers are those of the compiled core.
     """
     (W, b, c), chains, rng = state.model, state.solver.chains, state.rng
     n_features = len(b)
@@ -155,13 +156,22 @@ def train_written_out(state, settings, X, n_epochs):
     def logistic(x):
         return 1 / (1 + np.exp(-x))
 
-    def draw(p):  # from the low, then the high half of 64 bits, row by row
+    def draw_key():
+        return rng.bit_generator.random_raw() if compiled else None
+
+    def draw(p, key=None, hidden=True):
+        if key is not None:
+            return core_draws(p, [key], [len(p)], hidden=hidden).astype(float)
+        # From the low, then the high half of 64 bits, row by row.
         words = rng.bit_generator.random_raw((p.size + 1) // 2).astype("<u8")
         signed = words.view("<i4")[: p.size].reshape(p.shape)
         return ((signed / 2**31 + 1) / 2 < p).astype(float)
 
-    def draw_visible(h):  # 1024 features of all rows, then the next ones
+    def draw_visible(h, key):
         p = logistic(h @ W.T + b)
+        if key is not None:
+            return draw(p, key, hidden=False)
+        # 1024 features of all rows, then the next ones.
         return np.hstack([draw(p[:, i : i + 1024]) for i in range(0, n_features, 1024)])
 
     def visible_mean():
@@ -183,11 +193,13 @@ def train_written_out(state, settings, X, n_epochs):
             if settings.solver == "cd":
                 chains = draw(h)
             for _ in range(settings.n_gibbs_steps - 1):
-                chains = draw(logistic(draw_visible(chains) @ W + c))
-            model_v = draw_visible(chains)
+                model_v = draw_visible(chains, draw_key())
+                chains = draw(logistic(model_v @ W + c), draw_key())
+            key = draw_key()
+            model_v = draw_visible(chains, key)
             model_h = logistic(model_v @ W + c)
             if settings.solver == "pcd":
-                chains = draw(model_h)
+                chains = draw(model_h, key)
             lam = lam + 0.01 * (h.mean(axis=0) - lam)
             gradient = centered(
                 (
@@ -212,11 +224,16 @@ def train_written_out(state, settings, X, n_epochs):
     return average, chains
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 @pytest.mark.parametrize("n_features", [6, 1500])  # the second needs more than one block
 @pytest.mark.parametrize("solver", ["cd", "pcd"])
-def test_the_same_as_written_out(solver, n_features, form):
+def test_the_same_as_written_out(solver, n_features, form, compiled, monkeypatch):
     """The model equals that of the reference with the same seed, up to rounding."""
+    if not compiled:
+        monkeypatch.setattr(_binary_rows, "core", None)
+    elif _binary_rows.core is None:
+        pytest.skip("the compiled core is not installed or switched off")
     n_components = 5
     X = (np.random.default_rng(0).random((23, n_features)) < 0.3).astype(float)
     settings = Settings(
@@ -235,7 +252,7 @@ def test_the_same_as_written_out(solver, n_features, form):
     def start():
         return first_state(settings, len(X), n_features, n_components, np.float64, seed=0)
 
-    expected, chains = train_written_out(start(), settings, X, n_epochs=10)
+    expected, chains = train_written_out(start(), settings, X, 10, compiled)
     state = start()
     plan = {"n_epochs": 10, "schedule": "constant", "shuffle": False}
     for _ in train(state, settings, DataSet(form(X)), **plan):

@@ -1,0 +1,37 @@
+"""Build the compiled core if there is a C compiler. All else is in pyproject.toml.
+
+The environment variable SKRBM_COMPILED decides: "0" does not build it, and "1" makes a
+failure to build it an error. Otherwise the package works without it, but more slowly.
+"""
+
+import os
+import sysconfig
+
+from setuptools import Extension, setup
+
+# MSVC has no vector types, so that a compiler must be asked for on Windows.
+wanted = os.environ.get("SKRBM_COMPILED", "0" if os.name == "nt" else "")
+flags = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
+flags += ["-Wall", "-Wextra", "-Wno-psabi"]  # no vectors are passed between files
+sources = [f"skrbm/core/{name}.c" for name in ("module", "threads", "float", "double")]
+levels = {"_core": []}
+if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of the target, not of the host
+    levels["_core_avx2"] = ["-mavx2"]
+    levels["_core_avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl"]
+
+setup(
+    ext_modules=[
+        Extension(
+            f"skrbm.{name}",
+            sources,
+            depends=["skrbm/core/core.h", "skrbm/core/half_steps.h", "setup.py"],
+            define_macros=[("MODULE", name)],
+            extra_compile_args=flags + level,
+            extra_link_args=["-pthread"],
+            optional=wanted != "1",
+        )
+        for name, level in levels.items()
+    ]
+    if wanted != "0"
+    else []
+)

@@ -1,0 +1,283 @@
+"""Half-steps on rows of 0 and 1, compiled: sums of rows of the weights, without products.
+
+A row of states is stored as the list of its units that are on. All functions of this module
+need the compiled core, see `skrbm._native`; where there is none, `lists` returns None, and
+callers multiply matrices instead. States are arrays of uint8.
+
+Draws use streams of random numbers of their own, one for each tile of units, seeded from a
+key that is drawn from the caller's generator. Results therefore do not depend on the number
+of threads or on the instruction set.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from skrbm._compat.sklearn import n_threads_allowed
+from skrbm._native import core
+
+# Rows of aligned arrays start at multiples of this number of elements and of bytes.
+_LANES = 16
+_ALIGNMENT = 64
+_NO_STOP = np.array([1 << 62])
+# The core may write a few entries more than it lists.
+_SLACK = 8
+# With less to do for each thread than a matrix product of this many multiplications,
+# waking another thread takes longer.
+_WORK_PER_THREAD = 1 << 22
+
+
+def aligned_zeros(shape, dtype):
+    """Return zeros whose rows are aligned, and padded in memory with zeros.
+
+    Rows are always padded, so that these arrays can be told from others, and rows of 256 or
+    512 elements do not compete for the same part of a cache.
+    """
+    *n_rows, n_columns = shape
+    stride = (n_columns // _LANES + 1) * _LANES
+    n_bytes = int(np.prod(n_rows, dtype=int)) * stride * np.dtype(dtype).itemsize
+    memory = np.zeros(n_bytes + _ALIGNMENT, dtype=np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    padded = memory[start : start + n_bytes].view(dtype).reshape(*n_rows, stride)
+    return padded[..., :n_columns]
+
+
+def is_aligned(weights):
+    """Return whether the rows of a two-dimensional array are aligned."""
+    stride = (weights.shape[1] // _LANES + 1) * _LANES
+    strides = stride * weights.itemsize, weights.itemsize
+    address = weights.__array_interface__["data"][0]
+    return weights.strides == strides and address % _ALIGNMENT == 0
+
+
+def align(weights):
+    """Return a copy whose rows are aligned."""
+    aligned = aligned_zeros(weights.shape, weights.dtype)
+    aligned[...] = weights
+    return aligned
+
+
+def with_padding(array):
+    """Return an aligned array with its padding, contiguous in memory."""
+    if array.flags.c_contiguous:
+        return array
+    shape = len(array), array.strides[0] // array.itemsize
+    return np.lib.stride_tricks.as_strided(array, shape)
+
+
+class Lists(NamedTuple):
+    """Lists of the units that are on, as in a CSR matrix without its data."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    n_units: int
+
+    def rows(self, start, stop):
+        """Return some of the rows; the indices are shared."""
+        return Lists(self.indptr[start : stop + 1], self.indices, self.n_units)
+
+
+def empty_lists(n_rows, n_units):
+    """Return lists with room for rows, in which all units may be on."""
+    indices = np.empty(n_rows * n_units + _SLACK, dtype=np.int32)
+    return Lists(np.zeros(n_rows + 1, dtype=np.int64), indices, n_units)
+
+
+def list_rows(x, out):
+    """List the rows of `x` in lists of as many rows; return whether all are binary.
+
+    Indices are written from where ``out.indptr[0]`` points to.
+    """
+    return core.list_rows(x, out.indptr, out.indices)
+
+
+def lists(x):
+    """Return lists of binary rows, dense or CSR; None of others, or without a core."""
+    if core is None:
+        return None
+    if sp.issparse(x):
+        if not (x.data == 1).all():
+            return None
+        indices = x.indices.astype(np.int32, copy=False)
+        return Lists(x.indptr.astype(np.int64), indices, x.shape[1])
+    if x.dtype == bool:
+        x = x.view(np.uint8)
+    result = empty_lists(*x.shape)
+    return result if list_rows(np.ascontiguousarray(x), result) else None
+
+
+def draw_key(rng):
+    """Return a key for all rows, in the form of `draw_keys`."""
+    return np.array([rng.bit_generator.random_raw()], dtype=np.uint64), _NO_STOP
+
+
+def draw_keys(generators):
+    """Return keys and stops: the number of rows up to which each key is for."""
+    stops = [_NO_STOP[0] if rows.stop is None else rows.stop for rows, _ in generators]
+    words = [rng.bit_generator.random_raw() for _, rng in generators]
+    return np.array(words, dtype=np.uint64), np.array(stops, dtype=np.int64)
+
+
+def _n_threads(rows, weights):
+    n_multiplications = (len(rows.indptr) - 1) * weights.size
+    if n_multiplications < 2 * _WORK_PER_THREAD:
+        return 1
+    return min(n_threads_allowed(), n_multiplications // _WORK_PER_THREAD)
+
+
+def hidden(
+    rows, weights, bias, *, scale=None, keys=None, total=None, mean=None, states=None
+):
+    """Compute the hidden units given visible rows.
+
+    Parameters
+    ----------
+    rows : Lists
+    weights : ndarray of shape (n_features, n_components)
+        Aligned.
+    bias : ndarray of shape (n_components,) or (n_rows, n_components)
+    scale : ndarray of shape (n_rows,), default=None
+        Inverse temperatures, by which means and states differ from those of the model.
+    keys : tuple of two ndarray, default=None
+        See `draw_keys`.
+    total : ndarray of shape (n_rows, n_components), default=None
+        If given, set to ``v W + c``.
+    mean : ndarray of shape (n_rows, n_components), default=None
+        If given, set to ``logistic(scale * (v W + c))``.
+    states : uint8 ndarray of shape (n, n_components), default=None
+        If given, set to draws of the last `n` rows.
+    """
+    core.hidden(
+        rows.indptr,
+        rows.indices,
+        weights,
+        bias,
+        scale,
+        *(keys or (None, None)),
+        total,
+        mean,
+        states,
+        _n_threads(rows, weights),
+    )
+
+
+def draw_hidden(total, weights, scale, keys):
+    """Return hidden states drawn from ``logistic(scale * total)``."""
+    states = np.empty(total.shape, dtype=np.uint8)
+    rows = empty_lists(len(total), 0)
+    hidden(rows, weights, total, scale=scale, keys=keys, states=states)
+    return states
+
+
+def work_space(weights):
+    """Return the work space of `visible`, for as many threads as there may be."""
+    width = weights.strides[0] // weights.itemsize
+    return aligned_zeros((n_threads_allowed(), width * _LANES), weights.dtype)
+
+
+def visible(
+    rows,
+    weights,
+    bias,
+    *,
+    base=None,
+    scale=None,
+    keys=None,
+    mean=None,
+    states=None,
+    work=None,
+):
+    """Compute the visible units given hidden rows.
+
+    Parameters
+    ----------
+    rows : Lists
+    weights : ndarray of shape (n_features, n_components)
+        Aligned.
+    bias : ndarray of shape (n_features,)
+    base : ndarray of shape (n_features,), default=None
+    scale : ndarray of shape (n_rows,), default=None
+        The log-odds are ``base + scale * (h W' + b)``.
+    keys : tuple of two ndarray, default=None
+        See `draw_keys`.
+    mean : ndarray of shape (n_rows, n_features), default=None
+        If given, set to the means.
+    states : uint8 ndarray of shape (n_rows, n_features), default=None
+        If given, set to draws.
+    work : ndarray, default=None
+        The `work_space`. None allocates it.
+    """
+    work = work_space(weights) if work is None else work
+    core.visible(
+        rows.indptr,
+        rows.indices,
+        weights,
+        bias,
+        scale,
+        *(keys or (None, None)),
+        work,
+        mean,
+        states,
+        base,
+        min(_n_threads(rows, weights), len(work)),
+    )
+
+
+def combine(rows, coefficients):
+    """Return the sum of rows, each times its coefficient, without BLAS."""
+    total = np.empty(rows.shape[1], dtype=rows.dtype)
+    core.combine(rows, coefficients, total, 1)
+    return total
+
+
+class Update:
+    """The centered gradient of binary rows, with its work space.
+
+    Parameters
+    ----------
+    lists : Lists
+        With room for the largest number of rows.
+    model : RBM
+    """
+
+    def __init__(self, lists, model):
+        n_rows, (n_features, n_components) = len(lists.indptr) - 1, model.weights.shape
+        self._starts = np.empty(n_features + 1, dtype=np.int64)
+        self._rows = np.empty(len(lists.indices), dtype=np.int32)
+        self._dv = np.empty(n_features, dtype=model.dtype)
+        self._of_rows = np.empty(n_rows, dtype=model.dtype)
+        self._dh, self._dc, self._lam = aligned_zeros((3, n_components), model.dtype)
+        self._aligned = model.weights if model.is_aligned else None
+
+    def weigh(self, hidden, shares):
+        """Multiply hidden rows by their shares."""
+        self._hidden, self._shares = hidden, shares
+        core.weigh(hidden, shares, self._dh, 1)
+
+    def add_to(self, model, lists, offsets):
+        """Add the gradient to the parameters of `model`, in place."""
+        mu, self._lam[...] = offsets
+        weights = model.weights
+        if weights is not self._aligned and not is_aligned(weights):
+            weights = align(weights)
+        core.update(
+            lists.indptr,
+            lists.indices,
+            self._starts,
+            self._rows,
+            weights,
+            model.visible_bias,
+            model.hidden_bias,
+            self._hidden,
+            self._shares,
+            self._dh,
+            mu,
+            self._lam,
+            self._dv,
+            self._of_rows,
+            self._dc,
+            _n_threads(lists, weights),
+        )
+        if weights is not model.weights:
+            model.weights[...] = weights

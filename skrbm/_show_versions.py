@@ -1,0 +1,34 @@
+"""Versions and the choice of the compiled core, for bug reports."""
+
+import pkgutil
+
+import sklearn
+
+from skrbm import _native
+from skrbm._compat.sklearn import n_threads_allowed
+
+
+def show_versions() -> None:
+    """Print versions and whether the compiled core is used, for bug reports.
+
+    This is the output of :func:`sklearn.show_versions`, followed by the version of skrbm,
+    the path that training takes (the compiled core, and for which instruction set, or NumPy
+    only, and why), and how many threads the core may use.
+
+    Examples
+    --------
+    >>> import skrbm
+    >>> skrbm.show_versions()
+    <BLANKLINE>
+    System:
+    ...
+    skrbm:
+        version: ...
+           path: ...
+        threads: ...
+    """
+    sklearn.show_versions()
+    print("\nskrbm:")
+    print(f"    version: {pkgutil.resolve_name('skrbm:__version__')}")
+    print(f"       path: {_native.description}")
+    print(f"    threads: {n_threads_allowed() if _native.core else None}")

@@ -1,0 +1,148 @@
+/* Half-steps on binary rows: sums of rows of W instead of matrix products.
+ *
+ * A row of states 0 and 1 is stored as the list of its units that are on. Its product with
+ * the weights W, of shape (n_features, n_components), is the sum of these rows of W. Lists
+ * have the structure of a CSR matrix: the units of row r that are on are indices[indptr[r]]
+ * to indices[indptr[r + 1] - 1]. Rows of W are aligned and padded with zeros to whole
+ * vectors.
+ *
+ * Nothing is allocated here. The caller has checked the lengths of all arrays and the range
+ * of all indices. Every sum is in the same order at each vector size, so that all
+ * instruction sets give the same bits.
+ */
+#ifndef SKRBM_CORE_H
+#define SKRBM_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+#undef MIN
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define STRIDE(a) ((a).strides[0] / (a).itemsize)
+
+typedef int64_t length;
+
+/* Size of vectors in bytes, and number of vectors that are summed at the same time: a larger
+ * product of the two would not fit the registers. */
+#ifdef __AVX512F__
+enum { VECTOR = 64, ACCUMULATORS = 4 };
+#else
+enum { VECTOR = 32, ACCUMULATORS = 8 };
+#endif
+enum { BATCH = 16 };    /* random numbers drawn together; visible units in a tile */
+enum { FEATURES = 64 }; /* features in a tile of the update */
+
+/* threads.c: run a task for each tile, with at most `n_threads` threads. */
+typedef void (*task)(const void *job, length tile, int thread);
+void run_tiles(task run, const void *job, length n_tiles, int n_threads);
+int prepare_threads(void);
+
+/* half_steps.h, compiled for float and for double: see module.c for the buffers. */
+typedef void half_step(const Py_buffer *, int n_threads);
+half_step hidden_float, hidden_double, visible_float, visible_double, update_float,
+    update_double, weigh_float, weigh_double, combine_float, combine_double;
+int list_reals_float(const float *, length, length, length *, int32_t *);
+int list_reals_double(const double *, length, length, length *, int32_t *);
+
+/* Random numbers -------------------------------------------------------------------------
+ *
+ * xoshiro128++ (Blackman, D. and Vigna, S. (2021). Scrambled linear pseudorandom number
+ * generators. ACM TOMS 47(4)), 16 generators side by side. Each tile of units has a stream
+ * of its own, seeded by splitmix64 from a key and the number of the tile, so that draws do
+ * not depend on the number of threads.
+ */
+
+typedef struct { uint32_t s[4][BATCH]; } stream;
+
+INLINE uint64_t splitmix(uint64_t *x) {
+    uint64_t z = *x += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static inline void seed(stream *g, uint64_t key, uint64_t tile) {
+    uint64_t x = splitmix(&key) + tile * 0xd1342543de82ef95u;
+    uint32_t *words = &g->s[0][0];
+    for (int k = 0; k < 2 * BATCH; k++) {
+        uint64_t z = splitmix(&x);
+        words[2 * k] = (uint32_t)z;
+        words[2 * k + 1] = (uint32_t)(z >> 32);
+    }
+}
+
+INLINE uint32_t rotate(uint32_t x, int k) { return x << k | x >> (32 - k); }
+
+INLINE void next(stream *g, uint32_t *out) {
+    uint32_t *a = g->s[0], *b = g->s[1], *c = g->s[2], *d = g->s[3];
+    for (int k = 0; k < BATCH; k++) {
+        uint32_t t = b[k] << 9;
+        out[k] = rotate(a[k] + d[k], 7) + a[k];
+        c[k] ^= a[k];
+        d[k] ^= b[k];
+        b[k] ^= c[k];
+        a[k] ^= d[k];
+        c[k] ^= t;
+        d[k] = rotate(d[k], 11);
+    }
+}
+
+/* Rows drawn from one stream after the other: rows up to stops[g] use keys[g]. */
+typedef struct {
+    length n_rows;
+    const int64_t *stops;
+    const uint64_t *keys;
+} draws;
+
+/* Lists of the units that are on ---------------------------------------------------------- */
+
+/* Append the units of 8 bytes of 0 and 1 that are on; the first is number `first`. Without
+ * a branch for each unit, but it may write 8 entries more than it appends. */
+INLINE int32_t *append(int32_t *list, uint64_t bytes, length first) {
+    if (!bytes) return list;
+    for (int k = 0; k < 8; k++) {
+        *list = (int32_t)first + k;
+        list += bytes >> 8 * k & 1;
+    }
+    return list;
+}
+
+/* List the units of rows of bytes that are on, from indices[indptr[0]]; return whether all
+ * bytes are 0 or 1. */
+static inline int list_bytes(const uint8_t *x, length n_rows, length n, length *indptr,
+                      int32_t *indices) {
+    int32_t *list = indices + indptr[0];
+    uint64_t other = 0;
+    for (length r = 0; r < n_rows; r++, x += n) {
+        for (length i = 0; i < n; i += 8) {
+            uint64_t bytes = 0;
+            if (i + 8 <= n)
+                memcpy(&bytes, x + i, 8);
+            else
+                memcpy(&bytes, x + i, (size_t)(n - i));
+            other |= bytes & ~(uint64_t)0x0101010101010101;
+            list = append(list, bytes & 0x0101010101010101, i);
+        }
+        indptr[r + 1] = list - indices;
+    }
+    return !other;
+}
+
+/* Transpose lists: list the rows in which each feature is on. */
+static inline void list_by_feature(const length *indptr, const int32_t *indices, length n_rows,
+                            length n_features, length *starts, int32_t *rows) {
+    memset(starts, 0, (size_t)(n_features + 1) * sizeof *starts);
+    for (length k = 0; k < indptr[n_rows]; k++) starts[indices[k] + 1]++;
+    for (length i = 0; i < n_features; i++) starts[i + 1] += starts[i];
+    for (length r = 0; r < n_rows; r++)
+        for (length k = indptr[r]; k < indptr[r + 1]; k++)
+            rows[starts[indices[k]]++] = (int32_t)r;
+    memmove(starts + 1, starts, (size_t)n_features * sizeof *starts);
+    starts[0] = 0;
+}
+
+#endif

@@ -1,0 +1,10 @@
+#define REAL double
+#define UINT uint64_t
+#define CERTAIN 2147483647
+#define LOWEST -707.5            /* exp of less would not be a normal number */
+#define MAGIC 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to an integer */
+#define MANTISSA 52
+#define LN2_HIGH 6.93147180369123816490e-01
+#define LN2_LOW 1.90821492927058770002e-10
+#define DEGREE 13
+#include "half_steps.h"

@@ -1,0 +1,409 @@
+/* Lists, half-steps and the gradient for one type of numbers: float.c and double.c. */
+#include "core.h"
+
+#define NAME_(name, type) name##_##type
+#define NAME(name, type) NAME_(name, type)
+#define EXPORT(name) NAME(name, REAL)
+#define LANES (VECTOR / (int)sizeof(REAL))
+#define TILE (ACCUMULATORS * LANES) /* hidden units in a tile */
+
+/* Two vectors interleaved: their first and their second halves. */
+#if defined(__AVX512F__) && MANTISSA == 23
+#define FIRST_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define SECOND_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif !defined(__AVX512F__) && MANTISSA == 52
+#define FIRST_HALVES 0, 4, 1, 5
+#define SECOND_HALVES 2, 6, 3, 7
+#else
+#define FIRST_HALVES 0, 8, 1, 9, 2, 10, 3, 11
+#define SECOND_HALVES 4, 12, 5, 13, 6, 14, 7, 15
+#endif
+
+typedef REAL vec __attribute__((vector_size(VECTOR), aligned(sizeof(REAL)), may_alias));
+typedef UINT bits __attribute__((vector_size(VECTOR)));
+typedef int32_t small
+    __attribute__((vector_size(4 * VECTOR / sizeof(REAL)), aligned(4), may_alias));
+typedef REAL eight __attribute__((vector_size(8 * sizeof(REAL))));
+typedef UINT eight_bits __attribute__((vector_size(8 * sizeof(REAL))));
+
+enum { HALF = BATCH / 2 };
+typedef int32_t ints __attribute__((vector_size(4 * HALF), aligned(4), may_alias));
+typedef uint8_t bytes __attribute__((vector_size(4 * HALF)));
+typedef uint8_t packed __attribute__((vector_size(BATCH)));
+typedef uint8_t flags __attribute__((vector_size(8)));
+
+/* Write a batch of bytes, each 1 with probability threshold / 2^31, or surely if `certain`. */
+INLINE void draw(const int32_t *threshold, int32_t certain, stream *g, uint8_t *out) {
+    uint32_t random[BATCH];
+    bytes on[2];
+    next(g, random);
+    for (int k = 0; k < 2; k++) {
+        ints t = *(const ints *)(threshold + k * HALF);
+        ints word = *(const ints *)(random + k * HALF) & 0x7fffffff;
+        on[k] = (bytes)(((word < t) | (t == certain)) & 1);
+    }
+    packed result = __builtin_shufflevector(on[0], on[1], 0, 4, 8, 12, 16, 20, 24, 28, 32, 36,
+                                            40, 44, 48, 52, 56, 60);
+    memcpy(out, &result, BATCH);
+}
+
+INLINE vec load(const REAL *p) { return *(const vec *)p; }
+
+/* 1 / (1 + exp(-x)), also where it is tiny: with exp(-|x|) = 2^n exp(r), r in
+ * [-log(2) / 2, log(2) / 2], and exp(r) by its Taylor series. */
+INLINE vec logistic(vec x) {
+    static const REAL inverse_factorials[] = {
+        1, 1, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
+        1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+    bits negative = (bits)(x < 0);
+    vec y = (vec)(((bits)x & negative) | ((bits)-x & ~negative));
+    bits usual = (bits)(y > LOWEST);
+    y = (vec)(((bits)y & usual) | ((bits)((vec){0} + LOWEST) & ~usual));
+    vec shifted = y * (REAL)1.44269504088896340736 + MAGIC, n = shifted - MAGIC;
+    vec r = (y - n * LN2_HIGH) - n * LN2_LOW;
+    vec terms[DEGREE + 1]; /* Estrin's scheme, whose terms need not wait for one another */
+    UNROLL for (int k = 0; k <= DEGREE; k++) terms[k] = (vec){0} + inverse_factorials[k];
+    UNROLL for (int count = DEGREE + 1; count > 1; count = (count + 1) / 2) {
+        UNROLL for (int k = 0; k < count / 2; k++)
+            terms[k] = terms[2 * k] + terms[2 * k + 1] * r;
+        if (count % 2) terms[count / 2] = terms[count - 1];
+        r *= r;
+    }
+    vec power = terms[0];
+    power = (vec)((bits)power + ((bits)shifted << MANTISSA));
+    vec one = (vec){0} + 1;
+    vec numerator = (vec)(((bits)power & negative) | ((bits)one & ~negative));
+    return (vec)((bits)(numerator / (1 + power)) | (bits)(x != x)); /* NaN stays NaN */
+}
+
+/* Write thresholds for `draw`. */
+INLINE void thresholds(vec p, int32_t *out) {
+    *(small *)out = __builtin_convertvector(p * (REAL)CERTAIN, small);
+}
+
+/* Do what list_bytes does, for rows of float or double. */
+int EXPORT(list_reals)(const REAL *x, length n_rows, length n, length *indptr,
+                      int32_t *indices) {
+    int32_t *list = indices + indptr[0];
+    eight_bits other = {0};
+    for (length r = 0; r < n_rows; r++, x += n) {
+        for (length i = 0; i < n; i += 8) {
+            eight v = {0};
+            if (i + 8 <= n)
+                memcpy(&v, x + i, sizeof v);
+            else
+                memcpy(&v, x + i, (size_t)(n - i) * sizeof *x);
+            eight_bits on = (eight_bits)(v == 1);
+            other |= ~(on | (eight_bits)(v == 0));
+            flags eight_flags = __builtin_convertvector(on & 1, flags);
+            uint64_t bytes;
+            memcpy(&bytes, &eight_flags, sizeof bytes);
+            list = append(list, bytes, i);
+        }
+        indptr[r + 1] = list - indices;
+    }
+    for (int k = 0; k < 8; k++)
+        if (other[k]) return 0;
+    return 1;
+}
+
+/* Hidden units given visible rows ----------------------------------------------------------
+ *
+ *     total[r] = c + sum of W[i] over the units i of row r that are on
+ *
+ * means logistic(scale[r] total[r]), and draws. Tile by tile of hidden units, whose columns of W stay in the L2
+ * cache for all rows; the sums of a row and tile stay in registers.
+ */
+
+typedef struct {
+    const length *indptr;
+    const int32_t *indices;
+    length n_rows, n_components, stride, bias_stride, total_stride, mean_stride;
+    const REAL *weights, *bias, *scale;
+    draws draws;
+    REAL *total, *mean;
+    uint8_t *states;
+} hidden_job;
+
+INLINE void hidden_tile(const hidden_job *job, length tile, const int n_vectors) {
+    const length first = tile * TILE, first_drawn = job->n_rows - job->draws.n_rows;
+    const length count = MIN(TILE, job->n_components - first);
+    const size_t size = (size_t)count * sizeof(REAL);
+    union { vec v[ACCUMULATORS]; REAL x[TILE]; } bias = {0}, out;
+    int32_t threshold[TILE] = {0};
+    uint8_t states[TILE];
+    stream g;
+    length group = 0, stop = first_drawn;
+    memcpy(bias.x, job->bias + first, size);
+    for (length r = 0; r < job->n_rows; r++) {
+        if (job->bias_stride) memcpy(bias.x, job->bias + r * job->bias_stride + first, size);
+        vec a[ACCUMULATORS];
+        UNROLL for (int q = 0; q < n_vectors; q++) a[q] = bias.v[q];
+        for (length k = job->indptr[r]; k < job->indptr[r + 1]; k++) {
+            const REAL *row = job->weights + job->indices[k] * job->stride + first;
+            UNROLL for (int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
+        }
+        if (job->total) {
+            UNROLL for (int q = 0; q < n_vectors; q++) out.v[q] = a[q];
+            memcpy(job->total + r * job->total_stride + first, out.x, size);
+        }
+        if (!job->mean && !job->states) continue;
+        if (job->scale) UNROLL for (int q = 0; q < n_vectors; q++) a[q] *= job->scale[r];
+        UNROLL for (int q = 0; q < n_vectors; q++) out.v[q] = logistic(a[q]);
+        if (job->mean) memcpy(job->mean + r * job->mean_stride + first, out.x, size);
+        if (!job->states || r < first_drawn) continue;
+        for (; r == stop; stop = first_drawn + job->draws.stops[group++])
+            seed(&g, job->draws.keys[group], 2 * (uint64_t)tile);
+        UNROLL for (int q = 0; q < n_vectors; q++)
+            thresholds(out.v[q], threshold + q * LANES);
+        for (int k = 0; k < n_vectors * LANES; k += BATCH)
+            draw(threshold + k, CERTAIN, &g, states + k);
+        memcpy(job->states + (r - first_drawn) * job->n_components + first, states,
+               (size_t)count);
+    }
+}
+
+/* The number of vectors is a constant in each case, for sums in registers. */
+#define FOR_WIDTH(count, call)                                                                 \
+    switch ((count + LANES - 1) / LANES) {                                                     \
+        case 1: call(1); break;                                                                \
+        case 2: call(2); break;                                                                \
+        case 3: call(3); break;                                                                \
+        case 4: call(4); break;                                                                \
+        case 5: call(MIN(5, ACCUMULATORS)); break;                                             \
+        case 6: call(MIN(6, ACCUMULATORS)); break;                                             \
+        case 7: call(MIN(7, ACCUMULATORS)); break;                                             \
+        default: call(ACCUMULATORS);                                                           \
+    }
+
+static void run_hidden(const void *job, length tile, int thread) {
+    (void)thread;
+#define CALL(n_vectors) hidden_tile(job, tile, n_vectors)
+    FOR_WIDTH(((const hidden_job *)job)->n_components - tile * TILE, CALL)
+#undef CALL
+}
+
+void EXPORT(hidden)(const Py_buffer *a, int n_threads) {
+    hidden_job job = {
+        .indptr = a[0].buf, .indices = a[1].buf, .weights = a[2].buf, .bias = a[3].buf,
+        .scale = a[4].buf, .total = a[7].buf, .mean = a[8].buf, .states = a[9].buf,
+        .draws = {a[9].buf ? a[9].shape[0] : 0, a[6].buf, a[5].buf},
+        .n_rows = a[0].shape[0] - 1, .n_components = a[2].shape[1],
+        .stride = STRIDE(a[2]), .bias_stride = a[3].ndim == 2 ? STRIDE(a[3]) : 0,
+        .total_stride = a[7].buf ? STRIDE(a[7]) : 0,
+        .mean_stride = a[8].buf ? STRIDE(a[8]) : 0};
+    run_tiles(run_hidden, &job, (job.n_components + TILE - 1) / TILE, n_threads);
+}
+
+/* Visible units given hidden rows ----------------------------------------------------------
+ *
+ *     log-odds[r] = base + scale[r] (b + sum of W[:, j] over the units j that are on)
+ *
+ * and their means and draws. A tile of 16 visible units is transposed once, serves all rows
+ * from the L1 cache, and is as wide as a batch of random numbers.
+ */
+
+typedef struct {
+    const length *indptr;
+    const int32_t *indices;
+    length n_rows, n_features, stride;
+    const REAL *weights, *bias, *scale, *base;
+    draws draws;
+    REAL *mean, *scratch;
+    uint8_t *states;
+} visible_job;
+
+/* Write the transpose of a tile, (stride, BATCH): blocks of LANES x LANES in registers, which
+ * interleaving first and second halves log2(LANES) times transposes. */
+INLINE void transpose(const REAL *weights, length n_units, length stride, REAL *out) {
+    for (int i = 0; i < BATCH; i += LANES)
+        for (length j = 0; j < stride; j += LANES) {
+            vec a[LANES], b[LANES];
+            UNROLL for (int k = 0; k < LANES; k++)
+                a[k] = i + k < n_units ? load(weights + (i + k) * stride + j) : (vec){0};
+            UNROLL for (int round = 1; round < LANES; round *= 2) {
+                UNROLL for (int k = 0; k < LANES / 2; k++) {
+                    vec x = a[k], y = a[k + LANES / 2];
+                    b[2 * k] = __builtin_shufflevector(x, y, FIRST_HALVES);
+                    b[2 * k + 1] = __builtin_shufflevector(x, y, SECOND_HALVES);
+                }
+                UNROLL for (int k = 0; k < LANES; k++) a[k] = b[k];
+            }
+            UNROLL for (int k = 0; k < LANES; k++) *(vec *)(out + (j + k) * BATCH + i) = a[k];
+        }
+}
+
+static void run_visible(const void *arguments, length number, int thread) {
+    const visible_job *job = arguments;
+    enum { WIDTH = BATCH * sizeof(REAL) / VECTOR, SUMS = ACCUMULATORS / WIDTH };
+    const length first = number * BATCH, stride = job->stride;
+    const int count = (int)MIN(BATCH, job->n_features - first);
+    REAL *columns = job->scratch + thread * stride * BATCH;
+    transpose(job->weights + first * stride, count, stride, columns);
+    union { vec v[WIDTH]; REAL x[BATCH]; } bias = {0}, base = {0}, mean;
+    memcpy(bias.x, job->bias + first, (size_t)count * sizeof(REAL));
+    if (job->base) memcpy(base.x, job->base + first, (size_t)count * sizeof(REAL));
+    stream g;
+    length group = 0, stop = 0;
+    int32_t threshold[BATCH] = {0};
+    uint8_t states[BATCH];
+    for (length r = 0; r < job->n_rows; r++) {
+        vec a[SUMS][WIDTH] = {0}; /* several sums, so that additions need not wait */
+        length k = job->indptr[r];
+        const length end = job->indptr[r + 1];
+        UNROLL for (int q = 0; q < WIDTH; q++) a[0][q] = bias.v[q];
+        for (; k + SUMS <= end; k += SUMS)
+            UNROLL for (int u = 0; u < SUMS; u++)
+                UNROLL for (int q = 0; q < WIDTH; q++)
+                    a[u][q] += load(columns + job->indices[k + u] * BATCH + q * LANES);
+        for (; k < end; k++)
+            UNROLL for (int q = 0; q < WIDTH; q++)
+                a[0][q] += load(columns + job->indices[k] * BATCH + q * LANES);
+        UNROLL for (int u = 1; u < SUMS; u++)
+            UNROLL for (int q = 0; q < WIDTH; q++) a[0][q] += a[u][q];
+        UNROLL for (int q = 0; q < WIDTH; q++) {
+            if (job->scale) a[0][q] *= job->scale[r];
+            mean.v[q] = logistic(a[0][q] + base.v[q]);
+        }
+        const length at = r * job->n_features + first;
+        if (job->mean) memcpy(job->mean + at, mean.x, (size_t)count * sizeof(REAL));
+        if (!job->states) continue;
+        for (; r == stop; stop = job->draws.stops[group++])
+            seed(&g, job->draws.keys[group], 2 * (uint64_t)number + 1);
+        UNROLL for (int q = 0; q < WIDTH; q++) thresholds(mean.v[q], threshold + q * LANES);
+        draw(threshold, CERTAIN, &g, states);
+        memcpy(job->states + at, states, (size_t)count);
+    }
+}
+
+void EXPORT(visible)(const Py_buffer *a, int n_threads) {
+    visible_job job = {
+        .indptr = a[0].buf, .indices = a[1].buf, .weights = a[2].buf, .bias = a[3].buf,
+        .scale = a[4].buf, .base = a[10].buf, .mean = a[8].buf, .states = a[9].buf,
+        .scratch = a[7].buf, .draws = {a[0].shape[0] - 1, a[6].buf, a[5].buf},
+        .n_rows = a[0].shape[0] - 1, .n_features = a[3].shape[0], .stride = STRIDE(a[2])};
+    run_tiles(run_visible, &job, (job.n_features + BATCH - 1) / BATCH, n_threads);
+}
+
+/* The gradient -----------------------------------------------------------------------------
+ *
+ * See _phases.py for the formulas. Hidden rows s have been multiplied by their shares.
+ */
+
+/* Multiply each row of s by its share; dh becomes the sum of the rows. */
+static void weigh(REAL *s, length n_rows, length n, length stride, const REAL *shares,
+                  REAL *dh) {
+    memset(dh, 0, (size_t)n * sizeof *dh);
+    for (length r = 0; r < n_rows; r++, s += stride)
+        for (length j = 0; j < n; j++) dh[j] += s[j] *= shares[r];
+}
+
+/* out becomes the sum of the rows of s, each times its coefficient. */
+static void combine(const REAL *s, length n_rows, length n, length stride,
+                    const REAL *coefficients, REAL *out) {
+    memset(out, 0, (size_t)n * sizeof *out);
+    for (length r = 0; r < n_rows; r++, s += stride)
+        for (length j = 0; j < n; j++) out[j] += coefficients[r] * s[j];
+}
+
+void EXPORT(weigh)(const Py_buffer *a, int n_threads) {
+    (void)n_threads;
+    weigh(a[0].buf, a[0].shape[0], a[0].shape[1], STRIDE(a[0]), a[1].buf, a[2].buf);
+}
+
+void EXPORT(combine)(const Py_buffer *a, int n_threads) {
+    (void)n_threads;
+    combine(a[0].buf, a[0].shape[0], a[0].shape[1], STRIDE(a[0]), a[1].buf, a[2].buf);
+}
+
+typedef struct {
+    const length *indptr, *starts;
+    const int32_t *indices, *rows;
+    length n_rows, n_features, n_components, stride, s_stride;
+    REAL *weights, *visible_bias, *hidden_bias;
+    const REAL *s, *shares, *dh, *mu, *lam;
+    REAL *dv, *of_rows, *dc;
+} update_job;
+
+/* dW[i] = sum of s[r] over the rows r with feature i on - mu[i] dh - dv[i] lambda
+ *
+ * Tile by tile of hidden units, for which s stays in the L1 cache; then feature by feature. */
+INLINE void update_tile(const update_job *job, length start, length stop, length first,
+                        const int n_vectors) {
+    vec a[ACCUMULATORS];
+    for (length i = start; i < stop; i++) {
+        UNROLL for (int q = 0; q < n_vectors; q++)
+            a[q] = load(job->dh + first + q * LANES) * -job->mu[i] -
+                   load(job->lam + first + q * LANES) * job->dv[i];
+        for (length k = job->starts[i]; k < job->starts[i + 1]; k++) {
+            const REAL *row = job->s + job->rows[k] * job->s_stride + first;
+            UNROLL for (int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
+        }
+        vec *weights = (vec *)(job->weights + i * job->stride + first);
+        UNROLL for (int q = 0; q < n_vectors; q++) weights[q] += a[q];
+    }
+}
+
+static void run_update(const void *arguments, length number, int thread) {
+    const update_job *job = arguments;
+    const length n_blocks = (job->n_features + FEATURES - 1) / FEATURES;
+    const length first = number / n_blocks * TILE, start = number % n_blocks * FEATURES;
+    const length stop = MIN(start + FEATURES, job->n_features);
+    (void)thread;
+#define CALL(n_vectors) update_tile(job, start, stop, first, n_vectors)
+    FOR_WIDTH(job->n_components - first, CALL)
+#undef CALL
+}
+
+/* The sum of products, in BATCH partial sums. */
+static REAL dot(const REAL *x, const REAL *y, length n) {
+    REAL sums[BATCH] = {0}, total = 0;
+    length j = 0;
+    for (; j + BATCH <= n; j += BATCH)
+        for (int k = 0; k < BATCH; k++) sums[k] += x[j + k] * y[j + k];
+    for (; j < n; j++) total += x[j] * y[j];
+    for (int k = 0; k < BATCH; k++) total += sums[k];
+    return total;
+}
+
+/* db = dv - dW lambda and dc = dh - dW' mu, without forming dW. Leaves dv for `update`. */
+static void update_biases(const update_job *job) {
+    const length n = job->n_components;
+    const REAL dh_lam = dot(job->dh, job->lam, n), lam_lam = dot(job->lam, job->lam, n);
+    const REAL mu_mu = dot(job->mu, job->mu, job->n_features);
+    for (length r = 0; r < job->n_rows; r++) /* s lambda */
+        job->of_rows[r] = dot(job->s + r * job->s_stride, job->lam, n);
+    for (length i = 0; i < job->n_features; i++) {
+        REAL dv = 0, dv_lam = 0, mu = job->mu[i];
+        for (length k = job->starts[i]; k < job->starts[i + 1]; k++) {
+            dv += job->shares[job->rows[k]];
+            dv_lam += job->of_rows[job->rows[k]];
+        }
+        job->dv[i] = dv;
+        job->visible_bias[i] += dv - dv_lam + mu * dh_lam + dv * lam_lam;
+    }
+    const REAL mu_dv = dot(job->mu, job->dv, job->n_features);
+    for (length r = 0; r < job->n_rows; r++) { /* v mu */
+        job->of_rows[r] = 0;
+        for (length k = job->indptr[r]; k < job->indptr[r + 1]; k++)
+            job->of_rows[r] += job->mu[job->indices[k]];
+    }
+    combine(job->s, job->n_rows, n, job->s_stride, job->of_rows, job->dc);
+    for (length j = 0; j < n; j++)
+        job->hidden_bias[j] += job->dh[j] * (1 + mu_mu) - job->dc[j] + job->lam[j] * mu_dv;
+}
+
+void EXPORT(update)(const Py_buffer *a, int n_threads) {
+    update_job job = {
+        .indptr = a[0].buf, .indices = a[1].buf, .starts = a[2].buf, .rows = a[3].buf,
+        .weights = a[4].buf, .visible_bias = a[5].buf, .hidden_bias = a[6].buf, .s = a[7].buf,
+        .shares = a[8].buf, .dh = a[9].buf, .mu = a[10].buf, .lam = a[11].buf,
+        .dv = a[12].buf, .of_rows = a[13].buf, .dc = a[14].buf,
+        .n_rows = a[0].shape[0] - 1, .n_features = a[5].shape[0],
+        .n_components = a[6].shape[0], .stride = STRIDE(a[4]), .s_stride = STRIDE(a[7])};
+    const length n_tiles = (job.n_components + TILE - 1) / TILE;
+    const length n_blocks = (job.n_features + FEATURES - 1) / FEATURES;
+    list_by_feature(job.indptr, job.indices, job.n_rows, job.n_features, a[2].buf, a[3].buf);
+    update_biases(&job);
+    run_tiles(run_update, &job, n_tiles * n_blocks, n_threads);
+}

@@ -1,0 +1,773 @@
+"""Half-steps on rows of 0 and 1, compared with formulas and random streams longhand.
+
+Each test uses both builds of the compiled core, as far as this machine can run them.
+"""
+
+import importlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import Enumerated, core_draws, core_words, splitmix64, tiny_rbm, xoshiro128pp
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit
+from test_solvers import assert_distributed, draw, index
+
+from skrbm import _binary_rows
+from skrbm._binary_rows import Update, aligned_zeros, is_aligned, lists, with_padding
+from skrbm._data import DataSet
+from skrbm._model import RBM
+from skrbm._phases import BinaryPhases, DensePhases
+from skrbm._solvers import SOLVERS
+from skrbm._step import Counts, Learned, Learner, Settings, TrainingState, first_state
+from skrbm._training import train
+
+pytestmark = pytest.mark.skipif(
+    _binary_rows.core is None, reason="the compiled core is not installed or switched off"
+)
+
+BUILDS = ["_core", "_core_avx2", "_core_avx512"]
+DTYPES = [np.float32, np.float64]
+WIDTHS = [1, 7, 8, 9, 15, 16, 17, 63, 65]
+N_UNITS = [1, 7, 15, 16, 17, 63, 64, 65, 130]
+
+
+def build(name):
+    """Return a build of the core, or skip the test where it cannot run."""
+    try:
+        core = importlib.import_module(f"skrbm.{name}")
+        levels = importlib.import_module("skrbm._core").levels()
+        can_run = name.removeprefix("_core") in levels
+    except ImportError:
+        can_run = False
+    return core if can_run else pytest.skip(f"this machine cannot run {name}")
+
+
+@pytest.fixture(params=BUILDS, autouse=True)
+def core(request, monkeypatch):
+    monkeypatch.setattr(_binary_rows, "core", build(request.param))
+    return _binary_rows.core
+
+
+def use_threads(monkeypatch, n):
+    """Use `n` threads however little there is to do."""
+    monkeypatch.setattr(_binary_rows, "_n_threads", lambda *_: n)
+
+
+def random_states(n_rows, n_units, seed=0, density=0.3):
+    rows = np.random.default_rng(seed).random((n_rows, n_units)) < density
+    return rows.astype(np.uint8)
+
+
+def random_model(n_features, n_components, dtype, scale=0.5):
+    return tiny_rbm(n_features, n_components, dtype, scale).align()
+
+
+def eps(dtype):
+    return float(np.finfo(dtype).eps)
+
+
+# Lists ------------------------------------------------------------------------------------
+
+
+def units_of(rows):
+    """Return the lists as lists of Python."""
+    return [rows.indices[a:b].tolist() for a, b in itertools.pairwise(rows.indptr)]
+
+
+FORMS = {
+    "uint8": lambda x: x,
+    "bool": lambda x: x.astype(bool),
+    "float32": lambda x: x.astype(np.float32),
+    "float64": lambda x: x.astype(np.float64),
+    "columns first": lambda x: np.asfortranarray(x.astype(np.float32)),
+    "CSR": lambda x: sp.csr_array(x.astype(np.float64)),
+    "CSR of bool": lambda x: sp.csr_array(x.astype(bool)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_lists(width, form):
+    for n_rows, density in itertools.product((0, 1, 11), (0.0, 0.3, 1.1)):
+        x = random_states(n_rows, width, density=density)
+        rows = lists(FORMS[form](x))
+        assert units_of(rows) == [np.flatnonzero(row).tolist() for row in x]
+        assert rows.n_units == width
+        assert units_of(rows.rows(3, 7)) == units_of(rows)[3:7]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_other_values_are_detected(width, dtype):
+    for at in {0, width // 2, width - 1}:
+        for value in (0.5, 2, -1, np.nan, np.inf, 1 + eps(dtype), np.finfo(dtype).tiny):
+            x = random_states(3, width).astype(dtype)
+            assert lists(x) is not None
+            x[1, at] = value
+            assert lists(x) is None
+            assert lists(sp.csr_array(x)) is None
+        x[1, at] = -0.0
+        assert units_of(lists(x))[1] == np.flatnonzero(x[1]).tolist()
+        x = random_states(3, width)
+        x[2, at] = 2
+        assert lists(x) is None
+
+
+def test_rows_are_listed_behind_others():
+    """Later rows are appended, and the room that is asked for is enough."""
+    x = np.ones((5, 17), np.uint8)
+    rows = _binary_rows.empty_lists(5, 17)
+    assert _binary_rows.list_rows(x[:2], rows.rows(0, 2))
+    assert _binary_rows.list_rows(x[2:].astype(np.float32), rows.rows(2, len(x)))
+    assert units_of(rows) == [list(range(17))] * 5
+    assert len(rows.indices) >= x.size + 8
+
+
+def test_without_a_core_nothing_is_listed(without_core):
+    assert lists(np.zeros((2, 3))) is None
+
+
+# Memory -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_units", N_UNITS)
+def test_aligned_rows(n_units, dtype):
+    rows = aligned_zeros((3, n_units), dtype)
+    assert is_aligned(rows)
+    assert all(row.ctypes.data % 64 == 0 for row in rows)
+    assert_array_equal(rows, np.zeros((3, n_units)))
+    contiguous = np.random.default_rng(0).random((3, n_units)).astype(dtype)
+    assert not is_aligned(contiguous)
+    copy = _binary_rows.align(contiguous)
+    assert is_aligned(copy)
+    assert_array_equal(copy, contiguous)
+    copy[...] = 7
+    assert contiguous.max() < 1
+    padded = with_padding(copy)
+    assert padded.flags.c_contiguous
+    assert np.shares_memory(padded, copy)
+    assert_array_equal(padded[:, :n_units], copy)
+    assert not padded[:, n_units:].any()
+
+
+# Random bits ------------------------------------------------------------------------------
+
+
+def test_the_longhand_generators():
+    """They give the published reference values."""
+    words = itertools.islice(xoshiro128pp([[1], [2], [3], [4]]), 10)
+    assert [int(word) for (word,) in words] == [
+        641,
+        1573767,
+        3222811527,
+        3517856514,
+        836907274,
+        4247214768,
+        3867114732,
+        1355841295,
+        495546011,
+        621204420,
+    ]
+    assert list(itertools.islice(splitmix64(1234567), 5)) == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+
+
+def random_words(core, key, tile, n):
+    words = np.empty(n, dtype=np.uint32)
+    core.random_words(key, tile, words)
+    return words
+
+
+@pytest.mark.parametrize("key", [0, 1, 0x0123456789ABCDEF, 2**64 - 1])
+@pytest.mark.parametrize("tile", [0, 1, 2, 1000, 2**40])
+def test_streams_are_those_longhand(tile, key, core):
+    words = random_words(core, key, tile, 16 * 20)
+    assert_array_equal(words, core_words(key, tile, 20).reshape(-1))
+
+
+def assert_independent(a, b):
+    """Assert that pairs of the high and of the low bits of words are uniform."""
+    for shift in (0, 13, 28):
+        pairs = ((a >> shift) % 16 * 16 + (b >> shift) % 16).astype(int)
+        assert_distributed(pairs, np.full(256, 1 / 256))
+
+
+def test_streams_are_uniform_and_independent(core):
+    n = 1 << 16
+    words = random_words(core, 12345, 6, n)
+    assert_independent(words, random_words(core, 12345, 7, n))  # of another tile
+    assert_independent(words, random_words(core, 12346, 6, n))  # with another key
+    assert_independent(words[:-1], words[1:])  # the next generator
+    assert_independent(words[:-16], words[16:])  # the same generator
+    firsts = np.array([random_words(core, key, 0, 16)[0] for key in range(20_000)])
+    assert_independent(firsts[:-1], firsts[1:])
+    firsts = np.array([random_words(core, 9, tile, 16)[0] for tile in range(20_000)])
+    assert_independent(firsts[:-1], firsts[1:])
+
+
+def test_keys_are_words_of_the_generators():
+    a, b = (np.random.Generator(np.random.SFC64(seed)) for seed in (1, 2))
+    expected = [np.random.SFC64(seed).random_raw() for seed in (1, 2)]
+    keys, stops = _binary_rows.draw_keys([(slice(0, 3), a), (slice(3, 8), b)])
+    assert_array_equal(keys, np.array(expected, dtype=np.uint64))
+    assert_array_equal(stops, [3, 8])
+    keys, stops = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(1)))
+    assert (keys.tolist(), stops[0] > 2**60) == (expected[:1], True)
+    rng = np.random.Generator(np.random.SFC64(1))
+    keys, (stop,) = _binary_rows.draw_keys([(slice(None), rng)])
+    assert (keys.tolist(), stop > 2**60) == (expected[:1], True)
+
+
+# Means ------------------------------------------------------------------------------------
+
+
+def means_of(log_odds, side):
+    """Return means of units with these log-odds, computed by the core."""
+    model = RBM.bernoulli(
+        np.zeros((len(log_odds), 1) if side == "visible" else (1, len(log_odds))),
+        log_odds if side == "visible" else np.zeros(1),
+        log_odds if side == "hidden" else np.zeros(1),
+    ).map(lambda a: a.astype(log_odds.dtype))
+    rows = lists(np.zeros((1, 1), np.uint8))
+    mean = np.full((1, len(log_odds)), np.nan, dtype=log_odds.dtype)
+    half_step = getattr(_binary_rows, side)
+    bias = getattr(model, f"{side}_bias")
+    half_step(rows, model.align().weights, bias, mean=mean)
+    return mean[0]
+
+
+@pytest.mark.parametrize("side", ["hidden", "visible"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_means_are_accurate_even_where_they_are_tiny(dtype, side):
+    lowest = -86 if dtype is np.float32 else -700
+    log_odds = np.concatenate(
+        [np.linspace(lowest, 90, 5000), np.linspace(-1, 1, 5001), [-80, 80, 0, 1e-30]]
+    ).astype(dtype)
+    expected = expit(log_odds.astype(np.longdouble))
+    tolerance = 4 * eps(dtype) if dtype is np.float32 else 1e-14
+    assert_allclose(
+        means_of(log_odds, side).astype(np.longdouble), expected, rtol=tolerance, atol=0
+    )
+
+
+@pytest.mark.parametrize("side", ["hidden", "visible"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_means_of_extreme_log_odds(dtype, side):
+    large = np.array([90, 1000, np.finfo(dtype).max, np.inf], dtype=dtype)
+    assert_array_equal(means_of(large, side), np.ones(4))
+    small = means_of(-large[1:], side)
+    assert ((small > 0) & (small < 10 * np.finfo(dtype).tiny)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_units", N_UNITS)
+def test_hidden(n_units, dtype):
+    for n_rows in (0, 1, 9):
+        check_hidden(n_units, n_rows, dtype)
+
+
+def check_hidden(n_units, n_rows, dtype):
+    v, model = random_states(n_rows, 37), random_model(37, n_units, dtype)
+    rows, (weights, _, bias) = lists(v), model
+    total = np.full((n_rows, n_units), np.nan, dtype=dtype)
+    mean, states = total.copy(), np.full(total.shape, 9, np.uint8)
+    _binary_rows.hidden(rows, weights, bias, total=total)
+    wide = v @ weights.astype(float) + bias
+    assert_allclose(total, wide, rtol=0, atol=100 * eps(dtype))
+    keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(n_units)))
+    _binary_rows.hidden(rows, weights, bias, keys=keys, mean=mean, states=states)
+    assert_allclose(mean, expit(total.astype(np.longdouble)), rtol=4 * eps(dtype))
+    assert_array_equal(states, core_draws(mean, *keys, hidden=True))
+
+    together = aligned_zeros(mean.shape, dtype), aligned_zeros(mean.shape, dtype)
+    alone = np.full_like(states, 9)
+    _binary_rows.hidden(rows, weights, bias, total=together[0], mean=together[1])
+    _binary_rows.hidden(rows, weights, bias, keys=keys, states=alone)
+    for result, expected in zip((*together, alone), (total, mean, states), strict=True):
+        assert_array_equal(result, expected)
+    assert not any(with_padding(array)[:, n_units:].any() for array in together)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_units", N_UNITS)
+def test_visible(n_units, dtype):
+    for n_rows in (0, 1, 9):
+        check_visible(n_units, n_rows, dtype)
+
+
+def check_visible(n_units, n_rows, dtype):
+    h, model = random_states(n_rows, 37), random_model(n_units, 37, dtype)
+    rows, (weights, bias, _) = lists(h), model
+    mean = np.full((n_rows, n_units), np.nan, dtype=dtype)
+    states = np.full(mean.shape, 9, np.uint8)
+    keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(n_units)))
+    _binary_rows.visible(rows, weights, bias, keys=keys, mean=mean, states=states)
+    expected = expit(h @ weights.T.astype(float) + bias)
+    assert_allclose(mean, expected, rtol=100 * eps(dtype))
+    assert_array_equal(states, core_draws(mean, *keys, hidden=False))
+    mean_alone, states_alone = np.full_like(mean, np.nan), np.full_like(states, 9)
+    _binary_rows.visible(rows, weights, bias, mean=mean_alone)
+    _binary_rows.visible(rows, weights, bias, keys=keys, states=states_alone)
+    assert_array_equal(mean_alone, mean)
+    assert_array_equal(states_alone, states)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_components", [1, 3, 5, 8, 9, 16, 33])
+def test_visible_units_add_up_all_hidden_units(n_components, dtype):
+    h, model = np.ones((1, n_components), np.uint8), random_model(20, n_components, dtype)
+    mean = np.empty((1, 20), dtype=dtype)
+    _binary_rows.visible(lists(h), model.weights, model.visible_bias, mean=mean)
+    expected = expit(model.weights.sum(axis=1, dtype=float) + model.visible_bias)
+    assert_allclose(mean[0], expected, rtol=100 * eps(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inverse_temperatures(dtype):
+    """Rows have inverse temperatures and generators of their own."""
+    v, h, model = random_states(9, 37), random_states(9, 70, 1), random_model(37, 70, dtype)
+    scale = np.linspace(0, 2, 9).astype(dtype)
+    base = np.random.default_rng(3).standard_normal(37).astype(dtype)
+    generators = [np.random.Generator(np.random.SFC64(seed)) for seed in range(3)]
+    slices = slice(0, 2), slice(2, 3), slice(3, 9)
+    keys = _binary_rows.draw_keys(list(zip(slices, generators, strict=True)))
+    mean, states = np.empty((9, 70), dtype), np.empty((9, 70), np.uint8)
+    _binary_rows.hidden(
+        lists(v),
+        model.weights,
+        model.hidden_bias,
+        scale=scale,
+        keys=keys,
+        mean=mean,
+        states=states,
+    )
+    total = v @ model.weights.astype(float) + model.hidden_bias
+    assert_allclose(mean, expit(scale[:, None] * total), rtol=100 * eps(dtype))
+    assert_array_equal(states, core_draws(mean, *keys, hidden=True))
+    total = np.empty((9, 70), dtype)
+    _binary_rows.hidden(lists(v), model.weights, model.hidden_bias, total=total)
+    again = _binary_rows.draw_hidden(total, model.weights, scale, keys)
+    assert_array_equal(again, states)
+
+    mean, states = np.empty((9, 37), dtype), np.empty((9, 37), np.uint8)
+    _binary_rows.visible(
+        lists(h),
+        model.weights,
+        model.visible_bias,
+        base=base,
+        scale=scale,
+        keys=keys,
+        mean=mean,
+        states=states,
+    )
+    log_odds = h @ model.weights.T.astype(float) + model.visible_bias
+    log_odds = base + scale[:, None] * log_odds
+    assert_allclose(mean, expit(log_odds), rtol=100 * eps(dtype))
+    assert_array_equal(states, core_draws(mean, *keys, hidden=False))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_states_of_the_last_rows_only(dtype):
+    v, model = random_states(9, 37), random_model(37, 70, dtype)
+    mean, states = np.empty((9, 70), dtype), np.full((4, 70), 9, np.uint8)
+    keys = np.array([5, 6], np.uint64), np.array([1, 4])
+    weights, _, bias = model
+    _binary_rows.hidden(lists(v), weights, bias, keys=keys, mean=mean, states=states)
+    assert_array_equal(states, core_draws(mean[5:], *keys, hidden=True))
+    everywhere = np.empty_like(mean)
+    _binary_rows.hidden(lists(v), weights, bias, mean=everywhere)
+    assert_array_equal(mean, everywhere)
+
+
+# Draws ------------------------------------------------------------------------------------
+
+
+def draws_of(log_odds, side, n_rows, keys):
+    """Return draws of units with these log-odds, by the core."""
+    n = len(log_odds)
+    rows = lists(np.zeros((n_rows, 1), np.uint8))
+    states = np.empty((n_rows, n), np.uint8)
+    weights = aligned_zeros((n, 1) if side == "visible" else (1, n), log_odds.dtype)
+    getattr(_binary_rows, side)(rows, weights, log_odds, keys=keys, states=states)
+    return states
+
+
+@pytest.mark.parametrize("side", ["hidden", "visible"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_frequencies(dtype, side):
+    """The frequencies of units, and those of pairs of units, are those of independence."""
+    log_odds = np.linspace(-6, 6, 80).astype(dtype)
+    p, n_rows = expit(log_odds.astype(float)), 10_000
+    keys = np.array([1], np.uint64), np.array([n_rows])
+    states = draws_of(log_odds, side, n_rows, keys)
+    assert states.max() == 1
+    z = (states.mean(axis=0) - p) / np.sqrt(p * (1 - p) / n_rows)
+    assert abs((z**2).sum() - len(p)) < 5 * np.sqrt(2 * len(p))
+    common = (states - p) / np.sqrt(p * (1 - p))
+    pairs = np.triu(common.T @ common, 1) / np.sqrt(n_rows)
+    n_pairs = len(p) * (len(p) - 1) / 2
+    assert abs((pairs**2).sum() - n_pairs) < 8 * np.sqrt(2 * n_pairs)
+    after = (common[:-1] * common[1:]).sum(axis=0) / np.sqrt(n_rows)
+    assert abs((after**2).sum() - len(p)) < 8 * np.sqrt(2 * len(p))
+
+
+@pytest.mark.parametrize(
+    ("side", "tile", "key"), [("hidden", 0, 21438), ("visible", 1, 378374)]
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_certain_units_are_always_drawn(dtype, side, tile, key, core):
+    """With these keys, 31 of the random bits of a unit are all 1, which is rare."""
+    n_rows = 400
+    words = random_words(core, key, tile, 16 * n_rows).reshape(n_rows, 16)
+    assert (words % 2**31 == 2**31 - 1).any()
+    keys = np.array([key], np.uint64), np.array([n_rows])
+    for log_odds in (-1000, -100, 100, 1000):
+        log_odds = np.full(16, log_odds, dtype)
+        states = draws_of(log_odds, side, n_rows, keys)
+        assert_array_equal(states, np.tile(log_odds > 0, (n_rows, 1)))
+
+
+# The gradient -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_rows", [1, 9])
+@pytest.mark.parametrize("n_units", N_UNITS)
+def test_weigh_and_combine(n_units, n_rows, dtype):
+    rng = np.random.default_rng(0)
+    rows, shares = rng.standard_normal((n_rows, n_units)), rng.standard_normal(n_rows)
+    rows, shares = _binary_rows.align(rows.astype(dtype)), shares.astype(dtype)
+    for array in (rows, rows.copy(order="C")):
+        total = _binary_rows.combine(array, shares)
+        assert total.dtype == dtype
+        assert_allclose(total, shares @ rows.astype(float), atol=30 * eps(dtype))
+    expected = rows * shares[:, None]
+    model = random_model(3, n_units, dtype)
+    Update(_binary_rows.empty_lists(n_rows, 3), model).weigh(rows, shares)
+    assert_array_equal(rows, expected)
+    assert not with_padding(rows)[:, n_units:].any()
+
+
+def update_written_out(model, v, hidden, shares, mu, lam):
+    """Return the parameters plus the centered gradient, in float64."""
+    v, hidden, shares, mu, lam = (a.astype(float) for a in (v, hidden, shares, mu, lam))
+    s = hidden * shares[:, None]
+    dv, dh = shares @ v, s.sum(axis=0)
+    dw = v.T @ s - np.outer(mu, dh) - np.outer(dv, lam)
+    change = dw, dv - dw @ lam, dh - dw.T @ mu
+    return [old + new for old, new in zip(model, change, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", [1, 16, 63, 64, 65, 130])
+@pytest.mark.parametrize("n_units", N_UNITS)
+def test_update(n_units, n_features, dtype):
+    for centering in (False, True):
+        check_update(n_units, n_features, dtype, centering)
+
+
+def check_update(n_units, n_features, dtype, centering):
+    rng = np.random.default_rng(0)
+    v = random_states(7, n_features)
+    hidden, mu, lam = (
+        rng.random(shape).astype(dtype) for shape in ((7, n_units), n_features, n_units)
+    )
+    if not centering:
+        mu[...] = lam[...] = 0
+    shares = rng.standard_normal(7).astype(dtype)
+    contiguous = tiny_rbm(n_features, n_units, dtype)
+    expected = update_written_out(contiguous, v, hidden, shares, mu, lam)
+    rows = _binary_rows.empty_lists(12, n_features)  # with room for more
+    _binary_rows.list_rows(v, rows.rows(0, 7))
+    for model in (contiguous.copy().align(), contiguous):
+        update = Update(rows, model)
+        update.weigh(_binary_rows.align(hidden), shares)
+        update.add_to(model, rows.rows(0, 7), (mu, lam))
+        for result, right in zip(model, expected, strict=True):
+            assert_allclose(
+                result, right, rtol=0, atol=400 * eps(dtype) * (1 + n_units / 16)
+            )
+        if is_aligned(model.weights):
+            assert not with_padding(model.weights)[:, n_units:].any()
+
+
+# Steps ------------------------------------------------------------------------------------
+
+
+def negative_rows(phases):
+    rows, n_features = phases._negative, phases._negative.n_units
+    states = np.zeros((len(rows.indptr) - 1, n_features))
+    for row, units in zip(states, units_of(rows), strict=True):
+        row[units] = 1
+    return states
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_positive", [1, 12])
+def test_phases_are_those_of_dense_rows(n_positive, weighted, form, dtype):
+    """The same negative rows give the same means and the same parameters."""
+    X = random_states(n_positive, 21).astype(dtype)
+    chains = random_states(8, 35, seed=1).astype(dtype)
+    model, rng = tiny_rbm(21, 35, dtype), np.random.Generator(np.random.SFC64(0))
+    binary, dense = (kind(model, 12, 8) for kind in (BinaryPhases, DensePhases))
+    row_weights = np.random.default_rng(0).random(n_positive)
+    for phases, data in ((binary, form(X)), (dense, X)):
+        phases.load(DataSet(data), slice(0, n_positive), lambda _: 8)
+        if weighted:
+            phases.set_row_weights(row_weights, paired=False)
+    before = chains.copy()
+    binary.sample_negative(model, chains, rng, infer_positive=True, continue_chains=True)
+    dense.negative_visible[...] = negative_rows(binary)
+    model.mean_hidden(dense.visible, out=dense.hidden)
+    keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(0)))
+    means = expit(before @ model.weights.T + model.visible_bias)
+    assert_array_equal(dense.negative_visible, core_draws(means, *keys, hidden=False))
+    assert_array_equal(chains, core_draws(binary.negative_hidden, *keys, hidden=True))
+
+    close = {"rtol": 300 * eps(dtype), "atol": 30 * eps(dtype)}
+    assert_allclose(binary.hidden, dense.hidden, **close)
+    assert_allclose(binary.mean_visible(), dense.mean_visible(), **close)
+    assert_allclose(binary.mean_hidden(), dense.mean_hidden(), **close)
+    offsets = [np.random.default_rng(2).random(n).astype(dtype) for n in (21, 35)]
+    results = []
+    for phases, target in ((binary, model.copy()), (binary, model), (dense, model.copy())):
+        if phases is not binary or not results:
+            phases.weigh(0.25)
+        target = target.copy().align() if not results else target
+        phases.add_gradient(target, offsets)
+        results.append(target)
+    for arrays in zip(*results, strict=True):
+        for array in arrays[:2]:
+            assert_allclose(array, arrays[2], rtol=0, atol=200 * eps(dtype))
+
+
+SETTINGS = Settings(
+    solver="pcd",
+    n_gibbs_steps=2,
+    n_chains=8,
+    batch_size=10,
+    learning_rate=0.1,
+    momentum=0.0,
+    weight_decay=0.0,
+    centering=True,
+    averaging=False,
+    binarize=False,
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("centering", [False, True])
+def test_a_step_is_the_exact_gradient(centering, dtype):
+    """Chains in equilibrium give the gradient of the log-likelihood."""
+    model = tiny_rbm(5, 3, dtype)
+    exact = Enumerated(*model)
+    v = random_states(7, 5).astype(float)
+    _, h = draw(exact, dtype)
+    hidden_mean = np.full(3, 0.5, dtype)
+    solver = SOLVERS["pcd"](h, 1)
+    rng = np.random.Generator(np.random.SFC64(0))
+    counts = Counts(np.linspace(1, 8, 5), 9)
+    state = TrainingState(Learned(model.copy(), hidden_mean), counts, solver, rng)
+    settings = SETTINGS._replace(centering=centering)
+    learner = Learner(state, settings, DataSet(v.astype(np.uint8)))
+    assert isinstance(learner.phases, BinaryPhases)
+    learner.step(slice(0, 7), 0.25)
+    dw, db, dc = exact.gradient(v)
+    if centering:
+        mu, lam = counts.visible_mean, hidden_mean.astype(float)
+        dw = dw - np.outer(mu, dc) - np.outer(db, lam)
+        db, dc = db - dw @ lam, dc - dw.T @ mu
+    for after, before, change in zip(state.model, model, (dw, db, dc), strict=True):
+        noise = 6 / np.sqrt(len(h))
+        assert_allclose((after.astype(float) - before) / 0.25, change, atol=noise)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(4, 3), (3, 5)])
+def test_gibbs_does_not_drift(shape, dtype, rng):
+    model = tiny_rbm(*shape, dtype, scale=1.5).align()
+    exact = Enumerated(*model)
+    v, h = draw(exact, dtype)
+    assert_distributed(index(model.sample_hidden(v, rng)), exact.p_h)
+    assert_distributed(index(model.sample_visible(h, rng)), exact.p_v)
+    model.gibbs(h, 2, rng)
+    assert_distributed(index(h), exact.p_h)
+
+
+# Training ---------------------------------------------------------------------------------
+
+RICH = SETTINGS._replace(momentum=0.5, weight_decay=0.01, averaging=True)
+
+
+def trained(X, dtype=np.float64, n_components=20, settings=RICH, n_epochs=3):
+    state = first_state(settings, *X.shape, n_components, dtype, seed=0)
+    plan = {"n_epochs": n_epochs, "schedule": "constant", "shuffle": True}
+    for _ in train(state, settings, DataSet(X), **plan):
+        pass
+    return state
+
+
+def arrays_of(state):
+    learned = state.learned
+    models = itertools.chain(learned.model, learned.velocity, learned.average)
+    return [*models, learned.hidden_mean, state.solver.chains, state.counts.visible_sum]
+
+
+def assert_same(state, other):
+    for one, two in zip(arrays_of(state), arrays_of(other), strict=True):
+        assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_all_forms_of_rows_give_the_same_bits(dtype, solver):
+    settings, X = RICH._replace(solver=solver), random_states(33, 27)
+    expected = trained(X, dtype, settings=settings)
+    assert is_aligned(expected.model.weights)
+    for form in FORMS.values():
+        assert_same(trained(form(X), dtype, settings=settings), expected)
+    wide = np.zeros((33, 2, 27), dtype)
+    wide[:, 1] = X
+    assert_same(trained(wide[:, 1], dtype, settings=settings), expected)
+
+
+def test_gray_rows_give_the_same_bits_dense_or_sparse():
+    gray = np.random.default_rng(1).random((33, 27)) * random_states(33, 27, density=0.6)
+    settings = RICH._replace(binarize=True)
+    dense = trained(gray, settings=settings)
+    assert is_aligned(dense.model.weights)
+    assert_same(trained(sp.csr_array(gray), settings=settings), dense)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_components", [1, 20, 64, 130])
+@pytest.mark.parametrize("n_features", [1, 27])
+def test_padding_stays_zero(n_features, n_components, dtype, solver):
+    settings = RICH._replace(solver=solver)
+    state = trained(random_states(33, n_features), dtype, n_components, settings)
+    for model in (state.model, state.learned.velocity, state.learned.average):
+        assert is_aligned(model.weights)
+        assert all(np.isfinite(array).all() for array in model)
+        assert not with_padding(model.weights)[:, n_components:].any()
+
+
+def half_steps(dtype):
+    """Return results of all functions for many rows and several tiles of units."""
+    v, h = random_states(50, 150), random_states(50, 200, 1)
+    model, results = random_model(150, 200, dtype), []
+    scale = np.linspace(0, 2, 50).astype(dtype)
+    keys = np.array([7, 8], np.uint64), np.array([20, 50])
+    for half_step, rows, bias in (
+        (_binary_rows.hidden, v, model.hidden_bias),
+        (_binary_rows.visible, h, model.visible_bias),
+    ):
+        mean = np.empty((50, len(bias)), dtype)
+        states = np.empty(mean.shape, np.uint8)
+        options = {"scale": scale, "keys": keys, "mean": mean, "states": states}
+        half_step(lists(rows), model.weights, bias, **options)
+        results += [mean, states]
+    total = np.empty_like(results[0])
+    _binary_rows.hidden(lists(v), model.weights, model.hidden_bias, total=total)
+    return [*results, total]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_number_of_threads_does_not_matter(dtype, monkeypatch):
+    X = random_states(40, 150)
+    results, states = [], []
+    for n_threads in (1, 2, 3):
+        use_threads(monkeypatch, n_threads)
+        results.append(half_steps(dtype))
+        states.append(trained(X, dtype, 200))
+    for result, state in zip(results[1:], states[1:], strict=True):
+        assert_same(state, states[0])
+        for array, other in zip(result, results[0], strict=True):
+            assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize("core", ["_core"], indirect=True)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", BUILDS[1:])
+def test_all_builds_give_the_same_bits(name, dtype, monkeypatch):
+    X = random_states(40, 70)
+    results, state = half_steps(dtype), trained(X, dtype, 130)
+    monkeypatch.setattr(_binary_rows, "core", build(name))
+    assert_same(trained(X, dtype, 130), state)
+    for array, other in zip(half_steps(dtype), results, strict=True):
+        assert_array_equal(array, other)
+
+
+def test_callers_in_several_threads(monkeypatch):
+    """Only one caller has the threads of the core, and the others do their work alone."""
+    use_threads(monkeypatch, 3)
+    expected = half_steps(np.float32)
+    with ThreadPoolExecutor(4) as executor:
+        calls = [executor.submit(half_steps, np.float32) for _ in range(80)]
+        for call in calls:
+            for array, other in zip(call.result(), expected, strict=True):
+                assert_array_equal(array, other)
+
+
+FORKED = """
+import os, sys, threading
+import numpy as np
+from skrbm import _binary_rows
+
+_binary_rows._n_threads = lambda *_: 3
+weights = _binary_rows.align(np.random.default_rng(0).random((150, 200)))
+rows = _binary_rows.lists((np.random.default_rng(1).random((50, 150)) < 0.3).astype(float))
+
+def total():
+    out = np.empty((50, 200))
+    _binary_rows.hidden(rows, weights, np.zeros(200), total=out)
+    return out
+
+expected, done = total(), threading.Event()
+
+def work():
+    while not done.is_set():
+        total()
+
+busy = threading.Thread(target=work)
+busy.start()
+try:
+    for _ in range(8):
+        child = os.fork()
+        if not child:
+            os._exit(0 if all((total() == expected).all() for _ in range(20)) else 3)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code or not (total() == expected).all():
+            sys.exit(code or 4)
+finally:
+    done.set()
+    busy.join()
+"""
+
+
+@pytest.mark.parametrize("core", ["_core"], indirect=True)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_has_threads_of_its_own():
+    command = [sys.executable, "-c", FORKED]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        assert process.wait(timeout=60) == 0
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
