@@ -1,13 +1,17 @@
 """How fast is training, compared with BernoulliRBM, torch loops and matrix products?
 
-    python benchmarks/bench_fit.py [--only TABLE ...] [--quick] [--picture FILE]
+    python benchmarks/bench_fit.py [--data DIR] [--only TABLE ...] [--quick]
 
 Tables:
 
 fit      Time of an epoch. The floor is the time of a step's matrix products alone, with
          nothing between them, in the faster of two forms: five products, or three that
          stack both phases. For sparse data, both visible sides are sparse. BernoulliRBM
-         converts uint8 to float64.
+         converts uint8 to float64. Rows of 784 features are binarized MNIST, if --data or
+         SKRBM_DATA is given, else random bits.
+defaults An epoch of each estimator at its defaults on digits and on MNIST.
+busy     Time of a fit with the default number of threads, relative to one thread, beside
+         0, 1 and 2 busy processes, with and without the compiled core.
 peers    An epoch of 784 x 500 with minibatches of 64, compared with hand-written torch, the
          textbook implementation with automatic differentiation, and the package rbms, if
          they are installed (``pip install ".[bench]"``).
@@ -25,14 +29,14 @@ first epoch do not count. If another process occupies a core, matrix products wi
 threads may take several times as long as otherwise: OPENBLAS_NUM_THREADS=1 then gives
 steadier ratios.
 
-We do not compile the step with numba. As plain loops, a step of 64 x 100 with minibatches
-of 10 took 42 us in float32 against 56 us here, after a second of compilation; a step of
-784 x 500 took two to three times as long as here. The random draws alone took 0.8 to 1.6
-times as long as with numpy.
+All tables but "busy" use the compiled core if it is installed; SKRBM_COMPILED=0 switches it
+off. To compare with one thread, set OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1.
 """
 
 import argparse
+import contextlib
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -44,6 +48,7 @@ import scipy.sparse as sp
 import sklearn
 from bench_quality import RbmsPCD, TorchPCD
 from joblib import cpu_count, parallel_config
+from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 from threadpoolctl import threadpool_info
 
@@ -104,7 +109,18 @@ def seconds(function):
     return time.perf_counter() - start
 
 
+def mnist_bits(n_rows, dtype):
+    """Return rows of binarized MNIST, or None if there are no data."""
+    path = Path(os.environ.get("SKRBM_DATA", ".")) / "binarized_mnist.npz"
+    if not path.exists():
+        return None
+    with np.load(path) as archive:
+        return np.ascontiguousarray(archive["X_train"][:n_rows], dtype=dtype)
+
+
 def make_data(n_features, n_rows, density, dtype):
+    if n_features == 784 and (X := mnist_bits(n_rows, dtype)) is not None:
+        return X
     if density < 0.1:
         X = sp.random(n_rows, n_features, density, dtype=np.float64, random_state=0)
         X.data[:] = 1
@@ -214,6 +230,82 @@ def fit(quick, picture):
                 f"{ms['cd']:8.1f}{pcd:10.2f}{cd:7.2f}{gain:9.2f}",
                 flush=True,
             )
+
+
+def defaults(quick, picture):
+    print("  defaults of both, float32        epoch, ms: BernoulliRBM   skrbm   ratio")
+    digits = (load_digits().data > 7).astype(np.float32)
+    for name, X in (("digits", digits), ("MNIST", make_data(784, 6000, 0.2, "float32"))):
+        estimators = {"theirs": BernoulliRBM(random_state=0)}
+        estimators["ours"] = BernoulliRBMEstimator(random_state=0)
+        functions = {
+            key: lambda rbm=rbm, X=X: epoch_seconds(rbm, X, 2)
+            for key, rbm in estimators.items()
+        }
+        result = in_turn(functions, 1 if quick else 5)
+        theirs, ours = (1e3 * np.median(result[key]) for key in ("theirs", "ours"))
+        gain = ratio(result["theirs"], result["ours"])
+        print(f"  {name:32s}{theirs:26.0f}{ours:8.0f}{gain:8.2f}", flush=True)
+
+
+BUSY = """
+import sys, time
+import numpy as np
+from skrbm import BernoulliRBMEstimator
+
+n_rows, n_features, n_components, n_iter = map(int, sys.argv[1:])
+X = (np.random.default_rng(0).random((n_rows, n_features)) < 0.2).astype(np.float32)
+rbm = BernoulliRBMEstimator(n_components, n_iter=n_iter, random_state=0)
+rbm.set_params(n_iter=1).fit(X[:100])
+start = time.perf_counter()
+rbm.set_params(n_iter=n_iter).fit(X)
+print(time.perf_counter() - start)
+"""
+
+
+@contextlib.contextmanager
+def busy_processes(n):
+    processes = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def busy(quick, picture):
+    one = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in one}
+
+    def fit_seconds(shape, **variables):
+        command = [sys.executable, "-c", BUSY, *map(str, shape)]
+        variables = environment | variables
+        output = subprocess.run(command, env=variables, check=True, capture_output=True)
+        return float(output.stdout)
+
+    print("  core      shape         beside   seconds, one thread   default   ratio")
+    for compiled in ("1", "0"):
+        for shape in ((7000, 64, 100, 5), (6000, 784, 500, 3)):
+            for n_busy in (0, 1, 2):
+                with busy_processes(n_busy):
+                    functions = {
+                        "one": lambda s=shape, c=compiled: fit_seconds(
+                            s, SKRBM_COMPILED=c, **one
+                        ),
+                        "all": lambda s=shape, c=compiled: fit_seconds(s, SKRBM_COMPILED=c),
+                    }
+                    result = in_turn(functions, 1 if quick else 5)
+                medians = {name: np.median(times) for name, times in result.items()}
+                core = "compiled" if compiled == "1" else "NumPy"
+                print(
+                    f"  {core:10s}{shape[1]} x {shape[2]:<10d}{n_busy:6d}"
+                    f"{medians['one']:22.2f}{medians['all']:10.2f}"
+                    f"{ratio(result['all'], result['one']):8.2f}",
+                    flush=True,
+                )
 
 
 def peers(quick, picture):
@@ -383,7 +475,15 @@ def draw(curves, path):
     print(f"Saved the curves as {path}.")
 
 
-TABLES = {"fit": fit, "peers": peers, "apply": apply, "memory": memory, "scale": scale}
+TABLES = {
+    "fit": fit,
+    "defaults": defaults,
+    "busy": busy,
+    "peers": peers,
+    "apply": apply,
+    "memory": memory,
+    "scale": scale,
+}
 
 
 def print_versions():
@@ -398,10 +498,13 @@ def print_versions():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="folder of binarized_mnist.npz")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--picture", help="file to draw the table 'scale' into")
     arguments = parser.parse_args()
+    if arguments.data:
+        os.environ["SKRBM_DATA"] = arguments.data
     print_versions()
     for name in arguments.only:
         print(f"\n{name}")
