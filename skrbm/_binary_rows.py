@@ -97,9 +97,12 @@ def lists(x):
     if core is None:
         return None
     if sp.issparse(x):
+        if not x.data.all():
+            x = x.copy()
+            x.eliminate_zeros()
         if not (x.data == 1).all():
             return None
-        indices = x.indices.astype(np.int32, copy=False)
+        indices = np.ascontiguousarray(x.indices, dtype=np.int32)
         return Lists(x.indptr.astype(np.int64), indices, x.shape[1])
     if x.dtype == bool:
         x = x.view(np.uint8)

@@ -142,7 +142,7 @@ def logistic(x):
 
 
 def move_towards(x, target, share):
-    """Add ``share * (target - x)`` to `x` in place; both must be C-contiguous."""
+    """Add ``share * (target - x)`` to `x` in place; `x` must be C-contiguous."""
     x, target = x.reshape(-1), target.reshape(-1)
     for start in range(0, x.size, BLOCK_SIZE):
         block = slice(start, start + BLOCK_SIZE)

@@ -20,6 +20,10 @@ import scipy.sparse as sp
 from skrbm import _binary_rows, _kernels
 from skrbm._visible import BernoulliUnits
 
+# From this number of rows on, aligning a model takes less time than it saves. Results may
+# differ in the last bits from those for fewer rows.
+_MANY_ROWS = 64
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RBM:
@@ -78,7 +82,7 @@ class RBM:
 
     def for_rows(self, n_rows) -> Self:
         """Return this model, aligned if `n_rows` rows are worth a copy of the weights."""
-        return self.align() if n_rows >= 64 else self
+        return self.align() if n_rows >= _MANY_ROWS else self
 
     def align(self) -> Self:
         """Return this model with aligned weights, which the compiled core needs.

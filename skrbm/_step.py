@@ -292,9 +292,10 @@ class Learner:
                 for model in (learned.velocity, learned.average)
             )
         if settings.averaging:
+            self._averages = list(zip(learned.average, learned.model, strict=True))
+        if settings.averaging and phases is BinaryPhases:
             self._averages = [
-                tuple(map(_binary_rows.with_padding, arrays))
-                for arrays in zip(learned.average, learned.model, strict=True)
+                tuple(map(_binary_rows.with_padding, arrays)) for arrays in self._averages
             ]
         self._set_offsets()
 

@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 from test_solvers import assert_distributed, draw, index
 
-from skrbm import _binary_rows
+from skrbm import BernoulliRBMEstimator, _binary_rows
 from skrbm._binary_rows import Update, aligned_zeros, is_aligned, lists, with_padding
 from skrbm._data import DataSet
 from skrbm._model import RBM
@@ -771,3 +771,35 @@ def test_a_forked_child_has_threads_of_its_own():
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def test_explicit_zeros_change_nothing():
+    dense = random_states(70, 20).astype(np.float64)
+    sparse = sp.csr_array(dense)
+    with_zero = sparse.copy()
+    with_zero.data[3] = 0
+    dense[tuple(index[3] for index in sparse.nonzero())] = 0
+    rbm = BernoulliRBMEstimator(5, n_iter=1, random_state=0).fit(dense)
+    results = []
+    for X in (dense, with_zero):
+        rbm.random_state_ = np.random.RandomState(0)
+        results.append((rbm.gibbs(X), rbm.transform(X)))
+    for one, other in zip(*results, strict=True):
+        assert_array_equal(one, other)
+    assert with_zero.nnz == sparse.nnz
+
+
+def test_wrong_arrays_are_refused():
+    model, rows = random_model(9, 5, np.float32), lists(random_states(4, 9))
+    mean = np.empty((4, 5), np.float32)
+    arguments = rows, model.weights, model.hidden_bias
+    _binary_rows.hidden(*arguments, mean=mean)
+    for wrong in (mean[:3], mean[:, :4], mean.astype(np.float64), mean[:, ::-1]):
+        with pytest.raises(ValueError, match="do not fit together"):
+            _binary_rows.hidden(*arguments, mean=wrong)
+    with pytest.raises(ValueError, match="do not fit together"):
+        _binary_rows.hidden(rows, model.weights, np.zeros(5), mean=mean)
+    with pytest.raises(ValueError, match="do not fit together"):
+        _binary_rows.list_rows(np.zeros((5, 9), np.uint8), rows)
+    with pytest.raises(ValueError, match="do not fit together"):
+        _binary_rows.list_rows(np.zeros((4, 9), np.int16), rows)

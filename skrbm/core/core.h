@@ -6,8 +6,8 @@
  * to indices[indptr[r + 1] - 1]. Rows of W are aligned and padded with zeros to whole
  * vectors.
  *
- * Nothing is allocated here. The caller has checked the lengths of all arrays and the range
- * of all indices. Every sum is in the same order at each vector size, so that all
+ * Nothing is allocated here. module.c checks shapes and types of all arrays; the range of
+ * indices is checked in Python, where rows come from the user. Every sum is in the same order at each vector size, so that all
  * instruction sets give the same bits.
  */
 #ifndef SKRBM_CORE_H
@@ -114,7 +114,7 @@ INLINE int32_t *append(int32_t *list, uint64_t bytes, length first) {
 /* List the units of rows of bytes that are on, from indices[indptr[0]]; return whether all
  * bytes are 0 or 1. */
 static inline int list_bytes(const uint8_t *x, length n_rows, length n, length *indptr,
-                      int32_t *indices) {
+                             int32_t *indices) {
     int32_t *list = indices + indptr[0];
     uint64_t other = 0;
     for (length r = 0; r < n_rows; r++, x += n) {
@@ -133,8 +133,9 @@ static inline int list_bytes(const uint8_t *x, length n_rows, length n, length *
 }
 
 /* Transpose lists: list the rows in which each feature is on. */
-static inline void list_by_feature(const length *indptr, const int32_t *indices, length n_rows,
-                            length n_features, length *starts, int32_t *rows) {
+static inline void list_by_feature(const length *indptr, const int32_t *indices,
+                                   length n_rows, length n_features, length *starts,
+                                   int32_t *rows) {
     memset(starts, 0, (size_t)(n_features + 1) * sizeof *starts);
     for (length k = 0; k < indptr[n_rows]; k++) starts[indices[k] + 1]++;
     for (length i = 0; i < n_features; i++) starts[i + 1] += starts[i];

@@ -83,7 +83,7 @@ INLINE void thresholds(vec p, int32_t *out) {
 
 /* Do what list_bytes does, for rows of float or double. */
 int EXPORT(list_reals)(const REAL *x, length n_rows, length n, length *indptr,
-                      int32_t *indices) {
+                       int32_t *indices) {
     int32_t *list = indices + indptr[0];
     eight_bits other = {0};
     for (length r = 0; r < n_rows; r++, x += n) {
@@ -111,8 +111,9 @@ int EXPORT(list_reals)(const REAL *x, length n_rows, length n, length *indptr,
  *
  *     total[r] = c + sum of W[i] over the units i of row r that are on
  *
- * means logistic(scale[r] total[r]), and draws. Tile by tile of hidden units, whose columns of W stay in the L2
- * cache for all rows; the sums of a row and tile stay in registers.
+ * means logistic(scale[r] total[r]), and draws of the last rows. Tile by tile of hidden
+ * units, whose columns of W stay in the L2 cache for all rows. The sums of a row and tile
+ * stay in registers: with twice as many, they would not, and take four times as long.
  */
 
 typedef struct {
@@ -134,7 +135,7 @@ INLINE void hidden_tile(const hidden_job *job, length tile, const int n_vectors)
     uint8_t states[TILE];
     stream g;
     length group = 0, stop = first_drawn;
-    memcpy(bias.x, job->bias + first, size);
+    if (!job->bias_stride) memcpy(bias.x, job->bias + first, size);
     for (length r = 0; r < job->n_rows; r++) {
         if (job->bias_stride) memcpy(bias.x, job->bias + r * job->bias_stride + first, size);
         vec a[ACCUMULATORS];
@@ -213,8 +214,8 @@ typedef struct {
     uint8_t *states;
 } visible_job;
 
-/* Write the transpose of a tile, (stride, BATCH): blocks of LANES x LANES in registers, which
- * interleaving first and second halves log2(LANES) times transposes. */
+/* Write the transpose of a tile, of shape (stride, BATCH). A block of LANES x LANES is
+ * transposed in registers, by interleaving its first and second half log2(LANES) times. */
 INLINE void transpose(const REAL *weights, length n_units, length stride, REAL *out) {
     for (int i = 0; i < BATCH; i += LANES)
         for (length j = 0; j < stride; j += LANES) {
@@ -327,7 +328,8 @@ typedef struct {
 
 /* dW[i] = sum of s[r] over the rows r with feature i on - mu[i] dh - dv[i] lambda
  *
- * Tile by tile of hidden units, for which s stays in the L1 cache; then feature by feature. */
+ * Tile by tile of hidden units, for which s stays in the L1 cache, and within it feature by
+ * feature. */
 INLINE void update_tile(const update_job *job, length start, length stop, length first,
                         const int n_vectors) {
     vec a[ACCUMULATORS];

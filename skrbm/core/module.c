@@ -40,9 +40,24 @@ static int are_weights(const Py_buffer *w) {
            (w->shape[0] == 1 || STRIDE(*w) % BATCH == 0);
 }
 
+/* Say whether lists are contiguous arrays of the types that are expected. */
+static int are_lists(const Py_buffer *indptr, const Py_buffer *indices) {
+    return indptr->itemsize == sizeof(length) && indices->itemsize == sizeof(int32_t) &&
+           has_length(indptr, indptr->shape[0]) && has_length(indices, indices->shape[0]);
+}
+
+/* Say whether some of the arrays have numbers of the same type as others. */
+static int have_type(const Py_buffer *a, const char *which, Py_ssize_t itemsize) {
+    for (; *which; which++) {
+        const Py_buffer *b = a + (*which - 'a');
+        if (b->buf && b->itemsize != itemsize) return 0;
+    }
+    return 1;
+}
+
 static int hidden_fits(const Py_buffer *a) {
     const length n_rows = a[0].shape[0] - 1, n = a[2].shape[1];
-    return are_weights(a + 2) && (has_length(a + 3, n) || has_shape(a + 3, n_rows, n)) &&
+    return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehi", a[2].itemsize) && (has_length(a + 3, n) || has_shape(a + 3, n_rows, n)) &&
            has_length(a + 4, n_rows) && (!a[9].buf || (a[5].buf && a[6].buf)) &&
            has_shape(a + 7, n_rows, n) && has_shape(a + 8, n_rows, n) &&
            (!a[9].buf || (has_shape(a + 9, a[9].shape[0], n) && a[9].shape[0] <= n_rows));
@@ -50,14 +65,16 @@ static int hidden_fits(const Py_buffer *a) {
 
 static int visible_fits(const Py_buffer *a) {
     const length n_rows = a[0].shape[0] - 1, n = a[2].shape[0];
-    return are_weights(a + 2) && has_length(a + 3, n) && has_length(a + 4, n_rows) &&
+    return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehik", a[2].itemsize) &&
+           has_length(a + 3, n) && has_length(a + 4, n_rows) &&
            (!a[9].buf || (a[5].buf && a[6].buf)) && has_shape(a + 8, n_rows, n) &&
            has_shape(a + 9, n_rows, n) && has_length(a + 10, n);
 }
 
 static int update_fits(const Py_buffer *a) {
     const length n_rows = a[0].shape[0] - 1, n = a[4].shape[1], n_features = a[4].shape[0];
-    return are_weights(a + 4) && has_length(a + 2, n_features + 1) &&
+    return are_lists(a, a + 1) && are_lists(a + 2, a + 3) && are_weights(a + 4) &&
+           have_type(a, "fghijklmno", a[4].itemsize) && has_length(a + 2, n_features + 1) &&
            has_length(a + 5, n_features) && has_length(a + 6, n) &&
            has_shape(a + 7, n_rows, n) && has_length(a + 8, n_rows) && has_length(a + 9, n) &&
            has_length(a + 10, n_features) && has_length(a + 11, n) &&
@@ -129,7 +146,9 @@ static PyObject *py_list_rows(PyObject *self, PyObject *const *args, Py_ssize_t 
     if (!acquire(args, "rww", a)) return NULL;
     const length n_rows = a[0].shape[0], n_units = a[0].ndim == 2 ? a[0].shape[1] : -1;
     const length start = a[1].shape[0] ? *(length *)a[1].buf : 0;
-    if (!has_shape(a, n_rows, n_units) || STRIDE(a[0]) != n_units ||
+    if ((a[0].itemsize != 1 && a[0].itemsize != sizeof(float) &&
+         a[0].itemsize != sizeof(double)) ||
+        !are_lists(a + 1, a + 2) || !has_shape(a, n_rows, n_units) || STRIDE(a[0]) != n_units ||
         !has_length(a + 1, n_rows + 1) || a[2].shape[0] < start + n_rows * n_units + 8) {
         release(a, 3);
         return do_not_fit();

@@ -20,6 +20,7 @@ int prepare_threads(void) { return 0; }
 #else
 
 #include <pthread.h>
+#include <signal.h>
 
 static struct {
     pthread_mutex_t owner, lock;
@@ -53,24 +54,35 @@ static void *worker(void *unused) {
         pthread_mutex_unlock(&pool.lock);
         take_tiles(thread);
         pthread_mutex_lock(&pool.lock);
+        pool.n_wanted = 0; /* no tiles are left */
         if (--pool.n_active == 0) pthread_cond_signal(&pool.idle);
     }
     return unused;
 }
 
+/* Signals are for the threads of the user. */
+static void start_workers(int n) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (pthread_t thread; pool.n_workers < n; pool.n_workers++) {
+        if (pthread_create(&thread, NULL, worker, NULL)) break;
+        pthread_detach(thread);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 void run_tiles(task run, const void *job, length n_tiles, int n_threads) {
-    if (n_threads < 2 || n_tiles < 2 || pthread_mutex_trylock(&pool.owner)) {
+    const int n_wanted = (int)MIN(n_threads, n_tiles) - 1;
+    if (n_wanted < 1 || pthread_mutex_trylock(&pool.owner)) {
         run_alone(run, job, n_tiles);
         return;
     }
     pthread_mutex_lock(&pool.lock);
     pool.run = run, pool.job = job, pool.n_tiles = n_tiles, pool.next = 0;
-    pool.n_joined = 0, pool.n_wanted = n_threads - 1;
-    for (pthread_t thread; pool.n_workers < pool.n_wanted; pool.n_workers++) {
-        if (pthread_create(&thread, NULL, worker, NULL)) break;
-        pthread_detach(thread);
-    }
-    pthread_cond_broadcast(&pool.work);
+    pool.n_joined = 0, pool.n_wanted = n_wanted;
+    start_workers(n_wanted);
+    for (int k = 0; k < n_wanted; k++) pthread_cond_signal(&pool.work);
     pthread_mutex_unlock(&pool.lock);
     take_tiles(0);
     pthread_mutex_lock(&pool.lock);
