@@ -1,12 +1,34 @@
 """Tiny models, for which every quantity can be enumerated, and random streams longhand."""
 
 import itertools
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from skrbm import _binary_rows
 from skrbm._model import RBM
+from skrbm._step import Settings
+
+needs_core = pytest.mark.skipif(
+    _binary_rows.core is None, reason="the compiled core is not installed or switched off"
+)
+
+PLAIN = Settings(
+    solver="pcd",
+    n_gibbs_steps=1,
+    n_chains=10,
+    batch_size=10,
+    learning_rate=0.1,
+    momentum=0.0,
+    weight_decay=0.0,
+    centering=False,
+    averaging=False,
+    binarize=False,
+)
 
 
 def states(n):
@@ -156,3 +178,15 @@ def core_draws(mean, keys, stops, *, hidden):
             words = words.reshape(n, 16 * n_batches)[:, : units.stop - first] % 2**31
             states[rows, units] = words < threshold[rows, units]
     return states | (threshold == largest)
+
+
+def exit_code(script):
+    """Run a script in a process group of its own; return its exit code, within a minute."""
+    command = [sys.executable, "-c", script]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        return process.wait(timeout=60)
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -6,15 +6,22 @@ Each test uses both builds of the compiled core, as far as this machine can run 
 import importlib
 import itertools
 import os
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import Enumerated, core_draws, core_words, splitmix64, tiny_rbm, xoshiro128pp
+from conftest import (
+    PLAIN,
+    Enumerated,
+    core_draws,
+    core_words,
+    exit_code,
+    needs_core,
+    splitmix64,
+    tiny_rbm,
+    xoshiro128pp,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 from test_solvers import assert_distributed, draw, index
@@ -25,12 +32,10 @@ from skrbm._data import DataSet
 from skrbm._model import RBM
 from skrbm._phases import BinaryPhases, DensePhases
 from skrbm._solvers import SOLVERS
-from skrbm._step import Counts, Learned, Learner, Settings, TrainingState, first_state
+from skrbm._step import Counts, Learned, Learner, TrainingState, first_state
 from skrbm._training import train
 
-pytestmark = pytest.mark.skipif(
-    _binary_rows.core is None, reason="the compiled core is not installed or switched off"
-)
+pytestmark = needs_core
 
 BUILDS = ["_core", "_core_avx2", "_core_avx512"]
 DTYPES = [np.float32, np.float64]
@@ -46,7 +51,9 @@ def build(name):
         can_run = name.removeprefix("_core") in levels
     except ImportError:
         can_run = False
-    return core if can_run else pytest.skip(f"this machine cannot run {name}")
+    return (
+        core if can_run else pytest.skip(f"{name} is not built or cannot run here")
+    )
 
 
 @pytest.fixture(params=BUILDS, autouse=True)
@@ -556,18 +563,7 @@ def test_phases_are_those_of_dense_rows(n_positive, weighted, form, dtype):
             assert_allclose(array, arrays[2], rtol=0, atol=200 * eps(dtype))
 
 
-SETTINGS = Settings(
-    solver="pcd",
-    n_gibbs_steps=2,
-    n_chains=8,
-    batch_size=10,
-    learning_rate=0.1,
-    momentum=0.0,
-    weight_decay=0.0,
-    centering=True,
-    averaging=False,
-    binarize=False,
-)
+SETTINGS = PLAIN._replace(n_gibbs_steps=2, n_chains=8, centering=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -763,14 +759,7 @@ finally:
 @pytest.mark.parametrize("core", ["_core"], indirect=True)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_has_threads_of_its_own():
-    command = [sys.executable, "-c", FORKED]
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        assert process.wait(timeout=60) == 0
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    assert exit_code(FORKED) == 0
 
 
 def test_explicit_zeros_change_nothing():

@@ -1042,7 +1042,7 @@ def test_an_interrupt_does_not_hide_a_divergence(monkeypatch):
         make(learning_rate=1e6, n_iter=5).fit(GRAY)
 
 
-@pytest.mark.filterwarnings("ignore:X has values from")
+@pytest.mark.filterwarnings("ignore:X has values from")  # far beyond 1 on purpose
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 def test_huge_values_overflow_without_a_bare_warning(form):
     X = form(np.full((4, 64), 3e38, dtype=np.float32))

@@ -257,7 +257,6 @@ def test_progress(capsys):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [0.0, 80.0])
 @pytest.mark.parametrize("shape", [(5, 1), (1, 5), (5, 3)])
-@pytest.mark.filterwarnings("ignore:The estimate of log Z rests")
 def test_extreme_models(shape, scale, dtype):
     """The estimate is exact for zero weights and finite for large ones."""
     model = tiny_rbm(*shape, dtype, scale=scale)

@@ -27,7 +27,7 @@ def test_missing_core(monkeypatch):
 
 
 def test_missing_instruction_set(monkeypatch):
-    baseline = pytest.importorskip("skrbm._core")
+    baseline = pytest.importorskip("skrbm._core", reason="the core is not built")
     for level in ("_avx2", "_avx512"):
         monkeypatch.setitem(sys.modules, f"skrbm._core{level}", None)
     monkeypatch.setenv("SKRBM_COMPILED", "1")

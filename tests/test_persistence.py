@@ -3,9 +3,6 @@
 import multiprocessing
 import os
 import pickle
-import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import joblib
 import numpy as np
 import pytest
 import skops.io
+from conftest import exit_code
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
@@ -140,16 +138,10 @@ with _data._limiting.lock:  # as by a thread that is scoring
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_fork_in_the_middle_of_threaded_scoring():
-    command = [sys.executable, "-c", FORKED]
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        assert process.wait(timeout=60) == 0
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    assert exit_code(FORKED) == 0
 
 
+# Python 3.12 and later warn of a fork while there are threads, as those of BLAS.
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes(method):

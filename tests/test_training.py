@@ -5,7 +5,15 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import Enumerated, bars_and_stripes, core_draws, states, tiny_rbm
+from conftest import (
+    PLAIN,
+    Enumerated,
+    bars_and_stripes,
+    core_draws,
+    needs_core,
+    states,
+    tiny_rbm,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm import _binary_rows, _step, _training
@@ -14,19 +22,6 @@ from skrbm._record import Record, Validation
 from skrbm._solvers import SOLVERS
 from skrbm._step import Counts, Learned, Learner, Settings, TrainingState, first_state
 from skrbm._training import Training, train
-
-PLAIN = Settings(
-    solver="pcd",
-    n_gibbs_steps=1,
-    n_chains=10,
-    batch_size=10,
-    learning_rate=0.1,
-    momentum=0.0,
-    weight_decay=0.0,
-    centering=False,
-    averaging=False,
-    binarize=False,
-)
 
 
 def state_at(rbm, chains, seed=0, settings=PLAIN):
@@ -224,7 +219,7 @@ def train_written_out(state, settings, X, n_epochs, compiled):
     return average, chains
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_core)])
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 @pytest.mark.parametrize("n_features", [6, 1500])  # the second needs more than one block
 @pytest.mark.parametrize("solver", ["cd", "pcd"])
@@ -232,8 +227,6 @@ def test_the_same_as_written_out(solver, n_features, form, compiled, monkeypatch
     """The model equals that of the reference with the same seed, up to rounding."""
     if not compiled:
         monkeypatch.setattr(_binary_rows, "core", None)
-    elif _binary_rows.core is None:
-        pytest.skip("the compiled core is not installed or switched off")
     n_components = 5
     X = (np.random.default_rng(0).random((23, n_features)) < 0.3).astype(float)
     settings = Settings(
