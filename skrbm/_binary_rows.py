@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from skrbm._compat.sklearn import n_threads_allowed
+from skrbm._compat.openmp import n_threads_allowed
 from skrbm._native import core
 
 # Rows of aligned arrays start at multiples of this number of elements and of bytes.
@@ -59,7 +59,7 @@ def align(weights):
 
 
 def with_padding(array):
-    """Return an aligned array with its padding, contiguous in memory."""
+    """Return an aligned array with its padding, and any other array as it is."""
     if array.flags.c_contiguous:
         return array
     shape = len(array), array.strides[0] // array.itemsize
@@ -223,7 +223,7 @@ def visible(
         mean,
         states,
         base,
-        min(_n_threads(rows, weights), len(work)),
+        _n_threads(rows, weights),
     )
 
 
@@ -251,7 +251,6 @@ class Update:
         self._dv = np.empty(n_features, dtype=model.dtype)
         self._of_rows = np.empty(n_rows, dtype=model.dtype)
         self._dh, self._dc, self._lam = aligned_zeros((3, n_components), model.dtype)
-        self._aligned = model.weights if model.is_aligned else None
 
     def weigh(self, hidden, shares):
         """Multiply hidden rows by their shares."""
@@ -261,9 +260,7 @@ class Update:
     def add_to(self, model, lists, offsets):
         """Add the gradient to the parameters of `model`, in place."""
         mu, self._lam[...] = offsets
-        weights = model.weights
-        if weights is not self._aligned and not is_aligned(weights):
-            weights = align(weights)
+        weights = model.align().weights
         core.update(
             lists.indptr,
             lists.indices,

@@ -181,8 +181,8 @@ def _random_int32(n, rng):
 def bernoulli(mean, rng, out):
     """Draw each element of `out` as 1 with probability `mean`, else 0.
 
-    `mean` and `out` must be C-contiguous and have the same shape. They may be the same
-    array. Probabilities are resolved to 32 bits in float64 and to 24 bits in float32.
+    `out` must be C-contiguous and have the shape of `mean`. They may be the same array.
+    Probabilities are resolved to 32 bits in float64 and to 24 bits in float32.
     """
     flat_mean, flat_out = mean.reshape(-1), out.reshape(-1)
     for start in range(0, mean.size, BLOCK_SIZE):

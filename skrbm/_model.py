@@ -12,6 +12,7 @@ in.
 """
 
 import dataclasses
+import functools
 from typing import Self
 
 import numpy as np
@@ -32,8 +33,8 @@ class RBM:
     Attributes
     ----------
     weights : ndarray of shape (n_features, n_components)
-        Interaction weights. They are C-contiguous, so that dense and sparse products both
-        read them in memory order.
+        Interaction weights, row by row in memory: C-contiguous for matrix products, or
+        aligned and padded for the compiled core.
     visible : BernoulliUnits
         The visible units, with their parameters.
     hidden_bias : ndarray of shape (n_components,)
@@ -69,16 +70,14 @@ class RBM:
         return self.map(np.copy)
 
     def __getstate__(self):
-        return vars(self) | {"aligned": self.is_aligned}
+        return self.weights, self.visible, self.hidden_bias, self.is_aligned
 
     def __setstate__(self, state):
         """Align the weights again, which pickling stores without their padding."""
-        aligned = state.get("aligned", False)
-        vars(self).update(
-            {name: value for name, value in state.items() if name != "aligned"}
-        )
-        if aligned:
-            vars(self)["weights"] = self.align().weights
+        weights, visible, hidden_bias, aligned = state
+        if aligned and _binary_rows.core is not None:
+            weights = _binary_rows.align(weights)
+        vars(self).update(weights=weights, visible=visible, hidden_bias=hidden_bias)
 
     def for_rows(self, n_rows) -> Self:
         """Return this model, aligned if `n_rows` rows are worth a copy of the weights."""
@@ -96,7 +95,11 @@ class RBM:
     @property
     def is_aligned(self):
         """Whether the weights are aligned, so that the compiled core can be used."""
-        return _binary_rows.core is not None and _binary_rows.is_aligned(self.weights)
+        return _binary_rows.core is not None and self._has_padding
+
+    @functools.cached_property
+    def _has_padding(self):
+        return _binary_rows.is_aligned(self.weights)
 
     def _lists(self, x):
         """Return lists of binary rows if the compiled core can be used, else None."""
@@ -115,11 +118,17 @@ class RBM:
 
     def hidden_input(self, v, out=None):
         """Return ``v W + c``, the log-odds of each hidden unit."""
-        out = self._empty(v.shape[0], len(self.hidden_bias)) if out is None else out
         rows = self._lists(v)
-        if rows is not None:
-            _binary_rows.hidden(rows, self.weights, self.hidden_bias, total=out)
-        elif sp.issparse(v):
+        if rows is None:
+            return self._multiply(v, out)
+        out = self._empty(v.shape[0], len(self.hidden_bias)) if out is None else out
+        _binary_rows.hidden(rows, self.weights, self.hidden_bias, total=out)
+        return out
+
+    def _multiply(self, v, out):
+        """Compute the hidden input by a matrix product."""
+        out = self._empty(v.shape[0], len(self.hidden_bias)) if out is None else out
+        if sp.issparse(v):
             out[...] = self.hidden_bias
             _kernels.SparseRows.from_csr(v).add_product(self.weights, out)
         else:
@@ -144,23 +153,21 @@ class RBM:
         """Draw ``h ~ p(h | v)``."""
         rows = self._lists(v)
         if rows is None:
-            mean = self.mean_hidden(v, out)
+            mean = _kernels.logistic(self._multiply(v, out))
             return _kernels.bernoulli(mean, rng, out=mean)
-        states = np.empty((v.shape[0], len(self.hidden_bias)), dtype=np.uint8)
-        _binary_rows.hidden(
-            rows,
-            self.weights,
-            self.hidden_bias,
-            keys=_binary_rows.draw_key(rng),
-            states=states,
-        )
-        return self._states(states, out)
+        return self._draw(_binary_rows.hidden, rows, self.hidden_bias, rng, out)
 
-    def _states(self, states, out):
-        """Return drawn states in the dtype of the model, or in `out`."""
+    def _draw(self, half_step, rows, bias, rng, out):
+        """Draw states by the compiled core, in `out` or in the dtype of the model."""
+        shape = len(rows.indptr) - 1, len(bias)
+        in_place = out is not None and out.dtype == np.uint8
+        states = out if in_place else np.empty(shape, dtype=np.uint8)
+        key = _binary_rows.draw_key(rng)
+        half_step(rows, self.weights, bias, keys=key, states=states)
         if out is None:
             return states.astype(self.dtype)
-        out[...] = states
+        if not in_place:
+            out[...] = states
         return out
 
     def sample_visible(self, h, rng, out=None):
@@ -170,20 +177,14 @@ class RBM:
             out = self._empty(len(h), len(self.visible)) if out is None else out
             _kernels.product_with_transpose(h, self.weights, out)
             return self.visible.sample(out, rng, out)
-        states = np.empty((len(h), len(self.visible)), dtype=np.uint8)
-        _binary_rows.visible(
-            rows,
-            self.weights,
-            self.visible_bias,
-            keys=_binary_rows.draw_key(rng),
-            states=states,
-        )
-        return self._states(states, out)
+        return self._draw(_binary_rows.visible, rows, self.visible_bias, rng, out)
 
     def gibbs(self, h, n_steps, rng):
         """Run `n_steps` Gibbs steps h -> v -> h on the hidden states `h`, in place."""
+        dtype = np.uint8 if self.is_aligned else self.dtype
+        v = np.empty((len(h), len(self.visible)), dtype=dtype) if n_steps else None
         for _ in range(n_steps):
-            self.sample_hidden(self.sample_visible(h, rng), rng, out=h)
+            self.sample_hidden(self.sample_visible(h, rng, out=v), rng, out=h)
 
     def free_energy(self, v):
         """Return ``F(v) = -log sum_h exp(-E(v, h))`` of each row, in nats, as float64.

@@ -24,7 +24,7 @@ from skrbm import _binary_rows, _kernels
 
 
 class _Phases:
-    """Base class of dense and sparse phases, with the hidden rows, which are always dense.
+    """Base class of all phases, with the hidden rows, which are always dense.
 
     Subclasses hold the visible rows. In arrays that contain the rows of both phases, the
     positive rows come first.
@@ -247,20 +247,20 @@ class BinaryPhases(_Phases):
     """Phases of binary rows, dense or sparse, on which the compiled core works.
 
     Rows are lists of the units that are on, and instead of matrix products there are sums
-    of rows of the weights. The weights must be aligned.
+    of rows of the weights. Models whose weights are not aligned are copied at each step.
     """
 
     def __init__(self, model, max_positive, max_negative):
         n_features, n_components = model.weights.shape
         max_rows = max_positive + max_negative
         super().__init__(model, max_rows, _binary_rows.aligned_zeros)
-        self._aligned = model.align()  # the same model, if it is aligned already
+        self._max_positive = max_positive
         self._values = None
         self._states = np.empty((max_negative, n_features), dtype=np.uint8)
         self._next_chains = np.empty((max_negative, n_components), dtype=np.uint8)
         self._all_rows = _binary_rows.empty_lists(max_rows, n_features)
         self._all_chains = _binary_rows.empty_lists(max_negative, n_components)
-        self._work = _binary_rows.work_space(self._aligned.weights)
+        self._work = _binary_rows.work_space(model.align().weights)
         self._update = _binary_rows.Update(self._all_rows, model)
 
     def _resize(self, n_positive, n_negative):
@@ -289,7 +289,7 @@ class BinaryPhases(_Phases):
             self._positive.indices[: batch.nnz] = batch.indices
             return
         if self._values is None:
-            shape = len(self._all_rows.indptr) - 1, data.n_features
+            shape = self._max_positive, data.n_features
             self._values = np.empty(shape, data.X.dtype if rng is None else dtype)
         values = data.take_dense(rows, out=self._values)
         if rng is not None:
@@ -298,7 +298,7 @@ class BinaryPhases(_Phases):
 
     def infer_positive(self, model):
         """Compute the hidden means of the positive rows."""
-        model = self._align(model)
+        model = model.align()
         _binary_rows.hidden(
             self._positive, model.weights, model.hidden_bias, mean=self.positive_hidden
         )
@@ -310,7 +310,7 @@ class BinaryPhases(_Phases):
         well. If `continue_chains` is True, the chains go on to hidden states drawn from the
         means of the negative rows.
         """
-        model = self._align(model)
+        model = model.align()
         n_chains = len(chains)
         states, next_chains = self._states[:n_chains], self._next_chains[:n_chains]
         key = _binary_rows.draw_key(rng)
@@ -334,9 +334,6 @@ class BinaryPhases(_Phases):
         )
         if continue_chains:
             chains[...] = next_chains
-
-    def _align(self, model):
-        return model if model is self._aligned else model.align()
 
     def mean_visible(self):
         """Return the mean of the positive visible rows."""

@@ -1,11 +1,11 @@
 """Versions and the choice of the compiled core, for bug reports."""
 
-import pkgutil
+from importlib.metadata import version
 
 import sklearn
 
 from skrbm import _native
-from skrbm._compat.sklearn import n_threads_allowed
+from skrbm._compat.openmp import n_threads_allowed
 
 
 def show_versions() -> None:
@@ -29,6 +29,6 @@ def show_versions() -> None:
     """
     sklearn.show_versions()
     print("\nskrbm:")
-    print(f"    version: {pkgutil.resolve_name('skrbm:__version__')}")
+    print(f"    version: {version('skrbm')}")
     print(f"       path: {_native.description}")
     print(f"    threads: {n_threads_allowed() if _native.core else None}")

@@ -80,6 +80,12 @@ class Learned:
     def copy(self) -> Self:
         return self._map(np.copy)
 
+    def align(self):
+        """Align the weights of all models, which the compiled core needs."""
+        for name in ("model", "velocity", "average"):
+            if (model := getattr(self, name)) is not None:
+                setattr(self, name, model.align())
+
     def _map(self, function, *others):
         """Apply a function to the arrays of this and other parts; return a new part."""
 
@@ -272,12 +278,7 @@ class Learner:
         learned = state.learned
         batch_size = min(settings.batch_size, len(data))
         states = settings.binarize or learned.model.visible.are_states(data.summary)
-        if states and settings.compiled and _binary_rows.core is not None:
-            phases = BinaryPhases
-            learned.model = learned.model.align()
-        else:
-            phases = SparsePhases if data.is_sparse else DensePhases
-        self.phases = phases(learned.model, batch_size, state.solver.n_negative(batch_size))
+        compiled = states and settings.compiled and _binary_rows.core is not None
         if not settings.momentum:
             learned.velocity = None
         elif learned.velocity is None:
@@ -286,17 +287,16 @@ class Learner:
             learned.average = None
         elif learned.average is None:
             learned.average, learned.n_averaged = learned.model.copy(), 0
-        if phases is BinaryPhases:
-            learned.velocity, learned.average = (
-                model if model is None else model.align()
-                for model in (learned.velocity, learned.average)
-            )
+        if compiled:
+            learned.align()
+            phases = BinaryPhases
+        else:
+            phases = SparsePhases if data.is_sparse else DensePhases
+        self.phases = phases(learned.model, batch_size, state.solver.n_negative(batch_size))
         if settings.averaging:
-            self._averages = list(zip(learned.average, learned.model, strict=True))
-        if settings.averaging and phases is BinaryPhases:
-            self._averages = [
-                tuple(map(_binary_rows.with_padding, arrays)) for arrays in self._averages
-            ]
+            whole = _binary_rows.with_padding if compiled else np.asarray
+            pairs = zip(learned.average, learned.model, strict=True)
+            self._averages = [(whole(average), whole(array)) for average, array in pairs]
         self._set_offsets()
 
     def _set_offsets(self):

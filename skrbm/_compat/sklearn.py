@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 from sklearn import base
 from sklearn.utils import _safe_indexing
-from sklearn.utils._openmp_helpers import _openmp_effective_n_threads as n_threads_allowed
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._param_validation import StrOptions
@@ -64,7 +63,6 @@ __all__ = [
     "_fit_context",
     "_safe_indexing",
     "check_matplotlib_support",
-    "n_threads_allowed",
 ]
 
 # Attributes that scikit-learn sets on an estimator during `fit` and needs at its end.

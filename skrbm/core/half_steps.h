@@ -283,6 +283,7 @@ void EXPORT(visible)(const Py_buffer *a, int n_threads) {
         .scale = a[4].buf, .base = a[10].buf, .mean = a[8].buf, .states = a[9].buf,
         .scratch = a[7].buf, .draws = {a[0].shape[0] - 1, a[6].buf, a[5].buf},
         .n_rows = a[0].shape[0] - 1, .n_features = a[3].shape[0], .stride = STRIDE(a[2])};
+    n_threads = (int)MIN(n_threads, a[7].shape[0]); /* each has a row of the work space */
     run_tiles(run_visible, &job, (job.n_features + BATCH - 1) / BATCH, n_threads);
 }
 

@@ -33,11 +33,20 @@ static int has_length(const Py_buffer *a, length n) {
            (a->ndim == 1 && a->shape[0] == n && (n < 2 || a->strides[0] == a->itemsize));
 }
 
-/* Say whether weights are padded to whole vectors, and of a type that there is. */
+/* Say whether an array has this shape, and no gaps between its rows. */
+static int is_whole(const Py_buffer *a, length n_rows, length n_columns) {
+    return has_shape(a, n_rows, n_columns) &&
+           (!a->buf || n_rows < 2 || a->strides[0] == n_columns * a->itemsize);
+}
+
+/* Say whether rows are padded to whole vectors. Of a single row, Python drops the stride. */
+static int is_padded(const Py_buffer *a, length n_rows, length n_columns) {
+    return has_shape(a, n_rows, n_columns) && (n_rows < 2 || STRIDE(*a) % BATCH == 0);
+}
+
 static int are_weights(const Py_buffer *w) {
-    return has_shape(w, w->shape[0], w->ndim == 2 ? w->shape[1] : -1) &&
-           (w->itemsize == sizeof(float) || w->itemsize == sizeof(double)) &&
-           (w->shape[0] == 1 || STRIDE(*w) % BATCH == 0);
+    return is_padded(w, w->shape[0], w->ndim == 2 ? w->shape[1] : -1) &&
+           (w->itemsize == sizeof(float) || w->itemsize == sizeof(double));
 }
 
 /* Say whether lists are contiguous arrays of the types that are expected. */
@@ -60,15 +69,16 @@ static int hidden_fits(const Py_buffer *a) {
     return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehi", a[2].itemsize) && (has_length(a + 3, n) || has_shape(a + 3, n_rows, n)) &&
            has_length(a + 4, n_rows) && (!a[9].buf || (a[5].buf && a[6].buf)) &&
            has_shape(a + 7, n_rows, n) && has_shape(a + 8, n_rows, n) &&
-           (!a[9].buf || (has_shape(a + 9, a[9].shape[0], n) && a[9].shape[0] <= n_rows));
+           (!a[9].buf || (is_whole(a + 9, a[9].shape[0], n) && a[9].shape[0] <= n_rows));
 }
 
 static int visible_fits(const Py_buffer *a) {
     const length n_rows = a[0].shape[0] - 1, n = a[2].shape[0];
     return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehik", a[2].itemsize) &&
            has_length(a + 3, n) && has_length(a + 4, n_rows) &&
-           (!a[9].buf || (a[5].buf && a[6].buf)) && has_shape(a + 8, n_rows, n) &&
-           has_shape(a + 9, n_rows, n) && has_length(a + 10, n);
+           (!a[9].buf || (a[5].buf && a[6].buf)) && is_whole(a + 8, n_rows, n) &&
+           is_whole(a + 9, n_rows, n) && has_length(a + 10, n) && a[7].ndim == 2 &&
+           a[7].shape[0] > 0 && a[7].shape[1] >= STRIDE(a[2]) * BATCH;
 }
 
 static int update_fits(const Py_buffer *a) {
@@ -76,7 +86,7 @@ static int update_fits(const Py_buffer *a) {
     return are_lists(a, a + 1) && are_lists(a + 2, a + 3) && are_weights(a + 4) &&
            have_type(a, "fghijklmno", a[4].itemsize) && has_length(a + 2, n_features + 1) &&
            has_length(a + 5, n_features) && has_length(a + 6, n) &&
-           has_shape(a + 7, n_rows, n) && has_length(a + 8, n_rows) && has_length(a + 9, n) &&
+           is_padded(a + 7, n_rows, n) && has_length(a + 8, n_rows) && has_length(a + 9, n) &&
            has_length(a + 10, n_features) && has_length(a + 11, n) &&
            has_length(a + 12, n_features) && a[13].shape[0] >= n_rows && has_length(a + 14, n);
 }
