@@ -51,9 +51,7 @@ def build(name):
         can_run = name.removeprefix("_core") in levels
     except ImportError:
         can_run = False
-    return (
-        core if can_run else pytest.skip(f"{name} is not built or cannot run here")
-    )
+    return core if can_run else pytest.skip(f"{name} is not built or cannot run here")
 
 
 @pytest.fixture(params=BUILDS, autouse=True)
@@ -788,6 +786,18 @@ def test_wrong_arrays_are_refused():
             _binary_rows.hidden(*arguments, mean=wrong)
     with pytest.raises(ValueError, match="do not fit together"):
         _binary_rows.hidden(rows, model.weights, np.zeros(5), mean=mean)
+    gaps = np.empty((4, 12), np.uint8)
+    keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(0)))
+    with pytest.raises(ValueError, match="do not fit together"):
+        _binary_rows.hidden(*arguments, keys=keys, states=gaps[:, :5])
+    chains = lists(random_states(4, 5))
+    arguments = chains, model.weights, model.visible_bias
+    work = _binary_rows.work_space(model.weights)
+    _binary_rows.visible(*arguments, keys=keys, states=gaps[:, :9].copy(), work=work)
+    for options in ({"states": gaps[:, :9]}, {"work": work[:, 1:]}, {"work": work[:0]}):
+        options = {"keys": keys, "states": gaps[:, :9].copy()} | options
+        with pytest.raises(ValueError, match="do not fit together"):
+            _binary_rows.visible(*arguments, **options)
     with pytest.raises(ValueError, match="do not fit together"):
         _binary_rows.list_rows(np.zeros((5, 9), np.uint8), rows)
     with pytest.raises(ValueError, match="do not fit together"):
