@@ -99,17 +99,16 @@ class Path:
         self.model.visible.sample_between(self.base, v, beta, generators)
 
     def _gibbs_on_lists(self, v, hidden_input, beta, generators):
-        weights, bias, base = self.model.weights, self.model.visible_bias, self.base.bias
+        weights = self.model.weights
         scale = np.empty((len(v), 1), dtype=np.float32)
         scale[...] = beta
         keys = _binary_rows.draw_keys(generators)
         h = _binary_rows.draw_hidden(hidden_input, weights, scale[:, 0], keys)
         states = np.empty(v.shape, dtype=np.uint8)
-        _binary_rows.visible(
+        self.model.visible.from_lists(
             _binary_rows.lists(h),
             weights,
-            bias - base,
-            base=base,
+            base=self.base,
             scale=scale[:, 0],
             keys=keys,
             states=states,

@@ -146,7 +146,7 @@ class RBM:
         if rows is None:
             return self.visible.mean(h @ self.weights.T)
         mean = self._empty(len(h), len(self.visible))
-        _binary_rows.visible(rows, self.weights, self.visible_bias, mean=mean)
+        self.visible.from_lists(rows, self.weights, mean=mean)
         return mean
 
     def sample_hidden(self, v, rng, out=None):
@@ -155,15 +155,15 @@ class RBM:
         if rows is None:
             mean = _kernels.logistic(self._multiply(v, out))
             return _kernels.bernoulli(mean, rng, out=mean)
-        return self._draw(_binary_rows.hidden, rows, self.hidden_bias, rng, out)
+        arguments = rows, self.weights, self.hidden_bias
+        shape = v.shape[0], len(self.hidden_bias)
+        return self._draw(_binary_rows.hidden, arguments, shape, rng, out)
 
-    def _draw(self, half_step, rows, bias, rng, out):
+    def _draw(self, half_step, arguments, shape, rng, out):
         """Draw states by the compiled core, in `out` or in the dtype of the model."""
-        shape = len(rows.indptr) - 1, len(bias)
         in_place = out is not None and out.dtype == np.uint8
         states = out if in_place else np.empty(shape, dtype=np.uint8)
-        key = _binary_rows.draw_key(rng)
-        half_step(rows, self.weights, bias, keys=key, states=states)
+        half_step(*arguments, keys=_binary_rows.draw_key(rng), states=states)
         if out is None:
             return states.astype(self.dtype)
         if not in_place:
@@ -177,7 +177,8 @@ class RBM:
             out = self._empty(len(h), len(self.visible)) if out is None else out
             _kernels.product_with_transpose(h, self.weights, out)
             return self.visible.sample(out, rng, out)
-        return self._draw(_binary_rows.visible, rows, self.visible_bias, rng, out)
+        shape = len(h), len(self.visible)
+        return self._draw(self.visible.from_lists, (rows, self.weights), shape, rng, out)
 
     def gibbs(self, h, n_steps, rng):
         """Run `n_steps` Gibbs steps h -> v -> h on the hidden states `h`, in place."""

@@ -315,13 +315,8 @@ class BinaryPhases(_Phases):
         states, next_chains = self._states[:n_chains], self._next_chains[:n_chains]
         key = _binary_rows.draw_key(rng)
         _binary_rows.list_rows(chains, self._chains)
-        _binary_rows.visible(
-            self._chains,
-            model.weights,
-            model.visible_bias,
-            keys=key,
-            states=states,
-            work=self._work,
+        model.visible.from_lists(
+            self._chains, model.weights, keys=key, states=states, work=self._work
         )
         _binary_rows.list_rows(states, self._negative)
         _binary_rows.hidden(

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 import scipy.sparse as sp
 
-from skrbm import _kernels
+from skrbm import _binary_rows, _kernels
 
 # Minimum distance from 0 and 1 of the means of independent features used as the base of
 # annealing. Importance weights cannot correct for values that the base never takes.
@@ -95,6 +95,17 @@ class BernoulliUnits:
     def sample(self, x, rng, out, units=slice(None)):
         """Draw states of all or some units from their input `x`, which is overwritten."""
         return _kernels.bernoulli_from_log_odds(x, self.bias[units], rng, out)
+
+    def from_lists(self, rows, weights, *, base=None, scale=None, **outputs):
+        """Compute means or draw states given listed hidden states, by the compiled core.
+
+        If `base` is given, they are those at the inverse temperatures `scale`, as in
+        `sample_between`. For the other arguments, see `_binary_rows.visible`.
+        """
+        bias, base_bias = self.bias, None
+        if base is not None:
+            bias, base_bias = self.bias - base.bias, base.bias
+        _binary_rows.visible(rows, weights, bias, base=base_bias, scale=scale, **outputs)
 
     def log_normalizer(self, x):
         """Return ``sum_i log sum_v exp(-E_i(v) + x_i v)`` for each row of the input."""
