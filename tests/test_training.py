@@ -65,7 +65,7 @@ def test_step_is_the_exact_gradient(n_rows, centering, dtype, form):
     for seed in range(n_repeats):
         state = state_at(rbm, chains_of(rbm, n_chains, seed), seed)
         state.counts = Counts(visible_sum, 9)
-        Learner(state, settings, DataSet(X)).step(slice(0, n_rows), rate)
+        Learner(state, settings, DataSet(X)).epoch([rate])
         for i, (after, before) in enumerate(zip(state.model, rbm, strict=True)):
             assert after.dtype == dtype
             change[i] += (after.astype(float) - before) / rate / n_repeats
