@@ -75,6 +75,13 @@ class Summary(NamedTuple):
     binary: bool
 
 
+class Variances(NamedTuple):
+    """Trace and largest eigenvalue of the covariance matrix of the rows of a data set."""
+
+    total: float
+    largest: float
+
+
 def canonical(X):
     """Return `X` as a plain ndarray or as a CSR array without duplicate entries.
 
@@ -145,6 +152,30 @@ class DataSet:
         if self.is_sparse and X.nnz < X.shape[0] * X.shape[1]:
             low, high = min(low, 0.0), max(high, 0.0)
         return Summary(low, high, binary)
+
+    def variances(self, clip):
+        """Return the `Variances` of the rows, estimated from at most 500 of them.
+
+        `clip` is applied to the values first. The matrix of products of the centered rows
+        has the same trace and largest eigenvalue as the covariance matrix, and is smaller
+        if there are many features. The results are rounded, since rows in another form are
+        multiplied in another order.
+        """
+        few = self.spread(500)
+        v = clip(few.copy_rows(np.float64))
+        with np.errstate(over="ignore", invalid="ignore"):
+            products = v @ v.T
+            products = products.toarray() if sp.issparse(v) else products
+            shares = np.ones(len(few)) if few.weights is None else few.weights
+            shares = shares / shares.sum()
+            means = products @ shares
+            products += shares @ means - means - means[:, None]
+            scale = np.sqrt(shares)
+            products *= scale * scale[:, None]
+        if not np.isfinite(products).all():  # training will diverge at any rate
+            return Variances(0.0, 0.0)
+        values = np.trace(products), np.linalg.eigvalsh(products)[-1]
+        return Variances(*(max(0.0, float(f"{value:.3g}")) for value in values))
 
     # Selections of rows -------------------------------------------------------------------
 

@@ -26,10 +26,19 @@ from skrbm._compat.sklearn import (
     _fit_context,
 )
 from skrbm._data import DataSet
-from skrbm._record import Record, Validation
+from skrbm._record import Record, Validation, log_partition_gap
 from skrbm._solvers import SOLVERS
 from skrbm._step import LARGEST_PARAMETER, Settings, first_state, is_sound, next_state
-from skrbm._training import SCHEDULES, Training, enough_epochs, train, train_on_chunk
+from skrbm._training import (
+    SCHEDULES,
+    STREAM_RATE,
+    Training,
+    enough_epochs,
+    suitable_decay,
+    suitable_rate,
+    train,
+    train_on_chunk,
+)
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import BernoulliUnits
 from skrbm.likelihood import LogPartition
@@ -37,6 +46,10 @@ from skrbm.likelihood import LogPartition
 # Loss of pseudo-log-likelihood during training, in nats per feature, that triggers a
 # warning.
 _LARGEST_SHORTFALL = 0.1
+# Forward minus reverse estimate of log Z, in nats, that triggers a warning.
+_LARGEST_GAP = 1.0
+# Number of updates from which the estimates take only a small part of the time of training.
+_UPDATES_FOR_GAP = 5_000
 
 
 class BernoulliRBMEstimator(
@@ -75,9 +88,13 @@ class BernoulliRBMEstimator(
         Number of persistent chains, independent of `batch_size`. Ignored by
         ``solver="cd"``, which runs one chain per row of the minibatch.
 
-    learning_rate : float, default=0.2
+    learning_rate : float or "auto", default="auto"
         Step size for the gradient of the mean log-likelihood of a minibatch. Much larger
-        values may diverge, smaller values need more epochs.
+        values may diverge, smaller values need more epochs. "auto" is ``1 / (1 + s)``,
+        where s is the largest variance of the rows in any direction (the largest eigenvalue
+        of their covariance matrix, estimated from up to 500 rows), so that the chains can
+        follow the model. In `partial_fit`, which does not know all rows, it is 0.2. Both
+        are multiplied by ``1 - momentum``. The rate used is stored in `learning_rate_`.
 
     schedule : {"linear", "constant"}, default="linear"
         Learning rate schedule of `fit`. "linear" decreases the learning rate from
@@ -89,9 +106,14 @@ class BernoulliRBMEstimator(
         Fraction of the previous update that is added to the current one, in [0, 1). In the
         long run the effective step size is ``learning_rate / (1 - momentum)``.
 
-    weight_decay : float, default=0.0
+    weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. The biases are not penalized.
+        ``1 - learning_rate * weight_decay``. The biases are not penalized. "auto" is the
+        total variance of all features, divided by 6.25 and by the number of training rows.
+        This is a normal prior on the weights under which the input of a hidden unit has a
+        standard deviation of 2.5, the scale that [5]_ recommend for logistic regression.
+        In `partial_fit`, which does not know the number of rows, it is 0. The value used is
+        stored in `weight_decay_`.
 
     centering : bool, default=True
         Whether to use the centered gradient [3]_, which subtracts offsets, the means of the
@@ -176,6 +198,13 @@ class BernoulliRBMEstimator(
         Hidden states, 0 or 1, of the chains of the negative phase. With ``solver="cd"``
         there is one chain per row of a minibatch.
 
+    learning_rate_ : float
+        The `learning_rate` of the last call of `fit` or `partial_fit`, a number also if the
+        parameter is "auto".
+
+    weight_decay_ : float
+        The `weight_decay` of the last call of `fit` or `partial_fit`, likewise.
+
     n_iter_ : int
         Number of epochs run by the last `fit`. With `early_stopping`, the model is that of
         the epoch with the best validation score, which is not necessarily the last one.
@@ -195,6 +224,14 @@ class BernoulliRBMEstimator(
     validation_scores_ : list of float
         Mean pseudo-log-likelihood of the held-out rows, in nats, after each epoch of the
         last `fit`. Only available with `early_stopping`.
+
+    log_partition_gap_ : float
+        Estimate of log Z from independent features minus the estimate from the persistent
+        chains, in nats, by annealed importance sampling with 500 temperatures (see
+        :func:`~skrbm.likelihood.log_partition`). Values clearly above 0 show that the model
+        has modes that the chains have not visited. Negative values only say that 500
+        temperatures are too few for an exact estimate. Only available with persistent
+        chains after at least 5000 updates.
 
     random_state_ : RandomState
         Random generator that `gibbs`, `sample` and `reconstruct` use by default.
@@ -219,6 +256,9 @@ class BernoulliRBMEstimator(
        machines. JMLR, 17(99), 1-61.
     .. [4] Shamir, O. and Zhang, T. (2013). Stochastic gradient descent for non-smooth
        optimization. ICML 2013, 71-79.
+    .. [5] Gelman, A., Jakulin, A., Pittau, M. G. and Su, Y.-S. (2008). A weakly informative
+       default prior distribution for logistic and other regression models. Annals of
+       Applied Statistics, 2(4), 1360-1383.
 
     Examples
     --------
@@ -237,9 +277,12 @@ class BernoulliRBMEstimator(
     intercept_visible_: np.ndarray
     visible_mean_: np.ndarray
     h_samples_: np.ndarray
+    learning_rate_: float
+    weight_decay_: float
     n_iter_: int
     history_: dict[str, list[float]]
     validation_scores_: list[float]
+    log_partition_gap_: float
     random_state_: np.random.RandomState
     n_features_in_: int
     feature_names_in_: np.ndarray
@@ -249,10 +292,10 @@ class BernoulliRBMEstimator(
         "solver": [StrOptions(set(SOLVERS))],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
         "n_chains": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "schedule": [StrOptions(set(SCHEDULES))],
         "momentum": [Interval(Real, 0, 1, closed="left")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "centering": ["boolean"],
         "averaging": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -275,10 +318,10 @@ class BernoulliRBMEstimator(
         solver: Literal["pcd", "cd"] = "pcd",
         n_gibbs_steps: int = 1,
         n_chains: int = 100,
-        learning_rate: float = 0.2,
+        learning_rate: float | Literal["auto"] = "auto",
         schedule: Literal["linear", "constant"] = "linear",
         momentum: float = 0.0,
-        weight_decay: float = 0.0,
+        weight_decay: float | Literal["auto"] = "auto",
         centering: bool = True,
         averaging: bool = True,
         batch_size: int = 20,
@@ -358,8 +401,9 @@ class BernoulliRBMEstimator(
             the best epoch with `early_stopping`).
         ConvergenceWarning
             If training diverged, in which case the model of the previous epoch is kept (of
-            the best epoch with `early_stopping`), or if the model is clearly worse at the
-            end of training than at its start.
+            the best epoch with `early_stopping`), if the model is clearly worse at the end
+            of training than at its start, or if it has modes that the persistent chains
+            have not visited (`log_partition_gap_` above 1).
         """
         return self._fit(X, y, sample_weight)
 
@@ -370,13 +414,14 @@ class BernoulliRBMEstimator(
         if warm:
             self._check_can_continue()
         with _inputs.unchanged_on_error(self):
-            vars(self).pop("validation_scores_", None)
+            for name in ("validation_scores_", "log_partition_gap_"):
+                vars(self).pop(name, None)
             training = self._begin(X, sample_weight, warm, training)
             self._training = training  # read by the callbacks during fit
             callbacks = _Callbacks(self, X, y, sample_weight)
             epochs = train(
                 training.state,
-                self._settings(training.data),
+                training.settings,
                 training.data,
                 n_epochs=training.n_epochs,
                 schedule=self.schedule,
@@ -420,6 +465,10 @@ class BernoulliRBMEstimator(
             callbacks.after_fit(attributes)
             if stopped is None and _got_worse(training):
                 stopped = "worse"
+            if _has_gap(training):
+                self.log_partition_gap_ = log_partition_gap(kept)
+                if stopped is None and self.log_partition_gap_ > _LARGEST_GAP:
+                    stopped = "lagging"
         except KeyboardInterrupt:
             stopped, self._interrupted = stopped or "interrupted", True
         return stopped
@@ -447,9 +496,9 @@ class BernoulliRBMEstimator(
         n_epochs = self.n_iter
         if n_epochs == "auto":
             n_epochs = enough_epochs(len(data), self.batch_size)
-        binarize = self._settings(data).binarize
-        record = Record(data, state, n_epochs, validation, binarize=binarize)
-        return Training(data, state, record, n_epochs)
+        settings = self._settings_of_fit(data)
+        record = Record(data, state, n_epochs, validation, binarize=settings.binarize)
+        return Training(data, state, record, settings, n_epochs)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -508,7 +557,9 @@ class BernoulliRBMEstimator(
             else:
                 state = self._next_state(data)
             untrained = state.copy() if first else state
-            sound = train_on_chunk(state, self._settings(data), data)
+            settings = self._settings(data)
+            sound = train_on_chunk(state, settings, data)
+            self.__dict__ |= _rates(settings)
             if sound or first:
                 kept = state if sound else untrained
                 self.__dict__ |= _fitted_attributes(kept, kept.learned.average)
@@ -540,6 +591,7 @@ class BernoulliRBMEstimator(
             ) from error
 
     def _settings(self, data):
+        """Return the settings for a stream of rows that begins with `data`."""
         states = BernoulliUnits.are_states(data.summary)
         # Rows that need not be binary are never listed: whether a chunk of a stream is
         # binary must not decide which random numbers there are.
@@ -547,11 +599,29 @@ class BernoulliRBMEstimator(
             "binarize": self.stochastic_binarization and not states,
             "compiled": self.stochastic_binarization,
         }
+        if self.learning_rate == "auto":
+            values["learning_rate"] = (1 - self.momentum) * STREAM_RATE
+        if self.weight_decay == "auto":
+            values["weight_decay"] = 0.0
         for name in Settings._fields:
             if name not in values:
                 value = getattr(self, name)
                 values[name] = float(value) if isinstance(value, np.floating) else value
         return Settings(**values)
+
+    def _settings_of_fit(self, data):
+        """Return the settings of `fit`, which knows all rows."""
+        settings = self._settings(data)
+        if "auto" in (self.learning_rate, self.weight_decay):
+            clip = BernoulliUnits.clip if self.stochastic_binarization else lambda v: v
+            variances = data.variances(clip)
+        if self.learning_rate == "auto":
+            rate = (1 - self.momentum) * suitable_rate(variances)
+            settings = settings._replace(learning_rate=rate)
+        if self.weight_decay == "auto":
+            decay = suitable_decay(variances, len(data))
+            settings = settings._replace(weight_decay=decay)
+        return settings
 
     def _draw_seeds(self):
         """Return a seed for training, and store those of later draws and of the split."""
@@ -649,14 +719,26 @@ class BernoulliRBMEstimator(
             warnings.warn(
                 f"Training did not converge: after {self.n_iter_} epochs the model is "
                 "worse than at the start. Lower learning_rate (currently "
-                f"{self.learning_rate:g}).",
+                f"{self.learning_rate_:.4g}).",
+                ConvergenceWarning,
+            )
+
+        elif stopped == "lagging":
+            warnings.warn(
+                "The model has modes that its persistent chains have not visited: two "
+                "estimates of log Z that should agree differ by "
+                f"{self.log_partition_gap_:.1f} nats. Likelihoods of this model are "
+                "unreliable, although its pseudo-log-likelihood may be good. Lower "
+                f"learning_rate (currently {self.learning_rate_:.4g}), or increase "
+                f"n_gibbs_steps (currently {self.n_gibbs_steps}) or weight_decay "
+                f"(currently {self.weight_decay_:.3g}).",
                 ConvergenceWarning,
             )
 
     def _warn_of_divergence(self, when, kept, data):
-        cause = f"learning_rate (currently {self.learning_rate:g})"
-        if self.weight_decay:
-            cause += f", or weight_decay (currently {self.weight_decay:g})"
+        cause = f"learning_rate (currently {self.learning_rate_:.4g})"
+        if self.weight_decay_:
+            cause += f", or weight_decay (currently {self.weight_decay_:.3g})"
         if data.row_weights is not None:
             largest = data.row_weights.max()
             cause += f", or the largest sample_weight ({largest:.3g} times the usual one)"
@@ -1150,13 +1232,29 @@ def _got_worse(training):
     return in_range and training.record.shortfall(training.kept) > _LARGEST_SHORTFALL
 
 
+def _has_gap(training):
+    """Return whether the chains can and should be compared with the model."""
+    n_steps = -(-len(training.data) // training.settings.batch_size)
+    long = training.n_done * n_steps >= _UPDATES_FOR_GAP
+    return long and not training.kept.solver.paired
+
+
 def _course(training):
     """Return the fitted attributes that record the progress of a training."""
     history, validation_scores = training.record.course(training.n_done)
     course = {"n_iter_": training.n_done, "history_": history}
+    course |= _rates(training.settings)
     if validation_scores is not None:
         course["validation_scores_"] = validation_scores
     return course
+
+
+def _rates(settings):
+    """Return the fitted attributes that say which rates were used."""
+    return {
+        "learning_rate_": settings.learning_rate,
+        "weight_decay_": settings.weight_decay,
+    }
 
 
 def _dtype_for(model, X):

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 
+from skrbm import _annealing
 from skrbm._data import spread
 
 
@@ -226,3 +227,24 @@ class Record:
         first = self.start.model.copy()
         first.visible.follow_mean(self.start.counts.visible_mean, state.counts.visible_mean)
         return (self.score(first) - self.score(state.result)) / len(first.visible)
+
+
+def log_partition_gap(state):
+    """Return the forward minus the reverse estimate of log Z by AIS, in nats.
+
+    The reverse runs start at the persistent chains. If these are draws of the model, the
+    gap is about 0, or below 0 if there are too few temperatures. If the model has modes
+    that the chains have not visited, the forward runs find them and the gap is above 0.
+    Unlike this gap, the mean free energies of chains and data, and the
+    pseudo-log-likelihood, hardly change when a model acquires such modes.
+    """
+    mean = state.counts.visible_mean.clip(0.001, 0.999)
+    path = _annealing.Path(state.result, mean)
+    rng = _annealing.generator(0)
+    h = state.solver.chains[:100].astype(np.float32)
+    path.model.gibbs(h, 100, rng)
+    v = path.model.sample_visible(h, rng)
+    betas = _annealing.ladder(500).tolist()
+    forward, _ = _annealing.anneal(path, betas, [(len(v), 1)])
+    reverse, _ = _annealing.anneal(path, betas[::-1], [(len(v), 2)], init=v)
+    return _annealing.log_mean(forward) + _annealing.log_mean(reverse)

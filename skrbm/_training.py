@@ -17,6 +17,12 @@ SCHEDULES = {
 }
 
 
+# Learning rate for a stream of rows, of which the variances are not known.
+STREAM_RATE = 0.2
+# Standard deviation of the input of a hidden unit under the prior of the weights.
+INPUT_SCALE = 2.5
+
+
 class Epoch(NamedTuple):
     """A finished epoch, as yielded by `train`."""
 
@@ -64,6 +70,8 @@ class Training:
         The current state, changed by each epoch.
     record : Record
         The record of this training.
+    settings : Settings
+        The settings of the learning step.
     n_epochs : int
         Total number of epochs.
 
@@ -78,10 +86,11 @@ class Training:
         Shape of the array that the rows belong to.
     """
 
-    def __init__(self, data, state, record, n_epochs):
+    def __init__(self, data, state, record, settings, n_epochs):
         self.data = data
         self.state = state
         self.record = record
+        self.settings = settings
         self.n_epochs = n_epochs
         self.shape = data.X.shape
         self.kept = state.copy()
@@ -130,3 +139,26 @@ def enough_epochs(n_rows, batch_size):
     n_steps = -(-n_rows // batch_size)
     n_updates = min(max(50 * n_steps, 5_000), 20_000)
     return -(-n_updates // n_steps)
+
+
+def suitable_rate(variances):
+    """Return a learning rate at which the persistent chains can follow the model.
+
+    The largest stable rate is inversely proportional to the largest eigenvalue of the
+    covariance of the inputs: LeCun, Y., Bottou, L., Orr, G. and Mueller, K.-R. (1998).
+    Efficient BackProp. In Neural Networks: Tricks of the Trade, 9-50. Springer. The bias,
+    whose input is 1, adds 1 to it.
+    """
+    return 1 / (1 + variances.largest)
+
+
+def suitable_decay(variances, n_rows):
+    """Return the weight decay of a normal prior on each weight.
+
+    Under the prior, the input of a hidden unit has the standard deviation `INPUT_SCALE`
+    for rows of these variances. The scale is that of the default prior of Gelman, A.,
+    Jakulin, A., Pittau, M. G. and Su, Y.-S. (2008). A weakly informative default prior
+    distribution for logistic and other regression models. Annals of Applied Statistics,
+    2(4), 1360-1383.
+    """
+    return variances.total / INPUT_SCALE**2 / n_rows

@@ -267,6 +267,8 @@ def test_partial_fit_is_fit_however_the_stream_is_cut(X, solver, momentum):
         "batch_size": 7,
         "n_chains": 5,
         "schedule": "constant",
+        "learning_rate": 0.2,
+        "weight_decay": 1e-3,
     }
     expected = make(n_iter=1, shuffle=False, **parameters).fit(X)
     whole = make(**parameters)
@@ -898,13 +900,13 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeyp
 @pytest.mark.parametrize("learning_rate", [1e4, 1e30, 1e300])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_divergence_in_fit(dtype, learning_rate, solver):
-    rbm = make(solver=solver, learning_rate=learning_rate)
+    rbm = make(solver=solver, learning_rate=learning_rate, weight_decay=0)
     with pytest.warns(ConvergenceWarning, match="in epoch 1: ") as record:
         rbm.fit(GRAY.astype(dtype))
     assert len(record) == 1
     message = str(record[0].message)
     assert (
-        f"The untrained model is kept. Lower learning_rate (currently {learning_rate:g})."
+        f"The untrained model is kept. Lower learning_rate (currently {learning_rate:.4g})."
         in (message)
     )
     assert rbm.n_iter_ == 0

@@ -181,7 +181,8 @@ def test_partial_fit_takes_weights_as_they_are(solver):
     X = np.vstack([bars_and_stripes()] * 2)
     weights = np.random.default_rng(0).exponential(size=len(X))
     weights /= weights.mean()
-    rbm = make(solver=solver, n_iter=1, shuffle=False, schedule="constant", batch_size=4)
+    given = {"schedule": "constant", "learning_rate": 0.2, "weight_decay": 1e-3}
+    rbm = make(solver=solver, n_iter=1, shuffle=False, batch_size=4, **given)
     fitted = clone(rbm).fit(X, sample_weight=17 * weights)
     whole = clone(rbm).partial_fit(X, sample_weight=weights)
     pieces = clone(rbm)

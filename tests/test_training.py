@@ -333,7 +333,8 @@ def run(
     """Train as `fit` does; return the training and its epochs."""
     data = DataSet(bars_and_stripes() if X is None else X, rows)
     state = first_state(settings, len(data), data.n_features, 6, np.float64, seed=0)
-    training = Training(data, state, Record(data, state, n_epochs, validation), n_epochs)
+    record = Record(data, state, n_epochs, validation)
+    training = Training(data, state, record, settings, n_epochs)
     epochs = []
     plan = {"n_epochs": n_epochs, "schedule": schedule, "shuffle": shuffle}
     for epoch in train(state, settings, data, **plan):
