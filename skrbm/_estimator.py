@@ -50,6 +50,7 @@ _LARGEST_SHORTFALL = 0.1
 _LARGEST_GAP = 1.0
 # Number of updates from which the estimates take only a small part of the time of training.
 _UPDATES_FOR_GAP = 5_000
+_CHAINS_FOR_GAP = 20
 
 
 class BernoulliRBMEstimator(
@@ -134,7 +135,9 @@ class BernoulliRBMEstimator(
     n_iter : int or "auto", default="auto"
         Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
         epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
-        whole epochs. The number of epochs run is stored in `n_iter_`.
+        whole epochs. With many rows, it runs at least 10 epochs, unless the number of
+        updates times that of weights then exceeds 10^10, which takes about half a minute.
+        The number of epochs run is stored in `n_iter_`.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch of `fit`.
@@ -228,10 +231,11 @@ class BernoulliRBMEstimator(
     log_partition_gap_ : float
         Estimate of log Z from independent features minus the estimate from the persistent
         chains, in nats, by annealed importance sampling with 500 temperatures (see
-        :func:`~skrbm.likelihood.log_partition`). Values clearly above 0 show that the model
-        has modes that the chains have not visited. Negative values only say that 500
-        temperatures are too few for an exact estimate. Only available with persistent
-        chains after at least 5000 updates.
+        :func:`~skrbm.likelihood.log_partition`), in both without the run of largest weight.
+        Values clearly above 0 show that the model has modes that the chains have not
+        visited. Negative values only say that 500 temperatures are too few for an exact
+        estimate. Only available after at least 5000 updates, with at least 20 chains and a
+        persistent solver.
 
     random_state_ : RandomState
         Random generator that `gibbs`, `sample` and `reconstruct` use by default.
@@ -495,7 +499,8 @@ class BernoulliRBMEstimator(
         state.learned.average = None  # each call of fit starts a new one
         n_epochs = self.n_iter
         if n_epochs == "auto":
-            n_epochs = enough_epochs(len(data), self.batch_size)
+            n_weights = data.n_features * self.n_components
+            n_epochs = enough_epochs(len(data), self.batch_size, n_weights)
         settings = self._settings_of_fit(data)
         record = Record(data, state, n_epochs, validation, binarize=settings.binarize)
         return Training(data, state, record, settings, n_epochs)
@@ -1236,7 +1241,8 @@ def _has_gap(training):
     """Return whether the chains can and should be compared with the model."""
     n_steps = -(-len(training.data) // training.settings.batch_size)
     long = training.n_done * n_steps >= _UPDATES_FOR_GAP
-    return long and not training.kept.solver.paired
+    solver = training.kept.solver
+    return long and not solver.paired and len(solver.chains) >= _CHAINS_FOR_GAP
 
 
 def _course(training):

@@ -236,7 +236,8 @@ def log_partition_gap(state):
     gap is about 0, or below 0 if there are too few temperatures. If the model has modes
     that the chains have not visited, the forward runs find them and the gap is above 0.
     Unlike this gap, the mean free energies of chains and data, and the
-    pseudo-log-likelihood, hardly change when a model acquires such modes.
+    pseudo-log-likelihood, hardly change when a model acquires such modes. The largest
+    weight of each direction is left out, so that no single run decides.
     """
     mean = state.counts.visible_mean.clip(0.001, 0.999)
     path = _annealing.Path(state.result, mean)
@@ -247,4 +248,5 @@ def log_partition_gap(state):
     betas = _annealing.ladder(500).tolist()
     forward, _ = _annealing.anneal(path, betas, [(len(v), 1)])
     reverse, _ = _annealing.anneal(path, betas[::-1], [(len(v), 2)], init=v)
-    return _annealing.log_mean(forward) + _annealing.log_mean(reverse)
+    without_largest = [np.sort(weights)[:-1] for weights in (forward, reverse)]
+    return sum(_annealing.log_mean(weights) for weights in without_largest)

@@ -129,15 +129,17 @@ class Training:
             self.record.end(self.kept.result, self.last)
 
 
-def enough_epochs(n_rows, batch_size):
+def enough_epochs(n_rows, batch_size, n_weights):
     """Return a number of epochs that works well for most data.
 
     This is the number of epochs for 20 000 updates, but at most 50, because more would
     overfit small data. If 50 epochs give fewer than 5 000 updates, it is the number of
-    epochs for 5 000 updates.
+    epochs for 5 000 updates. If there are many rows, it is at least 10, as long as the
+    updates change no more than 10^10 weights in total.
     """
     n_steps = -(-n_rows // batch_size)
-    n_updates = min(max(50 * n_steps, 5_000), 20_000)
+    most = max(20_000, min(10 * n_steps, 10**10 // n_weights))
+    n_updates = min(max(50 * n_steps, 5_000), most)
     return -(-n_updates // n_steps)
 
 

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm import BernoulliRBMEstimator, _data
 from skrbm._data import DataSet
+from skrbm._visible import BernoulliUnits
 
 
 def test_canonical_sums_duplicates_in_a_copy():
@@ -202,3 +203,35 @@ def test_pages_of_a_large_map_are_given_back(
 def test_pages_of_other_arrays_are_left_alone():
     _data.MappedPages(np.ones((3, 2))).have_read(1 << 40)
     _data.MappedPages(sp.csr_array(np.ones((3, 2)))).have_read(1 << 40)
+
+
+def as_they_are(v):
+    return v
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array, np.uint8, bool])
+@pytest.mark.parametrize("shape", [(40, 7), (9, 300), (1, 3), (2000, 30)])
+def test_variances(shape, form):
+    """They are the trace and the largest eigenvalue of the covariance matrix."""
+    rng = np.random.default_rng(0)
+    X = (
+        rng.random(shape) < np.linspace(0.1, 0.6, shape[1]) * rng.random((shape[0], 1))
+    ) * 1.0
+    data = DataSet(X.astype(form) if form in (np.uint8, bool) else form(X))
+    rows = X[np.linspace(0, len(X) - 1, 500).astype(int)] if len(X) > 500 else X
+    eigenvalues = np.linalg.eigvalsh(np.cov(rows.T, bias=True))
+    expected = eigenvalues.sum(), eigenvalues[-1]
+    assert_allclose(data.variances(as_they_are), expected, rtol=6e-3, atol=1e-12)
+    weights = rng.exponential(size=len(X)) * (rng.random(len(X)) < 0.9) + 1e-3
+    few = DataSet(X[:50]).weigh(weights[:50])
+    eigenvalues = np.linalg.eigvalsh(np.cov(X[:50].T, aweights=weights[:50], bias=True))
+    expected = eigenvalues.sum(), eigenvalues[-1]
+    assert_allclose(few.variances(as_they_are), expected, rtol=6e-3, atol=1e-12)
+
+
+def test_variances_of_clipped_and_of_huge_values():
+    X = np.array([[0.0, 300], [-5, 0], [1, 1e200]])
+    clipped = DataSet(X).variances(BernoulliUnits.clip)
+    assert clipped == DataSet(X.clip(0, 1)).variances(as_they_are)
+    assert clipped == DataSet(1 - X.clip(0, 1)).variances(as_they_are)
+    assert DataSet(X).variances(as_they_are) == (0, 0)  # overflow

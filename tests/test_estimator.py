@@ -914,6 +914,58 @@ def test_divergence_in_fit(dtype, learning_rate, solver):
     assert np.isfinite(rbm.score(GRAY))
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize("X", DATA.values(), ids=DATA.keys())
+def test_rate_and_decay_from_the_variances(X, momentum):
+    rbm = make(momentum=momentum).fit(X)
+    dense = X.toarray() if sp.issparse(X) else X.astype(float)
+    eigenvalues = np.linalg.eigvalsh(np.cov(dense.T, bias=True))
+    rate = (1 - momentum) / (1 + eigenvalues[-1])
+    assert_allclose(rbm.learning_rate_, rate, rtol=5e-3)
+    assert_allclose(rbm.weight_decay_, eigenvalues.sum() / 2.5**2 / 60, rtol=5e-3)
+    assert rbm.history_["learning_rate"][0] < rbm.learning_rate_
+    given = {"learning_rate": rbm.learning_rate_, "weight_decay": rbm.weight_decay_}
+    again = make(momentum=momentum, **given).fit(X)
+    assert_same_model(rbm, again, rtol=0)
+    assert (again.learning_rate_, again.weight_decay_) == tuple(given.values())
+
+
+def test_rate_and_decay_of_a_stream():
+    """The rows to come are not known, so that both do not depend on the first ones."""
+    rbm = make(momentum=0.5).partial_fit(GRAY[:20])
+    assert (rbm.learning_rate_, rbm.weight_decay_) == (0.1, 0)
+    given = make(momentum=0.5, learning_rate=0.1, weight_decay=0).partial_fit(GRAY[:20])
+    assert_same_model(rbm, given, rtol=0)
+
+
+def test_rate_and_decay_of_rows_outside_the_range():
+    with pytest.warns(UserWarning, match="values above 1 as 1"):
+        rbm = make().fit(255 * BINARY.astype(np.uint8))
+    inside = make().fit(BINARY.astype(np.uint8))
+    assert rbm.learning_rate_ == inside.learning_rate_
+    assert rbm.weight_decay_ == inside.weight_decay_
+
+
+def test_modes_without_chains_are_reported():
+    """Single flips do not lead from all 0 to all 1, so that chains and model part."""
+    rng = np.random.default_rng(0)
+    X = np.repeat([[0] * 24, [1] * 24], [60, 140], axis=0) ^ (rng.random((200, 24)) < 0.02)
+    fits = [make(n_components=16, n_iter=500, random_state=seed) for seed in range(4)]
+    with pytest.warns(ConvergenceWarning, match="modes that its persistent chains"):
+        gaps = [rbm.fit(X).log_partition_gap_ for rbm in fits]
+    assert max(gaps) > 1
+    mixes = make(n_components=16, n_iter=500, weight_decay=0.5).fit(X)
+    assert abs(mixes.log_partition_gap_) < 1
+    mixes.set_params(n_iter=10).fit(X)
+    assert not hasattr(mixes, "log_partition_gap_")  # too short a fit
+
+
+@pytest.mark.parametrize("parameters", [{"solver": "cd"}, {"n_chains": 10}])
+def test_without_enough_persistent_chains_there_is_no_gap(parameters):
+    rbm = make(n_iter=1700, **parameters).fit(BINARY)
+    assert not hasattr(rbm, "log_partition_gap_")
+
+
 def test_a_model_that_got_worse_is_reported():
     with pytest.warns(ConvergenceWarning, match="the model is worse than at the start"):
         make(learning_rate=100, n_iter=5).fit(BINARY)

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm import _binary_rows, _step, _training
 from skrbm._data import DataSet
-from skrbm._record import Record, Validation
+from skrbm._record import Record, Validation, log_partition_gap
 from skrbm._solvers import SOLVERS
 from skrbm._step import Counts, Learned, Learner, Settings, TrainingState, first_state
 from skrbm._training import Training, train
@@ -389,10 +389,41 @@ def test_only_the_rows_asked_for_are_learned(shuffle):
 
 @pytest.mark.parametrize(
     ("n_rows", "n_epochs"),
-    [(1, 5000), (60, 1667), (1797, 56), (2000, 50), (8000, 50), (60_000, 7), (10**7, 1)],
+    [(1, 5000), (60, 1667), (1797, 56), (2000, 50), (8000, 50), (40_000, 10)],
 )
 def test_enough_epochs(n_rows, n_epochs):
-    assert _training.enough_epochs(n_rows, batch_size=20) == n_epochs
+    for n_weights in (10, 10**9):
+        assert _training.enough_epochs(n_rows, 20, n_weights) == n_epochs
+
+
+def test_enough_epochs_of_many_rows():
+    assert _training.enough_epochs(60_000, 20, 784 * 200) == 10
+    assert _training.enough_epochs(60_000, 20, 784 * 10_000) == 7
+    assert _training.enough_epochs(10**7, 20, 10**4) == 2
+    assert _training.enough_epochs(10**7, 20, 10**6) == 1
+
+
+def test_the_decay_is_a_prior(rng):
+    """Under the prior, hidden inputs have a standard deviation of 2.5."""
+    X = (rng.random((300, 40)) < rng.random(40)).astype(float)
+    decay = _training.suitable_decay(DataSet(X).variances(lambda v: v), len(X))
+    weights = rng.standard_normal((40, 20_000)) / np.sqrt(decay * len(X))
+    inputs = (X - X.mean(axis=0)) @ weights
+    assert_allclose(np.sqrt(np.mean(inputs**2)), 2.5, rtol=0.01)
+
+
+def test_log_partition_gap():
+    """It is about 0 if the chains are in the larger mode, and above 0 if they miss it.
+
+    All units are off in one mode and on in the other, which is e^5 times as probable.
+    """
+    rbm = tiny_rbm(6, 1, scale=0.0)
+    rbm.weights[...] = 12.0
+    rbm.visible_bias[...] = -6.0
+    rbm.hidden_bias[...] = -31.0
+    assert_allclose(Enumerated(*rbm).p_h, [1 / (1 + np.exp(5)), 1 / (1 + np.exp(-5))])
+    assert log_partition_gap(state_at(rbm, np.ones((100, 1)))) < 1
+    assert log_partition_gap(state_at(rbm, np.zeros((100, 1)))) > 2
 
 
 @pytest.mark.parametrize("solver", ["cd", "pcd"])
