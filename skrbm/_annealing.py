@@ -62,14 +62,29 @@ class Path:
         v = np.zeros((n, len(self.base)), dtype=np.float32)
         return self.base.sample(v, rng, v)
 
+    def at(self, betas):
+        """Return what the methods below take as `beta`.
+
+        This is a number for one inverse temperature, and a column for several, each for an
+        equal share of the rows.
+        """
+        if np.ndim(betas) == 0:
+            return betas
+        return np.asarray(betas, dtype=np.float32)[:, None]
+
+    def hidden_input(self, v, beta, out=None):
+        """Return the hidden input of rows, which does not depend on the temperature."""
+        return self.model.hidden_input(v, out)
+
     def log_ratio(self, v, hidden_input, beta, after):
         """Return the log of ``p_after(v) / p_beta(v)`` without the partition functions.
 
-        `beta` and `after` are numbers, or columns with one value per row. With hidden input
-        x, the difference of softplus(after x) and softplus(beta x) is ::
+        `hidden_input` is that of the rows at `beta`, and becomes that at `after`. With
+        hidden input x, the difference of softplus(after x) and softplus(beta x) is ::
 
             (after - beta) max(x, 0) + log((1 + exp(-after |x|)) / (1 + exp(-beta |x|)))
         """
+        beta, after = (_for_rows(b, len(v)) for b in (beta, after))
         linear = self.model.visible.log_ratio_to(self.base, v)
         linear += np.maximum(hidden_input, 0).sum(axis=1)
         size = np.abs(hidden_input)
@@ -88,32 +103,43 @@ class Path:
 
         `generators` are pairs (slice of rows, generator for these rows).
         """
-        if self.model.is_aligned:
-            self._gibbs_on_lists(v, hidden_input, beta, generators)
-            return
-        h = hidden_input
-        h *= 0.5 * beta
-        for rows, rng in generators:
-            _kernels.bernoulli_from_half_log_odds(h[rows], rng, out=h[rows])
-        _kernels.product_with_transpose(h, self.model.weights, v)
-        self.model.visible.sample_between(self.base, v, beta, generators)
+        beta = _for_rows(beta, len(v))
+        _gibbs(self.model, self.base, v, hidden_input, beta, generators)
 
-    def _gibbs_on_lists(self, v, hidden_input, beta, generators):
-        weights = self.model.weights
-        scale = np.empty((len(v), 1), dtype=np.float32)
-        scale[...] = beta
-        keys = _binary_rows.draw_keys(generators)
-        h = _binary_rows.draw_hidden(hidden_input, weights, scale[:, 0], keys)
-        states = np.empty(v.shape, dtype=np.uint8)
-        self.model.visible.from_lists(
-            _binary_rows.lists(h),
-            weights,
-            base=self.base,
-            scale=scale[:, 0],
-            keys=keys,
-            states=states,
-        )
-        v[...] = states
+
+def _for_rows(beta, n_rows):
+    """Repeat a column for equal shares of the rows, and return a number as it is."""
+    return beta if np.ndim(beta) == 0 else np.repeat(beta, n_rows // len(beta), axis=0)
+
+
+def _gibbs(model, base, v, hidden_input, beta, generators):
+    """Take one Gibbs step at inverse temperature `beta` between base and model."""
+    if model.is_aligned:
+        _gibbs_on_lists(model, base, v, hidden_input, beta, generators)
+        return
+    h = hidden_input
+    h *= 0.5 * beta
+    for rows, rng in generators:
+        _kernels.bernoulli_from_half_log_odds(h[rows], rng, out=h[rows])
+    _kernels.product_with_transpose(h, model.weights, v)
+    model.visible.sample_between(base, v, beta, generators)
+
+
+def _gibbs_on_lists(model, base, v, hidden_input, beta, generators):
+    scale = np.empty((len(v), 1), dtype=np.float32)
+    scale[...] = beta
+    keys = _binary_rows.draw_keys(generators)
+    h = _binary_rows.draw_hidden(hidden_input, model.weights, scale[:, 0], keys)
+    states = np.empty(v.shape, dtype=np.uint8)
+    model.visible.from_lists(
+        _binary_rows.lists(h),
+        model.weights,
+        base=base,
+        scale=scale[:, 0],
+        keys=keys,
+        states=states,
+    )
+    v[...] = states
 
 
 # Annealed runs --------------------------------------------------------------------------
@@ -161,12 +187,12 @@ def anneal(path, betas, seeds, init=None, tick=None):
         )
     else:
         v = np.array(init, dtype=np.float32)
-    hidden_input = path.model.hidden_input(v)
+    hidden_input = None
     log_weights = np.zeros(len(v))
-    for number, (beta, after) in enumerate(itertools.pairwise(betas)):
+    for number, (beta, after) in enumerate(itertools.pairwise(map(path.at, betas))):
         if number > 0:
             path.gibbs(v, hidden_input, beta, generators)
-            path.model.hidden_input(v, out=hidden_input)
+        hidden_input = path.hidden_input(v, beta, out=hidden_input)
         log_weights += path.log_ratio(v, hidden_input, beta, after)
         if tick is not None:
             tick(number)
@@ -340,11 +366,10 @@ class TemperedChains:
     """
 
     def __init__(self, path, betas, h, rng):
-        self.path, self.betas, self.n_chains, self.rng = path, betas, len(h), rng
+        self.path, self.beta, self.n_chains, self.rng = path, path.at(betas), len(h), rng
         v = path.model.sample_visible(h.astype(np.float32), rng)
         self.v = np.tile(v, (len(betas), 1))
-        self.beta = np.repeat(betas, len(h)).astype(np.float32)[:, None]
-        self._hidden_input = path.model.hidden_input(self.v)
+        self._hidden_input = path.hidden_input(self.v, self.beta)
         self._odd = False
 
     def step(self):
@@ -353,20 +378,19 @@ class TemperedChains:
         Even and odd pairs of adjacent temperatures swap in alternate steps. The
         probabilities, of shape (n_betas - 1, n_chains), are those of all pairs.
         """
-        self.path.gibbs(self.v, self._hidden_input, self.beta, [(slice(None), self.rng)])
-        a = self.path.model.hidden_input(self.v, out=self._hidden_input)
-        n, v, beta = self.n_chains, self.v, self.beta
-        up = self.path.log_ratio(v[:-n], a[:-n], beta[:-n], beta[n:])
-        down = self.path.log_ratio(v[n:], a[n:], beta[n:], beta[:-n])
+        path, n, v, beta = self.path, self.n_chains, self.v, self.beta
+        path.gibbs(v, self._hidden_input, beta, [(slice(None), self.rng)])
+        a = path.hidden_input(v, beta, out=self._hidden_input)
+        raised, lowered = a[:-n].copy(), a[n:].copy()
+        up = path.log_ratio(v[:-n], raised, beta[:-1], beta[1:])
+        down = path.log_ratio(v[n:], lowered, beta[1:], beta[:-1])
         accept = np.exp(np.minimum(up + down, 0)).reshape(-1, n)
         swap = self.rng.random(accept.shape) < accept
         swap[int(not self._odd) :: 2] = False
         self._odd = not self._odd
-        pair, chain = np.nonzero(swap)
-        low = pair * n + chain
-        order = np.arange(len(v))
-        order[low], order[low + n] = low + n, low
-        v[...], a[...] = v[order], a[order]
+        low = np.flatnonzero(swap)
+        v[low], v[low + n] = v[low + n], v[low]
+        a[low], a[low + n] = lowered[low], raised[low]
         return accept
 
     def coldest(self):

@@ -110,7 +110,7 @@ def test_swaps_move_states_between_temperatures():
         v[...] = np.arange(6)[:, None]
 
     tempered.path = type("Marked", (), {"gibbs": staticmethod(mark)})()
-    tempered.path.model, tempered.path.log_ratio = path.model, path.log_ratio
+    tempered.path.hidden_input, tempered.path.log_ratio = path.hidden_input, path.log_ratio
     for _ in range(2):
         assert_allclose(tempered.step(), 1)
         moves.append(tempered.v[:, 0].astype(int).tolist())
