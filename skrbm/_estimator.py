@@ -1034,6 +1034,7 @@ class BernoulliRBMEstimator(
         thinning: int = 10,
         init: str | MatrixLike | None = None,
         betas: str | int | ArrayLike | None = None,
+        ladder: sampling.ModelLadder | None = None,
         output: Literal["states", "probabilities"] = "states",
         n_jobs: int | None = None,
         random_state: RandomStateLike = None,
@@ -1070,6 +1071,10 @@ n_features), default=None
             models whose chains do not mix. None means plain Gibbs sampling. See
             :func:`skrbm.sampling.draw_chains`.
 
+        ladder : ModelLadder, default=None
+            Models to run each chain at in place of temperatures, from
+            :class:`skrbm.callbacks.TrajectoryLadder`.
+
         output : {"states", "probabilities"}, default="states"
             Whether to return visible states, 0 or 1, or the probabilities from which they
             would be drawn.
@@ -1090,7 +1095,8 @@ n_features), default=None
         Raises
         ------
         ValueError
-            If an argument is out of range, or `init` has more rows than there are chains.
+            If an argument is out of range, `init` has more rows than there are chains,
+            `ladder` belongs to another model, or both `betas` and `ladder` are given.
         """
         check_is_fitted(self)
         _inputs.check_integer(n_samples, "n_samples", 1)
@@ -1108,6 +1114,7 @@ n_features), default=None
             thinning=thinning,
             init=init,
             betas=betas,
+            ladder=ladder,
             output=output,
             n_jobs=n_jobs,
             random_state=self._random_state(random_state),

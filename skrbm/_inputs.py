@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import validate_data
 
-from skrbm._annealing import settled_chains
+from skrbm._annealing import ModelLadder, ModelPath, models_of, settled_chains
 from skrbm._compat.sklearn import CALLBACK_STATE, _check_sample_weight
 from skrbm._data import DataSet
 from skrbm._model import RBM
@@ -243,6 +243,29 @@ def check_betas(betas, *, from_zero=True, words="the number of temperatures"):
             f"end with 1, but got {betas!r}."
         )
     return array
+
+
+def check_ladder(ladder, model):
+    """Return the path along a ladder, which must end with the model."""
+    if not isinstance(ladder, ModelLadder):
+        raise TypeError(
+            "ladder must be a ModelLadder, for example the ladder_ of a TrajectoryLadder "
+            f"after fit, but got {ladder!r}."
+        )
+    path = ModelPath(models_of(ladder))
+    shapes = path.model.weights.shape, model.weights.shape
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "The rungs of the ladder have {} visible and hidden units, but the model has "
+            "{}: pass the ladder of this model.".format(*shapes)
+        )
+    pairs = zip(path.model, model, strict=True)
+    if not all(np.array_equal(a, b.astype(np.float32)) for a, b in pairs):
+        raise ValueError(
+            "The ladder ends with another model, or with this one before it was trained "
+            "further: pass the ladder of the last fit of this model."
+        )
+    return path
 
 
 def check_base_mean(rbm, model, base_mean, random_state):

@@ -187,12 +187,14 @@ class RBM:
         for _ in range(n_steps):
             self.sample_hidden(self.sample_visible(h, rng, out=v), rng, out=h)
 
-    def free_energy(self, v):
+    def free_energy(self, v, hidden_input=None):
         """Return ``F(v) = -log sum_h exp(-E(v, h))`` of each row, in nats, as float64.
 
-        For Bernoulli units, ``F(v) = - b . v - sum_j log(1 + exp(c_j + (v W)_j))``.
+        For Bernoulli units, ``F(v) = - b . v - sum_j log(1 + exp(c_j + (v W)_j))``. The
+        hidden input is computed unless it is given.
         """
-        hidden = _kernels.softplus(self.hidden_input(v))
+        hidden = self.hidden_input(v) if hidden_input is None else hidden_input
+        hidden = _kernels.softplus(hidden)
         return -self.visible.minus_energy(v) - hidden.sum(axis=1, dtype=np.float64)
 
     def pseudo_log_likelihood(self, v, columns=None):

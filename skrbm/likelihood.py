@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_random_state
 
 from skrbm import _annealing, _inputs
+from skrbm._annealing import ModelLadder
 from skrbm._data import DataSet
 from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._typing import MatrixLike, RandomStateLike
@@ -97,7 +98,7 @@ class LogPartition(_Number):
         if `method` is "both", and None if there were no runs.
 
     n_betas : int or None
-        Number of temperatures; None if there were no runs.
+        Number of temperatures, or of models on a ladder; None if there were no runs.
 
     init : str or None
         Start of the reverse runs: "exact" draws of the model, draws from "chains", or rows
@@ -105,6 +106,9 @@ class LogPartition(_Number):
 
     parts : tuple of LogPartition or None
         The forward and the reverse estimate, if `method` is "both".
+
+    n_rungs : int or None
+        Number of rungs of the ladder along which the runs moved; None if there was none.
     """
 
     value: float
@@ -117,6 +121,7 @@ class LogPartition(_Number):
     n_betas: int | None = None
     init: str | None = None
     parts: tuple["LogPartition", "LogPartition"] | None = None
+    n_rungs: int | None = None
 
     def __repr__(self) -> str:
         if self.parts is not None:
@@ -127,11 +132,12 @@ class LogPartition(_Number):
         if self.log_weights is None:
             return f"log Z = {self.value:.6f} ({self.method})"
         init = f" from {_INITS[self.init]}" if self.init else ""
+        ladder = f" on a ladder of {self.n_rungs} rungs" if self.n_rungs else ""
+        places = f"{self.n_betas} {'models' if ladder else 'temperatures'}{ladder}"
         return (
             f"log Z = {self.value:.2f}, 3 sigma: {self.lower:.2f} to {self.upper:.2f} "
             f"({_METHODS[self.method]}, {len(self.log_weights)} runs{init}, "
-            f"{self.n_betas} temperatures, effective sample size "
-            f"{self.effective_sample_size:.1f})"
+            f"{places}, effective sample size {self.effective_sample_size:.1f})"
         )
 
 
@@ -142,6 +148,7 @@ def log_partition(
     betas: int | ArrayLike | None = None,
     n_runs: int = 100,
     base_mean: ArrayLike | None = None,
+    ladder: ModelLadder | None = None,
     init: MatrixLike | None = None,
     n_jobs: int | None = None,
     random_state: RandomStateLike = None,
@@ -174,7 +181,8 @@ def log_partition(
     betas : int or array-like of shape (n_betas,), default=None
         Inverse temperatures of AIS, non-decreasing from 0 to 1. An int is the number of
         temperatures, which are then spaced as in [1]_, with most of them close to 1: about
-        1/30 of them are below 0.5 and 3/10 below 0.9. None means 14501.
+        1/30 of them are below 0.5 and 3/10 below 0.9. None means 14501. With a `ladder`,
+        they are fractions of the way along it, and evenly spaced if an int or None.
 
     n_runs : int, default=100
         Number of AIS runs.
@@ -184,6 +192,14 @@ def log_partition(
         data work best. None uses `visible_mean_` of the estimator if available, and the
         means of chains of the model otherwise. 0.5, the uniform distribution, needs far
         more temperatures. The means are clipped to [0.001, 0.999].
+
+    ladder : ModelLadder, default=None
+        Models for the runs to move through in place of temperatures, for example those that
+        the training passed through [3]_, as collected by
+        :class:`skrbm.callbacks.TrajectoryLadder`. It must start at independent features,
+        which replace `base_mean`, and end with the model of `rbm`. Between its rungs,
+        parameters are interpolated. A step costs one and a half times as much as one
+        between temperatures.
 
     init : array-like of shape (n_rows, n_features), default=None
         Rows from which the reverse AIS runs start, used cyclically; they should be draws of
@@ -226,6 +242,8 @@ def log_partition(
        belief networks. ICML 2008, 872-879.
     .. [2] Burda, Y., Grosse, R. and Salakhutdinov, R. (2015). Accurate and conservative
        estimates of MRF log-likelihood using reverse annealing. AISTATS 2015, 102-110.
+    .. [3] Bereux, N., Decelle, A., Furtlehner, C., Rosset, L. and Seoane, B. (2025). Fast
+       training and sampling of restricted Boltzmann machines. ICLR 2025.
 
     Examples
     --------
@@ -248,19 +266,29 @@ def log_partition(
             "init is only used by method='reverse_ais' and method='both', but got "
             f"method={method!r}."
         )
+    if base_mean is not None and ladder is not None:
+        raise ValueError(
+            "base_mean has no effect on a ladder, which starts at features of its own: "
+            "pass only one of them."
+        )
     _inputs.check_n_jobs(n_jobs)
     _inputs.check_integer(n_runs, "n_runs", 1)
-    ladder = _inputs.check_betas(_annealing.N_BETAS if betas is None else betas)
-    if isinstance(ladder, Integral):
-        ladder = _annealing.ladder(ladder)
+    betas = _inputs.check_betas(_annealing.N_BETAS if betas is None else betas)
+    if isinstance(betas, Integral):
+        evenly = ladder is not None
+        betas = np.linspace(0, 1, betas) if evenly else _annealing.ladder(betas)
     if method == "auto":
         method = "exact" if min(model.weights.shape) <= _LARGEST_EXACT_AUTO else "ais"
     if method == "exact":
         return _exact(model)
     source = check_random_state(random_state)
 
-    path = _annealing.Path(model, _inputs.check_base_mean(rbm, model, base_mean, source))
-    arguments = path, model, ladder, n_runs, source, n_jobs, verbose
+    if ladder is None:
+        base_mean = _inputs.check_base_mean(rbm, model, base_mean, source)
+        path = _annealing.Path(model, base_mean)
+    else:
+        path = _inputs.check_ladder(ladder, model)
+    arguments = path, model, betas, n_runs, source, n_jobs, verbose
     estimates = []
     if method in ("ais", "both"):
         estimates.append(_annealed(*arguments))
@@ -283,12 +311,12 @@ def _exact(model):
     return LogPartition(value, value, value, "exact", _projections(model))
 
 
-def _annealed(path, model, ladder, n_runs, source, n_jobs, verbose, init=None, kind=None):
+def _annealed(path, model, betas, n_runs, source, n_jobs, verbose, init=None, kind=None):
     """Return log Z estimated by AIS, or by reverse AIS from the draws `init`."""
     reverse = init is not None
     log_weights, _ = _annealing.anneal_in_jobs(
         path,
-        ladder[::-1] if reverse else ladder,
+        betas[::-1] if reverse else betas,
         n_runs,
         source,
         init=init,
@@ -299,7 +327,8 @@ def _annealed(path, model, ladder, n_runs, source, n_jobs, verbose, init=None, k
     value = float(path.base_log_partition + (-log_mean if reverse else log_mean))
     error = _annealing.standard_error(log_weights)
     method = "reverse_ais" if reverse else "ais"
-    result = _estimate(value, error, method, model, log_weights, len(ladder), kind)
+    result = _estimate(value, error, method, model, log_weights, len(betas), kind)
+    result = dataclasses.replace(result, n_rungs=path.n_rungs)
     if result.effective_sample_size < 2 <= n_runs / 5:
         warnings.warn(
             f"The estimate of log Z is dominated by one of {n_runs} runs, so it may be off "

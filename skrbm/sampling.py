@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skrbm import _annealing, _inputs
+from skrbm._annealing import ModelLadder
 from skrbm._diagnostics import (
     ChainDiagnostics,
     diagnose,
@@ -24,6 +25,7 @@ from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
     "ChainDiagnostics",
+    "ModelLadder",
     "diagnose",
     "draw_chains",
     "effective_sample_size",
@@ -48,6 +50,7 @@ def draw_chains(
     thinning: int = 1,
     init: str | MatrixLike | None = None,
     betas: str | int | ArrayLike | None = None,
+    ladder: ModelLadder | None = None,
     output: Literal["states", "probabilities"] = "states",
     n_jobs: int | None = None,
     random_state: RandomStateLike = None,
@@ -87,7 +90,14 @@ n_features), default=None
         means of the training data) to 1 (the model), and adjacent temperatures swap their
         states. A tempered step costs one Gibbs step per temperature. An int is the number
         of temperatures, and "auto" determines that number; the temperatures are then spaced
-        so that all adjacent pairs swap equally often [2]_. None is plain Gibbs sampling.
+        so that all adjacent pairs swap equally often [2]_. None is plain Gibbs sampling,
+        unless there is a `ladder`.
+
+    ladder : ModelLadder, default=None
+        Models to run each chain at in place of temperatures, for example those that the
+        training passed through [3]_, as collected by
+        :class:`skrbm.callbacks.TrajectoryLadder`. It must end with the model of `rbm`. A
+        step costs about two Gibbs steps per rung.
 
     output : {"states", "probabilities"}, default="states"
         "states" returns visible states, 0 or 1. "probabilities" returns ``p(v = 1 | h)``
@@ -109,7 +119,8 @@ n_features), default=None
     Raises
     ------
     ValueError
-        If an argument is out of range, or `init` has more rows than there are chains.
+        If an argument is out of range, `init` has more rows than there are chains, `ladder`
+        belongs to another model, or both `betas` and `ladder` are given.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -121,6 +132,8 @@ n_features), default=None
     .. [2] Syed, S., Bouchard-Cote, A., Deligiannidis, G. and Doucet, A. (2022).
        Non-reversible parallel tempering: a scalable highly parallel MCMC scheme. Journal
        of the Royal Statistical Society B, 84(2), 321-350.
+    .. [3] Bereux, N., Decelle, A., Furtlehner, C., Rosset, L. and Seoane, B. (2025). Fast
+       training and sampling of restricted Boltzmann machines. ICLR 2025.
 
     Examples
     --------
@@ -142,14 +155,19 @@ n_features), default=None
     source = check_random_state(random_state)
     h = _start(rbm, model, init, n_chains, source)
     arguments = n_draws, n_gibbs_steps, thinning, output == "probabilities"
-    if betas is None:
-        run = functools.partial(_run_plain, model)
-    else:
+    if betas is not None and ladder is not None:
+        raise ValueError("Pass either betas or ladder: a ladder replaces the temperatures.")
+    if ladder is not None:
+        path = _inputs.check_ladder(ladder, model)
+        run = functools.partial(_run_tempered, path, np.linspace(0, 1, len(ladder)))
+    elif betas is not None:
         mean = _inputs.check_base_mean(rbm, model, None, source)
         path = _annealing.Path(model, mean)
         run = functools.partial(
             _run_tempered, path, _tempering_betas(path, betas, h, source)
         )
+    else:
+        run = functools.partial(_run_plain, model)
     parts = Parallel(n_jobs=n_jobs)(
         delayed(run)(h[rows], seed, *arguments)
         for rows, seed in _in_groups(n_chains, source)

@@ -21,7 +21,7 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 
 from skrbm import BernoulliRBMEstimator
-from skrbm._annealing import N_BETAS, _redraw, anneal, ladder
+from skrbm._annealing import N_BETAS, _redraw, anneal, independent, ladder, ladder_of
 from skrbm._annealing import Path as AnnealingPath
 from skrbm._enumeration import exact_draws
 from skrbm._model import RBM
@@ -46,6 +46,14 @@ def by_hand(model):
     rbm.components_ = model.weights.T
     rbm.intercept_visible_, rbm.intercept_hidden_ = model.visible_bias, model.hidden_bias
     return rbm
+
+
+def rungs(n_features, n_components, dtype=np.float32, scale=1.5):
+    """Three models: independent features, another one, and `tiny_rbm`."""
+    shape = n_features, n_components
+    other = tiny_rbm(*shape, dtype, scale=2 * scale / 3, seed=1)
+    model = tiny_rbm(*shape, dtype, scale=scale)
+    return [independent(model, other.visible), other, model]
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +277,56 @@ def test_extreme_models(shape, scale, dtype):
             assert result.effective_sample_size > 99
         else:
             assert abs(result.value - exact) < 3 + 1e-4 * abs(exact)
+
+
+# On a ladder ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["ais", "reverse_ais", "both"])
+@pytest.mark.parametrize(("shape", "scale"), [((5, 4), 1.0), ((30, 20), 0.5)])
+def test_log_partition_on_a_ladder(shape, scale, method):
+    models = rungs(*shape, scale=scale)
+    rbm = by_hand(models[-1])
+    settings = {"method": method, "betas": 500, "ladder": ladder_of(models)}
+    result = log_partition(rbm, random_state=0, **settings)
+    assert result.lower < log_partition(rbm).value < result.upper
+    assert 0 < result.upper - result.lower < 1
+    assert result.effective_sample_size > 20
+    assert (result.n_betas, result.n_rungs) == (500, 3)
+    assert "500 models on a ladder of 3 rungs" in repr(result)
+    assert result.value != rbm.log_partition(random_state=1, **settings).value
+
+
+@pytest.mark.parametrize("method", ["ais", "reverse_ais"])
+def test_importance_weights_on_a_ladder_are_unbiased(method):
+    """With few steps weights vary a lot, but their mean is still unbiased."""
+    models = rungs(5, 4, scale=0.8)
+    expected = np.log(Enumerated(*models[-1]).partition)
+    result = log_partition(
+        by_hand(models[-1]),
+        method=method,
+        betas=[0, 0.3, 0.9, 1],
+        ladder=ladder_of(models),
+        n_runs=20_000,
+        random_state=0,
+    )
+    error = (result.upper - result.lower) / 2
+    assert 0.01 < error < 0.2
+    assert abs(result.value - expected) < 1.5 * error
+
+
+def test_jobs_on_a_ladder():
+    models = rungs(6, 3)
+    settings = {"method": "ais", "betas": 20, "n_runs": 60, "random_state": 3}
+    settings["ladder"] = ladder_of(models)
+    one, two = (log_partition(by_hand(models[-1]), n_jobs=n, **settings) for n in (1, 2))
+    assert_allclose(one.log_weights, two.log_weights, atol=1e-5)
+
+
+def test_a_ladder_has_a_base_of_its_own():
+    models = rungs(6, 3)
+    with pytest.raises(ValueError, match="base_mean has no effect on a ladder"):
+        log_partition(by_hand(models[-1]), base_mean=0.5, ladder=ladder_of(models))
 
 
 # Likelihoods ----------------------------------------------------------------------------

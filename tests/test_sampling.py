@@ -1,5 +1,8 @@
 """Plain and tempered chains, conditional draws, and diagnostics."""
 
+import dataclasses
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -12,15 +15,25 @@ from sklearn.model_selection import cross_val_score
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
-from test_likelihood import by_hand
+from test_likelihood import by_hand, rungs
 from test_solvers import assert_distributed, draw, index
 
-from skrbm import BernoulliRBMEstimator, RBMImputer, _estimator, sampling
-from skrbm._annealing import Path, TemperedChains, ladder_of_equal_swaps
+from skrbm import BernoulliRBMEstimator, RBMImputer, _annealing, _estimator, sampling
+from skrbm._annealing import (
+    ModelPath,
+    Path,
+    TemperedChains,
+    Trajectory,
+    independent,
+    ladder_of,
+    ladder_of_equal_swaps,
+)
 from skrbm._model import RBM
 from skrbm._record import Record
+from skrbm.likelihood import log_partition
 from skrbm.sampling import (
     ChainDiagnostics,
+    ModelLadder,
     diagnose,
     draw_chains,
     effective_sample_size,
@@ -69,12 +82,29 @@ def test_plain_chains_do_not_drift(thinning, dtype):
         assert_distributed(index(chains[:, number]), exact.p_v)
 
 
+def assert_keeps(path, betas, exact):
+    """Chains started from the distributions of all rungs keep them."""
+    n, n_components = 100_000, len(path.model.hidden_bias)
+    rng = np.random.Generator(np.random.SFC64(0))
+    tempered = TemperedChains(path, np.array(betas), np.zeros((n, n_components)), rng)
+    v = states(len(path.base))
+    starts = [v[np.random.default_rng(0).choice(len(v), n, p=p)] for p in exact]
+    tempered.v[...] = np.concatenate(starts)
+    tempered._hidden_input[...] = path.hidden_input(tempered.v, tempered.beta)
+    for _ in range(4):
+        accept = tempered.step()
+        assert accept.shape == (len(betas) - 1, n)
+        assert 0.2 < accept.mean() < 1
+        for k, p in enumerate(exact):
+            assert_distributed(index(tempered.v[k * n : (k + 1) * n]), p)
+        hidden_input = path.hidden_input(tempered.v, tempered.beta)
+        assert_allclose(tempered._hidden_input, hidden_input, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("betas", [[0.0, 0.4, 1.0], [0.5, 1.0]])
 def test_tempered_chains_do_not_drift(betas):
-    """Chains started from the distributions of all temperatures keep them."""
     model = tiny_rbm(4, 3, scale=1.5)
     mean = np.array([0.2, 0.5, 0.7, 0.4])
-    path = Path(model, mean)
     v = states(4)
     p = []
     for beta in betas:
@@ -82,21 +112,33 @@ def test_tempered_chains_do_not_drift(betas):
         inputs = beta * (v @ model.weights + model.hidden_bias)
         log_p = v @ bias + np.log1p(np.exp(inputs)).sum(axis=1)
         p.append(np.exp(log_p) / np.exp(log_p).sum())
-    rng = np.random.Generator(np.random.SFC64(0))
-    n = 100_000
-    tempered = TemperedChains(path, np.array(betas), np.zeros((n, 3)), rng)
-    starts = [v[np.random.default_rng(0).choice(16, n, p=p_beta)] for p_beta in p]
-    tempered.v[...] = np.concatenate(starts)
-    tempered._hidden_input[...] = path.model.hidden_input(tempered.v)
-    for _ in range(4):
-        accept = tempered.step()
-        assert accept.shape == (len(betas) - 1, n)
-        assert 0.2 < accept.mean() < 1
-        for k, p_beta in enumerate(p):
-            assert_distributed(index(tempered.v[k * n : (k + 1) * n]), p_beta)
-        assert_allclose(
-            tempered._hidden_input, path.model.hidden_input(tempered.v), rtol=1e-5
-        )
+    assert_keeps(Path(model, mean), betas, p)
+
+
+@pytest.mark.parametrize("betas", [[0.0, 0.5, 1.0], [0.2, 0.7, 1.0]])
+def test_chains_on_a_ladder_do_not_drift(betas):
+    first, other, last = models = rungs(4, 3)
+    between = {
+        0.0: first,
+        0.2: first.map(lambda a, b: 0.6 * a + 0.4 * b, other),
+        0.5: other,
+        0.7: other.map(lambda a, b: 0.6 * a + 0.4 * b, last),
+        1.0: last,
+    }
+    exact = [Enumerated(*between[beta]).p_v for beta in betas]
+    assert_keeps(ModelPath(models), betas, exact)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_draws_on_a_ladder_do_not_drift(dtype):
+    *_, model = models = rungs(4, 3, dtype)
+    exact = Enumerated(*model)
+    v, _ = draw(exact, dtype)
+    settings = {"n_gibbs_steps": 30, "ladder": ladder_of(models), "random_state": 0}
+    chains = draw_chains(by_hand(model), 50_000, 2, init=v[:50_000], **settings)
+    assert chains.dtype == dtype
+    for number in range(2):
+        assert_distributed(index(chains[:, number]), exact.p_v)
 
 
 def test_swaps_move_states_between_temperatures():
@@ -215,6 +257,103 @@ def test_temperatures_are_chosen_by_acceptance():
         assert np.ptp(accept) < 0.15
         least.append(accept.min())
     assert least[0] < least[1]
+
+
+# Ladders of models ----------------------------------------------------------------------
+
+
+def test_chains_on_a_ladder_mix_where_plain_ones_do_not():
+    """The rungs are those of a training that moves the two modes apart."""
+    model = two_modes(np.float32)
+    rng = np.random.Generator(np.random.SFC64(0))
+    base = independent(model, model.visible.independent(np.full(8, 0.5), np.float32))
+    trajectory = Trajectory([base], 0.25, rng)
+    for part in np.linspace(0, 1, 50, dtype=np.float32):
+        trajectory.add(base.map(lambda a, b, part=part: a + part * (b - a), model))
+    assert 1 < len(trajectory.models) < 10
+    ladder = trajectory.ladder(model)
+    exact = Enumerated(*model)
+    expected = (exact.p_v * exact.v.mean(axis=1)).sum()
+    v = draw_chains(
+        by_hand(model),
+        300,
+        20,
+        ladder=ladder,
+        init=np.ones((1, 8)),
+        n_gibbs_steps=200,
+        thinning=5,
+        random_state=0,
+    )
+    assert_allclose(v.mean(), expected, atol=0.05)
+
+
+@pytest.mark.parametrize("acceptance", [0.25, 0.6])
+def test_rungs_swap_as_often_as_asked(acceptance):
+    """This holds although the models of the training are far apart."""
+    models = rungs(30, 10)
+    models[1] = models[1].map(lambda a: 2 * a)
+    rng = np.random.Generator(np.random.SFC64(0))
+    trajectory = Trajectory(models[:1], acceptance, rng)
+    for model in models:
+        trajectory.add(model)
+    assert len(trajectory.models) == 3
+    ladder = trajectory.ladder(models[-1])
+    path = ModelPath(_annealing.models_of(ladder))
+    betas = np.linspace(0, 1, len(ladder))
+    tempered = TemperedChains(path, betas, np.zeros((200, 10)), rng)
+    accept = np.mean([tempered.step() for _ in range(300)][100:], axis=(0, 2))
+    assert abs(accept.mean() - acceptance) < 0.1
+    assert np.ptp(accept) < 0.25
+
+
+def test_jobs_and_seeds_on_a_ladder():
+    models = rungs(6, 3)
+    settings = {"n_gibbs_steps": 3, "ladder": ladder_of(models), "random_state": 1}
+    one = by_hand(models[-1]).sample(600, **settings)
+    assert_array_equal(one, by_hand(models[-1]).sample(600, n_jobs=2, **settings))
+    p = by_hand(models[-1]).sample(20_000, output="probabilities", **settings)
+    v = by_hand(models[-1]).sample(20_000, **settings)
+    assert ((p > 0) & (p < 1)).all()
+    assert_allclose(p.mean(axis=0), v.mean(axis=0), atol=0.02)
+
+
+def test_a_ladder_is_pickled():
+    models = rungs(6, 3)
+    ladder = ladder_of(models)
+    again = pickle.loads(pickle.dumps(ladder))
+    assert len(again) == 3
+    assert repr(again) == "ModelLadder of 3 rungs with 3 x 6 weights"
+    for model, other in zip(models, _annealing.models_of(again), strict=True):
+        for a, b in zip(model, other, strict=True):
+            assert_array_equal(a, b)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ladder.components = again.components
+
+
+def test_what_is_no_ladder():
+    models = rungs(6, 3)
+    with pytest.raises(ValueError, match=r"must have shapes .*\(2, 3, 6\), \(2, 3\) and"):
+        ModelLadder(np.zeros((2, 3, 6)), np.zeros((2, 3)), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"must have shapes .* but have \(3, 6\)"):
+        ModelLadder(np.zeros((3, 6)), np.zeros((3, 6)), np.zeros((3, 3)))
+    for wrong in (models[:1], models[1:]):
+        with pytest.raises(ValueError, match="at least 2 rungs and start at independent"):
+            ladder_of(wrong)
+
+
+@pytest.mark.parametrize("function", [draw_chains, log_partition])
+def test_ladders_of_other_models(function):
+    models = rungs(6, 3)
+    rbm, ladder = by_hand(models[-1]), ladder_of(models)
+    method = {"method": "ais"} if function is log_partition else {}
+    with pytest.raises(TypeError, match=r"must be a ModelLadder, .*, but got \["):
+        function(rbm, ladder=models, **method)
+    with pytest.raises(ValueError, match=r"\(6, 3\) .* units, but the model has \(6, 4\)"):
+        function(by_hand(tiny_rbm(6, 4)), ladder=ladder, **method)
+    with pytest.raises(
+        ValueError, match="ends with another model, or with this one before"
+    ):
+        function(by_hand(models[1]), ladder=ladder, **method)
 
 
 # Conditional draws ----------------------------------------------------------------------
@@ -570,6 +709,7 @@ def test_diagnose_finds_chains_that_are_stuck():
         ({"betas": 1}, "betas"),
         ({"betas": [0, 0.5]}, "begin with 0 or more, never fall and end"),
         ({"betas": [0.5, 0.2, 1]}, "never fall"),
+        ({"betas": "auto", "ladder": "auto"}, "either betas or ladder"),
     ],
 )
 def test_bad_arguments(arguments, message):
