@@ -1,4 +1,4 @@
-"""Callbacks for `fit`: monitoring of the log-likelihood, and checkpoints.
+"""Callbacks for `fit`: monitoring of the log-likelihood, checkpoints, ladders of models.
 
 Callbacks require scikit-learn 1.9 or later, where they are experimental. Register them with
 ``set_callbacks(...)`` before ``fit``. scikit-learn's own callbacks, `ProgressBar` and
@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,15 +19,17 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
+from sklearn.utils import check_random_state, check_scalar
 
+from skrbm._annealing import ModelLadder, Trajectory, generator, independent
 from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._inputs import check_integer, check_names, check_rows, model_of
+from skrbm._inputs import check_integer, check_ladder, check_names, check_rows, model_of
 from skrbm._record import free_energy_gap
 from skrbm._training import Training
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogLikelihoodTracker
 
-__all__ = ["Checkpoint", "LikelihoodMonitor", "resume"]
+__all__ = ["Checkpoint", "LikelihoodMonitor", "TrajectoryLadder", "resume"]
 
 
 class _FitCallback:
@@ -224,6 +227,140 @@ class LikelihoodMonitor(_FitCallback):
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Discard the annealed runs (called by scikit-learn).
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            Estimator whose fit has ended.
+        context : CallbackContext
+            Context of the fit.
+        """
+        self._fits.pop(id(estimator), None)  # missing if setup failed
+
+
+class TrajectoryLadder(_FitCallback):
+    """Ladder of the models that a training passes through.
+
+    A model with modes far apart has, early in its training, been one whose chains mixed.
+    Chains that swap their states with those of earlier models therefore mix better than
+    with those of the same model at higher temperatures [1]_. Pass the ladder to
+    :func:`skrbm.sampling.draw_chains` and :func:`skrbm.likelihood.log_partition`.
+
+    Chains follow the training, and the model after an epoch is kept when swaps with the
+    last model kept become rare. At the end, rungs are placed on the straight lines from
+    independent features through all models kept to the fitted one, so that all neighbors
+    swap equally often. With early stopping, only models that were the best so far count.
+
+    Parameters
+    ----------
+    acceptance : float, default=0.25
+        Acceptance probability of swaps between neighboring rungs, between 0 and 1. Higher
+        values give more rungs.
+
+    n_chains : int, default=100
+        Number of chains that follow the training, with ten Gibbs steps per epoch.
+
+    random_state : int, RandomState instance or None, default=None
+        Controls the draws, which are independent of those of training. If None, a new
+        random generator is created for each fit; the global one of numpy is not used.
+
+    Attributes
+    ----------
+    ladder_ : ModelLadder
+        The ladder of the last `fit`, in float32, from independent features with the means
+        of the data to the fitted model. A warm start from the last rung continues the
+        ladder. If a training began from another model, or is resumed from a checkpoint,
+        the first rungs lead there on a straight line. Fits in other processes, for example
+        those of a search with `n_jobs`, are not recorded here.
+
+    References
+    ----------
+    .. [1] Bereux, N., Decelle, A., Furtlehner, C., Rosset, L. and Seoane, B. (2025). Fast
+       training and sampling of restricted Boltzmann machines. ICLR 2025.
+
+    Examples
+    --------
+    ::
+
+        trajectory = TrajectoryLadder()
+        rbm = BernoulliRBMEstimator().set_callbacks(trajectory).fit(X)
+        rbm.sample(10, ladder=trajectory.ladder_)
+        rbm.log_partition(method="both", ladder=trajectory.ladder_)
+    """
+
+    ladder_: ModelLadder
+
+    def __init__(
+        self,
+        *,
+        acceptance: float = 0.25,
+        n_chains: int = 100,
+        random_state: RandomStateLike = None,
+    ) -> None:
+        limits = {"min_val": 0, "max_val": 1, "include_boundaries": "neither"}
+        self.acceptance = check_scalar(acceptance, "acceptance", Real, **limits)
+        self.n_chains = check_integer(n_chains, "n_chains", 1)
+        self.random_state = random_state
+        self._fits: dict[int, Trajectory] = {}
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Begin a trajectory, or continue it in a warm start (called by scikit-learn).
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            Estimator that is about to be fitted.
+        context : CallbackContext
+            Context of the fit.
+
+        Raises
+        ------
+        TypeError
+            If the estimator is of another type, for example a pipeline or a search.
+        """
+        super().setup(estimator, context)
+        self._fits.pop(id(estimator), None)
+        warm = estimator.warm_start and hasattr(estimator, "components_")
+        if warm and hasattr(self, "ladder_"):
+            with contextlib.suppress(ValueError):  # the ladder of another model
+                models = check_ladder(self.ladder_, model_of(estimator)).models
+                self._fits[id(estimator)] = self._new_trajectory(models)
+
+    def _new_trajectory(self, models):
+        source = self.random_state
+        source = np.random.RandomState() if source is None else check_random_state(source)
+        rng = generator(source.randint(np.iinfo(np.int32).max))
+        return Trajectory(models, self.acceptance, rng, self.n_chains)
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        """Keep a model, or make the ladder (called by scikit-learn).
+
+        Parameters
+        ----------
+        estimator : BernoulliRBMEstimator
+            Estimator that is being fitted.
+        context : CallbackContext
+            Context of the fit or epoch that ends.
+        """
+        ends = context.task_name != "epoch"
+        if ends:
+            model, mean = model_of(estimator), estimator.visible_mean_
+        else:  # with early stopping, the best state so far
+            state = estimator._training.kept
+            model, mean = state.result, state.counts.visible_mean
+        model = model.map(lambda a: np.array(a, dtype=np.float32, order="C"))
+        trajectory = self._fits.get(id(estimator))
+        if trajectory is None:
+            base = model.visible.independent(mean, np.float32)
+            trajectory = self._new_trajectory([independent(model, base)])
+            self._fits[id(estimator)] = trajectory
+        if ends:
+            self.ladder_ = trajectory.ladder(model)
+        else:
+            trajectory.add(model)
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Discard the models kept (called by scikit-learn).
 
         Parameters
         ----------

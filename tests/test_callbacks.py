@@ -1,6 +1,7 @@
 """scikit-learn's callbacks, where available, and the callbacks of this package."""
 
 import os
+import pickle
 import signal
 import stat
 import subprocess
@@ -20,8 +21,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from skrbm import BernoulliRBMEstimator
+from skrbm._annealing import ModelPath, TemperedChains, models_of
 from skrbm._data import DataSet
-from skrbm.callbacks import Checkpoint, LikelihoodMonitor, resume
+from skrbm.callbacks import Checkpoint, LikelihoodMonitor, TrajectoryLadder, resume
 from skrbm.likelihood import LogLikelihoodTracker, mean_log_likelihood
 from skrbm.metrics import pseudo_likelihood_scorer
 
@@ -298,6 +300,117 @@ def test_fits_that_begin_at_once_have_histories_of_their_own(monkeypatch):
     assert histories[0] is not histories[1]
 
 
+def assert_ends_with(ladder, rbm):
+    """Assert that a ladder goes from independent features to the fitted model."""
+    assert len(ladder) > 1
+    assert not ladder.components[0].any()
+    mean = 1 / (1 + np.exp(-ladder.intercept_visible[0].astype(np.float64)))
+    assert_allclose(mean, rbm.visible_mean_.clip(1e-3, 1 - 1e-3), rtol=1e-5)
+    for name in ("components", "intercept_visible", "intercept_hidden"):
+        fitted = getattr(rbm, f"{name}_").astype(np.float32)
+        assert_array_equal(getattr(ladder, name)[-1], fitted)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"solver": "cd", "averaging": False},
+        {"n_iter": 20, "early_stopping": True, "learning_rate": 1.0},
+    ],
+)
+def test_a_ladder_does_not_change_the_training(parameters, dtype):
+    plain = make(**parameters).fit(X.astype(dtype))
+    trajectory = TrajectoryLadder(random_state=0)
+    rbm = make(**parameters).set_callbacks(trajectory).fit(X.astype(dtype))
+    for name in ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_"):
+        assert_array_equal(getattr(plain, name), getattr(rbm, name))
+    assert_array_equal(plain.sample(3), rbm.sample(3))
+    assert_ends_with(trajectory.ladder_, rbm)
+    assert trajectory._fits == {}
+    exact = rbm.log_partition()
+    result = rbm.log_partition(method="both", betas=1000, ladder=trajectory.ladder_)
+    assert abs(result.value - exact.value) < 0.5
+
+
+def test_a_ladder_draws_from_no_source_of_the_training():
+    components = []
+    for callbacks in ([], [TrajectoryLadder()]):
+        np.random.seed(0)  # noqa: NPY002, this tests the global generator
+        rbm = make(n_iter=1, random_state=None).set_callbacks(*callbacks)
+        components += [rbm.fit(X).components_, rbm.fit(X).components_]
+    assert_array_equal(components[:2], components[2:])
+
+
+def test_the_seed_of_a_ladder():
+    trajectories = [TrajectoryLadder(random_state=seed) for seed in (0, 0, 1)]
+    make(n_components=40, n_iter=50).set_callbacks(*trajectories).fit(X)
+    one, two, other = (trajectory.ladder_.components for trajectory in trajectories)
+    assert_array_equal(one, two)
+    assert one.shape != other.shape or (one != other).any()
+
+
+@pytest.mark.parametrize("acceptance", [0.25, 0.6])
+def test_rungs_of_a_training_swap_as_often_as_asked(acceptance):
+    trajectory = TrajectoryLadder(acceptance=acceptance, random_state=0)
+    rbm = make(n_components=40, n_iter=200).set_callbacks(trajectory).fit(X)
+    path = ModelPath(models_of(trajectory.ladder_))
+    rng = np.random.Generator(np.random.SFC64(0))
+    betas = np.linspace(0, 1, path.n_rungs)
+    tempered = TemperedChains(path, betas, rbm.h_samples_[:50], rng)
+    accept = np.mean([tempered.step() for _ in range(400)][200:], axis=(0, 2))
+    assert abs(accept.mean() - acceptance) < 0.15
+    assert np.ptp(accept) < 0.3
+
+
+def test_a_ladder_goes_on_in_a_warm_start(monkeypatch):
+    trajectory, begun = TrajectoryLadder(random_state=0), []
+    new_trajectory = trajectory._new_trajectory
+
+    def spying(models):
+        begun.append(len(models))
+        return new_trajectory(models)
+
+    monkeypatch.setattr(trajectory, "_new_trajectory", spying)
+    rbm = make(n_components=40, n_iter=50, warm_start=True).set_callbacks(trajectory)
+    rbm.fit(X)
+    n_rungs = len(trajectory.ladder_)
+    rbm.fit(X)
+    assert_ends_with(trajectory.ladder_, rbm)
+    rbm.partial_fit(X).fit(X)  # the ladder does not end where this training begins
+    assert_ends_with(trajectory.ladder_, rbm)
+    rbm.set_params(warm_start=False).fit(X)
+    assert begun == [1, n_rungs, 1, 1]
+    assert n_rungs > 2
+
+
+def test_ladders_of_trainings_that_end_early(tmp_path):
+    trajectory = TrajectoryLadder(random_state=0)
+    rbm = make(n_iter=50).set_callbacks(Spy(stop_after=2), trajectory).fit(X)
+    assert_ends_with(trajectory.ladder_, rbm)
+    cut = make().set_callbacks(Checkpoint(tmp_path / "rbm.ckpt"), Spy(fail_after=2))
+    with pytest.raises(OSError, match="disk full"):
+        cut.fit(X)
+    rbm = resume(tmp_path / "rbm.ckpt", X, callbacks=[trajectory])
+    assert_ends_with(trajectory.ladder_, rbm)
+    assert_array_equal(rbm.components_, make().fit(X).components_)
+
+
+def test_a_ladder_is_saved_with_the_estimator():
+    rbm = make().set_callbacks(TrajectoryLadder()).fit(X)
+    (trajectory,) = pickle.loads(pickle.dumps(rbm))._skl_callbacks
+    assert_ends_with(trajectory.ladder_, rbm)
+
+
+def test_errors_of_ladders():
+    for acceptance in (0.0, 1.0, 2):
+        with pytest.raises(ValueError, match="acceptance"):
+            TrajectoryLadder(acceptance=acceptance)
+    with pytest.raises(ValueError, match="n_chains"):
+        TrajectoryLadder(n_chains=0)
+
+
 CONFIGURATIONS = [
     {},
     {"solver": "cd", "momentum": 0.5},
@@ -503,7 +616,8 @@ def test_a_file_that_is_no_checkpoint(content, tmp_path):
 
 @pytest.mark.parametrize("estimator", [PIPELINE, GridSearchCV(make(), {"n_iter": [1, 2]})])
 def test_callbacks_are_for_rbms(estimator, tmp_path):
-    for callbacks in (Checkpoint(tmp_path / "rbm.ckpt"), LikelihoodMonitor(X)):
+    own = Checkpoint(tmp_path / "rbm.ckpt"), LikelihoodMonitor(X), TrajectoryLadder()
+    for callbacks in own:
         with pytest.raises(TypeError, match=r"was set on a .*\. Set it on the RBM"):
             clone(estimator).set_callbacks(callbacks).fit(X, y)
 
