@@ -241,10 +241,12 @@ class LikelihoodMonitor(_FitCallback):
 class TrajectoryLadder(_FitCallback):
     """Ladder of the models that a training passes through.
 
-    A model with modes far apart has, early in its training, been one whose chains mixed.
-    Chains that swap their states with those of earlier models therefore mix better than
-    with those of the same model at higher temperatures [1]_. Pass the ladder to
-    :func:`skrbm.sampling.draw_chains` and :func:`skrbm.likelihood.log_partition`.
+    The chains of a model with modes far apart still mixed early in its training. They can
+    swap states with chains of these earlier models, in place of those of the same model at
+    higher temperatures [1]_. Pass the ladder to :func:`skrbm.sampling.draw_chains` and
+    :func:`skrbm.likelihood.log_partition`. This works well only if the earlier models
+    divide their probability among the modes as the fitted one does, as they do after slow
+    training with many Gibbs steps.
 
     Chains follow the training, and the model after an epoch is kept when swaps with the
     last model kept become rare. At the end, rungs are placed on the straight lines from
