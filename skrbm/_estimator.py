@@ -110,11 +110,12 @@ class BernoulliRBMEstimator(
     weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
         ``1 - learning_rate * weight_decay``. The biases are not penalized. "auto" is the
-        total variance of all features, divided by 6.25 and by the number of training rows.
-        This is a normal prior on the weights under which the input of a hidden unit has a
-        standard deviation of 2.5, the scale that [5]_ recommend for logistic regression.
-        In `partial_fit`, which does not know the number of rows, it is 0. The value used is
-        stored in `weight_decay_`.
+        total variance of all features times `n_components`, divided by 2500 and by the
+        number of training rows. This is a normal prior on the weights, under which the sum
+        of the inputs of all hidden units has a standard deviation of 50. As in [5]_, the
+        total effect of the hidden units does not depend on their number. In `partial_fit`,
+        which does not know the number of rows, it is 0. The value used is stored in
+        `weight_decay_`.
 
     centering : bool, default=True
         Whether to use the centered gradient [3]_, which subtracts offsets, the means of the
@@ -260,9 +261,7 @@ class BernoulliRBMEstimator(
        machines. JMLR, 17(99), 1-61.
     .. [4] Shamir, O. and Zhang, T. (2013). Stochastic gradient descent for non-smooth
        optimization. ICML 2013, 71-79.
-    .. [5] Gelman, A., Jakulin, A., Pittau, M. G. and Su, Y.-S. (2008). A weakly informative
-       default prior distribution for logistic and other regression models. Annals of
-       Applied Statistics, 2(4), 1360-1383.
+    .. [5] Neal, R. M. (1996). Bayesian Learning for Neural Networks. Springer.
 
     Examples
     --------
@@ -624,7 +623,7 @@ class BernoulliRBMEstimator(
             rate = (1 - self.momentum) * suitable_rate(variances)
             settings = settings._replace(learning_rate=rate)
         if self.weight_decay == "auto":
-            decay = suitable_decay(variances, len(data))
+            decay = suitable_decay(variances, len(data), self.n_components)
             settings = settings._replace(weight_decay=decay)
         return settings
 

@@ -19,8 +19,8 @@ SCHEDULES = {
 
 # Learning rate for a stream of rows, of which the variances are not known.
 STREAM_RATE = 0.2
-# Standard deviation of the input of a hidden unit under the prior of the weights.
-INPUT_SCALE = 2.5
+# Standard deviation of the summed input of the hidden units under the prior of weights.
+INPUT_SCALE = 50.0
 
 
 class Epoch(NamedTuple):
@@ -154,13 +154,12 @@ def suitable_rate(variances):
     return 1 / (1 + variances.largest)
 
 
-def suitable_decay(variances, n_rows):
+def suitable_decay(variances, n_rows, n_components):
     """Return the weight decay of a normal prior on each weight.
 
-    Under the prior, the input of a hidden unit has the standard deviation `INPUT_SCALE`
-    for rows of these variances. The scale is that of the default prior of Gelman, A.,
-    Jakulin, A., Pittau, M. G. and Su, Y.-S. (2008). A weakly informative default prior
-    distribution for logistic and other regression models. Annals of Applied Statistics,
-    2(4), 1360-1383.
+    The variance of the prior is inversely proportional to the number of hidden units, so
+    that their total effect does not depend on it: Neal, R. M. (1996). Bayesian Learning for
+    Neural Networks. Springer. Under the prior, the sum of the inputs of all hidden units
+    has the standard deviation `INPUT_SCALE` for rows of these variances.
     """
-    return variances.total / INPUT_SCALE**2 / n_rows
+    return n_components * variances.total / INPUT_SCALE**2 / n_rows

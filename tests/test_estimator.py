@@ -922,7 +922,7 @@ def test_rate_and_decay_from_the_variances(X, momentum):
     eigenvalues = np.linalg.eigvalsh(np.cov(dense.T, bias=True))
     rate = (1 - momentum) / (1 + eigenvalues[-1])
     assert_allclose(rbm.learning_rate_, rate, rtol=5e-3)
-    assert_allclose(rbm.weight_decay_, eigenvalues.sum() / 2.5**2 / 60, rtol=5e-3)
+    assert_allclose(rbm.weight_decay_, 8 * eigenvalues.sum() / 50**2 / 60, rtol=5e-3)
     assert rbm.history_["learning_rate"][0] < rbm.learning_rate_
     given = {"learning_rate": rbm.learning_rate_, "weight_decay": rbm.weight_decay_}
     again = make(momentum=momentum, **given).fit(X)

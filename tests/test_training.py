@@ -404,12 +404,12 @@ def test_enough_epochs_of_many_rows():
 
 
 def test_the_decay_is_a_prior(rng):
-    """Under the prior, hidden inputs have a standard deviation of 2.5."""
+    """Under the prior, the inputs of hidden units add up to a standard deviation of 50."""
     X = (rng.random((300, 40)) < rng.random(40)).astype(float)
-    decay = _training.suitable_decay(DataSet(X).variances(lambda v: v), len(X))
-    weights = rng.standard_normal((40, 20_000)) / np.sqrt(decay * len(X))
-    inputs = (X - X.mean(axis=0)) @ weights
-    assert_allclose(np.sqrt(np.mean(inputs**2)), 2.5, rtol=0.01)
+    decay = _training.suitable_decay(DataSet(X).variances(lambda v: v), len(X), 10)
+    weights = rng.standard_normal((40, 10, 2000)) / np.sqrt(decay * len(X))
+    inputs = (X - X.mean(axis=0)) @ weights.sum(axis=1)
+    assert_allclose(np.sqrt(np.mean(inputs**2)), 50, rtol=0.03)
 
 
 def test_log_partition_gap():
