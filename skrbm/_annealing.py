@@ -545,32 +545,75 @@ class TemperedChains:
         v = path.model.sample_visible(h.astype(np.float32), rng)
         self.v = np.tile(v, (len(betas), 1))
         self._hidden_input = path.hidden_input(self.v, self.beta)
+        self._accept = np.ones((len(betas) - 1, len(h)))
         self._odd = False
 
     def step(self):
         """Take a Gibbs step at each temperature and swap; return acceptance probabilities.
 
         Even and odd pairs of adjacent temperatures swap in alternate steps. The
-        probabilities, of shape (n_betas - 1, n_chains), are those of all pairs.
+        probabilities, of shape (n_betas - 1, n_chains), are the latest ones of all pairs.
         """
-        path, n, v, beta = self.path, self.n_chains, self.v, self.beta
-        path.gibbs(v, self._hidden_input, beta, [(slice(None), self.rng)])
-        a = path.hidden_input(v, beta, out=self._hidden_input)
-        raised, lowered = a[:-n].copy(), a[n:].copy()
-        up = path.log_ratio(v[:-n], raised, beta[:-1], beta[1:])
-        down = path.log_ratio(v[n:], lowered, beta[1:], beta[:-1])
-        accept = np.exp(np.minimum(up + down, 0)).reshape(-1, n)
-        swap = self.rng.random(accept.shape) < accept
-        swap[int(not self._odd) :: 2] = False
+        path, v, a, beta = self.path, self.v, self._hidden_input, self.beta
+        path.gibbs(v, a, beta, [(slice(None), self.rng)])
+        path.hidden_input(v, beta, out=a)
+        swapped = slice(int(self._odd), None, 2)
+        self._accept[swapped] = swap_pairs(path, beta, v, a, swapped.start, self.rng)
         self._odd = not self._odd
-        low = np.flatnonzero(swap)
-        v[low], v[low + n] = v[low + n], v[low]
-        a[low], a[low + n] = lowered[low], raised[low]
-        return accept
+        return self._accept.copy()
 
     def coldest(self):
         """Return the states at the last temperature, that of the model itself."""
         return self.v[-self.n_chains :]
+
+
+def swap_pairs(path, beta, v, hidden_input, first, rng):
+    """Swap states between every second pair of adjacent temperatures, in place.
+
+    Parameters
+    ----------
+    path : Path
+    beta : list or ndarray
+        Increasing inverse temperatures, as returned by ``path.at``.
+    v : ndarray of shape (n_betas * n_chains, n_features)
+        The states. Those at the same temperature are in adjacent rows.
+    hidden_input : ndarray of shape (n_betas * n_chains, n_components)
+        Their hidden input.
+    first : int
+        0 or 1, the lower temperature of the first pair.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    accept : ndarray of shape (n_pairs, n_chains)
+        Acceptance probabilities.
+    """
+    n = len(v) // len(beta)
+    numbers = range(first, len(beta) - 1, 2)
+    accept = np.empty((len(numbers), n))
+    for pair, k in enumerate(numbers):
+        rows = slice(k * n, (k + 1) * n), slice((k + 1) * n, (k + 2) * n)
+        low, high = beta[k : k + 1], beta[k + 1 : k + 2]
+        (v_low, v_high), (a_low, a_high) = ([x[i] for i in rows] for x in (v, hidden_input))
+        raised, lowered = a_low.copy(), a_high.copy()
+        ratio = path.log_ratio(v_low, raised, low, high)
+        ratio += path.log_ratio(v_high, lowered, high, low)
+        np.exp(np.minimum(ratio, 0), out=accept[pair])
+        swap = np.flatnonzero(rng.random(n) < accept[pair])
+        v_low[swap], v_high[swap] = v_high[swap], v_low[swap]
+        a_low[swap], a_high[swap] = lowered[swap], raised[swap]
+    return accept
+
+
+def respaced(betas, rejected, n_betas):
+    """Return `n_betas` inverse temperatures with equal parts of the sum of `rejected`.
+
+    `rejected` has the rejection rate of each pair of neighbors in `betas`.
+    """
+    total = np.r_[0, np.cumsum(rejected)]
+    betas = np.interp(np.linspace(0, total[-1], n_betas), total, betas)
+    betas[0], betas[-1] = 0, 1
+    return betas
 
 
 def ladder_of_equal_swaps(path, h, rng, n_betas=None, *, acceptance=0.5, n_first=16):
@@ -592,10 +635,8 @@ def ladder_of_equal_swaps(path, h, rng, n_betas=None, *, acceptance=0.5, n_first
         tempered = TemperedChains(path, betas, h, rng)
         accept = [tempered.step() for _ in range(n_steps)][n_steps // 2 :]
         rejected = 1 - np.mean(accept, axis=(0, 2)) + 1e-6
-        total = np.r_[0, np.cumsum(rejected)]
-        n_next = n_betas or max(2, int(np.ceil(total[-1] / (1 - acceptance))) + 1)
-        betas = np.interp(np.linspace(0, total[-1], n_next), total, betas)
-        betas[0], betas[-1] = 0, 1
+        n_next = n_betas or max(2, int(np.ceil(rejected.sum() / (1 - acceptance))) + 1)
+        betas = respaced(betas, rejected, n_next)
     return betas
 
 
