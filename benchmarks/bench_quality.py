@@ -14,8 +14,8 @@ hand-written loop in torch and the package rbms are included if they are install
 
 DIR, or the environment variable SKRBM_DATA, is the folder with the archives ``mnist.npz``,
 ``binarized_mnist.npz``, ``news20_w1000_counts_csr.npz`` and ``debd/*.npz``. Tables whose
-data are missing are skipped; "bars", "one_hot" and "digits" need no data. ``--long`` adds a
-recipe that takes 25 minutes.
+data are missing are skipped; "bars", "one_hot", "clusters" and "digits" need no data.
+``--long`` adds a recipe that takes 25 minutes.
 """
 
 import argparse
@@ -85,6 +85,17 @@ CHANGES = [
     {"momentum": 0.5, "learning_rate": 0.1},
     {"weight_decay": 0.0},
     {"weight_decay": 1e-3},
+]
+
+# Ways to spend more time on data with clusters, in the table "clusters".
+CLUSTER_SETTINGS = [
+    {},
+    {"n_iter": 500},
+    {"n_iter": 500, "learning_rate": 0.02},
+    {"n_iter": 100, "n_gibbs_steps": 10},
+    {"n_gibbs_steps": 50},
+    {"solver": "pt", "n_chains": 20},
+    {"solver": "pt"},
 ]
 
 
@@ -324,6 +335,21 @@ def one_hot(data, quick):
     table.best_of("BernoulliRBM", incumbents(16, n_iter=100 if quick else 1000))
 
 
+def clusters(data, quick):
+    """Ten prototypes of 200 features, of which 5 % are flipped; exact likelihoods."""
+    rng = np.random.default_rng(0)
+    centers = rng.integers(2, size=(10, 200)) * 0.9 + 0.05
+    rows = [rng.random((n, 200)) < centers[rng.integers(10, size=n)] for n in (2000, 1000)]
+    X, X_test = (v.astype(np.float32) for v in rows)
+    table = Table("Ten clusters, 16 hidden units; means over seeds", X, X_test)
+    for settings in CLUSTER_SETTINGS:
+        estimators = [
+            BernoulliRBMEstimator(16, random_state=seed, **settings)
+            for seed in range(1 if quick else 3)
+        ]
+        table.mean_of(f"{settings or 'defaults'}", estimators)
+
+
 def nudged_digits():
     """Return a table for the nudged digits of scikit-learn's RBM example."""
     X, y = load_digits(return_X_y=True)
@@ -535,6 +561,7 @@ def gray(data, quick):
 TABLES = {
     "bars": (bars, []),
     "one_hot": (one_hot, []),
+    "clusters": (clusters, []),
     "digits": (digits, []),
     "parameters": (parameters, ["binarized_mnist.npz"]),
     "density": (density, ["debd"]),
