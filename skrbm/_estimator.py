@@ -76,18 +76,22 @@ class BernoulliRBMEstimator(
     n_components : int, default=256
         Number of hidden units.
 
-    solver : {"pcd", "cd"}, default="pcd"
+    solver : {"pcd", "cd", "pt"}, default="pcd"
         Initialization of the Gibbs chains in the negative phase. "pcd" (persistent
         contrastive divergence [1]_) continues the chains of the previous minibatch and
         learns the better density. "cd" (contrastive divergence [2]_) starts one chain at
-        each row of the minibatch.
+        each row of the minibatch. "pt" (parallel tempering [6]_, [7]_) is "pcd" with chains
+        at 10 temperatures that swap their states, so that they move between distant
+        clusters of the data. A step takes about ten times as long.
 
     n_gibbs_steps : int, default=1
-        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k.
+        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. With ``solver="pt"``
+        the chains swap before each of them.
 
     n_chains : int, default=100
-        Number of persistent chains, independent of `batch_size`. Ignored by
-        ``solver="cd"``, which runs one chain per row of the minibatch.
+        Number of persistent chains, independent of `batch_size`; with ``solver="pt"``, at
+        each temperature. Ignored by ``solver="cd"``, which runs one chain per row of the
+        minibatch.
 
     learning_rate : float or "auto", default="auto"
         Step size for the gradient of the mean log-likelihood of a minibatch. Much larger
@@ -200,7 +204,8 @@ class BernoulliRBMEstimator(
 
     h_samples_ : ndarray of shape (n_chains, n_components)
         Hidden states, 0 or 1, of the chains of the negative phase. With ``solver="cd"``
-        there is one chain per row of a minibatch.
+        there is one chain per row of a minibatch. With ``solver="pt"`` these are the chains
+        at the temperature of the model.
 
     learning_rate_ : float
         The `learning_rate` of the last call of `fit` or `partial_fit`, a number also if the
@@ -262,6 +267,11 @@ class BernoulliRBMEstimator(
     .. [4] Shamir, O. and Zhang, T. (2013). Stochastic gradient descent for non-smooth
        optimization. ICML 2013, 71-79.
     .. [5] Neal, R. M. (1996). Bayesian Learning for Neural Networks. Springer.
+    .. [6] Desjardins, G., Courville, A., Bengio, Y., Vincent, P. and Delalleau, O. (2010).
+       Tempered Markov chain Monte Carlo for training of restricted Boltzmann machines.
+       AISTATS 2010, 145-152.
+    .. [7] Cho, K., Raiko, T. and Ilin, A. (2010). Parallel tempering is efficient for
+       learning restricted Boltzmann machines. IJCNN 2010, 1-8.
 
     Examples
     --------
@@ -318,7 +328,7 @@ class BernoulliRBMEstimator(
         self,
         n_components: int = 256,
         *,
-        solver: Literal["pcd", "cd"] = "pcd",
+        solver: Literal["pcd", "cd", "pt"] = "pcd",
         n_gibbs_steps: int = 1,
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
@@ -728,6 +738,7 @@ class BernoulliRBMEstimator(
             )
 
         elif stopped == "lagging":
+            tempering = "" if self.solver == "pt" else ", or set solver='pt'"
             warnings.warn(
                 "The model has modes that its persistent chains have not visited: two "
                 "estimates of log Z that should agree differ by "
@@ -735,7 +746,7 @@ class BernoulliRBMEstimator(
                 "unreliable, although its pseudo-log-likelihood may be good. Lower "
                 f"learning_rate (currently {self.learning_rate_:.4g}), or increase "
                 f"n_gibbs_steps (currently {self.n_gibbs_steps}) or weight_decay "
-                f"(currently {self.weight_decay_:.3g}).",
+                f"(currently {self.weight_decay_:.3g}){tempering}.",
                 ConvergenceWarning,
             )
 

@@ -1,4 +1,4 @@
-"""Solvers for the negative phase: contrastive divergence, plain and persistent.
+"""Solvers for the negative phase: contrastive divergence, plain, persistent and tempered.
 
 A solver owns its state, in particular its Gibbs chains of hidden states. It defines the
 number of chains and of negative rows, whether each negative row belongs to a data row, the
@@ -15,6 +15,14 @@ import copy
 import numpy as np
 
 from skrbm import _kernels
+from skrbm._annealing import Path, respaced, swap_pairs
+
+# Number of temperatures of parallel tempering.
+N_TEMPERATURES = 10
+# Weight of a new swap in the moving averages of rejection rates, and number of minibatches
+# after which the temperatures are spaced anew.
+REJECTION_SHARE = 0.02
+RESPACING_INTERVAL = 100
 
 
 class Solver(abc.ABC):
@@ -113,7 +121,91 @@ class PersistentContrastiveDivergence(Solver):
         )
 
 
-SOLVERS = {"cd": ContrastiveDivergence, "pcd": PersistentContrastiveDivergence}
+class ParallelTempering(Solver):
+    """PCD-k whose chains swap states with chains at higher temperatures.
+
+    At the highest temperature, features are independent with the means of the data. States
+    that come from there find all modes of the model. Swaps compare visible states, with the
+    hidden units summed out. The temperatures move so that all neighbors swap equally often.
+
+    Desjardins, G., Courville, A., Bengio, Y., Vincent, P. and Delalleau, O. (2010).
+    Tempered Markov chain Monte Carlo for training of restricted Boltzmann machines. AISTATS
+    2010, 145-152.
+
+    Cho, K., Raiko, T. and Ilin, A. (2010). Parallel tempering is efficient for learning
+    restricted Boltzmann machines. IJCNN 2010, 1-8.
+
+    Syed, S., Bouchard-Cote, A., Deligiannidis, G. and Doucet, A. (2022). Non-reversible
+    parallel tempering: a scalable highly parallel MCMC scheme. Journal of the Royal
+    Statistical Society B, 84(2), 321-350.
+
+    Attributes
+    ----------
+    betas : ndarray of shape (n_temperatures,)
+        Increasing inverse temperatures from 0 to 1.
+    rejected : ndarray of shape (n_temperatures - 1,)
+        Moving averages of the rejection rates of swaps between neighbors.
+    base_mean : ndarray of shape (n_features,), or 0.5 before the first minibatch
+        Mean of all minibatches so far and one of even chances.
+    v : uint8 ndarray of shape (n_temperatures, n_chains, n_features)
+        Visible states. None before the first minibatch.
+    """
+
+    def __init__(self, chains, n_gibbs_steps):
+        super().__init__(chains, n_gibbs_steps)
+        self.betas = np.linspace(0, 1, N_TEMPERATURES)
+        self.rejected = np.zeros(N_TEMPERATURES - 1)
+        self.base_mean, self.v = 0.5, None
+        self.n_minibatches = self.n_swaps = 0
+
+    def negative_phase(self, model, phases, rng):
+        self.n_minibatches += 1
+        share = 1 / (self.n_minibatches + 1)
+        self.base_mean = self.base_mean + share * (phases.mean_visible() - self.base_mean)
+        if self.v is None:
+            v = model.sample_visible(self.chains, rng)
+            self.v = np.tile(v.astype(np.uint8), (len(self.betas), 1, 1))
+        self._step(Path(model, self.base_mean), rng)
+        model.sample_hidden(self.v[-1].astype(model.dtype), rng, out=self.chains)
+        phases.sample_negative(model, self.chains, rng, infer_positive=True)
+        if self.n_minibatches % RESPACING_INTERVAL == 0:
+            self._respace()
+
+    def _step(self, path, rng):
+        """Let neighbors swap, and take a Gibbs step at each temperature, in turn."""
+        beta, n = path.at(self.betas), len(self.chains)
+        v = self.v.reshape(-1, self.v.shape[2]).astype(np.float32)
+        hidden_input = None
+        for _ in range(self.n_gibbs_steps):
+            hidden_input = path.hidden_input(v, beta, out=hidden_input)
+            first = self.n_swaps % 2
+            accept = swap_pairs(path, beta, v, hidden_input, first, rng)
+            rejected = self.rejected[first::2]
+            rejected += REJECTION_SHARE * (1 - accept.mean(axis=1) - rejected)
+            self.n_swaps += 1
+            v[:n] = path.draw_base(n, rng)
+            path.gibbs(v[n:], hidden_input[n:], beta[1:], [(slice(None), rng)])
+        self.v[...] = v.reshape(self.v.shape)
+
+    def _respace(self):
+        little = 0.01 * np.diff(
+            self.betas
+        )  # keeps the spacing while there are no rejections
+        self.betas = respaced(self.betas, self.rejected + little, len(self.betas))
+        self.rejected[:] = self.rejected.mean()
+
+    def resume(self, settings, n_rows):
+        solver = super().resume(settings, n_rows)
+        if self.v is not None:
+            solver.v = self.v[:, np.arange(len(solver.chains)) % len(self.chains)]
+        return solver
+
+
+SOLVERS = {
+    "cd": ContrastiveDivergence,
+    "pcd": PersistentContrastiveDivergence,
+    "pt": ParallelTempering,
+}
 
 
 def first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng):

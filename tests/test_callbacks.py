@@ -414,6 +414,7 @@ def test_errors_of_ladders():
 CONFIGURATIONS = [
     {},
     {"solver": "cd", "momentum": 0.5},
+    {"solver": "pt", "n_chains": 7},
     {"early_stopping": True, "validation_fraction": 0.3},
     {"early_stopping": True, "n_iter_no_change": 1, "tol": 5.0},
     {"averaging": False, "centering": False, "n_chains": 7},

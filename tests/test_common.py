@@ -15,6 +15,7 @@ pytestmark = [
 CONFIGURATIONS = [
     {},
     {"solver": "cd", "n_gibbs_steps": 2},
+    {"solver": "pt", "n_chains": 7},
     {"n_gibbs_steps": 2, "n_chains": 7, "momentum": 0.5, "weight_decay": 1e-4},
     {"centering": False, "schedule": "constant", "shuffle": False},
     {"stochastic_binarization": False, "learning_rate": 1e-3},
@@ -69,7 +70,9 @@ MORE_CHECKS = [
 
 @pytest.mark.parametrize("check", MORE_CHECKS)
 @pytest.mark.parametrize(
-    "estimator", [make(), make(solver="cd"), RBMImputer(make())], ids=str
+    "estimator",
+    [make(), make(solver="cd"), make(solver="pt", n_chains=7), RBMImputer(make())],
+    ids=str,
 )
 def test_more_estimator_checks(check, estimator):
     getattr(estimator_checks, check)(type(estimator).__name__, estimator)

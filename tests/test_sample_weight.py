@@ -145,7 +145,7 @@ def test_the_hidden_offset_moves_by_weight():
 
 
 @pytest.mark.parametrize("weight", [1, 0.3, 7.0, 1e300, 1e-300])
-@pytest.mark.parametrize("solver", ["pcd", "cd"])
+@pytest.mark.parametrize("solver", ["pcd", "cd", "pt"])
 def test_equal_weights_change_nothing_in_fit(solver, weight):
     X = bars_and_stripes()
     plain = make(solver=solver, early_stopping=True).fit(X)
@@ -159,7 +159,7 @@ def test_equal_weights_change_nothing_in_fit(solver, weight):
 
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 @pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("solver", ["pcd", "cd"])
+@pytest.mark.parametrize("solver", ["pcd", "cd", "pt"])
 def test_rows_of_no_weight_are_left_out(solver, early_stopping, form):
     X = np.vstack([bars_and_stripes(), bars_and_stripes()])
     weights = np.random.default_rng(0).integers(3, size=len(X))
@@ -176,7 +176,7 @@ def test_rows_of_no_weight_are_left_out(solver, early_stopping, form):
     same_model(with_zeros, without, rtol=0)
 
 
-@pytest.mark.parametrize("solver", ["pcd", "cd"])
+@pytest.mark.parametrize("solver", ["pcd", "cd", "pt"])
 def test_partial_fit_takes_weights_as_they_are(solver):
     X = np.vstack([bars_and_stripes()] * 2)
     weights = np.random.default_rng(0).exponential(size=len(X))

@@ -10,15 +10,16 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import Enumerated, bars_and_stripes, exact, tiny_rbm
-from numpy.testing import assert_array_equal
+from conftest import PLAIN, Enumerated, bars_and_stripes, exact, needs_core, tiny_rbm
+from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm import BernoulliRBMEstimator, _kernels
-from skrbm._annealing import Path, TemperedChains
+from skrbm import BernoulliRBMEstimator, _binary_rows, _kernels
 from skrbm._compat.sklearn import StrOptions
 from skrbm._data import DataSet
-from skrbm._phases import DensePhases, SparsePhases
+from skrbm._model import RBM
+from skrbm._phases import BinaryPhases, DensePhases, SparsePhases
 from skrbm._solvers import SOLVERS, PersistentContrastiveDivergence
+from skrbm._step import Counts, Learned, Learner, TrainingState
 
 N_CHAINS = 200_000
 
@@ -145,42 +146,10 @@ class FastPersistent(PersistentContrastiveDivergence):
         phases.add_gradient(self.fast, offsets)
 
 
-class Tempered(PersistentContrastiveDivergence):
-    """PCD whose chains swap states with chains of a flatter model.
-
-    Desjardins, G. et al. (2010). Tempered Markov chain Monte Carlo for training of
-    restricted Boltzmann machines. AISTATS 2010, 145-152.
-    """
-
-    def negative_phase(self, model, phases, rng):
-        path = Path(model, np.full(len(model.visible), 0.5))
-        betas = np.linspace(0.2, 1, 5)
-        if not hasattr(self, "tempered"):
-            self.tempered = TemperedChains(path, betas, self.chains, rng)
-        self.tempered.path = path
-        for _ in range(self.n_gibbs_steps):
-            self.tempered.step()
-        coldest = self.tempered.coldest().astype(model.dtype)
-        model.sample_hidden(coldest, rng, out=self.chains)
-        phases.sample_negative(model, self.chains, rng, infer_positive=True)
-
-    def resume(self, settings, n_rows):
-        solver = super().resume(settings, n_rows)
-        if len(solver.chains) != len(self.chains):
-            del solver.tempered
-        return solver
-
-
-def own_arrays(solver):
-    """Return the arrays of state that a solver has in addition to its chains."""
-    return [*solver.fast] if isinstance(solver, FastPersistent) else [solver.tempered.v]
-
-
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
-@pytest.mark.parametrize("kind", [FastPersistent, Tempered])
-def test_a_solver_is_one_class(kind, form, monkeypatch):
+def test_a_solver_is_one_class(form, monkeypatch):
     """`fit` uses it, `partial_fit` resumes its state, and it is stored with the model."""
-    monkeypatch.setitem(SOLVERS, "new", kind)
+    monkeypatch.setitem(SOLVERS, "new", FastPersistent)
     constraint = {"solver": [StrOptions({"pcd", "new"})]}
     constraints = BernoulliRBMEstimator._parameter_constraints | constraint
     monkeypatch.setattr(BernoulliRBMEstimator, "_parameter_constraints", constraints)
@@ -188,11 +157,11 @@ def test_a_solver_is_one_class(kind, form, monkeypatch):
     rbm = BernoulliRBMEstimator(8, solver="new", n_iter=300, random_state=0).fit(X)
     truth = exact(rbm).log_likelihood(bars_and_stripes()).mean()
     assert truth > (9 * np.log(0.5) + np.log(1 / 14)) / 2
-    assert isinstance(rbm._learning.solver, kind)
-    before, name = rbm._learning.solver, "fast" if kind is FastPersistent else "tempered"
+    assert isinstance(rbm._learning.solver, FastPersistent)
+    before = rbm._learning.solver
     resumed = before.resume(rbm._settings(DataSet(X)), X.shape[0])
-    assert vars(resumed)[name] is not vars(before)[name]
-    for own, old in zip(own_arrays(resumed), own_arrays(before), strict=True):
+    assert resumed.fast is not before.fast
+    for own, old in zip(resumed.fast, before.fast, strict=True):
         assert_array_equal(own, old)
     again = pickle.loads(pickle.dumps(rbm)).partial_fit(X)
     assert_array_equal(again.components_, rbm.partial_fit(X).components_)
@@ -200,4 +169,175 @@ def test_a_solver_is_one_class(kind, form, monkeypatch):
     assert len(rbm.h_samples_) == 50
     rbm.set_params(solver="pcd").partial_fit(X)
     assert type(rbm._learning.solver) is PersistentContrastiveDivergence
-    assert name not in vars(rbm._learning.solver)
+    assert "fast" not in vars(rbm._learning.solver)
+
+
+# Parallel tempering -----------------------------------------------------------------------
+
+BETAS = np.array([0, 0.2, 0.6, 1.0])
+
+
+def tempered_solver(rbm, base_mean, n_chains, dtype, n_gibbs_steps=1, seed=0):
+    """Return a solver with exact draws at each temperature, and their distributions."""
+    exact, rng = Enumerated(*rbm), np.random.default_rng(seed)
+    solver = SOLVERS["pt"](np.zeros((n_chains, exact.h.shape[1]), dtype), n_gibbs_steps)
+    base = exact.v @ np.log(base_mean / (1 - base_mean))
+    p = []
+    for beta in BETAS:
+        weights = np.exp((1 - beta) * base[:, None] - beta * exact.energy).sum(axis=1)
+        p.append(weights / weights.sum())
+    assert np.allclose(p[-1], exact.p_v)
+    rows = np.array([rng.choice(len(exact.v), n_chains, p=p_beta) for p_beta in p])
+    solver.v, solver.betas = exact.v[rows].astype(np.uint8), BETAS
+    solver.base_mean, solver.rejected = base_mean, np.zeros(len(BETAS) - 1)
+    return solver, p
+
+
+CORE = [pytest.param(True, marks=needs_core), False]
+
+
+@pytest.mark.parametrize("compiled", CORE)
+@pytest.mark.parametrize("phases", [DensePhases, SparsePhases, BinaryPhases])
+@pytest.mark.parametrize("n_gibbs_steps", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tempering_does_not_drift(dtype, n_gibbs_steps, phases, compiled, monkeypatch, rng):
+    """Chains that start from the distribution at each temperature keep it."""
+    if not compiled:
+        if phases is BinaryPhases:
+            pytest.skip("these phases are those of the core")
+        monkeypatch.setattr(_binary_rows, "core", None)
+    rbm = tiny_rbm(4, 3, dtype, scale=1.5)
+    exact, X = Enumerated(*rbm), np.array([[1, 0, 1, 0], [0, 0, 1, 1], [0, 1, 1, 1.0]])
+    mean, n = X.mean(axis=0).clip(0.001, 0.999), N_CHAINS // 2
+    solver, p = tempered_solver(rbm, mean, n, dtype, n_gibbs_steps)
+    phases = phases(rbm, 3, n)
+    form = sp.csr_array if isinstance(phases, SparsePhases) else np.array
+    phases.load(DataSet(form(X.astype(dtype))), slice(0, 3), solver.n_negative)
+    before = solver.v.copy()
+    for n_minibatches in (1, 2):  # all pairs swap
+        solver.negative_phase(rbm, phases, rng)
+        assert solver.n_minibatches == n_minibatches
+        for v, p_beta in zip(solver.v, p, strict=True):
+            assert_distributed(index(v), p_beta)
+        assert_distributed(index(solver.chains), exact.p_h)
+        hidden = exact.mean_h_given_v
+        assert_allclose(phases.positive_hidden, hidden[index(X)], rtol=1e-5)
+        mean_hidden = phases.negative_hidden.mean(axis=0)
+        assert_allclose(mean_hidden, exact.p_h @ exact.h, atol=5 / np.sqrt(n))
+    assert (before != solver.v).any(axis=(1, 2)).all()
+    assert (solver.rejected > 0).all()
+
+
+@pytest.mark.parametrize("compiled", CORE)
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("centering", [False, True])
+def test_a_tempered_step_is_the_exact_gradient(centering, form, compiled, monkeypatch):
+    """Weighted rows, and chains in equilibrium at all temperatures."""
+    if not compiled:
+        monkeypatch.setattr(_binary_rows, "core", None)
+    rbm = tiny_rbm(5, 3)
+    rows = np.random.default_rng(2).integers(2, size=(7, 5)).astype(float)
+    weights = np.array([1, 2, 1, 3, 1, 2, 4])
+    mean = np.average(rows, axis=0, weights=weights).clip(0.001, 0.999)
+    solver, _ = tempered_solver(rbm, mean, N_CHAINS, np.float64)
+    counts, hidden_mean = Counts(np.linspace(1, 8, 5), 9), np.full(3, 0.5)
+    rng = np.random.Generator(np.random.SFC64(0))
+    state = TrainingState(Learned(rbm.copy(), hidden_mean), counts, solver, rng)
+    settings = PLAIN._replace(solver="pt", centering=centering, batch_size=7)
+    learner = Learner(state, settings, DataSet(form(rows), None, weights / weights.mean()))
+    learner.step(slice(0, 7), 0.25)
+    dw, db, dc = Enumerated(*rbm).gradient(np.repeat(rows, weights, axis=0))
+    if centering:
+        mu, lam = counts.visible_mean, hidden_mean
+        dw = dw - np.outer(mu, dc) - np.outer(db, lam)
+        db, dc = db - dw @ lam, dc - dw.T @ mu
+    for after, before, change in zip(state.model, rbm, (dw, db, dc), strict=True):
+        assert_allclose((after - before) / 0.25, change, atol=6 / np.sqrt(N_CHAINS))
+
+
+def two_modes():
+    """Return a model of eight features that are nearly all on or all off."""
+    weights = np.full((8, 3), 3.0)
+    return RBM.bernoulli(weights, np.full(8, -4.5), np.full(3, -12.0))
+
+
+@pytest.mark.parametrize("solver", ["pcd", "pt"])
+def test_only_tempered_chains_move_between_modes(solver, rng):
+    """All chains start in the same mode."""
+    rbm, X = two_modes(), np.repeat([[0.0], [1.0]], 8, axis=1)
+    exact = Enumerated(*rbm)
+    share = exact.p_h[0]
+    assert 0.3 < share < 0.7
+    assert exact.p_h[[0, -1]].sum() > 0.9
+    solver = SOLVERS[solver](np.zeros((100, 3)), 1)
+    phases = DensePhases(rbm, 2, 100)
+    phases.load(DataSet(X), slice(0, 2), solver.n_negative)
+    shares = []
+    for _ in range(500):
+        solver.negative_phase(rbm, phases, rng)
+        shares.append(np.mean(solver.chains.sum(axis=1) < 1.5))
+    if isinstance(solver, PersistentContrastiveDivergence):
+        assert min(shares) > 0.85
+    else:
+        expected = exact.p_h[exact.h.sum(axis=1) < 1.5].sum()
+        assert abs(np.mean(shares[100:]) - expected) < 0.05
+
+
+def test_tempering_learns_clusters_better():
+    """Training with plain chains makes modes too heavy that the chains cannot reach."""
+    rng = np.random.default_rng(0)
+    centers = rng.integers(2, size=(6, 60)) * 0.9 + 0.05
+    X = (rng.random((600, 60)) < np.repeat(centers, 100, axis=0)).astype(np.float32)
+    score = {}
+    for solver in ("pcd", "pt"):
+        settings = {"solver": solver, "n_chains": 30, "n_iter": 60, "random_state": 0}
+        rbm = BernoulliRBMEstimator(8, **settings).fit(X)
+        score[solver] = rbm.log_likelihood(X).mean()
+    assert score["pt"] > score["pcd"] + 1
+
+
+def test_temperatures_follow_the_rejections():
+    """All neighbors swap about equally often, while the model stays as it is."""
+    rbm, rng = (
+        tiny_rbm(8, 6, np.float32, scale=3.0),
+        np.random.Generator(np.random.SFC64(0)),
+    )
+    solver = SOLVERS["pt"](np.zeros((100, 6), np.float32), 1)
+    phases = DensePhases(rbm, 2, 100)
+    X = np.repeat([[0.0], [1.0]], 8, axis=1)
+    phases.load(DataSet(X.astype(np.float32)), slice(0, 2), solver.n_negative)
+    spreads = []
+    for number in range(1, 999):
+        solver.negative_phase(rbm, phases, rng)
+        if number in (99, 998):
+            spreads.append(np.ptp(solver.rejected))
+    assert spreads[1] < spreads[0] / 2
+    assert solver.betas[0] == 0
+    assert solver.betas[-1] == 1
+    assert (np.diff(solver.betas) > 0).all()
+    assert_allclose(solver.base_mean, 0.5)
+
+
+def test_tempered_chains_are_continued():
+    """With their temperatures, by any number of chains, and from other solvers."""
+    X = np.tile(bars_and_stripes(), (10, 1))
+    rbm = BernoulliRBMEstimator(8, solver="pt", n_iter=20, n_chains=7, random_state=0)
+    rbm.fit(X)
+    before = rbm._learning.solver
+    assert before.v.shape == (10, 7, 9)
+    for n_chains in (7, 20, 3):
+        settings = rbm.set_params(n_chains=n_chains)._settings(DataSet(X))
+        after = before.resume(settings, len(X))
+        assert after.v.shape == (10, n_chains, 9)
+        assert_array_equal(after.v[:, :3], before.v[:, :3])
+        assert not np.shares_memory(after.v, before.v)
+        assert_array_equal(after.betas, before.betas)
+        rbm.partial_fit(X)
+        assert len(rbm.h_samples_) == n_chains
+    again = pickle.loads(pickle.dumps(rbm)).partial_fit(X)
+    assert_array_equal(again.components_, rbm.partial_fit(X).components_)
+    rbm.set_params(solver="pcd").partial_fit(X)
+    assert type(rbm._learning.solver) is PersistentContrastiveDivergence
+    rbm.set_params(solver="pt", warm_start=True).fit(X)
+    assert rbm._learning.solver.v.shape == (10, 3, 9)
+    assert len(rbm.h_samples_) == 3
