@@ -91,10 +91,7 @@ CHANGES = [
 CLUSTER_SETTINGS = [
     {},
     {"n_iter": 500},
-    {"n_iter": 500, "learning_rate": 0.02},
     {"n_iter": 100, "n_gibbs_steps": 10},
-    {"n_gibbs_steps": 50},
-    {"solver": "pt", "n_chains": 20},
     {"solver": "pt"},
 ]
 
