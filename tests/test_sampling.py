@@ -47,7 +47,7 @@ N_CHAINS = 200_000
 @pytest.fixture(scope="module")
 def bars():
     X = np.tile(bars_and_stripes(), (20, 1))
-    return BernoulliRBMEstimator(8, n_iter=200, random_state=0).fit(X)
+    return BernoulliRBMEstimator(8, learning_rate=0.2, n_iter=200, random_state=0).fit(X)
 
 
 def two_modes(dtype=np.float64):
