@@ -125,8 +125,9 @@ class ParallelTempering(Solver):
     """PCD-k whose chains swap states with chains at higher temperatures.
 
     At the highest temperature, features are independent with the means of the data. States
-    that come from there find all modes of the model. Swaps compare visible states, with the
-    hidden units summed out. The temperatures move so that all neighbors swap equally often.
+    that come from there can reach modes that no chain is in. Swaps compare visible states,
+    with the hidden units summed out. The temperatures move so that all neighbors swap
+    equally often.
 
     Desjardins, G., Courville, A., Bengio, Y., Vincent, P. and Delalleau, O. (2010).
     Tempered Markov chain Monte Carlo for training of restricted Boltzmann machines. AISTATS
@@ -188,9 +189,8 @@ class ParallelTempering(Solver):
         self.v[...] = v.reshape(self.v.shape)
 
     def _respace(self):
-        little = 0.01 * np.diff(
-            self.betas
-        )  # keeps the spacing while there are no rejections
+        # Without any rejections, the spacing stays as it is.
+        little = 0.01 * np.diff(self.betas)
         self.betas = respaced(self.betas, self.rejected + little, len(self.betas))
         self.rejected[:] = self.rejected.mean()
 
