@@ -35,6 +35,7 @@ from skrbm._training import (
     Training,
     enough_epochs,
     suitable_decay,
+    suitable_gibbs_steps,
     suitable_rate,
     train,
     train_on_chunk,
@@ -84,9 +85,12 @@ class BernoulliRBMEstimator(
         at 10 temperatures that swap their states, so that they move between distant
         clusters of the data. A step takes about ten times as long.
 
-    n_gibbs_steps : int, default=1
+    n_gibbs_steps : int or "auto", default="auto"
         Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. With ``solver="pt"``
-        the chains swap before each of them.
+        the chains swap before each of them. "auto" is 1, and 3 in `fit` with
+        ``solver="pcd"`` if the largest variance of the rows in any direction exceeds 6 (see
+        `learning_rate`), as in data with clusters or large shapes, where chains are slow.
+        The number used is stored in `n_gibbs_steps_`.
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`; with ``solver="pt"``, at
@@ -214,6 +218,9 @@ class BernoulliRBMEstimator(
     weight_decay_ : float
         The `weight_decay` of the last call of `fit` or `partial_fit`, likewise.
 
+    n_gibbs_steps_ : int
+        The `n_gibbs_steps` of the last call of `fit` or `partial_fit`, likewise.
+
     n_iter_ : int
         Number of epochs run by the last `fit`. With `early_stopping`, the model is that of
         the epoch with the best validation score, which is not necessarily the last one.
@@ -292,6 +299,7 @@ class BernoulliRBMEstimator(
     h_samples_: np.ndarray
     learning_rate_: float
     weight_decay_: float
+    n_gibbs_steps_: int
     n_iter_: int
     history_: dict[str, list[float]]
     validation_scores_: list[float]
@@ -303,7 +311,10 @@ class BernoulliRBMEstimator(
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "solver": [StrOptions(set(SOLVERS))],
-        "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
+        "n_gibbs_steps": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "n_chains": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "schedule": [StrOptions(set(SCHEDULES))],
@@ -329,7 +340,7 @@ class BernoulliRBMEstimator(
         n_components: int = 256,
         *,
         solver: Literal["pcd", "cd", "pt"] = "pcd",
-        n_gibbs_steps: int = 1,
+        n_gibbs_steps: int | Literal["auto"] = "auto",
         n_chains: int = 100,
         learning_rate: float | Literal["auto"] = "auto",
         schedule: Literal["linear", "constant"] = "linear",
@@ -504,13 +515,16 @@ class BernoulliRBMEstimator(
         if training is not None:
             training.attach(data, validation)
             return training
-        state = self._next_state(data) if warm else self._first_state(data, seed)
+        settings = self._settings_of_fit(data)
+        if warm:
+            state = self._next_state(data, settings)
+        else:
+            state = self._first_state(data, settings, seed)
         state.learned.average = None  # each call of fit starts a new one
         n_epochs = self.n_iter
         if n_epochs == "auto":
             n_weights = data.n_features * self.n_components
             n_epochs = enough_epochs(len(data), self.batch_size, n_weights)
-        settings = self._settings_of_fit(data)
         record = Record(data, state, n_epochs, validation, binarize=settings.binarize)
         return Training(data, state, record, settings, n_epochs)
 
@@ -566,14 +580,14 @@ class BernoulliRBMEstimator(
             data = self._check_training_data(X, reset=first)
             if sample_weight is not None:
                 data = data.weigh(_inputs.check_weights(sample_weight, data.X))
-            if first:
-                state = self._first_state(data, self._draw_seeds())
-            else:
-                state = self._next_state(data)
-            untrained = state.copy() if first else state
             settings = self._settings(data)
+            if first:
+                state = self._first_state(data, settings, self._draw_seeds())
+            else:
+                state = self._next_state(data, settings)
+            untrained = state.copy() if first else state
             sound = train_on_chunk(state, settings, data)
-            self.__dict__ |= _rates(settings)
+            self.__dict__ |= _choices(settings)
             if sound or first:
                 kept = state if sound else untrained
                 self.__dict__ |= _fitted_attributes(kept, kept.learned.average)
@@ -617,6 +631,8 @@ class BernoulliRBMEstimator(
             values["learning_rate"] = (1 - self.momentum) * STREAM_RATE
         if self.weight_decay == "auto":
             values["weight_decay"] = 0.0
+        if self.n_gibbs_steps == "auto":
+            values["n_gibbs_steps"] = 1
         for name in Settings._fields:
             if name not in values:
                 value = getattr(self, name)
@@ -626,7 +642,7 @@ class BernoulliRBMEstimator(
     def _settings_of_fit(self, data):
         """Return the settings of `fit`, which knows all rows."""
         settings = self._settings(data)
-        if "auto" in (self.learning_rate, self.weight_decay):
+        if "auto" in (self.learning_rate, self.weight_decay, self.n_gibbs_steps):
             clip = BernoulliUnits.clip if self.stochastic_binarization else lambda v: v
             variances = data.variances(clip)
         if self.learning_rate == "auto":
@@ -635,6 +651,9 @@ class BernoulliRBMEstimator(
         if self.weight_decay == "auto":
             decay = suitable_decay(variances, len(data), self.n_components)
             settings = settings._replace(weight_decay=decay)
+        if self.n_gibbs_steps == "auto" and self.solver == "pcd":
+            n_steps = suitable_gibbs_steps(variances)
+            settings = settings._replace(n_gibbs_steps=n_steps)
         return settings
 
     def _draw_seeds(self):
@@ -645,10 +664,10 @@ class BernoulliRBMEstimator(
         self.random_state_ = np.random.RandomState(later)
         return seed
 
-    def _first_state(self, data, seed):
+    def _first_state(self, data, settings, seed):
         """Return the state of an untrained model."""
         return first_state(
-            self._settings(data),
+            settings,
             len(data),
             n_features=data.n_features,
             n_components=self.n_components,
@@ -656,9 +675,9 @@ class BernoulliRBMEstimator(
             seed=seed,
         )
 
-    def _next_state(self, data):
+    def _next_state(self, data, settings):
         """Return a copy of the final state of the previous training."""
-        return next_state(self._learning, self._settings(data), len(data))
+        return next_state(self._learning, settings, len(data))
 
     def _hold_out(self, data):
         """Return the training rows and, for early stopping, the validation rows.
@@ -745,7 +764,7 @@ class BernoulliRBMEstimator(
                 f"{self.log_partition_gap_:.1f} nats. Likelihoods of this model are "
                 "unreliable, although its pseudo-log-likelihood may be good. Lower "
                 f"learning_rate (currently {self.learning_rate_:.4g}), or increase "
-                f"n_gibbs_steps (currently {self.n_gibbs_steps}) or weight_decay "
+                f"n_gibbs_steps (currently {self.n_gibbs_steps_}) or weight_decay "
                 f"(currently {self.weight_decay_:.3g}){tempering}.",
                 ConvergenceWarning,
             )
@@ -1266,17 +1285,18 @@ def _course(training):
     """Return the fitted attributes that record the progress of a training."""
     history, validation_scores = training.record.course(training.n_done)
     course = {"n_iter_": training.n_done, "history_": history}
-    course |= _rates(training.settings)
+    course |= _choices(training.settings)
     if validation_scores is not None:
         course["validation_scores_"] = validation_scores
     return course
 
 
-def _rates(settings):
-    """Return the fitted attributes that say which rates were used."""
+def _choices(settings):
+    """Return the fitted attributes that say what was used for "auto"."""
     return {
         "learning_rate_": settings.learning_rate,
         "weight_decay_": settings.weight_decay,
+        "n_gibbs_steps_": settings.n_gibbs_steps,
     }
 
 

@@ -19,6 +19,8 @@ SCHEDULES = {
 
 # Learning rate for a stream of rows, of which the variances are not known.
 STREAM_RATE = 0.2
+# Number of Gibbs steps, and the largest variance from which there are more than one.
+MORE_GIBBS_STEPS, SLOW_VARIANCE = 3, 6.0
 # Standard deviation of the summed input of the hidden units under the prior of weights.
 INPUT_SCALE = 50.0
 
@@ -152,6 +154,15 @@ def suitable_rate(variances):
     whose input is 1, adds 1 to it.
     """
     return 1 / (1 + variances.largest)
+
+
+def suitable_gibbs_steps(variances):
+    """Return the number of Gibbs steps per minibatch for persistent chains.
+
+    If the rows vary much in one direction, many features change together along it, and
+    chains, which change few features at a time, are slow.
+    """
+    return MORE_GIBBS_STEPS if variances.largest > SLOW_VARIANCE else 1
 
 
 def suitable_decay(variances, n_rows, n_components):

@@ -939,6 +939,23 @@ def test_rate_and_decay_of_a_stream():
     assert_same_model(rbm, given, rtol=0)
 
 
+def test_gibbs_steps_from_the_variances():
+    """Chains take more steps where many features change together."""
+    narrow = np.repeat([[0] * 20, [1] * 20], 50, axis=0)  # variance 5
+    wide = np.repeat([[0] * 28, [1] * 28], 50, axis=0)  # variance 7
+    assert make().fit(narrow).n_gibbs_steps_ == 1
+    assert make().fit(wide).n_gibbs_steps_ == 3
+    assert make().fit(wide)._learning.solver.n_gibbs_steps == 3
+    assert make().partial_fit(wide).n_gibbs_steps_ == 1
+    assert make(solver="cd").fit(wide).n_gibbs_steps_ == 1
+    assert make(solver="pt").fit(wide).n_gibbs_steps_ == 1
+    given = make(n_gibbs_steps=2).fit(wide)
+    assert (given.n_gibbs_steps_, given._learning.solver.n_gibbs_steps) == (2, 2)
+    warm = make(warm_start=True).fit(wide[:1])
+    assert warm.n_gibbs_steps_ == 1
+    assert warm.fit(wide)._learning.solver.n_gibbs_steps == 3
+
+
 def test_rate_and_decay_of_rows_outside_the_range():
     with pytest.warns(UserWarning, match="values above 1 as 1"):
         rbm = make().fit(255 * BINARY.astype(np.uint8))
