@@ -200,6 +200,11 @@ class ModelLadder:
 
     def __post_init__(self) -> None:
         """Check the shapes and the first rung."""
+        for field in dataclasses.fields(self):
+            array = np.asarray(getattr(self, field.name))
+            object.__setattr__(self, field.name, array)
+            if not np.isfinite(array).all():
+                raise ValueError(f"{field.name} of a ladder must be finite numbers.")
         shape = np.shape(self.components)
         visible, hidden = map(np.shape, (self.intercept_visible, self.intercept_hidden))
         if len(shape) != 3 or visible != shape[::2] or hidden != shape[:2]:

@@ -153,21 +153,20 @@ class DataSet:
             low, high = min(low, 0.0), max(high, 0.0)
         return Summary(low, high, binary)
 
-    def variances(self, clip):
+    def variances(self, prepare):
         """Return the `Variances` of the rows, estimated from at most 500 of them.
 
-        `clip` is applied to the values first. The matrix of products of the centered rows
-        has the same trace and largest eigenvalue as the covariance matrix, and is smaller
-        if there are many features. The results are rounded, since rows in another form are
-        multiplied in another order.
+        These rows are drawn in proportion to their weights, always with the same random
+        numbers, and passed to `prepare`, which may change them in place. The matrix of
+        products of the centered rows has the same trace and largest eigenvalue as the
+        covariance matrix, and is smaller if there are many features. The results are
+        rounded, since rows in another form are multiplied in another order.
         """
-        few = self.spread(500)
-        v = clip(few.copy_rows(np.float64))
+        few, shares = self._draw_rows(500)
+        v = prepare(few.copy_rows(np.float64))
         with np.errstate(over="ignore", invalid="ignore"):
             products = v @ v.T
             products = products.toarray() if sp.issparse(v) else products
-            shares = np.ones(len(few)) if few.weights is None else few.weights
-            shares = shares / shares.sum()
             means = products @ shares
             products += shares @ means - means - means[:, None]
             scale = np.sqrt(shares)
@@ -175,7 +174,25 @@ class DataSet:
         if not np.isfinite(products).all():  # training will diverge at any rate
             return Variances(0.0, 0.0)
         values = np.trace(products), np.linalg.eigvalsh(products)[-1]
-        return Variances(*(max(0.0, float(f"{value:.3g}")) for value in values))
+        return Variances(*(float(f"{v:.3g}") if v > 1e-9 else 0.0 for v in values))
+
+    def _draw_rows(self, size):
+        """Return at most `size` rows, drawn by their weights, and the share of each."""
+        n, weights = len(self), self.weights
+        p = np.full(n, 1 / n) if weights is None else weights / weights.sum()
+        if n <= size:
+            return self, p
+        rng = np.random.Generator(np.random.SFC64(0))
+        places = rng.choice(n, size, replace=weights is not None, p=p)
+        return self.select(self._at(np.sort(places))), np.full(size, 1 / size)
+
+    @property
+    def effective_size(self):
+        """Number of rows of equal weight that give equally precise means (Kish, 1965)."""
+        weights = self.weights
+        if weights is None:
+            return len(self)
+        return float(weights.sum() ** 2 / (weights**2).sum())
 
     # Selections of rows -------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
@@ -30,6 +31,7 @@ from skrbm._record import Record, Validation, log_partition_gap
 from skrbm._solvers import SOLVERS
 from skrbm._step import LARGEST_PARAMETER, Settings, first_state, is_sound, next_state
 from skrbm._training import (
+    LARGEST_DECAY,
     SCHEDULES,
     STREAM_RATE,
     Training,
@@ -49,7 +51,7 @@ from skrbm.likelihood import LogPartition
 _LARGEST_SHORTFALL = 0.1
 # Forward minus reverse estimate of log Z, in nats, that triggers a warning.
 _LARGEST_GAP = 1.0
-# Number of updates from which the estimates take only a small part of the time of training.
+# Number of updates from which the estimates take at most a fifth of the time of training.
 _UPDATES_FOR_GAP = 5_000
 _CHAINS_FOR_GAP = 20
 
@@ -90,7 +92,8 @@ class BernoulliRBMEstimator(
         the chains swap before each of them. "auto" is 1, and 3 in `fit` with
         ``solver="pcd"`` if the largest variance of the rows in any direction exceeds 6 (see
         `learning_rate`), as in data with clusters or large shapes, where chains are slow.
-        The number used is stored in `n_gibbs_steps_`.
+        `partial_fit` keeps the number of the previous call, or starts with 1. The number
+        used is stored in `n_gibbs_steps_`.
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`; with ``solver="pt"``, at
@@ -101,9 +104,11 @@ class BernoulliRBMEstimator(
         Step size for the gradient of the mean log-likelihood of a minibatch. Much larger
         values may diverge, smaller values need more epochs. "auto" is ``1 / (1 + s)``,
         where s is the largest variance of the rows in any direction (the largest eigenvalue
-        of their covariance matrix, estimated from up to 500 rows), so that the chains can
-        follow the model. In `partial_fit`, which does not know all rows, it is 0.2. Both
-        are multiplied by ``1 - momentum``. The rate used is stored in `learning_rate_`.
+        of their covariance matrix, estimated from up to 500 rows, which makes it too large
+        if there are thousands of features), so that the chains can follow the model.
+        `partial_fit`, which does not know all rows, keeps the rate of the previous call, or
+        starts with 0.2. All are multiplied by ``1 - momentum``. The rate used is stored in
+        `learning_rate_`.
 
     schedule : {"linear", "constant"}, default="linear"
         Learning rate schedule of `fit`. "linear" decreases the learning rate from
@@ -117,13 +122,13 @@ class BernoulliRBMEstimator(
 
     weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. The biases are not penalized. "auto" is the
-        total variance of all features times `n_components`, divided by 2500 and by the
-        number of training rows. This is a normal prior on the weights, under which the sum
-        of the inputs of all hidden units has a standard deviation of 50. As in [5]_, the
-        total effect of the hidden units does not depend on their number. In `partial_fit`,
-        which does not know the number of rows, it is 0. The value used is stored in
-        `weight_decay_`.
+        ``1 - learning_rate * weight_decay``. The biases are not penalized. "auto" is 0.002
+        times `n_components` times the root of the total variance of all features, divided
+        by the number of training rows (with weights, the effective number) and by
+        ``1 - momentum``. This is a normal prior on the weights, narrower for more hidden
+        units, so that their total effect does not depend on their number [5]_.
+        `partial_fit`, which does not know the number of rows, keeps the value of the
+        previous call, or starts with 0. The value used is stored in `weight_decay_`.
 
     centering : bool, default=True
         Whether to use the centered gradient [3]_, which subtracts offsets, the means of the
@@ -144,9 +149,9 @@ class BernoulliRBMEstimator(
     n_iter : int or "auto", default="auto"
         Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
         epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
-        whole epochs. With many rows, it runs at least 10 epochs, unless the number of
-        updates times that of weights then exceeds 10^10, which takes about half a minute.
-        The number of epochs run is stored in `n_iter_`.
+        whole epochs. With many rows, it runs 10 epochs, or as many as change 10^10 weights
+        in total, but at least 20000 updates. The number of epochs run is stored in
+        `n_iter_`.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch of `fit`.
@@ -242,12 +247,13 @@ class BernoulliRBMEstimator(
         last `fit`. Only available with `early_stopping`.
 
     log_partition_gap_ : float
-        Estimate of log Z from independent features minus the estimate from the persistent
-        chains, in nats, by annealed importance sampling with 500 temperatures (see
-        :func:`~skrbm.likelihood.log_partition`), in both without the run of largest weight.
-        Values clearly above 0 show that the model has modes that the chains have not
-        visited. Negative values only say that 500 temperatures are too few for an exact
-        estimate. Only available after at least 5000 updates, with at least 20 chains and a
+        Estimate of log Z from independent features minus the estimate from up to 100
+        persistent chains, 100 Gibbs steps after the last `fit`, in nats. Both are by
+        annealed importance sampling with 500 temperatures (see
+        :func:`~skrbm.likelihood.log_partition`), without the run of largest weight. Values
+        clearly above 0 show that the model has modes that the chains have not visited.
+        Negative values only say that 500 temperatures are too few for an exact estimate.
+        Only available after a fit of at least 5000 updates, with at least 20 chains and a
         persistent solver.
 
     random_state_ : RandomState
@@ -489,9 +495,9 @@ class BernoulliRBMEstimator(
             callbacks.after_fit(attributes)
             if stopped is None and _got_worse(training):
                 stopped = "worse"
-            if _has_gap(training):
+            if stopped is None and _has_gap(training):
                 self.log_partition_gap_ = log_partition_gap(kept)
-                if stopped is None and self.log_partition_gap_ > _LARGEST_GAP:
+                if self.log_partition_gap_ > _LARGEST_GAP:
                     stopped = "lagging"
         except KeyboardInterrupt:
             stopped, self._interrupted = stopped or "interrupted", True
@@ -515,7 +521,7 @@ class BernoulliRBMEstimator(
         if training is not None:
             training.attach(data, validation)
             return training
-        settings = self._settings_of_fit(data)
+        settings = self._settings(data, self._choose_for_fit)
         if warm:
             state = self._next_state(data, settings)
         else:
@@ -580,13 +586,14 @@ class BernoulliRBMEstimator(
             data = self._check_training_data(X, reset=first)
             if sample_weight is not None:
                 data = data.weigh(_inputs.check_weights(sample_weight, data.X))
-            settings = self._settings(data)
+            settings = self._settings(data, self._choose_for_stream)
             if first:
                 state = self._first_state(data, settings, self._draw_seeds())
             else:
                 state = self._next_state(data, settings)
             untrained = state.copy() if first else state
             sound = train_on_chunk(state, settings, data)
+            self.__dict__.pop("log_partition_gap_", None)
             self.__dict__ |= _choices(settings)
             if sound or first:
                 kept = state if sound else untrained
@@ -618,8 +625,8 @@ class BernoulliRBMEstimator(
                 "skrbm.RBMImputer, or drop the rows that contain them."
             ) from error
 
-    def _settings(self, data):
-        """Return the settings for a stream of rows that begins with `data`."""
+    def _settings(self, data, choose):
+        """Return the settings for `data`, where `choose` gives the values of "auto"."""
         states = BernoulliUnits.are_states(data.summary)
         # Rows that need not be binary are never listed: whether a chunk of a stream is
         # binary must not decide which random numbers there are.
@@ -627,34 +634,45 @@ class BernoulliRBMEstimator(
             "binarize": self.stochastic_binarization and not states,
             "compiled": self.stochastic_binarization,
         }
-        if self.learning_rate == "auto":
-            values["learning_rate"] = (1 - self.momentum) * STREAM_RATE
-        if self.weight_decay == "auto":
-            values["weight_decay"] = 0.0
-        if self.n_gibbs_steps == "auto":
-            values["n_gibbs_steps"] = 1
         for name in Settings._fields:
             if name not in values:
                 value = getattr(self, name)
                 values[name] = float(value) if isinstance(value, np.floating) else value
-        return Settings(**values)
+        settings = Settings(**values)
+        auto = [name for name, value in values.items() if value == "auto"]
+        if not auto:
+            return settings
+        choices = choose(data, settings)
+        return settings._replace(**{name: choices[name] for name in auto})
 
-    def _settings_of_fit(self, data):
-        """Return the settings of `fit`, which knows all rows."""
-        settings = self._settings(data)
-        if "auto" in (self.learning_rate, self.weight_decay, self.n_gibbs_steps):
-            clip = BernoulliUnits.clip if self.stochastic_binarization else lambda v: v
-            variances = data.variances(clip)
-        if self.learning_rate == "auto":
-            rate = (1 - self.momentum) * suitable_rate(variances)
-            settings = settings._replace(learning_rate=rate)
-        if self.weight_decay == "auto":
-            decay = suitable_decay(variances, len(data), self.n_components)
-            settings = settings._replace(weight_decay=decay)
-        if self.n_gibbs_steps == "auto" and self.solver == "pcd":
-            n_steps = suitable_gibbs_steps(variances)
-            settings = settings._replace(n_gibbs_steps=n_steps)
-        return settings
+    def _choose_for_fit(self, data, settings):
+        """Return values that suit all rows of `fit`."""
+
+        def prepare(v):
+            if settings.binarize:
+                rng = np.random.Generator(np.random.SFC64(0))
+                BernoulliUnits.draw_states(v.data if sp.issparse(v) else v, rng)
+            return v
+
+        variances = data.variances(prepare)
+        rate = suitable_rate(variances)
+        decay = suitable_decay(variances, data.effective_size, self.n_components)
+        n_steps = suitable_gibbs_steps(variances) if self.solver == "pcd" else 1
+        # With momentum, the gradients of many steps add up, but the decay does not.
+        return {
+            "learning_rate": (1 - self.momentum) * rate,
+            "weight_decay": min(decay, LARGEST_DECAY / rate) / (1 - self.momentum),
+            "n_gibbs_steps": n_steps,
+        }
+
+    def _choose_for_stream(self, data, settings):
+        """Return the values of the previous call, since the rows to come are unknown."""
+        first = {
+            "learning_rate": (1 - self.momentum) * STREAM_RATE,
+            "weight_decay": 0.0,
+            "n_gibbs_steps": 1,
+        }
+        return {name: getattr(self, f"{name}_", value) for name, value in first.items()}
 
     def _draw_seeds(self):
         """Return a seed for training, and store those of later draws and of the split."""
@@ -755,7 +773,6 @@ class BernoulliRBMEstimator(
                 f"{self.learning_rate_:.4g}).",
                 ConvergenceWarning,
             )
-
         elif stopped == "lagging":
             tempering = "" if self.solver == "pt" else ", or set solver='pt'"
             warnings.warn(

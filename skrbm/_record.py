@@ -1,4 +1,4 @@
-"""Training history, early stopping, and a comparison of the final with the initial model.
+"""Training history, early stopping, and a verdict on the trained model.
 
 This module does not use the generator of the training, so recording does not change the
 trained model.
@@ -232,10 +232,10 @@ class Record:
 def log_partition_gap(state):
     """Return the forward minus the reverse estimate of log Z by AIS, in nats.
 
-    The reverse runs start at the persistent chains. If these are draws of the model, the
-    gap is about 0, or below 0 if there are too few temperatures. If the model has modes
-    that the chains have not visited, the forward runs find them and the gap is above 0.
-    Unlike this gap, the mean free energies of chains and data, and the
+    The reverse runs start at the persistent chains, after 100 Gibbs steps. If these are
+    draws of the model, the gap is about 0, or below 0 if there are too few temperatures. If
+    the model has modes that the chains have not visited, the forward runs find them and the
+    gap is above 0. Unlike this gap, the mean free energies of chains and data, and the
     pseudo-log-likelihood, hardly change when a model acquires such modes. The largest
     weight of each direction is left out, so that no single run decides.
     """

@@ -279,15 +279,13 @@ def log_partition(
         betas = np.linspace(0, 1, betas) if evenly else _annealing.ladder(betas)
     if method == "auto":
         method = "exact" if min(model.weights.shape) <= _LARGEST_EXACT_AUTO else "ais"
+    path = None if ladder is None else _inputs.check_ladder(ladder, model)
     if method == "exact":
         return _exact(model)
     source = check_random_state(random_state)
-
-    if ladder is None:
+    if path is None:
         base_mean = _inputs.check_base_mean(rbm, model, base_mean, source)
         path = _annealing.Path(model, base_mean)
-    else:
-        path = _inputs.check_ladder(ladder, model)
     arguments = path, model, betas, n_runs, source, n_jobs, verbose
     estimates = []
     if method in ("ais", "both"):

@@ -918,17 +918,28 @@ def test_divergence_in_fit(dtype, learning_rate, solver):
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 @pytest.mark.parametrize("X", DATA.values(), ids=DATA.keys())
 def test_rate_and_decay_from_the_variances(X, momentum):
-    rbm = make(momentum=momentum).fit(X)
+    rbm = make(momentum=momentum, stochastic_binarization=False).fit(X)
     dense = X.toarray() if sp.issparse(X) else X.astype(float)
     eigenvalues = np.linalg.eigvalsh(np.cov(dense.T, bias=True))
-    rate = (1 - momentum) / (1 + eigenvalues[-1])
-    assert_allclose(rbm.learning_rate_, rate, rtol=5e-3)
-    assert_allclose(rbm.weight_decay_, 8 * eigenvalues.sum() / 50**2 / 60, rtol=5e-3)
+    assert_allclose(rbm.learning_rate_, (1 - momentum) / (1 + eigenvalues[-1]), rtol=5e-3)
+    decay = 0.002 * 8 * np.sqrt(eigenvalues.sum()) / 60 / (1 - momentum)
+    assert_allclose(rbm.weight_decay_, decay, rtol=5e-3)
     assert rbm.history_["learning_rate"][0] < rbm.learning_rate_
+    rbm = make(momentum=momentum).fit(X)
     given = {"learning_rate": rbm.learning_rate_, "weight_decay": rbm.weight_decay_}
     again = make(momentum=momentum, **given).fit(X)
     assert_same_model(rbm, again, rtol=0)
     assert (again.learning_rate_, again.weight_decay_) == tuple(given.values())
+
+
+def test_rate_and_decay_of_gray_levels_are_those_of_drawn_rows():
+    X = np.full((300, 50), 0.5)
+    gray = make().fit(X)
+    binary = make().fit(np.random.default_rng(0).random(X.shape) < X)
+    assert_allclose(gray.learning_rate_, binary.learning_rate_, rtol=0.1)
+    assert_allclose(gray.weight_decay_, binary.weight_decay_, rtol=0.1)
+    unchanged = make(stochastic_binarization=False).fit(X)
+    assert (unchanged.learning_rate_, unchanged.weight_decay_) == (1, 0)
 
 
 def test_rate_and_decay_of_a_stream():
@@ -937,6 +948,36 @@ def test_rate_and_decay_of_a_stream():
     assert (rbm.learning_rate_, rbm.weight_decay_) == (0.1, 0)
     given = make(momentum=0.5, learning_rate=0.1, weight_decay=0).partial_fit(GRAY[:20])
     assert_same_model(rbm, given, rtol=0)
+
+
+def test_partial_fit_keeps_the_values_of_fit():
+    coin = np.repeat(np.arange(40) % 2, 300).reshape(40, 300)  # all columns are equal
+    rbm = make().fit(coin)
+    chosen = rbm.learning_rate_, rbm.weight_decay_, rbm.n_gibbs_steps_
+    assert chosen[0] < 0.02
+    rbm.partial_fit(coin)
+    assert (rbm.learning_rate_, rbm.weight_decay_, rbm.n_gibbs_steps_) == chosen
+
+
+def test_the_decay_is_never_too_large_for_the_rate():
+    rbm = make(n_components=5000, n_iter=1).fit(BINARY[:10])
+    assert_allclose(rbm.learning_rate_ * rbm.weight_decay_, 0.1)
+
+
+def test_rows_of_little_weight_hardly_count():
+    weights = np.where(np.arange(60) < 30, 1.0, 1e-9)
+    faint = make().fit(BINARY, sample_weight=weights)
+    without = make().fit(BINARY[:30])
+    assert_allclose(faint.learning_rate_, without.learning_rate_, rtol=1e-2)
+    assert_allclose(faint.weight_decay_, without.weight_decay_, rtol=1e-2)
+
+
+def test_rate_and_decay_of_rows_outside_the_range():
+    with pytest.warns(UserWarning, match="values above 1 as 1"):
+        rbm = make().fit(255 * BINARY.astype(np.uint8))
+    inside = make().fit(BINARY.astype(np.uint8))
+    assert rbm.learning_rate_ == inside.learning_rate_
+    assert rbm.weight_decay_ == inside.weight_decay_
 
 
 def test_gibbs_steps_from_the_variances():
@@ -956,14 +997,6 @@ def test_gibbs_steps_from_the_variances():
     assert warm.fit(wide)._learning.solver.n_gibbs_steps == 3
 
 
-def test_rate_and_decay_of_rows_outside_the_range():
-    with pytest.warns(UserWarning, match="values above 1 as 1"):
-        rbm = make().fit(255 * BINARY.astype(np.uint8))
-    inside = make().fit(BINARY.astype(np.uint8))
-    assert rbm.learning_rate_ == inside.learning_rate_
-    assert rbm.weight_decay_ == inside.weight_decay_
-
-
 def test_modes_without_chains_are_reported():
     """Single flips do not lead from all 0 to all 1, so that chains and model part."""
     rng = np.random.default_rng(0)
@@ -974,6 +1007,7 @@ def test_modes_without_chains_are_reported():
     assert max(gaps) > 1
     mixes = make(n_components=16, n_iter=500, weight_decay=0.5).fit(X)
     assert abs(mixes.log_partition_gap_) < 1
+    assert not hasattr(mixes.partial_fit(X), "log_partition_gap_")  # another model now
     mixes.set_params(n_iter=10).fit(X)
     assert not hasattr(mixes, "log_partition_gap_")  # too short a fit
 

@@ -159,7 +159,7 @@ def test_a_solver_is_one_class(form, monkeypatch):
     assert truth > (9 * np.log(0.5) + np.log(1 / 14)) / 2
     assert isinstance(rbm._learning.solver, FastPersistent)
     before = rbm._learning.solver
-    resumed = before.resume(rbm._settings(DataSet(X)), X.shape[0])
+    resumed = before.resume(rbm._settings(DataSet(X), rbm._choose_for_stream), X.shape[0])
     assert resumed.fast is not before.fast
     for own, old in zip(resumed.fast, before.fast, strict=True):
         assert_array_equal(own, old)
@@ -328,7 +328,9 @@ def test_tempered_chains_are_continued():
     before = rbm._learning.solver
     assert before.v.shape == (10, 7, 9)
     for n_chains in (7, 20, 3):
-        settings = rbm.set_params(n_chains=n_chains)._settings(DataSet(X))
+        settings = rbm.set_params(n_chains=n_chains)._settings(
+            DataSet(X), rbm._choose_for_stream
+        )
         after = before.resume(settings, len(X))
         assert after.v.shape == (10, n_chains, 9)
         assert_array_equal(after.v[:, :3], before.v[:, :3])
