@@ -86,8 +86,8 @@ class Path:
     def log_ratio(self, v, hidden_input, beta, after):
         """Return the log of ``p_after(v) / p_beta(v)`` without the partition functions.
 
-        `hidden_input` is that of the rows at `beta`, and becomes that at `after`. With
-        hidden input x, the difference of softplus(after x) and softplus(beta x) is ::
+        `beta` and `after` are as returned by `at`. With hidden input x, which is the same
+        at both, the difference of softplus(after x) and softplus(beta x) is ::
 
             (after - beta) max(x, 0) + log((1 + exp(-after |x|)) / (1 + exp(-beta |x|)))
         """

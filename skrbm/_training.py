@@ -16,8 +16,6 @@ SCHEDULES = {
     "linear": lambda done: 1.0 - done,
     "constant": lambda done: 1.0,
 }
-
-
 # Learning rate for a stream of rows, of which the variances are not known.
 STREAM_RATE = 0.2
 # Number of Gibbs steps, and the largest variance from which there are more than one.
