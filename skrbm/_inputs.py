@@ -14,9 +14,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import validate_data
 
-from skrbm._annealing import ModelLadder, ModelPath, models_of, settled_chains
+from skrbm._annealing import settled_chains
 from skrbm._compat.sklearn import CALLBACK_STATE, _check_sample_weight
 from skrbm._data import DataSet
+from skrbm._ladders import ModelLadder, ModelPath, models_of
 from skrbm._model import RBM
 
 # The dtypes of rows that are not converted.

@@ -21,9 +21,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import check_random_state, check_scalar
 
-from skrbm._annealing import ModelLadder, Trajectory, generator, independent
+from skrbm._annealing import generator, independent
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._inputs import check_integer, check_ladder, check_names, check_rows, model_of
+from skrbm._ladders import ModelLadder, Trajectory
 from skrbm._record import free_energy_gap
 from skrbm._training import Training
 from skrbm._typing import MatrixLike, RandomStateLike

@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_random_state
 
 from skrbm import _annealing, _inputs
-from skrbm._annealing import ModelLadder
 from skrbm._data import DataSet
 from skrbm._enumeration import exact_draws, exact_log_partition
+from skrbm._ladders import ModelLadder
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [

@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skrbm import _annealing, _inputs
-from skrbm._annealing import ModelLadder
 from skrbm._diagnostics import (
     ChainDiagnostics,
     diagnose,
     effective_sample_size,
     split_r_hat,
 )
+from skrbm._ladders import ModelLadder
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [

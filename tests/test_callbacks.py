@@ -21,8 +21,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from skrbm import BernoulliRBMEstimator
-from skrbm._annealing import ModelPath, TemperedChains, models_of
+from skrbm._annealing import TemperedChains
 from skrbm._data import DataSet
+from skrbm._ladders import ModelPath, models_of
 from skrbm.callbacks import Checkpoint, LikelihoodMonitor, TrajectoryLadder, resume
 from skrbm.likelihood import LogLikelihoodTracker, mean_log_likelihood
 from skrbm.metrics import pseudo_likelihood_scorer

@@ -21,9 +21,10 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 
 from skrbm import BernoulliRBMEstimator
-from skrbm._annealing import N_BETAS, _redraw, anneal, independent, ladder, ladder_of
+from skrbm._annealing import N_BETAS, _redraw, anneal, independent, ladder
 from skrbm._annealing import Path as AnnealingPath
 from skrbm._enumeration import exact_draws
+from skrbm._ladders import ladder_of
 from skrbm._model import RBM
 from skrbm.likelihood import (
     LogLikelihoodTracker,

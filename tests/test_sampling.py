@@ -18,16 +18,9 @@ from sklearn.pipeline import make_pipeline
 from test_likelihood import by_hand, rungs
 from test_solvers import assert_distributed, draw, index
 
-from skrbm import BernoulliRBMEstimator, RBMImputer, _annealing, _estimator, sampling
-from skrbm._annealing import (
-    ModelPath,
-    Path,
-    TemperedChains,
-    Trajectory,
-    independent,
-    ladder_of,
-    ladder_of_equal_swaps,
-)
+from skrbm import BernoulliRBMEstimator, RBMImputer, _estimator, sampling
+from skrbm._annealing import Path, TemperedChains, independent, ladder_of_equal_swaps
+from skrbm._ladders import ModelPath, Trajectory, ladder_of, models_of
 from skrbm._model import RBM
 from skrbm._record import Record
 from skrbm.likelihood import log_partition
@@ -298,7 +291,7 @@ def test_rungs_swap_as_often_as_asked(acceptance):
         trajectory.add(model)
     assert len(trajectory.models) == 3
     ladder = trajectory.ladder(models[-1])
-    path = ModelPath(_annealing.models_of(ladder))
+    path = ModelPath(models_of(ladder))
     betas = np.linspace(0, 1, len(ladder))
     tempered = TemperedChains(path, betas, np.zeros((200, 10)), rng)
     accept = np.mean([tempered.step() for _ in range(300)][100:], axis=(0, 2))
@@ -323,7 +316,7 @@ def test_a_ladder_is_pickled():
     again = pickle.loads(pickle.dumps(ladder))
     assert len(again) == 3
     assert repr(again) == "ModelLadder of 3 rungs with 3 x 6 weights"
-    for model, other in zip(models, _annealing.models_of(again), strict=True):
+    for model, other in zip(models, models_of(again), strict=True):
         for a, b in zip(model, other, strict=True):
             assert_array_equal(a, b)
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -1,0 +1,230 @@
+"""Ladders of models, and paths along them for annealed runs and replica exchange.
+
+This module does not depend on scikit-learn. User input is validated by the callers, except
+for the arrays of a `ModelLadder`.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from skrbm._annealing import (
+    Path,
+    gibbs_step,
+    interpolate,
+    ladder_of_equal_swaps,
+    log_partition_without_weights,
+)
+from skrbm._model import RBM
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ModelLadder:
+    """Models from independent features to a trained model, the rungs of a ladder.
+
+    Chains and annealed runs move along it with the argument `ladder` of
+    :func:`skrbm.sampling.draw_chains` and :func:`skrbm.likelihood.log_partition`. Ladders
+    are made by :class:`skrbm.callbacks.TrajectoryLadder`. Parameters are named as the
+    attributes of an estimator, with one entry for each rung.
+
+    Parameters
+    ----------
+    components : ndarray of shape (n_rungs, n_components, n_features)
+        Weights, all 0 at the first rung.
+
+    intercept_visible : ndarray of shape (n_rungs, n_features)
+        Biases of the visible units.
+
+    intercept_hidden : ndarray of shape (n_rungs, n_components)
+        Biases of the hidden units, all 0 at the first rung.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match, there are fewer than 2 rungs, or the features of the
+        first rung are not independent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm.sampling import ModelLadder
+    >>> weights = np.linspace(0, 1, 5)[:, None, None] * np.ones((3, 4))
+    >>> ladder = ModelLadder(weights, np.zeros((5, 4)), np.zeros((5, 3)))
+    >>> len(ladder)
+    5
+    """
+
+    components: np.ndarray
+    intercept_visible: np.ndarray
+    intercept_hidden: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Check the shapes and the first rung."""
+        for field in dataclasses.fields(self):
+            array = np.asarray(getattr(self, field.name))
+            object.__setattr__(self, field.name, array)
+            if not np.isfinite(array).all():
+                raise ValueError(f"{field.name} of a ladder must be finite numbers.")
+        shape = np.shape(self.components)
+        visible, hidden = map(np.shape, (self.intercept_visible, self.intercept_hidden))
+        if len(shape) != 3 or visible != shape[::2] or hidden != shape[:2]:
+            raise ValueError(
+                "The parameters of a ladder must have shapes (n_rungs, n_components, "
+                f"n_features), (n_rungs, n_features) and (n_rungs, n_components), but have "
+                f"{shape}, {visible} and {hidden}."
+            )
+        if len(self) < 2 or np.any(self.components[0]) or np.any(self.intercept_hidden[0]):
+            raise ValueError(
+                "A ladder must have at least 2 rungs and start at independent features: "
+                "set components[0] and intercept_hidden[0] to 0."
+            )
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    def __repr__(self) -> str:
+        n_rungs, n_components, n_features = self.components.shape
+        return f"ModelLadder of {n_rungs} rungs with {n_components} x {n_features} weights"
+
+
+def ladder_of(models):
+    """Return the ladder of a list of models."""
+    weights, visible_bias, hidden_bias = zip(*models, strict=True)
+    components = np.stack([w.T for w in weights])
+    return ModelLadder(components, np.stack(visible_bias), np.stack(hidden_bias))
+
+
+def models_of(ladder):
+    """Return the rungs of a ladder as a list of float32 models."""
+    arrays = ladder.components, ladder.intercept_visible, ladder.intercept_hidden
+    arrays = [np.asarray(a, dtype=np.float32) for a in arrays]
+    return [
+        RBM.bernoulli(np.ascontiguousarray(components.T), visible, hidden)
+        for components, visible, hidden in zip(*arrays, strict=True)
+    ]
+
+
+class ModelPath(Path):
+    """Straight lines from model to model, the first of which has independent features.
+
+    A place on the path is a number from 0, the first model, to 1, the last one, and between
+    neighboring models their parameters are interpolated. Models on the path are at the
+    places k / (n_models - 1). The methods take lists of models as `beta`, as returned by
+    `at`, each for an equal share of the rows.
+
+    Parameters
+    ----------
+    models : list of RBM
+        In float32. The first has no weights and no hidden biases.
+    """
+
+    def __init__(self, models):
+        self.models, self.n_rungs = [model.align() for model in models], len(models)
+        self.model, self.base = self.models[-1], self.models[0].visible
+        base = self.base.map(np.float64)
+        self.base_log_partition = log_partition_without_weights(self.model, base)
+
+    def at(self, betas):
+        """Return the models at these places."""
+        return [self._between(beta) for beta in np.atleast_1d(betas)]
+
+    def _between(self, beta):
+        place = beta * (len(self.models) - 1)
+        number = int(place + 1e-9)
+        part = np.float32(place - number)
+        if part < 1e-6:
+            return self.models[number]
+        ends = self.models[number : number + 2]
+        return interpolate(*ends, part).align()
+
+    def hidden_input(self, v, beta, out=None):
+        """Return the hidden input of rows at the models `beta`."""
+        out = self.model._empty(len(v), len(self.model.hidden_bias)) if out is None else out
+        for rows, model in _shares(beta, len(v)):
+            model.hidden_input(v[rows], out=out[rows])
+        return out
+
+    def log_ratio(self, v, hidden_input, beta, after):
+        """Return the log of ``p_after(v) / p_beta(v)`` without the partition functions.
+
+        `hidden_input` is that of the rows at `beta`, and becomes that at `after`.
+        """
+        ratio = self._free_energy(v, hidden_input, beta)
+        self.hidden_input(v, after, out=hidden_input)
+        return ratio - self._free_energy(v, hidden_input, after)
+
+    def _free_energy(self, v, hidden_input, beta):
+        shares = _shares(beta, len(v))
+        parts = [model.free_energy(v[rows], hidden_input[rows]) for rows, model in shares]
+        return np.concatenate(parts)
+
+    def gibbs(self, v, hidden_input, beta, generators):
+        """Take one Gibbs step for rows, in place; `hidden_input` is overwritten.
+
+        `generators` are as for `Path`; with several models, only one for all rows.
+        """
+        for rows, model in _shares(beta, len(v)):
+            gibbs_step(model, self.base, v[rows], hidden_input[rows], 1.0, generators)
+
+
+def _shares(models, n_rows):
+    """Yield each model with the slice of its rows."""
+    n = n_rows // len(models)
+    for number, model in enumerate(models):
+        yield slice(number * n, (number + 1) * n), model
+
+
+class Trajectory:
+    """Models kept along a training, for a ladder on which chains swap states.
+
+    Chains follow the training with a few Gibbs steps at each of its models. When swaps with
+    the last model kept become rare, the present model is kept.
+
+    Bereux, N., Decelle, A., Furtlehner, C., Rosset, L. and Seoane, B. (2025). Fast training
+    and sampling of restricted Boltzmann machines. ICLR 2025.
+
+    Parameters
+    ----------
+    models : list of RBM
+        Models kept so far, in float32, from independent features on.
+    acceptance : float
+        Acceptance of swaps at which models are kept, and of the ladder.
+    rng : numpy.random.Generator
+    n_chains : int, default=100
+    """
+
+    def __init__(self, models, acceptance, rng, n_chains=100):
+        self.models, self.acceptance, self._rng = models, acceptance, rng
+        h = np.zeros((n_chains, len(models[0].hidden_bias)), dtype=np.float32)
+        self._v = self._kept = models[0].sample_visible(h, rng)
+        for model in models[1:]:
+            self._kept = self._follow(model)
+
+    def _follow(self, model):
+        """Move the chains to a model and return their states."""
+        h = model.sample_hidden(self._v, self._rng)
+        model.gibbs(h, 9, self._rng)
+        self._v = model.sample_visible(h, self._rng)
+        return self._v
+
+    def add(self, model):
+        """Keep a float32 model if swaps with the last one are rare."""
+        model, last = model.align(), self.models[-1]
+        v, kept = self._follow(model), self._kept
+        log_ratio = model.free_energy(v) - model.free_energy(kept)
+        log_ratio += last.free_energy(kept) - last.free_energy(v)
+        if np.exp(np.minimum(log_ratio, 0)).mean() <= self.acceptance:
+            self.models.append(model)
+            self._kept = v
+
+    def ladder(self, model):
+        """Return a ladder to a float32 model whose neighbors all swap equally often."""
+        path = ModelPath([*self.models, model])
+        betas = ladder_of_equal_swaps(
+            path,
+            model.sample_hidden(self._follow(model), self._rng),
+            self._rng,
+            acceptance=self.acceptance,
+            n_first=2 * len(path.models) + 12,
+        )
+        return ladder_of(path.at(betas))
