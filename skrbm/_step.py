@@ -25,6 +25,8 @@ AVERAGING_POWER = 4
 # The average is updated at every step at first, then at every second, fourth, ... step, up
 # to this stride. This makes it cheap, and it never lags by more than 1/30 of the steps.
 LARGEST_STRIDE = 16
+# To save time, weights are shrunk when the decay of some steps adds up to this part of them.
+SMALLEST_DECAY = 1e-3
 # Parameters larger than this mean that training has diverged.
 LARGEST_PARAMETER = 1e3
 
@@ -64,6 +66,8 @@ class Learned:
         Running average of the models, in which later models have more weight.
     n_averaged : int, default=0
         Number of consecutive steps covered by this average.
+    due_decay : float, default=0.0
+        Part of the weights by which they have yet to be shrunk.
     """
 
     model: RBM
@@ -71,6 +75,7 @@ class Learned:
     velocity: RBM | None = None
     average: RBM | None = None
     n_averaged: int = 0
+    due_decay: float = 0.0
 
     @property
     def result(self):
@@ -341,8 +346,7 @@ class Learner:
                 self._set_offsets()
         phases.weigh(rate)
         if settings.weight_decay:
-            weights = learned.model.weights
-            weights *= 1.0 - rate * settings.weight_decay
+            self._decay(rate * settings.weight_decay)
         if settings.momentum:
             for velocity in learned.velocity:
                 velocity *= settings.momentum
@@ -354,6 +358,27 @@ class Learner:
         if settings.averaging:
             self._average()
         solver.after_update(phases, self.offsets)
+
+    def _decay(self, part):
+        """Shrink the weights by this part of them, or leave it to a later step.
+
+        Seen from the offsets, the decay leaves the biases unchanged: it makes the units
+        more independent and keeps their means. The biases therefore take over what the
+        weights contribute at the offsets.
+        """
+        learned = self.state.learned
+        learned.due_decay += (1 - learned.due_decay) * part
+        if learned.due_decay < SMALLEST_DECAY:
+            return
+        visible_bias, hidden_bias = learned.model.visible_bias, learned.model.hidden_bias
+        weights = learned.model.weights
+        part = weights.dtype.type(learned.due_decay)
+        learned.due_decay = 0.0
+        if self.settings.centering:
+            visible_offset, hidden_offset = self.offsets
+            visible_bias += part * (weights @ hidden_offset)
+            hidden_bias += part * (visible_offset @ weights)
+        weights *= 1 - part
 
     def _follow_visible_mean(self):
         """Add the minibatch to the visible mean and shift the visible units accordingly.

@@ -135,6 +135,20 @@ def test_momentum_and_weight_decay():
     assert_allclose(state.model.hidden_bias, -100 + (0.1 + 0.05 + 0.2) * (X - chain)[0])
 
 
+@pytest.mark.parametrize("centering", [True, False])
+def test_weight_decay_is_a_prior_on_the_weights_alone(centering):
+    """At the optimum, means match those of the data, and weights are as large as pulled."""
+    X = np.repeat([[0.0] * 4, [1.0] * 4], [70, 30], axis=0)
+    settings = PLAIN._replace(weight_decay=0.1, averaging=True, centering=centering)
+    training, _ = run(settings, X=X, n_epochs=600)
+    model = training.state.result
+    assert np.abs(model.weights).max() > 0.5
+    pull, *means = Enumerated(*model).gradient(X)
+    assert_allclose(pull, 0.1 * model.weights, atol=0.02)
+    for difference in means:
+        assert_allclose(difference, 0, atol=0.02)
+
+
 def train_written_out(state, settings, X, n_epochs, compiled):
     """Reference implementation of a whole training run, directly from the formulas.
 
@@ -205,7 +219,8 @@ def train_written_out(state, settings, X, n_epochs, compiled):
                 visible_mean(),
                 lam,
             )
-            W = W * (1 - rate * settings.weight_decay)
+            decay = rate * settings.weight_decay * W
+            W, b, c = W - decay, b + decay @ lam, c + visible_mean() @ decay
             velocity = [
                 settings.momentum * old + rate * change
                 for old, change in zip(velocity, gradient, strict=True)
