@@ -178,12 +178,13 @@ class DataSet:
 
     def _draw_rows(self, size):
         """Return at most `size` rows, drawn by their weights, and the share of each."""
-        n, weights = len(self), self.weights
-        p = np.full(n, 1 / n) if weights is None else weights / weights.sum()
+        n, p = len(self), None
+        if self.weights is not None:
+            p = self.weights / self.weights.sum()
         if n <= size:
-            return self, p
+            return self, np.full(n, 1 / n) if p is None else p
         rng = np.random.Generator(np.random.SFC64(0))
-        places = rng.choice(n, size, replace=weights is not None, p=p)
+        places = rng.choice(n, size, replace=p is not None, p=p)
         return self.select(self._at(np.sort(places))), np.full(size, 1 / size)
 
     @property

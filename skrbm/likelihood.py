@@ -328,10 +328,13 @@ def _annealed(path, model, betas, n_runs, source, n_jobs, verbose, init=None, ki
     result = _estimate(value, error, method, model, log_weights, len(betas), kind)
     result = dataclasses.replace(result, n_rungs=path.n_rungs)
     if result.effective_sample_size < 2 <= n_runs / 5:
+        closer = "a base_mean closer to the means of the model"
+        if path.n_rungs is not None:
+            closer = "a ladder with more rungs"
         warnings.warn(
             f"The estimate of log Z is dominated by one of {n_runs} runs, so it may be off "
             "by much more than its error. Use more temperatures (betas), more runs "
-            "(n_runs), or a base_mean closer to the means of the model."
+            f"(n_runs), or {closer}."
         )
     return result
 
