@@ -90,8 +90,8 @@ class BernoulliRBMEstimator(
     n_gibbs_steps : int or "auto", default="auto"
         Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. With ``solver="pt"``
         the chains swap before each of them. "auto" is 1, and 3 in `fit` with
-        ``solver="pcd"`` if the largest variance of the rows in any direction exceeds 6 (see
-        `learning_rate`), as in data with clusters or large shapes, where chains are slow.
+        ``solver="pcd"`` if the largest variance of the rows in any direction exceeds 1.2
+        (see `learning_rate`), because chains are slow where many features change together.
         `partial_fit` keeps the number of the previous call, or starts with 1. The number
         used is stored in `n_gibbs_steps_`.
 

@@ -19,7 +19,7 @@ SCHEDULES = {
 # Learning rate for a stream of rows, of which the variances are not known.
 STREAM_RATE = 0.2
 # Number of Gibbs steps, and the largest variance from which there are more than one.
-MORE_GIBBS_STEPS, SLOW_VARIANCE = 3, 6.0
+MORE_GIBBS_STEPS, SLOW_VARIANCE = 3, 1.2
 # Largest part of a weight that the decay removes in a step.
 LARGEST_DECAY = 0.1
 # Precision of the prior on weights, for one hidden unit and a distance of 1.

@@ -984,8 +984,8 @@ def test_rate_and_decay_of_rows_outside_the_range():
 
 def test_gibbs_steps_from_the_variances():
     """Chains take more steps where many features change together."""
-    narrow = np.repeat([[0] * 20, [1] * 20], 50, axis=0)  # variance 5
-    wide = np.repeat([[0] * 28, [1] * 28], 50, axis=0)  # variance 7
+    narrow = np.repeat([[0] * 4, [1] * 4], 50, axis=0)  # variance 1
+    wide = np.repeat([[0] * 6, [1] * 6], 50, axis=0)  # variance 1.5
     assert make().fit(narrow).n_gibbs_steps_ == 1
     assert make().fit(wide).n_gibbs_steps_ == 3
     assert make().fit(wide)._learning.solver.n_gibbs_steps == 3
