@@ -460,6 +460,18 @@ def test_a_resumed_training_ends_with_the_same_bits(parameters, form, tmp_path):
     assert "_training" not in vars(rbm)
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_resumed_training_has_the_same_verdict(early_stopping, tmp_path):
+    """The gap between estimates of log Z needs 5000 updates, before and after the cut."""
+    given = {"batch_size": 1, "n_iter": 40, "n_iter_no_change": 99}
+    rbm = make(**given, early_stopping=early_stopping)
+    whole = clone(rbm).fit(X)
+    checkpoint = Checkpoint(tmp_path / "rbm.ckpt")
+    with pytest.raises(OSError, match="disk full"):
+        rbm.set_callbacks(Spy(fail_after=30), checkpoint).fit(X)
+    assert resume(tmp_path / "rbm.ckpt", X).log_partition_gap_ == whole.log_partition_gap_
+
+
 KILLED = """
 import os, signal, sys
 import numpy as np

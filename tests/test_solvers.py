@@ -298,6 +298,18 @@ def test_tempering_learns_clusters_better():
     assert score["pt"] > score["pcd"] + 0.5
 
 
+@pytest.mark.parametrize("solver", ["pcd", "pt"])
+def test_gray_levels_used_unchanged(solver):
+    """Without binarization, rows are real and chains are binary."""
+    X = np.tile(bars_and_stripes(), (10, 1)) * 0.8 + 0.1
+    settings = {"solver": solver, "n_chains": 40, "n_iter": 100, "random_state": 0}
+    rbm = BernoulliRBMEstimator(8, stochastic_binarization=False, **settings).fit(X)
+    exact = Enumerated(rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_)
+    assert_allclose(exact.p_v @ exact.v, X.mean(axis=0), atol=0.1)
+    binary = BernoulliRBMEstimator(8, **settings).fit(X)
+    assert not np.allclose(rbm.components_, binary.components_)
+
+
 def test_temperatures_follow_the_rejections():
     """All neighbors swap about equally often, while the model stays as it is."""
     rbm, rng = (
