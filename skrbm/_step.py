@@ -25,7 +25,7 @@ AVERAGING_POWER = 4
 # The average is updated at every step at first, then at every second, fourth, ... step, up
 # to this stride. This makes it cheap, and it never lags by more than 1/30 of the steps.
 LARGEST_STRIDE = 16
-# To save time, weights are shrunk when the decay of some steps adds up to this part of them.
+# To save time, weights shrink when the decay of some steps adds up to this part of them.
 SMALLEST_DECAY = 1e-3
 # Parameters larger than this mean that training has diverged.
 LARGEST_PARAMETER = 1e3
