@@ -123,13 +123,13 @@ class BernoulliRBMEstimator(
     weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
         ``1 - learning_rate * weight_decay``. The biases are not penalized, and with
-        `centering` they make up for what the weights lose at the offsets. "auto" is
-        ``0.0095 * n_components**0.75`` times the root of the total variance of all
-        features, divided by the number of training rows (with weights, the effective
-        number) and by ``1 - momentum``. This is a normal prior on the weights, narrower for
-        more hidden units [5]_. `partial_fit`, which does not know the number of rows, keeps
-        the value of the previous call, or starts with 0. The value used is stored in
-        `weight_decay_`.
+        `centering` they make up for what the weights lose at the offsets. "auto" is 0.003
+        times `n_components` times the root of the total variance of all features, divided
+        by the number of training rows (with weights, the effective number) and by
+        ``1 - momentum``. This is a normal prior on the weights, narrower for more hidden
+        units, so that their total effect does not depend on their number [5]_.
+        `partial_fit`, which does not know the number of rows, keeps the value of the
+        previous call, or starts with 0. The value used is stored in `weight_decay_`.
 
     centering : bool, default=True
         Whether to use the centered gradient [3]_, which subtracts offsets, the means of the

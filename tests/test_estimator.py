@@ -924,7 +924,7 @@ def test_rate_and_decay_from_the_variances(X, momentum):
     dense = X.toarray() if sp.issparse(X) else X.astype(float)
     eigenvalues = np.linalg.eigvalsh(np.cov(dense.T, bias=True))
     assert_allclose(rbm.learning_rate_, (1 - momentum) / (1 + eigenvalues[-1]), rtol=5e-3)
-    decay = 0.0095 * 8**0.75 * np.sqrt(eigenvalues.sum()) / 60 / (1 - momentum)
+    decay = 0.003 * 8 * np.sqrt(eigenvalues.sum()) / 60 / (1 - momentum)
     assert_allclose(rbm.weight_decay_, decay, rtol=5e-3)
     assert rbm.history_["learning_rate"][0] < rbm.learning_rate_
     rbm = make(momentum=momentum).fit(X)
