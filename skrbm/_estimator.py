@@ -89,9 +89,10 @@ class BernoulliRBMEstimator(
 
     n_gibbs_steps : int or "auto", default="auto"
         Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. With ``solver="pt"``
-        the chains swap before each of them. "auto" is 1, and 3 in `fit` with
-        ``solver="pcd"`` if the largest variance of the rows in any direction exceeds 1.2
-        (see `learning_rate`), because chains are slow where many features change together.
+        the chains swap before each of them. "auto" is 1, and in `fit` with
+        ``solver="pcd"`` 3 or 5 if the largest variance of the rows in any direction (see
+        `learning_rate`) exceeds 1.2 or 6, because chains are slow where many features
+        change together.
         `partial_fit` keeps the number of the previous call, or starts with 1. The number
         used is stored in `n_gibbs_steps_`.
 

@@ -18,8 +18,8 @@ SCHEDULES = {
 }
 # Learning rate for a stream of rows, of which the variances are not known.
 STREAM_RATE = 0.2
-# Number of Gibbs steps, and the largest variance from which there are more than one.
-MORE_GIBBS_STEPS, SLOW_VARIANCE = 3, 1.2
+# Numbers of Gibbs steps, and the largest variances above which they are taken.
+GIBBS_STEPS = {5: 6.0, 3: 1.2}
 # Largest part of a weight that the decay removes in a step.
 LARGEST_DECAY = 0.1
 # Precision of the prior on weights, for one hidden unit and a distance of 1.
@@ -163,7 +163,8 @@ def suitable_gibbs_steps(variances):
     If the rows vary much in one direction, many features change together along it, and
     chains, which change few features at a time, are slow.
     """
-    return MORE_GIBBS_STEPS if variances.largest > SLOW_VARIANCE else 1
+    suitable = (n for n, variance in GIBBS_STEPS.items() if variances.largest > variance)
+    return next(suitable, 1)
 
 
 def suitable_decay(variances, n_rows, n_components):

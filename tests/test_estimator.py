@@ -986,8 +986,10 @@ def test_gibbs_steps_from_the_variances():
     """Chains take more steps where many features change together."""
     narrow = np.repeat([[0] * 4, [1] * 4], 50, axis=0)  # variance 1
     wide = np.repeat([[0] * 6, [1] * 6], 50, axis=0)  # variance 1.5
+    widest = np.repeat([[0] * 28, [1] * 28], 50, axis=0)  # variance 7
     assert make().fit(narrow).n_gibbs_steps_ == 1
     assert make().fit(wide).n_gibbs_steps_ == 3
+    assert make().fit(widest).n_gibbs_steps_ == 5
     assert make().fit(wide)._learning.solver.n_gibbs_steps == 3
     assert make().partial_fit(wide).n_gibbs_steps_ == 1
     assert make(solver="cd").fit(wide).n_gibbs_steps_ == 1
