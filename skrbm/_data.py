@@ -12,7 +12,7 @@ import functools
 import mmap
 import os
 import threading
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -133,6 +133,11 @@ class DataSet:
             return self.row_weights
         return self.row_weights[self.rows]
 
+    @property
+    def largest_weight(self):
+        """Largest of the weights, or None if all weights are 1."""
+        return None if self.row_weights is None else self.row_weights.max()
+
     @functools.cached_property
     def summary(self):
         """Range of the values of `X`, and whether all of them are 0 or 1."""
@@ -162,7 +167,7 @@ class DataSet:
         covariance matrix, and is smaller if there are many features. The results are
         rounded, since rows in another form are multiplied in another order.
         """
-        few, shares = self._draw_rows(500)
+        few, shares = self.draw(500)
         v = prepare(few.copy_rows(np.float64))
         with np.errstate(over="ignore", invalid="ignore"):
             products = v @ v.T
@@ -176,7 +181,7 @@ class DataSet:
         values = np.trace(products), np.linalg.eigvalsh(products)[-1]
         return Variances(*(float(f"{v:.3g}") if v > 1e-9 else 0.0 for v in values))
 
-    def _draw_rows(self, size):
+    def draw(self, size):
         """Return at most `size` rows, drawn by their weights, and the share of each."""
         n, p = len(self), None
         if self.weights is not None:
@@ -219,9 +224,31 @@ class DataSet:
         return self.select(self._at(spread(len(self), size)))
 
     def shard(self, i, n):
-        """Return part `i` of the rows, split into `n` contiguous parts of similar size."""
-        start, stop = (len(self) * end // n for end in (i, i + 1))
-        return self.select(self._at(np.arange(start, stop)))
+        """Return every `n`-th row, from row `i` on."""
+        return self if n == 1 else self.select(self._at(np.arange(i, len(self), n)))
+
+    def split(self, n, rng):
+        """Return two data sets: `n` rows drawn at random, and all other rows."""
+        places = rng.permutation(len(self))
+        return tuple(
+            self.select(self._at(np.sort(part))) for part in (places[:n], places[n:])
+        )
+
+    @classmethod
+    def stack(cls, data_sets) -> Self:
+        """Return a data set with copies of the rows of several data sets."""
+        arrays = []
+        for data in data_sets:
+            pages = data.mapped_pages()
+            arrays.append(data.X if data.rows is None else data.X[data.rows])
+            pages.have_read(len(data), scattered=data.rows is not None)
+            pages.give_back()
+        stack = sp.vstack if data_sets[0].is_sparse else np.concatenate
+        weights = [data.weights for data in data_sets]
+        return cls(
+            stack(arrays),
+            row_weights=None if weights[0] is None else np.concatenate(weights),
+        )
 
     def mapped_pages(self):
         """Return a `MappedPages` instance for `X`."""

@@ -39,7 +39,6 @@ from skrbm._training import (
     suitable_decay,
     suitable_gibbs_steps,
     suitable_rate,
-    train,
     train_on_chunk,
 )
 from skrbm._typing import MatrixLike, RandomStateLike
@@ -440,26 +439,21 @@ class BernoulliRBMEstimator(
         return self._fit(X, y, sample_weight)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def _fit(self, X, y, sample_weight, training=None):
-        """Fit the model, or resume a saved training."""
+    def _fit(self, X, y, sample_weight, training=None, begin=None):
+        """Fit the model, or resume a saved training.
+
+        `begin` replaces `_begin` where the data are not in memory.
+        """
         warm = training is None and self.warm_start and hasattr(self, "components_")
         if warm:
             self._check_can_continue()
         with _inputs.unchanged_on_error(self):
             for name in ("validation_scores_", "log_partition_gap_"):
                 vars(self).pop(name, None)
-            training = self._begin(X, sample_weight, warm, training)
+            training = (begin or self._begin)(X, sample_weight, warm, training)
             self._training = training  # read by the callbacks during fit
             callbacks = _Callbacks(self, X, y, sample_weight)
-            epochs = train(
-                training.state,
-                training.settings,
-                training.data,
-                n_epochs=training.n_epochs,
-                schedule=self.schedule,
-                shuffle=self.shuffle,
-                n_done=training.n_done,
-            )
+            epochs = training.epochs(self.schedule, self.shuffle)
             stopped = None
             try:
                 for epoch in callbacks.announce(epochs):
@@ -529,10 +523,7 @@ class BernoulliRBMEstimator(
         else:
             state = self._first_state(data, settings, seed)
         state.learned.average = None  # each call of fit starts a new one
-        n_epochs = self.n_iter
-        if n_epochs == "auto":
-            n_weights = data.n_features * self.n_components
-            n_epochs = enough_epochs(len(data), self.batch_size, n_weights)
+        n_epochs = self._n_epochs(len(data), data.n_features)
         record = Record(data, state, n_epochs, validation, binarize=settings.binarize)
         return Training(data, state, record, settings, n_epochs)
 
@@ -607,13 +598,16 @@ class BernoulliRBMEstimator(
 
     def _check_training_data(self, X, reset):
         data = DataSet(self._validate(X, reset=reset))
+        self._warn_of_range(data)
+        return data
+
+    def _warn_of_range(self, data):
         consequence = (
             "During training, values below 0 count as 0 and values above 1 as 1."
             if self.stochastic_binarization
             else "During training, they are used unchanged."
         )
         _inputs.warn_of_range(data, BernoulliUnits, consequence)
-        return data
 
     def _validate(self, X, reset=False, **options):
         options = {"accept_sparse": "csr"} | options
@@ -675,6 +669,11 @@ class BernoulliRBMEstimator(
             "n_gibbs_steps": 1,
         }
         return {name: getattr(self, f"{name}_", value) for name, value in first.items()}
+
+    def _n_epochs(self, n_rows, n_features):
+        if self.n_iter != "auto":
+            return self.n_iter
+        return enough_epochs(n_rows, self.batch_size, n_features * self.n_components)
 
     def _draw_seeds(self):
         """Return a seed for training, and store those of later draws and of the split."""
@@ -746,7 +745,8 @@ class BernoulliRBMEstimator(
         if record.validation is not None:
             held_out = f"validation score = {record.validation.scores[-1]:.2f}, "
         print(
-            f"[{type(self).__name__}] Iteration {epoch.number}, pseudo-log-likelihood = "
+            f"[{type(self).__name__}] Iteration {epoch.number / training.per_epoch:g}, "
+            f"pseudo-log-likelihood = "
             f"{record.history['pseudo_log_likelihood'][-1]:.2f}, {held_out}"
             f"time = {epoch.seconds:.2f}s",
             flush=True,
@@ -756,17 +756,17 @@ class BernoulliRBMEstimator(
         if stopped == "interrupted":
             kept = "best epoch so far" if self.early_stopping else "last completed epoch"
             warnings.warn(
-                f"Training was interrupted by the user after {self.n_iter_} of "
-                f"{training.n_epochs} epochs. The model of the {kept} is kept."
+                f"Training was interrupted by the user after {training.epochs_done:g} of "
+                f"{training.n_epochs // training.per_epoch} epochs. The model of the "
+                f"{kept} is kept."
             )
         elif stopped == "diverged":
             best = "the best epoch so far"
-            kept = (
-                f"The model of {best if self.early_stopping else f'epoch {self.n_iter_}'}"
-            )
-            if self.n_iter_ == 0:
+            last = f"epoch {training.epochs_done:g}"
+            kept = f"The model of {best if self.early_stopping else last}"
+            if training.n_done == 0:
                 kept = "The previous model" if warm else "The untrained model"
-            when = f"in epoch {self.n_iter_ + 1}"
+            when = f"in epoch {training.n_done // training.per_epoch + 1}"
             self._warn_of_divergence(when, kept, training.data)
         elif stopped == "worse":
             warnings.warn(
@@ -792,8 +792,7 @@ class BernoulliRBMEstimator(
         cause = f"learning_rate (currently {self.learning_rate_:.4g})"
         if self.weight_decay_:
             cause += f", or weight_decay (currently {self.weight_decay_:.3g})"
-        if data.row_weights is not None:
-            largest = data.row_weights.max()
+        if (largest := data.largest_weight) is not None:
             cause += f", or the largest sample_weight ({largest:.3g} times the usual one)"
         warnings.warn(
             f"Training diverged {when}: a parameter was not finite, or exceeded "
@@ -1294,8 +1293,7 @@ def _got_worse(training):
 
 def _has_gap(training):
     """Return whether the chains can and should be compared with the model."""
-    n_steps = -(-len(training.data) // training.settings.batch_size)
-    long = training.n_done * n_steps >= _UPDATES_FOR_GAP
+    long = training.n_updates >= _UPDATES_FOR_GAP
     solver = training.kept.solver
     return long and not solver.paired and len(solver.chains) >= _CHAINS_FOR_GAP
 
@@ -1303,7 +1301,7 @@ def _has_gap(training):
 def _course(training):
     """Return the fitted attributes that record the progress of a training."""
     history, validation_scores = training.record.course(training.n_done)
-    course = {"n_iter_": training.n_done, "history_": history}
+    course = {"n_iter_": math.ceil(training.epochs_done), "history_": history}
     course |= _choices(training.settings)
     if validation_scores is not None:
         course["validation_scores_"] = validation_scores

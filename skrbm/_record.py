@@ -100,6 +100,9 @@ class Record:
         Early stopping with its held-out rows.
     binarize : bool, default=False
         Whether training draws states from values between 0 and 1.
+    per_epoch : int, default=1
+        Number of parts of an epoch that are reported separately, of which `n_epochs` is the
+        total. Held-out rows are scored after whole epochs.
 
     Attributes
     ----------
@@ -113,9 +116,12 @@ class Record:
     # With few training rows, scoring takes longer than an epoch.
     LENGTH = 100
 
-    def __init__(self, data, start, n_epochs, validation=None, *, binarize=False):
+    def __init__(
+        self, data, start, n_epochs, validation=None, *, binarize=False, per_epoch=1
+    ):
         self.start = start.copy()
         self.n_epochs = n_epochs
+        self.per_epoch = per_epoch
         self.validation = validation
         self.binarize = binarize
         names = ["epoch", "learning_rate", "pseudo_log_likelihood", "seconds"]
@@ -145,7 +151,12 @@ class Record:
             If `data` is not the data set that the record was created with.
         """
         record = type(self)(
-            data, self.start, self.n_epochs, validation, binarize=self.binarize
+            data,
+            self.start,
+            self.n_epochs,
+            validation,
+            binarize=self.binarize,
+            per_epoch=self.per_epoch,
         )
         if record.fingerprint != self.fingerprint:
             raise ValueError(
@@ -176,7 +187,9 @@ class Record:
 
     def is_due(self, number):
         """Return whether to record this epoch, counted from 1."""
-        if self.validation is not None or self.n_epochs <= self.LENGTH:
+        if self.validation is not None:
+            return number % self.per_epoch == 0
+        if self.n_epochs <= self.LENGTH:
             return True
         done, before = (self.LENGTH * n // self.n_epochs for n in (number, number - 1))
         return done > before
@@ -184,7 +197,7 @@ class Record:
     def add(self, model, epoch):
         """Record a finished epoch and return whether to keep its model."""
         if not self.is_due(epoch.number):
-            return True
+            return self.validation is None or not self.validation.scores
         improved = self.validation is None or self.validation.update(model)
         self._enter(model, epoch)
         return improved
@@ -201,7 +214,7 @@ class Record:
 
     def end(self, model, epoch):
         """End the history with this epoch; `model` is the model after it."""
-        self.history, _ = self.course(epoch.number)
+        self.history = self._history_until(epoch.number)
         if epoch.number not in self.history["epoch"]:
             self._enter(model, epoch)
 
@@ -212,10 +225,16 @@ class Record:
 
     def course(self, n_epochs):
         """Return copies of history and validation scores of the first `n_epochs` epochs."""
-        length = int(np.searchsorted(self.history["epoch"], n_epochs, side="right"))
-        history = {name: entries[:length] for name, entries in self.history.items()}
-        scores = None if self.validation is None else self.validation.scores[:n_epochs]
+        history, scores = self._history_until(n_epochs), None
+        if self.per_epoch > 1:
+            history["epoch"] = [number / self.per_epoch for number in history["epoch"]]
+        if self.validation is not None:
+            scores = self.validation.scores[: n_epochs // self.per_epoch]
         return history, scores
+
+    def _history_until(self, number):
+        length = int(np.searchsorted(self.history["epoch"], number, side="right"))
+        return {name: entries[:length] for name, entries in self.history.items()}
 
     def shortfall(self, state):
         """Return the score of the initial model minus that of the trained model.

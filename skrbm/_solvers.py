@@ -11,6 +11,7 @@ To add a solver, subclass `Solver` and add the subclass to `SOLVERS`.
 
 import abc
 import copy
+from typing import Self
 
 import numpy as np
 
@@ -80,6 +81,17 @@ class Solver(abc.ABC):
         solver.chains = np.resize(self.chains, (n_chains, self.chains.shape[1]))
         solver.n_gibbs_steps = settings.n_gibbs_steps
         return solver
+
+    @classmethod
+    def mix(cls, solvers) -> Self:
+        """Return a solver that takes its chains from each of several solvers in turn.
+
+        Override this method if other attributes belong to single chains.
+        """
+        mixed, n = solvers[0].copy(), len(solvers)
+        for i, solver in enumerate(solvers):
+            mixed.chains[i::n] = solver.chains[i::n]
+        return mixed
 
 
 class ContrastiveDivergence(Solver):
@@ -199,6 +211,14 @@ class ParallelTempering(Solver):
         if self.v is not None:
             solver.v = self.v[:, np.arange(len(solver.chains)) % len(self.chains)]
         return solver
+
+    @classmethod
+    def mix(cls, solvers):
+        mixed, n = super().mix(solvers), len(solvers)
+        for i, solver in enumerate(solvers):
+            if mixed.v is not None and solver.v is not None:
+                mixed.v[:, i::n] = solver.v[:, i::n]
+        return mixed
 
 
 SOLVERS = {

@@ -117,7 +117,7 @@ class Learned:
 
 @dataclasses.dataclass
 class Counts:
-    """The part of a training state whose changes are summed over shards of the data.
+    """The part of a training state that counts rows.
 
     Attributes
     ----------
@@ -145,29 +145,21 @@ class Counts:
     def copy(self) -> Self:
         return dataclasses.replace(self, visible_sum=self.visible_sum.copy())
 
-    def merge(self, parts) -> Self:
-        """Return these counts plus everything that each of `parts` has added to them."""
-        merged = self.copy()
-        for part in parts:
-            merged.visible_sum += part.visible_sum - self.visible_sum
-            merged.n_rows_seen += part.n_rows_seen - self.n_rows_seen
-        return merged
-
 
 @dataclasses.dataclass
 class TrainingState:
-    """State of training, grouped by how its parts are merged over shards of the data.
+    """State of training.
 
     Attributes
     ----------
     learned : Learned
-        Parameters and moving averages, which are averaged over shards.
+        Parameters and moving averages.
     counts : Counts
-        Sums over rows, which are added up over shards.
+        Sums over rows.
     solver : Solver
-        The solver with its chains, separate for each shard.
+        The solver with its chains.
     rng : numpy.random.Generator
-        The random generator, separate for each shard.
+        The random generator.
     """
 
     learned: Learned
@@ -186,35 +178,12 @@ class TrainingState:
 
     def copy(self) -> Self:
         """Return a deep copy, including the random generator."""
-        return type(self)(
-            self.learned.copy(),
-            self.counts.copy(),
-            self.solver.copy(),
-            _copy_of(self.rng),
-        )
-
-    def merge(self, states, row_weights) -> Self:
-        """Merge the states of shards whose training started from this state.
-
-        Parameters
-        ----------
-        states : list of TrainingState
-            The states of the shards after training.
-        row_weights : array-like of shape (n_states,)
-            Number of rows in each shard, or their total weight.
-
-        Returns
-        -------
-        state : TrainingState
-            The merged state, with the chains and the generator of this state, since each
-            shard keeps its own.
-        """
-        shares = np.asarray(row_weights, dtype=np.float64) / np.sum(row_weights)
-        return type(self)(
-            Learned.merge([state.learned for state in states], shares.tolist()),
-            self.counts.merge([state.counts for state in states]),
-            self.solver.copy(),
-            _copy_of(self.rng),
+        return dataclasses.replace(
+            self,
+            learned=self.learned.copy(),
+            counts=self.counts.copy(),
+            solver=self.solver.copy(),
+            rng=_copy_of(self.rng),
         )
 
 
@@ -251,6 +220,11 @@ def next_state(before, settings, n_rows):
     return TrainingState(
         before.learned.copy(), before.counts.copy(), solver, _copy_of(before.rng)
     )
+
+
+def share_in_average(n):
+    """Return the share of the n-th model in the running average of n models."""
+    return (AVERAGING_POWER + 1) / (n + AVERAGING_POWER)
 
 
 def is_sound(model):
@@ -407,7 +381,6 @@ class Learner:
         stride = min(1 << doublings, LARGEST_STRIDE)
         if learned.n_averaged % stride:
             return
-        n = learned.n_averaged / stride
-        share = (AVERAGING_POWER + 1) / (n + AVERAGING_POWER)
+        share = share_in_average(learned.n_averaged / stride)
         for average, parameter in self._averages:
             _kernels.move_towards(average, parameter, share)

@@ -80,6 +80,10 @@ class Training:
 
     Attributes
     ----------
+    per_epoch : int
+        Number of parts of an epoch that are reported and can be resumed separately. Where
+        it is not 1, as in training on shards, these parts take the place of epochs in
+        `n_epochs`, `n_done` and `last`.
     kept : TrainingState
         Copy of the state after the last sound epoch, or after the epoch with the best
         validation score.
@@ -88,6 +92,8 @@ class Training:
     shape : tuple
         Shape of the array that the rows belong to.
     """
+
+    per_epoch = 1
 
     def __init__(self, data, state, record, settings, n_epochs):
         self.data = data
@@ -107,6 +113,18 @@ class Training:
         self.data = data
         self.record = self.record.attach(data, validation)
 
+    def epochs(self, schedule, shuffle):
+        """Run the epochs that are left and yield an `Epoch` after each."""
+        return train(
+            self.state,
+            self.settings,
+            self.data,
+            n_epochs=self.n_epochs,
+            schedule=schedule,
+            shuffle=shuffle,
+            n_done=self.n_done,
+        )
+
     def add(self, epoch):
         """Add an epoch to the record and keep its state unless an earlier one is better."""
         if self.record.add(self.state.result, epoch):
@@ -117,6 +135,16 @@ class Training:
     def n_done(self):
         """Number of finished epochs."""
         return 0 if self.last is None else self.last.number
+
+    @property
+    def epochs_done(self):
+        """Number of finished epochs, which may be a fraction if epochs have parts."""
+        return self.n_done / self.per_epoch
+
+    @property
+    def n_updates(self):
+        """Number of updates of the model so far."""
+        return self.n_done * -(-len(self.data) // self.settings.batch_size)
 
     def end(self):
         """Return the kept state.

@@ -102,13 +102,35 @@ def test_a_data_set_of_some_rows():
 def test_shards_have_all_rows_once(n):
     X = np.arange(20.0).reshape(10, 2)
     some = np.array([0, 2, 3, 4, 6, 7, 9])
-    for data, rows in [(data, range(10)) for data in forms(X)] + [
+    for data, rows in [(data, np.arange(10)) for data in forms(X)] + [
         (data.select(some), some) for data in forms(X)
     ]:
-        shards = [data.shard(i, n) for i in range(n)]
-        assert_array_equal(np.vstack([values(shard) for shard in shards]), X[rows])
-        sizes = [len(shard) for shard in shards]
-        assert max(sizes) - min(sizes) <= 1
+        for i in range(n):
+            assert_array_equal(values(data.shard(i, n)), X[rows[i::n]])
+
+
+def test_split_draws_rows():
+    X = np.arange(20.0).reshape(10, 2)
+    some = np.array([0, 2, 3, 4, 6, 7, 9])
+    for data in forms(X):
+        drawn, others = data.select(some).split(3, np.random.default_rng(0))
+        assert (len(drawn), len(others)) == (3, 4)
+        assert_array_equal(np.sort([*drawn.rows, *others.rows]), some)
+        again, _ = data.select(some).split(3, np.random.default_rng(1))
+        assert again.rows.tolist() != drawn.rows.tolist()
+
+
+def test_stacked_rows_are_copies():
+    X = np.arange(20.0).reshape(10, 2)
+    weights = np.arange(10.0)
+    for data in forms(X):
+        parts = [data.select(np.array([5, 1])), data.select(np.array([7]))]
+        assert_array_equal(values(DataSet.stack(parts)), X[[5, 1, 7]])
+        assert DataSet.stack(parts).weights is None
+        parts = [data.weigh(weights).select(part.rows) for part in parts]
+        assert_array_equal(DataSet.stack(parts).weights, [5, 1, 7])
+    stacked = DataSet.stack([DataSet(X)])
+    assert_array_equal(stacked.X, X)
 
 
 def test_weights_belong_to_rows():
@@ -117,7 +139,7 @@ def test_weights_belong_to_rows():
     data = DataSet(X).weigh(weights)
     assert_array_equal(data.rows, [0, 2, 3])
     assert_array_equal(data.weights, [1, 2, 3])
-    assert_array_equal(data.shard(1, 2).weights, [2, 3])
+    assert_array_equal(data.shard(1, 2).weights, [2])
     assert data.mean(lambda v: v[:, 0], tiny_rbm(2, 3)) == (1 * 0 + 2 * 4 + 3 * 6) / 6
     assert DataSet(X).weights is None
 

@@ -459,31 +459,3 @@ def test_copies_share_nothing():
     for one, other in zip(again.result, copied.result, strict=True):
         assert_array_equal(one, other)
     assert_array_equal(again.solver.chains, copied.solver.chains)
-
-
-def test_shards_merge():
-    """Parameters are averaged by rows, counts are summed, chains stay separate."""
-    X = np.tile(bars_and_stripes(), (3, 1))
-    data = DataSet(X)
-    settings = PLAIN._replace(averaging=True, momentum=0.5, centering=True)
-    start = run(settings, X=X, n_epochs=1)[0].state
-    shards = [data.select(np.arange(12)), data.select(np.arange(12, len(X)))]
-    states = [start.copy() for _ in shards]
-    for state, shard in zip(states, shards, strict=True):
-        Learner(state, settings, shard).epoch([0.1], shard.rows[:9], follow_mean=True)
-    merged = start.merge(states, [1, 3])
-    for name in ("model", "velocity", "average"):
-        parts = [getattr(state.learned, name) for state in states]
-        arrays = zip(getattr(merged.learned, name), *parts, strict=True)
-        for mean, one, other in arrays:
-            assert_allclose(mean, 0.25 * one + 0.75 * other)
-    assert merged.learned.n_averaged == states[0].learned.n_averaged
-    # Both shards have seen their rows, and earlier rows count once.
-    n_rows_seen = start.counts.n_rows_seen + 9 + 9
-    assert merged.counts.n_rows_seen == n_rows_seen
-    expected = X.sum(axis=0) + X[:9].sum(axis=0) + X[12:21].sum(axis=0)
-    assert_allclose(merged.counts.visible_sum, expected)
-    assert_array_equal(merged.solver.chains, start.solver.chains)
-    same = start.merge([start.copy(), start.copy()], [1, 1])
-    for one, other in zip(same.result, start.result, strict=True):
-        assert_allclose(one, other)
