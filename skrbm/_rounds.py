@@ -1,0 +1,690 @@
+"""Training of one model on shards of the data, in rounds, by any executor.
+
+In a round, each shard takes some learning steps from the common model, with Markov chains
+of its own. The common model then moves by the mean of their changes, plus momentum. All
+tasks are pure functions, whose random numbers depend on the seed, the round and the shard.
+The trained model therefore depends on the seed and on the shards, but not on where and how
+often a task runs.
+
+Stich, S. U. (2019). Local SGD converges fast and communicates little. ICLR 2019.
+
+Wang, J., Tantia, V., Ballas, N. and Rabbat, M. (2020). SlowMo: improving
+communication-efficient distributed SGD with slow momentum. ICLR 2020.
+
+An executor has two methods. ``reduce(function, shared, calls, merge)`` calls
+``function(shared, *arguments, data_sets)`` for each pair ``(arguments, blocks)`` of
+`calls`, where `data_sets` are the blocks of the data with these numbers, and returns
+``merge_in_groups(merge, results)``. This module does not depend on scikit-learn.
+"""
+
+import copy
+import dataclasses
+import pickle
+import time
+from typing import NamedTuple, Self
+
+import numpy as np
+import scipy.sparse as sp
+from joblib import Parallel, delayed
+
+from skrbm import _kernels
+from skrbm._data import DataSet, Summary
+from skrbm._model import RBM
+from skrbm._solvers import Solver, first_solver
+from skrbm._step import (
+    Counts,
+    Learned,
+    Learner,
+    Settings,
+    TrainingState,
+    share_in_average,
+)
+from skrbm._training import SCHEDULES, Epoch, Training
+
+# Number of rows from which the variances of the features are estimated.
+SAMPLE_SIZE = 500
+# Largest number of results that are merged at once.
+GROUP_SIZE = 8
+# What random numbers are used for, as a part of their keys.
+CHAINS, STEPS, ROWS, PORTIONS, HELD_OUT = range(5)
+
+
+def generator(*key):
+    """Return the random generator of a key, which consists of integers."""
+    return np.random.Generator(np.random.SFC64(key))
+
+
+def merge_in_groups(merge, results):
+    """Merge a list of results by a tree whose shape depends on their number only."""
+    while len(results) > GROUP_SIZE:
+        results = [merge(group) for group in in_groups(results)]
+    return merge(results)
+
+
+def in_groups(results):
+    """Split a list into lists of at most `GROUP_SIZE` elements."""
+    starts = range(0, len(results), GROUP_SIZE)
+    return [results[start : start + GROUP_SIZE] for start in starts]
+
+
+# First pass over the data ----------------------------------------------------------------
+
+
+class Reading(NamedTuple):
+    """How the blocks of the data are read.
+
+    Attributes
+    ----------
+    n_sampled : int
+        Number of rows to sample from each block.
+    held_out : float
+        Fraction of the rows of each block to hold out.
+    most_held_out : int
+        Largest number of rows to hold out from a block.
+    clip : bool
+        Whether values are clipped to [0, 1].
+    seed : int
+        Seed of the choice of held-out rows.
+    """
+
+    n_sampled: int
+    held_out: float
+    most_held_out: int
+    clip: bool
+    seed: int
+
+    def split(self, data, block):
+        """Return the held-out rows of a block, and its training rows."""
+        if not self.held_out:
+            return data.select(np.arange(0)), data
+        n = min(int(np.ceil(self.held_out * len(data))), self.most_held_out)
+        return data.split(n, generator(self.seed, HELD_OUT, block))
+
+
+@dataclasses.dataclass
+class Survey:
+    """What has to be known of the data before training.
+
+    Attributes
+    ----------
+    summary : Summary
+        Range of all values.
+    n_rows : list of int
+        Number of training rows of each block, without those of weight 0.
+    largest_weight, weight_sum, weight_square_sum : float
+        Largest weight of a training row, sum of the weights divided by the largest one,
+        and of the squares of these.
+    visible_sum : float64 ndarray of shape (n_features,)
+        Sum of the training rows, times their weights, divided by the largest weight.
+    samples, held_out : list of DataSet
+        Some training rows of each block, weighted by what they stand for, and the held-out
+        rows of each block. Blocks without any are left out.
+    """
+
+    summary: Summary
+    n_rows: list
+    largest_weight: float
+    weight_sum: float
+    weight_square_sum: float
+    visible_sum: np.ndarray
+    samples: list
+    held_out: list
+
+    @property
+    def mean_weight(self):
+        """Mean weight of the training rows."""
+        return self.largest_weight * (self.weight_sum / sum(self.n_rows))
+
+    @classmethod
+    def merge(cls, surveys) -> Self:
+        summaries = [survey.summary for survey in surveys]
+        largest = max(survey.largest_weight for survey in surveys)
+        scales = [survey.largest_weight / (largest or 1.0) for survey in surveys]
+
+        def total(name, power=1):
+            pairs = zip(scales, surveys, strict=True)
+            return sum(scale**power * getattr(survey, name) for scale, survey in pairs)
+
+        return cls(
+            Summary(
+                min(summary.low for summary in summaries),
+                max(summary.high for summary in summaries),
+                all(summary.binary for summary in summaries),
+            ),
+            [n for survey in surveys for n in survey.n_rows],
+            largest,
+            total("weight_sum"),
+            total("weight_square_sum", 2),
+            total("visible_sum"),
+            [
+                DataSet(data.X, row_weights=scale * data.row_weights)
+                for scale, survey in zip(scales, surveys, strict=True)
+                for data in survey.samples
+            ],
+            [data for survey in surveys for data in survey.held_out],
+        )
+
+
+def survey(reading, block, data_sets):
+    """Return the `Survey` of one block."""
+    (data,) = data_sets
+    held_out, training = reading.split(data, block)
+    weights = training.weights
+    if weights is None:
+        weights = np.ones(len(training))
+    largest = float(weights.max(initial=0.0))
+    shares = weights / (largest or 1.0)
+    found = Survey(
+        data.summary,
+        [len(training)],
+        largest,
+        float(shares.sum()),
+        float((shares**2).sum()),
+        _weighted_sum(training, shares, reading.clip),
+        [],
+        [DataSet.stack([held_out])] if len(held_out) else [],
+    )
+    if reading.n_sampled and len(training):
+        few, parts = training.draw(reading.n_sampled)
+        rows = DataSet.stack([few]).X
+        found.samples.append(DataSet(rows, row_weights=parts * found.weight_sum))
+    return found
+
+
+def _weighted_sum(data, weights, clip):
+    total = np.zeros(data.n_features)
+    pages = data.mapped_pages()
+    for places in _kernels.row_blocks(len(data), data.n_features):
+        v = data.X[places if data.rows is None else data.rows[places]]
+        pages.have_read(v.shape[0], scattered=data.rows is not None)
+        v = v.astype(np.float64)
+        if clip:
+            values = v.data if sp.issparse(v) else v
+            np.clip(values, 0, 1, out=values)
+        total += v.T @ weights[places]
+    pages.give_back()
+    return total
+
+
+class Sample(DataSet):
+    """A sample of rows, weighted by what they stand for, in place of all rows."""
+
+    def __init__(self, found):
+        rows = DataSet.stack(found.samples)
+        super().__init__(rows.X, row_weights=rows.row_weights)
+        self.summary = found.summary
+        self._found = found
+
+    @property
+    def effective_size(self):
+        return self._found.weight_sum**2 / self._found.weight_square_sum
+
+    @property
+    def largest_weight(self):
+        ratio = self._found.largest_weight / self._found.mean_weight
+        return None if ratio == 1 else ratio
+
+
+# Shards ----------------------------------------------------------------------------------
+
+
+class Portion(NamedTuple):
+    """Every `n_parts`-th training row of a block, from row `part` on."""
+
+    block: int
+    part: int
+    n_parts: int
+    n_rows: int
+
+
+class Slice(NamedTuple):
+    """Consecutive rows of a portion, after it was shuffled."""
+
+    portion: Portion
+    start: int
+    stop: int
+
+
+def make_shards(n_rows, n_shards):
+    """Distribute blocks among shards.
+
+    Parameters
+    ----------
+    n_rows : list of int
+        Number of training rows of each block.
+    n_shards : int
+        Number of shards.
+
+    Returns
+    -------
+    shards : list of lists of Portion
+        Neighboring blocks go to different shards. If there are more shards than blocks,
+        the blocks are divided. Shards may be empty.
+    """
+    n_parts = -(-n_shards // len(n_rows))
+    portions = [
+        Portion(block, part, n_parts, len(range(part, n, n_parts)))
+        for part in range(n_parts)
+        for block, n in enumerate(n_rows)
+    ]
+    shards = [portions[i::n_shards] for i in range(n_shards)]
+    return [[portion for portion in shard if portion.n_rows] for shard in shards]
+
+
+def size(shard):
+    return sum(portion.n_rows for portion in shard)
+
+
+def slices(portions, start, stop):
+    """Return the slices of consecutive portions that make up these rows of a shard."""
+    found = []
+    for portion in portions:
+        first, last = max(start, 0), min(stop, portion.n_rows)
+        if first < last:
+            found.append(Slice(portion, first, last))
+        start, stop = start - portion.n_rows, stop - portion.n_rows
+    return found
+
+
+# Rounds ----------------------------------------------------------------------------------
+
+
+class Chains(NamedTuple):
+    """Hidden states in single bits, as they are kept and sent between rounds."""
+
+    bits: np.ndarray
+    n_components: int
+    dtype: np.dtype
+
+    def __array__(self, dtype=None, copy=None):
+        return np.unpackbits(self.bits, axis=1, count=self.n_components).astype(self.dtype)
+
+
+def packed(solver) -> Solver:
+    """Return a solver whose chains are packed."""
+    solver = copy.copy(solver)
+    h = solver.chains
+    solver.chains = Chains(np.packbits(h.astype(bool), axis=1), h.shape[1], h.dtype)
+    return solver
+
+
+def unpacked(solver) -> Solver:
+    """Return a deep copy of a packed solver, with its chains as an array."""
+    solver = solver.copy()
+    solver.chains = np.asarray(solver.chains)
+    return solver
+
+
+def mixture(solvers) -> Solver:
+    """Return a solver with some chains of each of several packed solvers."""
+    n_chains = len(solvers[0].chains.bits)
+    return type(solvers[0]).mix([unpacked(solver) for solver in solvers[:n_chains]])
+
+
+@dataclasses.dataclass
+class SharedState(TrainingState):
+    """State of training in rounds.
+
+    Attributes
+    ----------
+    solvers : list of Solver
+        The packed solver of each shard, of which `solver` is a mixture.
+    change : RBM
+        Change of the model in the last round.
+    seed : int
+        Seed of all draws.
+    n_rounds : int
+        Number of rounds so far.
+    """
+
+    solvers: list[Solver]
+    change: RBM
+    seed: int
+    n_rounds: int = 0
+
+    def copy(self) -> Self:
+        """Return a copy; `solvers` are never changed in place."""
+        copied = super().copy()
+        copied.solvers = list(self.solvers)
+        copied.change = self.change.copy()
+        return copied
+
+
+def first_shared_state(state, settings, sizes, seed) -> SharedState:
+    """Return the state before the first round, for shards of these sizes.
+
+    `state` is that of an untrained or a trained model. Its chains are not used.
+    """
+    learned, model = state.learned, state.model
+    solvers = [
+        first_solver(
+            settings,
+            max(sizes),
+            len(model.hidden_bias),
+            learned.hidden_mean,
+            model.dtype,
+            generator(seed, CHAINS, shard),
+        )
+        for shard in range(len(sizes))
+    ]
+    return SharedState(
+        learned.copy(),
+        state.counts.copy(),
+        type(solvers[0]).mix(solvers),
+        copy.deepcopy(state.rng),
+        [packed(solver) for solver in solvers],
+        model.map(np.zeros_like),
+        seed,
+    )
+
+
+class Shared(NamedTuple):
+    """What all shards need in a round."""
+
+    learned: Learned  # without the average
+    counts: Counts
+    settings: Settings
+    summary: Summary
+    reading: Reading
+    mean_weight: float
+    schedule: str
+    shuffle: bool
+    seed: int
+    number: int  # of the round, among all rounds of the state
+
+
+class Task(NamedTuple):
+    """What a shard needs in a round: its rows, its chains, and its place in training.
+
+    `begin` and `end` are fractions of all updates.
+    """
+
+    shard: int
+    slices: list
+    epoch: int
+    solver: Solver
+    begin: float
+    end: float
+
+
+class Part(NamedTuple):
+    """Result of the steps of one or several shards: their mean, and all their solvers."""
+
+    weight: float
+    learned: Learned
+    solvers: dict  # by shard, packed
+
+    @classmethod
+    def merge(cls, parts) -> Self:
+        weight = sum(part.weight for part in parts)
+        shares = [part.weight / weight for part in parts]
+        with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
+            learned = Learned.merge([part.learned for part in parts], shares)
+        solvers = {shard: s for part in parts for shard, s in part.solvers.items()}
+        return cls(weight, learned, solvers)
+
+
+def take_steps(shared, task, data_sets) -> Part:
+    """Take the steps of one shard in one round."""
+    rows = [
+        _rows_of(shared, task, *pair) for pair in zip(task.slices, data_sets, strict=True)
+    ]
+    data = DataSet.stack(rows)
+    weight = float(len(data))
+    if data.row_weights is not None:
+        data.row_weights /= shared.mean_weight
+        weight = float(data.row_weights.sum())
+    data.summary = shared.summary  # these few rows may all be binary by chance
+    settings = shared.settings._replace(averaging=False)
+    rng = generator(shared.seed, STEPS, shared.number, task.shard)
+    state = TrainingState(shared.learned.copy(), shared.counts, unpacked(task.solver), rng)
+    n_steps = -(-len(data) // settings.batch_size)
+    rates = _rates(shared, task.begin, task.end, n_steps)
+    Learner(state, settings, data).epoch(rates)
+    return Part(weight, state.learned, {task.shard: packed(state.solver)})
+
+
+def _rows_of(shared, task, piece, data):
+    block, part, n_parts, _ = piece.portion
+    _, data = shared.reading.split(data, block)
+    data = data.shard(part, n_parts)
+    key = shared.seed, ROWS, task.epoch, block, part
+    order = data.order(generator(*key) if shared.shuffle else None)
+    order = np.arange(len(data)) if order is None else order
+    return data.select(order[piece.start : piece.stop])
+
+
+def _rates(shared, begin, end, n_steps):
+    factor = SCHEDULES[shared.schedule]
+    done = begin + (end - begin) * np.arange(n_steps) / n_steps
+    return [shared.settings.learning_rate * factor(part) for part in done.tolist()]
+
+
+class Rounds:
+    """Rounds of training on shards.
+
+    Parameters
+    ----------
+    executor : executor
+        Runs the tasks on the blocks of the data, see above.
+    found : Survey
+        The survey of the blocks.
+    reading : Reading
+        How the blocks are read, as in the survey.
+    n_shards : int
+        Number of shards.
+    batch_size : int
+        Number of rows of a minibatch.
+    n_local_steps : int
+        Number of steps of a shard in a round, about.
+    mean_weight : float, default=1.0
+        The weight of a row that counts as one row.
+
+    Attributes
+    ----------
+    per_epoch : int
+        Number of rounds in which every row is presented once.
+    """
+
+    def __init__(
+        self,
+        executor,
+        found,
+        reading,
+        n_shards,
+        batch_size,
+        n_local_steps,
+        *,
+        mean_weight=1.0,
+    ):
+        self.executor = executor
+        self.mean_weight = mean_weight
+        self.found = found
+        self.reading = reading
+        self.batch_size = batch_size
+        self.shards = make_shards(found.n_rows, n_shards)
+        n_batches = self._n_batches(max(self.sizes))
+        self.per_epoch = max(1, round(n_batches / n_local_steps))
+
+    @property
+    def sizes(self):
+        return [size(shard) for shard in self.shards]
+
+    def _n_batches(self, n_rows):
+        return -(-n_rows // self.batch_size)
+
+    @property
+    def n_local_steps(self):
+        """Mean number of steps in a round of the largest shard."""
+        return self._n_batches(max(self.sizes)) / self.per_epoch
+
+    def run(self, state, settings, *, n_rounds, schedule, shuffle, n_done=0):
+        """Train `state` in place, and yield an `Epoch` after each round.
+
+        An exception leaves the state as it was after the last round.
+        """
+        for number in range(n_done, n_rounds):
+            start = time.perf_counter()
+            shared = Shared(
+                dataclasses.replace(state.learned, average=None),
+                state.counts,
+                settings,
+                self.found.summary,
+                self.reading,
+                self.mean_weight,
+                schedule,
+                shuffle,
+                state.seed,
+                state.n_rounds,
+            )
+            span = number / n_rounds, (number + 1) / n_rounds
+            calls = [
+                ((task,), [piece.portion.block for piece in task.slices])
+                for task in self._tasks(state, number % self.per_epoch, span, shuffle)
+            ]
+            part = self.executor.reduce(take_steps, shared, calls, Part.merge)
+            with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
+                follow(state, part, outer_momentum(len(self.shards)), settings.averaging)
+            last = _rates(shared, *span, round(self.n_local_steps) or 1)[-1]
+            yield Epoch(number + 1, last, time.perf_counter() - start)
+
+    def _tasks(self, state, place, span, shuffle):
+        """Yield the tasks of a round, which is number `place` of its epoch."""
+        epoch = state.n_rounds - place
+        for shard, portions in enumerate(self.shards):
+            n_rows = size(portions)
+            n_batches = self._n_batches(n_rows)
+            start, stop = (
+                min(n_batches * end // self.per_epoch * self.batch_size, n_rows)
+                for end in (place, place + 1)
+            )
+            if start == stop:
+                continue
+            if shuffle:
+                order = generator(state.seed, PORTIONS, epoch, shard)
+                portions = [portions[i] for i in order.permutation(len(portions))]
+            pieces = slices(portions, start, stop)
+            yield Task(shard, pieces, epoch, state.solvers[shard], *span)
+
+
+def outer_momentum(n_shards):
+    """Return the part of the last change of the model that the next one includes."""
+    return 0.6 if n_shards > 2 else 0.0
+
+
+def follow(state, part, momentum, averaging):
+    """Move the common model by the mean change of the shards, plus momentum."""
+    learned, before = state.learned, state.model
+
+    def change(last, after, before):
+        return (momentum * last + (after - before)).astype(before.dtype, copy=False)
+
+    state.change = state.change.map(change, part.learned.model, before)
+    model = before.map(np.add, state.change)
+    average, n_averaged = None, 0
+    if averaging:
+        n_averaged = learned.n_averaged + 1 if learned.average is not None else 1
+        share = share_in_average(n_averaged)
+        average = model.map(
+            lambda new, old: (old + share * (new - old)).astype(new.dtype, copy=False),
+            model if learned.average is None else learned.average,
+        )
+    state.learned = dataclasses.replace(
+        part.learned, model=model, average=average, n_averaged=n_averaged
+    )
+    for shard, solver in part.solvers.items():
+        state.solvers[shard] = solver
+    state.solver = mixture(state.solvers)
+    state.n_rounds += 1
+
+
+class RoundsTraining(Training):
+    """Progress of a training in rounds, each of which is reported as if it were an epoch.
+
+    Pickling leaves out the data and how they are processed.
+
+    Parameters
+    ----------
+    data : DataSet
+        A sample of the training rows.
+    state : SharedState
+        The current state, changed by each round.
+    record : Record
+        The record of this training.
+    settings : Settings
+        The settings of the learning step.
+    n_rounds : int
+        Total number of rounds.
+    rounds : Rounds
+        The rounds on the shards.
+    """
+
+    def __init__(self, data, state, record, settings, n_rounds, rounds):
+        super().__init__(data, state, record, settings, n_rounds)
+        self.per_epoch = rounds.per_epoch
+        self.rounds = rounds
+
+    def __getstate__(self):
+        return {k: v for k, v in super().__getstate__().items() if k != "rounds"}
+
+    def epochs(self, schedule, shuffle):
+        """Run the rounds that are left, and yield an `Epoch` after each."""
+        return self.rounds.run(
+            self.state,
+            self.settings,
+            n_rounds=self.n_epochs,
+            schedule=schedule,
+            shuffle=shuffle,
+            n_done=self.n_done,
+        )
+
+    @property
+    def n_updates(self):
+        """Number of updates of each shard so far."""
+        return round(self.n_done * self.rounds.n_local_steps)
+
+
+# Executor --------------------------------------------------------------------------------
+
+
+class JoblibExecutor:
+    """Executor on the workers of joblib.
+
+    Parameters
+    ----------
+    blocks : list
+        The blocks of the data.
+    load : callable
+        Returns the `DataSet` of a block.
+    n_jobs : int or None
+        Number of workers, as for joblib.
+    """
+
+    def __init__(self, blocks, load, n_jobs):
+        self.blocks = blocks
+        self.load = load
+        self.parallel = Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="all")
+
+    def __enter__(self):
+        self.parallel.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.parallel.__exit__(*error)
+
+    def reduce(self, function, shared, calls, merge):
+        """Return the merged results of the calls."""
+        # In bytes, because joblib would write arrays to a new file in each round.
+        shared = pickle.dumps(shared, protocol=pickle.HIGHEST_PROTOCOL)
+        results = self.parallel(
+            delayed(_call)(
+                function, shared, arguments, self.load, [self.blocks[b] for b in blocks]
+            )
+            for arguments, blocks in calls
+        )
+        return merge_in_groups(merge, results)
+
+
+def _call(function, shared, arguments, load, blocks):
+    data_sets = [load(block) for block in blocks]
+    return function(pickle.loads(shared), *arguments, data_sets)
