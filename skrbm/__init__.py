@@ -4,14 +4,15 @@ import importlib
 
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._imputer import RBMImputer
+from skrbm._parallel import ParallelRBM
 from skrbm._show_versions import show_versions
 
-__all__ = ["BernoulliRBMEstimator", "RBMImputer", "show_versions"]
+__all__ = ["BernoulliRBMEstimator", "ParallelRBM", "RBMImputer", "show_versions"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name):
     """Import a public submodule on first access, as scikit-learn does."""
-    if name in ("callbacks", "likelihood", "metrics", "plotting", "sampling"):
+    if name in ("callbacks", "dask", "likelihood", "metrics", "plotting", "sampling"):
         return importlib.import_module(f"skrbm.{name}")
     raise AttributeError(f"module 'skrbm' has no attribute {name!r}")

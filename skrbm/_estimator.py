@@ -571,21 +571,18 @@ class BernoulliRBMEstimator(
         ConvergenceWarning
             If training diverged. The model from before the call is kept.
         """
+        return self._partial_fit(X, sample_weight, self._begin_chunk)
+
+    def _partial_fit(self, X, sample_weight, begin):
+        """Update the model; `begin` is `_begin_chunk`, unless data are not in memory."""
         self._validate_params()  # _fit_context only validates on the first call
         first = not hasattr(self, "components_")
         if not first:
             self._check_can_continue()
         with _inputs.unchanged_on_error(self):
-            data = self._check_training_data(X, reset=first)
-            if sample_weight is not None:
-                data = data.weigh(_inputs.check_weights(sample_weight, data.X))
-            settings = self._settings(data, self._choose_for_stream)
-            if first:
-                state = self._first_state(data, settings, self._draw_seeds())
-            else:
-                state = self._next_state(data, settings)
+            data, settings, state, train = begin(X, sample_weight, first)
             untrained = state.copy() if first else state
-            sound = train_on_chunk(state, settings, data)
+            sound = train(state, settings, data)
             self.__dict__.pop("log_partition_gap_", None)
             self.__dict__ |= _choices(settings)
             if sound or first:
@@ -595,6 +592,18 @@ class BernoulliRBMEstimator(
             kept = "The untrained model" if first else "The previous model"
             self._warn_of_divergence("in this call of partial_fit", kept, data)
         return self
+
+    def _begin_chunk(self, X, sample_weight, first):
+        """Return data, settings, state and a function that trains on these."""
+        data = self._check_training_data(X, reset=first)
+        if sample_weight is not None:
+            data = data.weigh(_inputs.check_weights(sample_weight, data.X))
+        settings = self._settings(data, self._choose_for_stream)
+        if first:
+            state = self._first_state(data, settings, self._draw_seeds())
+        else:
+            state = self._next_state(data, settings)
+        return data, settings, state, train_on_chunk
 
     def _check_training_data(self, X, reset):
         data = DataSet(self._validate(X, reset=reset))

@@ -77,6 +77,7 @@ def _refuse_other_objects(rbm):
 def validate(estimator, X, *, reset, **options):
     """Validate `X` with scikit-learn's `validate_data`; polars frames are supported."""
     options = {"dtype": DTYPES} | options
+    _warn_of_dask(X)
     refuse_masked(X)
     refuse_malformed(X)
     if not _is_polars(X):
@@ -84,6 +85,16 @@ def validate(estimator, X, *, reset, **options):
     validate_data(estimator, X, reset=reset, skip_check_array=True)  # names
     X = X.to_numpy(order="c")
     return check_array(X, estimator=estimator, input_name="X", **options)
+
+
+def _warn_of_dask(X):
+    """Warn if `X` is a Dask collection, which is about to be loaded."""
+    if hasattr(X, "__dask_graph__"):
+        warnings.warn(
+            f"X is a {type(X).__module__.split('.')[0]} {type(X).__name__}, all of which "
+            "is loaded into the memory of this process. skrbm.dask.DaskRBM trains on its "
+            "blocks and transforms them, without gathering them."
+        )
 
 
 def _is_polars(X):

@@ -11,10 +11,13 @@ Stich, S. U. (2019). Local SGD converges fast and communicates little. ICLR 2019
 Wang, J., Tantia, V., Ballas, N. and Rabbat, M. (2020). SlowMo: improving
 communication-efficient distributed SGD with slow momentum. ICLR 2020.
 
-An executor has two methods. ``reduce(function, shared, calls, merge)`` calls
-``function(shared, *arguments, data_sets)`` for each pair ``(arguments, blocks)`` of
-`calls`, where `data_sets` are the blocks of the data with these numbers, and returns
-``merge_in_groups(merge, results)``. This module does not depend on scikit-learn.
+An executor owns the blocks of the data, and runs tasks on them by a single method.
+``reduce(function, shared, calls, merge, keep)`` calls ``function(shared, *arguments,
+data_sets)`` for each pair ``(arguments, blocks)`` of `calls`, where `data_sets` are the
+blocks with these numbers, and returns ``merge_in_groups(merge, results)``. `keep` says
+whether the blocks will soon be needed again.
+
+This module does not depend on scikit-learn.
 """
 
 import copy
@@ -30,7 +33,7 @@ from joblib import Parallel, delayed
 from skrbm import _kernels
 from skrbm._data import DataSet, Summary
 from skrbm._model import RBM
-from skrbm._solvers import Solver, first_solver
+from skrbm._solvers import Solver, first_solver, next_solver
 from skrbm._step import (
     Counts,
     Learned,
@@ -206,6 +209,19 @@ def _weighted_sum(data, weights, clip):
     return total
 
 
+def count(found, state, weight=1.0):
+    """Add the surveyed rows to the visible mean, and shift the visible units accordingly.
+
+    A row of this `weight` counts as one.
+    """
+    counts, scale = state.counts, found.largest_weight / weight
+    before = counts.visible_mean
+    counts.visible_sum += scale * found.visible_sum
+    counts.n_rows_seen += scale * found.weight_sum
+    for model in filter(None, (state.model, state.learned.average)):
+        model.visible.follow_mean(before, counts.visible_mean)
+
+
 class Sample(DataSet):
     """A sample of rows, weighted by what they stand for, in place of all rows."""
 
@@ -223,6 +239,12 @@ class Sample(DataSet):
     def largest_weight(self):
         ratio = self._found.largest_weight / self._found.mean_weight
         return None if ratio == 1 else ratio
+
+
+def survey_blocks(executor, n_blocks, reading) -> Survey:
+    """Return the survey of all blocks."""
+    calls = [((block,), [block]) for block in range(n_blocks)]
+    return executor.reduce(survey, reading, calls, Survey.merge, keep=False)
 
 
 # Shards ----------------------------------------------------------------------------------
@@ -375,6 +397,31 @@ def first_shared_state(state, settings, sizes, seed) -> SharedState:
         [packed(solver) for solver in solvers],
         model.map(np.zeros_like),
         seed,
+    )
+
+
+def next_shared_state(before, settings, sizes) -> SharedState:
+    """Return a state that continues a training, for shards of these sizes.
+
+    The chains of each shard go on. If there are other shards, or none so far, all of them
+    start from the chains of the previous state.
+    """
+    shared = isinstance(before, SharedState)
+    before = before.copy()
+    if shared and len(before.solvers) == len(sizes):
+        chains = [unpacked(solver) for solver in before.solvers]
+    else:
+        chains = [before.solver] * len(sizes)
+    solvers = [packed(next_solver(solver, settings, max(sizes))) for solver in chains]
+    return SharedState(
+        before.learned,
+        before.counts,
+        mixture(solvers),
+        before.rng,
+        solvers,
+        before.change if shared else before.model.map(np.zeros_like),
+        before.seed if shared else int(before.rng.integers(1 << 31)),
+        before.n_rounds if shared else 0,
     )
 
 
@@ -567,6 +614,11 @@ class Rounds:
             yield Task(shard, pieces, epoch, state.solvers[shard], *span)
 
 
+def suitable_local_steps(n_shards):
+    """Return the number of steps of a shard in a round."""
+    return 50
+
+
 def outer_momentum(n_shards):
     """Return the part of the last change of the model that the next one includes."""
     return 0.6 if n_shards > 2 else 0.0
@@ -658,10 +710,14 @@ class JoblibExecutor:
         Returns the `DataSet` of a block.
     n_jobs : int or None
         Number of workers, as for joblib.
+    n_shards : int, default=1
+        Number of shards to divide the blocks into.
     """
 
-    def __init__(self, blocks, load, n_jobs):
+    def __init__(self, blocks, load, n_jobs, n_shards=1):
         self.blocks = blocks
+        self.n_blocks = len(blocks)
+        self.n_shards = n_shards
         self.load = load
         self.parallel = Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="all")
 
@@ -672,8 +728,8 @@ class JoblibExecutor:
     def __exit__(self, *error):
         self.parallel.__exit__(*error)
 
-    def reduce(self, function, shared, calls, merge):
-        """Return the merged results of the calls."""
+    def reduce(self, function, shared, calls, merge, keep=True):
+        """Return the merged results of the calls; all blocks are kept anyway."""
         # In bytes, because joblib would write arrays to a new file in each round.
         shared = pickle.dumps(shared, protocol=pickle.HIGHEST_PROTOCOL)
         results = self.parallel(

@@ -497,6 +497,20 @@ class SavedTraining(NamedTuple):
                 setattr(settings, name, getattr(rbm, name))
         return cls(settings, rbm._training)
 
+    @classmethod
+    def load(cls, path):
+        """Return the content of a checkpoint file."""
+        not_one = f"{path} was not written by skrbm.callbacks.Checkpoint, or is damaged."
+        try:
+            saved = joblib.load(path)
+        except (OSError, ImportError, MemoryError):
+            raise
+        except Exception as error:  # unpickling may raise anything
+            raise ValueError(not_one) from error
+        if not isinstance(saved, cls):
+            raise ValueError(not_one)
+        return saved
+
 
 def resume(
     path: str | os.PathLike,
@@ -540,15 +554,12 @@ def resume(
         by :class:`Checkpoint`. The shape of `X`, all weights and some of the rows are
         compared.
     """
-    not_one = f"{path} was not written by skrbm.callbacks.Checkpoint, or is damaged."
-    try:
-        saved = joblib.load(path)
-    except (OSError, ImportError, MemoryError):
-        raise
-    except Exception as error:  # unpickling may raise anything
-        raise ValueError(not_one) from error
-    if not isinstance(saved, SavedTraining):
-        raise ValueError(not_one)
+    saved = SavedTraining.load(path)
+    if saved.training.per_epoch > 1 or hasattr(saved.training.state, "solvers"):
+        raise ValueError(
+            f"{path} was written by the fit of a meta-estimator. Resume it with the method "
+            "resume of ParallelRBM or DaskRBM."
+        )
     if callbacks:
         saved.estimator.set_callbacks(*callbacks)
     return saved.estimator._fit(X, y, sample_weight, saved.training)

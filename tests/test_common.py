@@ -4,7 +4,7 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrbm import BernoulliRBMEstimator, RBMImputer
+from skrbm import BernoulliRBMEstimator, ParallelRBM, RBMImputer
 
 # The checks deliberately use data of any range, and arrays after data frames.
 pytestmark = [
@@ -27,7 +27,11 @@ def make(**parameters):
     return BernoulliRBMEstimator(n_components=4, n_iter=3, **parameters)
 
 
-IMPUTERS = [RBMImputer(make()), RBMImputer(make(), strategy="mode", n_rounds=1)]
+OTHERS = [
+    RBMImputer(make()),
+    RBMImputer(make(), strategy="mode", n_rounds=1),
+    ParallelRBM(make(random_state=0), n_shards=3, n_local_steps=2),
+]
 
 
 # These checks require the same model to seven digits for weighted and for repeated rows.
@@ -43,11 +47,12 @@ NOT_FOR_SAMPLERS = dict.fromkeys(
 
 
 def expected_failures(estimator):
-    return NOT_FOR_SAMPLERS if isinstance(estimator, BernoulliRBMEstimator) else {}
+    samplers = BernoulliRBMEstimator, ParallelRBM
+    return NOT_FOR_SAMPLERS if isinstance(estimator, samplers) else {}
 
 
 @parametrize_with_checks(
-    [make(**parameters) for parameters in CONFIGURATIONS] + IMPUTERS,
+    [make(**parameters) for parameters in CONFIGURATIONS] + OTHERS,
     expected_failed_checks=expected_failures,
 )
 def test_estimator_checks(estimator, check):
@@ -71,7 +76,13 @@ MORE_CHECKS = [
 @pytest.mark.parametrize("check", MORE_CHECKS)
 @pytest.mark.parametrize(
     "estimator",
-    [make(), make(solver="cd"), make(solver="pt", n_chains=7), RBMImputer(make())],
+    [
+        make(),
+        make(solver="cd"),
+        make(solver="pt", n_chains=7),
+        RBMImputer(make()),
+        ParallelRBM(make(random_state=0), n_shards=3),
+    ],
     ids=str,
 )
 def test_more_estimator_checks(check, estimator):

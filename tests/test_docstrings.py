@@ -1,5 +1,7 @@
 """Public docstrings pass numpydoc validation and public signatures have type hints."""
 
+import contextlib
+import importlib
 import inspect
 import pkgutil
 import typing
@@ -23,8 +25,13 @@ IGNORED = {
 }
 
 
+MODULES = [skrbm, callbacks, likelihood, metrics, plotting, sampling]
+with contextlib.suppress(ImportError):  # dask is optional
+    MODULES.append(importlib.import_module("skrbm.dask"))
+
+
 def public():
-    for module in (skrbm, callbacks, likelihood, metrics, plotting, sampling):
+    for module in MODULES:
         for name in module.__all__:
             thing = getattr(module, name)
             yield f"{module.__name__}.{name}"

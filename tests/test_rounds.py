@@ -147,7 +147,7 @@ class Spy:
         self.executor = JoblibExecutor(blocks, load, None)
         self.seen = []
 
-    def reduce(self, function, shared, calls, merge):
+    def reduce(self, function, shared, calls, merge, keep=True):
         if function is survey:
             return self.executor.reduce(function, shared, calls, merge)
         parts = []

@@ -1,0 +1,528 @@
+"""The meta-estimator that trains one model on shards of the data, by several workers."""
+
+import contextlib
+import copy
+import functools
+import os
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Literal, Self
+
+import joblib
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from skrbm import _inputs
+from skrbm._compat.sklearn import Interval, StrOptions, _fit_context
+from skrbm._data import DataSet
+from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._record import Record, Validation
+from skrbm._rounds import (
+    SAMPLE_SIZE,
+    JoblibExecutor,
+    Reading,
+    Rounds,
+    RoundsTraining,
+    Sample,
+    count,
+    first_shared_state,
+    next_shared_state,
+    suitable_local_steps,
+    survey_blocks,
+)
+from skrbm._step import is_sound
+from skrbm.callbacks import SavedTraining
+
+# Rows are shuffled within blocks of at most this number of rows.
+_LARGEST_BLOCK = 1 << 16
+# Largest number of rows that are held out, since they are scored in one place.
+_MOST_HELD_OUT = 10_000
+
+
+class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+    """Training of one model by several workers of joblib.
+
+    The rows are divided into shards. In each round, every shard takes some learning steps
+    from the common model, with persistent chains of its own, on a worker that is free. The
+    common model then moves by the mean of their changes [1]_, plus a part of its previous
+    change [2]_. Thus n shards need about an n-th of the steps in a row for as many passes
+    over the data, and learn almost the same model, see the :doc:`user guide </parallel>`.
+
+    The result depends on `random_state` of the estimator and on `n_shards`, but not on the
+    workers. For data on a Dask cluster, see :class:`skrbm.dask.DaskRBM`.
+
+    Parameters
+    ----------
+    estimator : BernoulliRBMEstimator
+        The estimator to train. Its parameters have the same meaning as in its own `fit`,
+        with `n_chains` chains for each shard, and minibatches of `batch_size` rows of a
+        shard. With `early_stopping`, rows of all blocks are held out, but not more than
+        10000. Callbacks set on it are called after each round.
+
+    n_shards : int, default=None
+        Number of shards. If None, the number of workers. Set it for results that do not
+        depend on the number of workers. It should be a multiple of that number, and much
+        smaller than the number of minibatches. More shards learn a slightly worse model.
+
+    n_local_steps : int or "auto", default="auto"
+        Number of steps of a shard in a round. Few steps follow the training of a single
+        process more closely, but many steps are needed if exchanging the model takes long.
+        "auto" is 50, see the user guide.
+
+    n_jobs : int, default=None
+        Number of workers, as for joblib. None means 1 unless in a
+        :func:`joblib.parallel_config` context, which can also choose another backend.
+
+    Attributes
+    ----------
+    estimator_ : BernoulliRBMEstimator
+        The fitted estimator. Its `history_` has an entry for each round (at most 100), with
+        fractions of epochs in "epoch", and scores at most 500 rows. Its `h_samples_` are
+        chains of all shards in turn.
+
+    n_shards_ : int
+        Number of shards of the last call of `fit` or `partial_fit`.
+
+    n_local_steps_ : float
+        Mean number of steps of the largest shard in a round of that call.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of features seen during fit, if all of them are strings.
+
+    References
+    ----------
+    .. [1] Stich, S. U. (2019). Local SGD converges fast and communicates little. ICLR 2019.
+    .. [2] Wang, J., Tantia, V., Ballas, N. and Rabbat, M. (2020). SlowMo: improving
+       communication-efficient distributed SGD with slow momentum. ICLR 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator, ParallelRBM
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(20, n_iter=5, random_state=0)
+    >>> parallel = ParallelRBM(rbm, n_shards=2).fit(X)
+    >>> parallel.transform(X).shape
+    (1797, 20)
+    >>> parallel.estimator_
+    BernoulliRBMEstimator(n_components=20, n_iter=5, random_state=0)
+    """
+
+    estimator_: BernoulliRBMEstimator
+    n_shards_: int
+    n_local_steps_: float
+
+    _parameter_constraints: dict = {
+        "estimator": [BernoulliRBMEstimator],
+        "n_shards": [Interval(Integral, 1, None, closed="left"), None],
+        "n_local_steps": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        estimator: BernoulliRBMEstimator,
+        *,
+        n_shards: int | None = None,
+        n_local_steps: int | Literal["auto"] = "auto",
+        n_jobs: int | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.n_shards = n_shards
+        self.n_local_steps = n_local_steps
+        self.n_jobs = n_jobs
+
+    # Training ---------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the model to the data `X`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, as for the `fit` of the estimator. They are shared with worker
+            processes through memory maps, if the backend is joblib's own.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the rows, as for the `fit` of the estimator.
+
+        Returns
+        -------
+        self : ParallelRBM
+            The fitted meta-estimator. If training fails, it is unchanged.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or the data are invalid, as for the `fit` of the
+            estimator.
+
+        Warns
+        -----
+        UserWarning, ConvergenceWarning
+            As for the `fit` of the estimator. If training was interrupted from the
+            keyboard, the model of the last round is kept.
+        """
+        rbm = self._next_estimator(warm=self.estimator.warm_start)
+        return self._fit(rbm, X, y, sample_weight)
+
+    def resume(
+        self,
+        path: str | os.PathLike,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        callbacks: Sequence[Any] = (),
+    ) -> Self:
+        """Resume a training that was saved by :class:`skrbm.callbacks.Checkpoint`.
+
+        It is continued after the last round that was saved, with the parameters of the
+        estimator and the shards that it had, and ends with bitwise the same model as a
+        training that was never interrupted. The file is unpickled, which can run arbitrary
+        code. Only resume from files that you trust.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File written by the callback on the estimator.
+
+        X : as for `fit`
+            Training data, the same as before, in the same blocks.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        sample_weight : as for `fit`, default=None
+            Weights of the rows, the same as before.
+
+        callbacks : sequence of callbacks, default=()
+            Callbacks for the rest of the training.
+
+        Returns
+        -------
+        self : ParallelRBM
+            The fitted meta-estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data are not the same as before, or if the file was not written during
+            the `fit` of a meta-estimator.
+        """
+        saved = SavedTraining.load(path)
+        if not isinstance(saved.training, RoundsTraining):
+            raise ValueError(
+                f"{path} was written by the fit of a BernoulliRBMEstimator. Resume it with "
+                "skrbm.callbacks.resume."
+            )
+        if callbacks:
+            saved.estimator.set_callbacks(*callbacks)
+        return self._fit(saved.estimator, X, y, sample_weight, saved.training)
+
+    def _fit(self, rbm, X, y, sample_weight, training=None):
+        with contextlib.ExitStack() as stack:
+            begin = functools.partial(self._begin, rbm, stack)
+            rbm._fit(X, y, sample_weight, training, begin)
+        self.estimator_ = rbm
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Update the model with one pass over the rows of `X`.
+
+        The learning rate is constant, as in the `partial_fit` of the estimator. Each call
+        should have many times more rows than a round.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Training data.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        sample_weight : as for `fit`, default=None
+            Non-negative weights of the rows, which are not normalized.
+
+        Returns
+        -------
+        self : ParallelRBM
+            The fitted meta-estimator. If training fails, it is unchanged.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`.
+
+        Warns
+        -----
+        UserWarning, ConvergenceWarning
+            As for the `partial_fit` of the estimator.
+        """
+        self._validate_params()
+        rbm = self._next_estimator(warm=True)
+        with contextlib.ExitStack() as stack:
+            begin = functools.partial(self._begin_chunk, rbm, stack)
+            rbm._partial_fit(X, sample_weight, begin)
+        self.estimator_ = rbm
+        return self
+
+    def _next_estimator(self, warm):
+        """Return an estimator to train: a clone, or a copy of the fitted one."""
+        if not (warm and hasattr(self, "estimator_")):
+            return clone(self.estimator)
+        rbm = copy.copy(self.estimator_)
+        return rbm.set_params(**clone(self.estimator).get_params(deep=False))
+
+    def _begin(self, rbm, stack, X, sample_weight, warm, training):
+        """Return the training to run, as `BernoulliRBMEstimator._begin` does."""
+        seed = None if warm or training else rbm._draw_seeds()
+        fraction = rbm.validation_fraction if rbm.early_stopping else 0.0
+        n_shards = len(training.state.solvers) if training else self.n_shards
+        reset = not warm and training is None
+        executor = self._open(rbm, stack, X, sample_weight, reset, n_shards)
+        found, sample, reading = self._survey(rbm, executor, fraction)
+        rounds = self._rounds(rbm, executor, found, reading, found.mean_weight, training)
+        validation = None
+        if rbm.early_stopping:
+            held_out = DataSet.stack(found.held_out)
+            validation = Validation(held_out, rbm.tol, rbm.n_iter_no_change)
+        if training is not None:
+            training.attach(sample, validation)
+            training.rounds = rounds
+            return training
+        settings = rbm._settings(sample, rbm._choose_for_fit)
+        state = self._state(rbm, sample, settings, rounds, seed)
+        state.learned.average = None  # each call of fit starts a new one
+        if state.counts.n_rows_seen == 0:
+            count(found, state, found.mean_weight)
+        n_rounds = rounds.per_epoch * rbm._n_epochs(sum(found.n_rows), sample.n_features)
+        record = Record(
+            sample,
+            state,
+            n_rounds,
+            validation,
+            binarize=settings.binarize,
+            per_epoch=rounds.per_epoch,
+        )
+        return RoundsTraining(sample, state, record, settings, n_rounds, rounds)
+
+    def _begin_chunk(self, rbm, stack, X, sample_weight, first):
+        """Return what `BernoulliRBMEstimator._begin_chunk` does."""
+        seed = rbm._draw_seeds() if first else None
+        executor = self._open(rbm, stack, X, sample_weight, first, self.n_shards)
+        found, sample, reading = self._survey(rbm, executor, 0.0)
+        rounds = self._rounds(rbm, executor, found, reading, 1.0)
+        settings = rbm._settings(sample, rbm._choose_for_stream)
+        state = self._state(rbm, sample, settings, rounds, seed)
+        count(found, state)
+
+        def train(state, settings, data):
+            run = rounds.run(
+                state,
+                settings,
+                n_rounds=rounds.per_epoch,
+                schedule="constant",
+                shuffle=False,
+            )
+            return all(is_sound(state.model) for _ in run)
+
+        return sample, settings, state, train
+
+    def _survey(self, rbm, executor, fraction):
+        reading = Reading(
+            n_sampled=max(1, SAMPLE_SIZE // executor.n_blocks),
+            held_out=fraction,
+            most_held_out=max(1, _MOST_HELD_OUT // executor.n_blocks),
+            clip=rbm.stochastic_binarization,
+            seed=int(rbm._split_seed),
+        )
+        found = survey_blocks(executor, executor.n_blocks, reading)
+        if not sum(found.n_rows):
+            raise ValueError(
+                "There are no rows to train on. Pass rows of which some have a weight "
+                "greater than 0, and hold out fewer of them for early stopping."
+            )
+        sample = Sample(found)
+        rbm._warn_of_range(sample)
+        return found, sample, reading
+
+    def _rounds(self, rbm, executor, found, reading, mean_weight, training=None):
+        n_local_steps = self.n_local_steps
+        if training is not None:
+            n_local_steps = training.rounds.n_local_steps
+        if n_local_steps == "auto":
+            n_local_steps = suitable_local_steps(executor.n_shards)
+        rounds = Rounds(
+            executor,
+            found,
+            reading,
+            executor.n_shards,
+            rbm.batch_size,
+            n_local_steps,
+            mean_weight=mean_weight,
+        )
+        self.n_shards_ = executor.n_shards
+        self.n_local_steps_ = rounds.n_local_steps
+        return rounds
+
+    def _state(self, rbm, sample, settings, rounds, seed):
+        """Return the state to train: a new one, or the continued one if `seed` is None."""
+        if seed is None:
+            return next_shared_state(rbm._learning, settings, rounds.sizes)
+        untrained = rbm._first_state(sample, settings, seed)
+        return first_shared_state(untrained, settings, rounds.sizes, int(seed))
+
+    def _open(self, rbm, stack, X, sample_weight, reset, n_shards):
+        """Return an executor on the blocks of the data, to be closed by `stack`."""
+        X, row_weights = self._validate_array(rbm, X, sample_weight, reset)
+        n_shards = n_shards or joblib.effective_n_jobs(self.n_jobs)
+        blocks = split(X, row_weights, n_shards)
+        executor = JoblibExecutor(blocks, load, self.n_jobs, n_shards)
+        return stack.enter_context(executor)
+
+    def _validate_array(self, rbm, X, sample_weight, reset):
+        X = rbm._validate(X, reset=reset)
+        if sample_weight is None:
+            return X, None
+        return X, _inputs.check_weights(sample_weight, X)
+
+    # The fitted model -------------------------------------------------------------------
+
+    @property
+    def n_features_in_(self):
+        """Number of features seen during fit."""
+        return self._fitted.n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        """Names of features seen during fit."""
+        return self._fitted.feature_names_in_
+
+    @property
+    def _fitted(self):
+        if "estimator_" not in vars(self):
+            raise AttributeError(f"This {type(self).__name__} is not fitted yet.")
+        return self.estimator_
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Return the names of the features that `transform` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        names : ndarray of str objects
+            Names as those of the estimator.
+        """
+        check_is_fitted(self)
+        return self.estimator_.get_feature_names_out(input_features)
+
+    def transform(self, X: Any) -> Any:
+        """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Rows to transform.
+
+        Returns
+        -------
+        H : array of shape (n_samples, n_components)
+            Probabilities, as from the `transform` of the estimator.
+        """
+        return self._apply("transform", X)
+
+    def free_energy(self, X: Any) -> Any:
+        """Compute the free energy of each row.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Rows to score.
+
+        Returns
+        -------
+        free_energy : float64 array of shape (n_samples,)
+            Free energies, in nats.
+        """
+        return self._apply("free_energy", X)
+
+    def score_samples(self, X: Any) -> Any:
+        """Compute the pseudo-log-likelihood of each row.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Rows to score.
+
+        Returns
+        -------
+        score : float64 array of shape (n_samples,)
+            Pseudo-log-likelihoods, in nats.
+        """
+        return self._apply("score_samples", X)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Compute the mean pseudo-log-likelihood of the rows.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Rows to score.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        sample_weight : as for `fit`, default=None
+            Non-negative weights of the rows in the mean.
+
+        Returns
+        -------
+        score : float
+            Mean of `score_samples` over the rows, in nats.
+        """
+        check_is_fitted(self)
+        return self.estimator_.score(X, sample_weight=sample_weight)
+
+    def _apply(self, method, X):
+        check_is_fitted(self)
+        return getattr(self.estimator_, method)(X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def split(X, row_weights, n_shards):
+    """Return blocks of rows, as many for each shard, with the same mixture of rows."""
+    n_rows = X.shape[0]
+    per_shard = -(-n_rows // (n_shards * _LARGEST_BLOCK))
+    n_blocks = max(1, min(n_rows, n_shards * per_shard))
+    return [
+        (X[i::n_blocks], None if row_weights is None else row_weights[i::n_blocks])
+        for i in range(n_blocks)
+    ]
+
+
+def load(block):
+    """Return the data set of a block of validated rows and their weights."""
+    X, row_weights = block
+    return DataSet(X) if row_weights is None else DataSet(X).weigh(row_weights)

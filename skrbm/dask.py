@@ -1,0 +1,391 @@
+"""Training of one model on a Dask cluster, and its application to Dask collections.
+
+This module needs the packages ``dask`` and ``distributed`` (``pip install "skrbm[dask]"``),
+which no other module imports.
+"""
+
+import contextlib
+import copy
+import functools
+from concurrent.futures import CancelledError
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from skrbm import _inputs
+from skrbm._data import DataSet
+from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._parallel import ParallelRBM, load, split
+from skrbm._rounds import GROUP_SIZE, in_groups, merge_in_groups
+
+try:
+    import dask
+    import dask.array
+    import distributed
+except ImportError as error:
+    raise ImportError(
+        "skrbm.dask needs the packages dask and distributed. Install them with "
+        "pip install 'skrbm[dask]'."
+    ) from error
+
+__all__ = ["DaskRBM"]
+
+# Number of times that lost data are sent again without any result in between.
+_MOST_ATTEMPTS = 10
+
+
+class DaskRBM(ParallelRBM):
+    """Training of one model by the workers of a Dask cluster.
+
+    This is :class:`skrbm.ParallelRBM` on the blocks of Dask arrays or data frames, which
+    are never gathered. All tasks are pure functions of data that can be loaded again or
+    that the client has. If workers are lost, others repeat their tasks, and the result is
+    bitwise the same. Workers may also join.
+
+    Blocks are loaded when they are needed, in every pass over the data. If they fit into
+    the memory of the workers, call ``X = X.persist()`` before `fit`. Rows are only shuffled
+    within blocks, and the blocks within a shard.
+
+    Parameters
+    ----------
+    estimator : BernoulliRBMEstimator
+        The estimator to train, see :class:`skrbm.ParallelRBM`.
+
+    n_shards : int, default=None
+        Number of shards, see :class:`skrbm.ParallelRBM`. If None, the number of threads of
+        all workers when training begins.
+
+    n_local_steps : int or "auto", default="auto"
+        Number of steps of a shard in a round, see :class:`skrbm.ParallelRBM`.
+
+    client : distributed.Client, default=None
+        Client of the cluster. If None, the current one. It is not pickled.
+
+    Attributes
+    ----------
+    estimator_ : BernoulliRBMEstimator
+        The fitted estimator, which needs no Dask.
+
+    n_shards_ : int
+        Number of shards of the last call of `fit` or `partial_fit`.
+
+    n_local_steps_ : float
+        Mean number of steps of the largest shard in a round of that call.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of features seen during fit, if all of them are strings.
+
+    See Also
+    --------
+    skrbm.ParallelRBM : The same training by workers of joblib.
+
+    Notes
+    -----
+    `fit`, `partial_fit` and `score` accept Dask arrays, Dask data frames and arrays in
+    memory. `sample_weight` is of the same kind, with the same chunks of rows. Given Dask
+    collections, `transform`, `free_energy` and `score_samples` return Dask arrays, which
+    are computed when needed.
+
+    Examples
+    --------
+    ::
+
+        client = distributed.Client()
+        X = dask.array.from_npy_stack("pixels")  # with all columns in each chunk
+        parallel = DaskRBM(BernoulliRBMEstimator(500), n_shards=8).fit(X)
+        parallel.transform(X).to_zarr("features")
+        rbm = parallel.estimator_
+    """
+
+    _parameter_constraints: dict = {
+        name: constraint
+        for name, constraint in ParallelRBM._parameter_constraints.items()
+        if name != "n_jobs"
+    } | {"client": [distributed.Client, None]}
+
+    def __init__(
+        self,
+        estimator: BernoulliRBMEstimator,
+        *,
+        n_shards: int | None = None,
+        n_local_steps: int | Literal["auto"] = "auto",
+        client: distributed.Client | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.n_shards = n_shards
+        self.n_local_steps = n_local_steps
+        self.client = client
+
+    def __sklearn_clone__(self):
+        parameters = self.get_params(deep=False)
+        client = parameters.pop("client")
+        cloned = {name: clone(value, safe=False) for name, value in parameters.items()}
+        return type(self)(client=client, **cloned)
+
+    def __getstate__(self):
+        return super().__getstate__() | {"client": None}
+
+    # Training ---------------------------------------------------------------------------
+
+    def _open(self, rbm, stack, X, sample_weight, reset, n_shards):
+        client = stack.enter_context(self._connect())
+        if n_shards is None:
+            client.wait_for_workers(1)
+            n_shards = sum(client.nthreads().values())
+        if not dask.is_dask_collection(X):
+            X, row_weights = self._validate_array(rbm, X, sample_weight, reset)
+            blocks = [Value(block) for block in split(X, row_weights, n_shards)]
+            return DaskExecutor(client, blocks, load, n_shards)
+        array = _as_array(X)
+        n_features = array.shape[1]
+        names = np.empty((1, n_features)) if array is X else X._meta
+        validate_data(rbm, names, reset=reset, skip_check_array=True)
+        rows = array.to_delayed().ravel()
+        if sample_weight is None:
+            blocks = [Loaded(block) for block in rows]
+        else:
+            weights = _aligned(sample_weight, array)
+            blocks = [Loaded(*pair) for pair in zip(rows, weights, strict=True)]
+        check = functools.partial(_load_checked, n_features=n_features)
+        return DaskExecutor(client, blocks, check, n_shards)
+
+    @contextlib.contextmanager
+    def _connect(self):
+        """Yield the client; in a task, let other tasks run on its thread meanwhile."""
+        if self.client is not None:
+            yield self.client
+            return
+        try:
+            distributed.get_worker()
+        except ValueError:
+            yield distributed.default_client()
+            return
+        with distributed.worker_client() as client:
+            yield client
+
+    # The fitted model -------------------------------------------------------------------
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Compute the mean pseudo-log-likelihood of the rows.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Rows to score.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        sample_weight : as for `fit`, default=None
+            Non-negative weights of the rows in the mean.
+
+        Returns
+        -------
+        score : float
+            Mean of `score_samples` over the rows, in nats.
+        """
+        if not dask.is_dask_collection(X):
+            return super().score(X, sample_weight=sample_weight)
+        scores = self.score_samples(X)
+        if sample_weight is None:
+            mean = scores.mean()
+        else:
+            weights = dask.array.asarray(sample_weight)
+            mean = (weights * scores).sum() / weights.sum()
+        with self._connect() as client:
+            return float(client.compute(mean).result())
+
+    def _apply(self, method, X):
+        if not dask.is_dask_collection(X):
+            return super()._apply(method, X)
+        check_is_fitted(self)
+        rbm = copy.copy(self.estimator_)
+        _inputs.check_names(X, rbm)
+        rbm._learning = None  # large, and only needed for further training
+        X = _as_array(X)
+        shape, kind = (0,), {"dtype": np.float64, "drop_axis": 1}
+        if method == "transform":
+            n_components = len(rbm.components_)
+            dtype = X.dtype if X.dtype.kind == "f" else rbm.components_.dtype
+            shape = (0, n_components)
+            kind = {"dtype": dtype, "chunks": (X.chunks[0], (n_components,))}
+        meta = np.empty(shape, kind["dtype"])
+        return X.map_blocks(_apply, method, rbm=dask.delayed(rbm), meta=meta, **kind)
+
+
+def _apply(X, method, rbm):
+    return getattr(rbm, method)(X)
+
+
+# Blocks ----------------------------------------------------------------------------------
+
+
+def _as_array(X):
+    """Return a Dask collection as an array with all columns in each chunk."""
+    array = X.to_dask_array() if hasattr(X, "to_dask_array") else X
+    if not isinstance(array, dask.array.Array) or array.ndim != 2:
+        raise ValueError(
+            "X must be a Dask array with two dimensions or a Dask data frame, but got "
+            f"{type(X).__name__}{getattr(X, 'shape', '')}."
+        )
+    if array.numblocks[1] > 1:
+        raise ValueError(
+            f"Each chunk of X must have all columns, but there are {array.numblocks[1]} "
+            "chunks of columns. Use X.rechunk({1: -1})."
+        )
+    return array
+
+
+def _aligned(sample_weight, X):
+    """Return the blocks of the weights of the rows of a Dask array."""
+    if dask.is_dask_collection(sample_weight):
+        weights = sample_weight
+        if hasattr(weights, "to_dask_array"):
+            weights = weights.to_dask_array()
+    else:
+        weights = dask.array.asarray(np.asarray(sample_weight))
+        if not np.isnan(X.chunks[0]).any() and weights.shape == X.shape[:1]:
+            weights = weights.rechunk(X.chunks[:1])
+    same = weights.ndim == 1 and weights.numblocks[0] == X.numblocks[0]
+    if not same or not np.array_equal(weights.chunks[0], X.chunks[0], equal_nan=True):
+        raise ValueError(
+            "sample_weight must be one-dimensional, with the same chunks of rows as X, "
+            f"{X.chunks[0]}, but has the chunks {weights.chunks}. Use rechunk."
+        )
+    return weights.to_delayed().ravel()
+
+
+def _load_checked(block, n_features):
+    """Return the data set of a block of rows, and possibly their weights."""
+    X, *weights = block
+    _inputs.refuse_masked(X)
+    _inputs.refuse_malformed(X)
+    options = {"dtype": _inputs.DTYPES, "accept_sparse": "csr", "ensure_min_samples": 0}
+    X = check_array(X, **options)
+    if X.shape[1] != n_features:
+        raise ValueError(f"A block of X has {X.shape[1]} columns, but X has {n_features}.")
+    if not weights:
+        return DataSet(X)
+    row_weights = np.asarray(weights[0], dtype=np.float64)
+    if row_weights.shape != X.shape[:1]:
+        raise ValueError(
+            f"A block of X has {X.shape[0]} rows, but its sample_weight has the shape "
+            f"{row_weights.shape}."
+        )
+    if not (np.isfinite(row_weights) & (row_weights >= 0)).all():
+        raise ValueError("sample_weight has values that are negative or not finite.")
+    return DataSet(X).weigh(row_weights)
+
+
+class Loaded:
+    """Block that the workers load themselves, again if it was lost."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def futures(self, client):
+        return client.compute(list(self.parts), optimize_graph=False)
+
+
+class Value:
+    """Block in the memory of the client, which sends it again if it was lost."""
+
+    def __init__(self, block):
+        self.block = block
+
+    def futures(self, client):
+        return client.scatter(list(self.block), hash=False)
+
+
+# Executor --------------------------------------------------------------------------------
+
+
+class DaskExecutor:
+    """Executor on the workers of a Dask cluster.
+
+    Arguments are sent to the workers before the tasks that need them. Dask cannot rebuild
+    them if their worker is lost, and then cancels these tasks. They are sent again, with
+    the tasks that have no result yet.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Client of the cluster.
+    blocks : list of Loaded or Value
+        The blocks of the data.
+    load : callable
+        Returns the `DataSet` of a block.
+    n_shards : int
+        Number of shards to divide the blocks into.
+    """
+
+    def __init__(self, client, blocks, load, n_shards):
+        self.client = client
+        self.blocks = blocks
+        self.n_blocks = len(blocks)
+        self.load = load
+        self.n_shards = n_shards
+        self._held = {}
+
+    def reduce(self, function, shared, calls, merge, keep=True):
+        """Return the merged results of the calls.
+
+        Blocks stay on the workers until the next call if `keep` is True, else until they
+        are no longer needed.
+        """
+        unit = 1
+        while -(-len(calls) // unit) > GROUP_SIZE:
+            unit *= GROUP_SIZE
+        left = {start: calls[start : start + unit] for start in range(0, len(calls), unit)}
+        order, results, attempts = list(left), {}, 0
+        while left:
+            try:
+                futures = self._submit(function, shared, left, merge, keep)
+                for future in distributed.as_completed(futures):
+                    results[futures[future]] = future.result()
+                    del left[futures[future]]
+                    attempts = 0
+            except (CancelledError, OSError, TimeoutError):
+                attempts += 1
+                if self.client.status != "running" or attempts == _MOST_ATTEMPTS:
+                    raise
+                self._held.clear()
+                self.client.wait_for_workers(1)
+        return merge_in_groups(merge, [results[start] for start in order])
+
+    def _submit(self, function, shared, units, merge, keep):
+        """Submit groups of calls; return the future of each group with its key."""
+        arguments = [call[0] for calls in units.values() for call in calls]
+        shared, *arguments = self.client.scatter([shared, *arguments], hash=False)
+        needed = {b for calls in units.values() for _, blocks in calls for b in blocks}
+        held = {b: futures for b, futures in self._held.items() if b in needed}
+        for b in needed - held.keys():
+            held[b] = self.blocks[b].futures(self.client)
+        self._held = held if keep else {}
+        submit = functools.partial(self.client.submit, pure=False)
+        futures, arguments = {}, iter(arguments)
+        for key, calls in units.items():
+            results = [
+                submit(
+                    _call,
+                    function,
+                    shared,
+                    next(arguments),
+                    self.load,
+                    [held[b] for b in bs],
+                )
+                for _, bs in calls
+            ]
+            while len(results) > 1:
+                results = [submit(merge, group) for group in in_groups(results)]
+            futures[results[0]] = key
+        return futures
+
+
+def _call(function, shared, arguments, load, blocks):
+    return function(shared, *arguments, [load(block) for block in blocks])
