@@ -362,7 +362,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     def _rounds(self, rbm, executor, found, reading, mean_weight, training=None):
         n_local_steps = self.n_local_steps
         if training is not None:
-            n_local_steps = training.rounds.n_local_steps
+            n_local_steps = training.n_local_steps
         if n_local_steps == "auto":
             n_local_steps = suitable_local_steps(executor.n_shards)
         rounds = Rounds(

@@ -674,6 +674,7 @@ class RoundsTraining(Training):
     def __init__(self, data, state, record, settings, n_rounds, rounds):
         super().__init__(data, state, record, settings, n_rounds)
         self.per_epoch = rounds.per_epoch
+        self.n_local_steps = rounds.n_local_steps
         self.rounds = rounds
 
     def __getstate__(self):
@@ -693,7 +694,7 @@ class RoundsTraining(Training):
     @property
     def n_updates(self):
         """Number of updates of each shard so far."""
-        return round(self.n_done * self.rounds.n_local_steps)
+        return round(self.n_done * self.n_local_steps)
 
 
 # Executor --------------------------------------------------------------------------------

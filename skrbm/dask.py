@@ -215,11 +215,12 @@ class DaskRBM(ParallelRBM):
             shape = (0, n_components)
             kind = {"dtype": dtype, "chunks": (X.chunks[0], (n_components,))}
         meta = np.empty(shape, kind["dtype"])
-        return X.map_blocks(_apply, method, rbm=dask.delayed(rbm), meta=meta, **kind)
+        options = {"rbm": dask.delayed(rbm), "empty": meta, "meta": meta}
+        return X.map_blocks(_apply, method, **options, **kind)
 
 
-def _apply(X, method, rbm):
-    return getattr(rbm, method)(X)
+def _apply(X, method, rbm, empty):
+    return getattr(rbm, method)(X) if X.shape[0] else empty
 
 
 # Blocks ----------------------------------------------------------------------------------

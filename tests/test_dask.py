@@ -1,8 +1,12 @@
-"""Searches on a dask cluster and data in dask arrays; skipped without dask."""
+"""Training and searches on a dask cluster, and data in dask collections.
+
+Skipped without dask.
+"""
 
 import contextlib
 import itertools
 import os
+import pickle
 import signal
 import threading
 import time
@@ -10,7 +14,10 @@ import time
 import joblib
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+import scipy.sparse as sp
+from conftest import exit_code
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import (
@@ -23,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer
 from threadpoolctl import threadpool_info
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, ParallelRBM
 from skrbm.callbacks import LikelihoodMonitor
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
@@ -146,3 +153,205 @@ def test_data_in_blocks():
     assert_allclose(hidden.compute(), rbm.transform(X), rtol=1e-5)
     scores = blocks.map_blocks(rbm.score_samples, dtype=np.float64, drop_axis=1)
     assert_allclose(scores.compute(), rbm.score_samples(X), rtol=1e-4)
+
+
+# One model on many workers ---------------------------------------------------------------
+
+
+def distributed_rbm(n_shards=3, client=None, **parameters):
+    from skrbm.dask import DaskRBM
+
+    rbm = make().set_params(**parameters)
+    return DaskRBM(rbm, n_shards=n_shards, n_local_steps=10, client=client)
+
+
+def on_joblib(parallel, X, **fit_params):
+    options = {"n_shards": parallel.n_shards, "n_local_steps": 10}
+    return ParallelRBM(parallel.estimator, **options).fit(X, **fit_params)
+
+
+def assert_same(one, other):
+    one, other = one.estimator_, other.estimator_
+    for name in ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_"):
+        assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def as_blocks(X, n):
+    """Dask array whose blocks are those that a joblib executor has for `n` shards."""
+    parts = [X[i::n] for i in range(n)]
+    blocks = [da.from_delayed(dask.delayed(p), p.shape, p.dtype) for p in parts]
+    return da.concatenate(blocks)
+
+
+WEIGHTS = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
+
+
+def test_same_bits_as_by_joblib_in_memory_and_in_blocks(cluster):
+    parallel = distributed_rbm()
+    expected = on_joblib(parallel, X, sample_weight=WEIGHTS)
+    assert_same(expected, clone(parallel).fit(X, sample_weight=WEIGHTS))
+    weights = as_blocks(WEIGHTS, 3)
+    for form in (np.asarray, sp.csr_array, np.uint8):
+        blocks = as_blocks(form(X), 3)
+        assert_same(expected, clone(parallel).fit(blocks, sample_weight=weights))
+
+
+@pytest.mark.parametrize("n_shards", [1, 9])
+def test_many_or_few_blocks_and_none_empty(cluster, n_shards):
+    """Also with unknown sizes, and with more shards than results merged at once."""
+    blocks = da.from_array(X, chunks=((0, 5, 700, 300, 792), (64,)))
+    parallel = distributed_rbm(n_shards, n_iter=1).fit(blocks)
+    assert parallel.n_shards_ == n_shards
+    assert_allclose(parallel.estimator_._learning.counts.n_rows_seen, len(X))
+    some = blocks[blocks[:, 20] > 0]  # of unknown size
+    parallel.fit(some)
+    rows = X[X[:, 20] > 0]
+    assert_allclose(parallel.estimator_._learning.counts.visible_sum, rows.sum(axis=0))
+    hidden = parallel.transform(some)
+    assert_allclose(hidden.compute(), parallel.transform(rows), rtol=1e-5)
+
+
+def test_results_are_lazy_arrays(cluster):
+    blocks = da.from_array(X, chunks=(400, 64))
+    parallel = distributed_rbm().partial_fit(blocks).partial_fit(blocks)
+    rbm = pickle.loads(pickle.dumps(parallel)).estimator_
+    assert type(rbm) is BernoulliRBMEstimator
+    for name in ("transform", "score_samples", "free_energy"):
+        result, expected = getattr(parallel, name)(blocks), getattr(rbm, name)(X)
+        assert isinstance(result, da.Array)
+        assert result.shape == expected.shape
+        assert result.dtype == expected.dtype
+        assert_allclose(result.compute(), expected, rtol=1e-4)
+        assert_array_equal(getattr(parallel, name)(X), expected)
+    weights = da.from_array(WEIGHTS, chunks=400)
+    assert_allclose(parallel.score(blocks), rbm.score(X), rtol=1e-5)
+    score = parallel.score(blocks, sample_weight=weights)
+    assert_allclose(score, rbm.score(X, sample_weight=WEIGHTS), rtol=1e-5)
+
+
+def test_data_frames(cluster):
+    dd = pytest.importorskip("dask.dataframe", reason="dask.dataframe is not installed")
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    parts = dd.from_pandas(frame, npartitions=3)
+    parallel = distributed_rbm(n_iter=1).fit(parts)
+    assert list(parallel.feature_names_in_) == list(frame.columns)
+    assert parallel.transform(parts).compute().shape == (len(X), 8)
+    with pytest.raises(ValueError, match="feature names"):
+        parallel.transform(parts[frame.columns[::-1]])
+
+
+def test_searches_and_fits_at_once(cluster):
+    blocks = da.from_array(X, chunks=(400, 64)).persist()
+    expected = [distributed_rbm(random_state=seed).fit(blocks) for seed in (0, 1)]
+    there = [distributed_rbm(random_state=seed, client=cluster) for seed in (0, 1)]
+    threads = [threading.Thread(target=one.fit, args=(blocks,)) for one in there]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(expected, there, strict=True):
+        assert_same(one, other)
+    grid = {"estimator__learning_rate": [1e-6, 0.2]}
+    search = GridSearchCV(distributed_rbm(client=cluster), grid, cv=2).fit(X)
+    assert search.best_params_["estimator__learning_rate"] == 0.2
+    # Inside a task, where another task needs the same thread.
+    inside = cluster.submit(distributed_rbm().fit, X).result()
+    assert_same(inside, on_joblib(inside, X))
+
+
+def broken(block):
+    raise RuntimeError("this block cannot be read")
+
+
+def test_errors_reach_the_user(cluster):
+    blocks = da.from_array(X, chunks=(400, 64))
+    parallel = distributed_rbm()
+    with pytest.raises(RuntimeError, match="cannot be read"):
+        parallel.fit(blocks.map_blocks(broken, dtype=X.dtype, meta=np.empty((0, 0))))
+    with pytest.raises(ValueError, match="NaN"):
+        parallel.fit(da.where(blocks == blocks[500, 20], np.nan, blocks))
+    with pytest.raises(ValueError, match=r"rechunk\(\{1: -1\}\)"):
+        parallel.fit(blocks.rechunk((400, 32)))
+    with pytest.raises(ValueError, match="same chunks of rows"):
+        parallel.fit(blocks, sample_weight=da.from_array(WEIGHTS, chunks=300))
+    with pytest.raises(ValueError, match="negative"):
+        parallel.fit(blocks, sample_weight=-WEIGHTS)
+    with pytest.raises(ValueError, match="no rows"):
+        parallel.fit(blocks, sample_weight=0 * WEIGHTS)
+    assert not hasattr(parallel, "estimator_")
+    with pytest.warns(UserWarning, match=r"DaskRBM trains on its blocks"):
+        make().fit(blocks)
+
+
+class AtRound:
+    """Callback that calls a function after some round."""
+
+    def __init__(self, number, function):
+        self.number, self.function = number, function
+
+    def setup(self, estimator, context):
+        pass
+
+    on_fit_task_begin = teardown = setup
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch" and estimator._training.n_done == self.number:
+            return self.function()
+        return None
+
+
+def with_callbacks(parallel, *callbacks):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+    parallel.estimator.set_callbacks(*callbacks)
+    return parallel
+
+
+def kill(pids):
+    """Kill processes, a moment later, when the next round has begun."""
+    timer = threading.Timer(0.01, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])
+    timer.start()
+
+
+def test_killed_and_late_workers_leave_the_bits(cluster):
+    """Kill one of two workers, then both; the nannies start others in their place."""
+    in_memory = distributed_rbm(n_iter=6)
+    expected = on_joblib(in_memory, X)
+    for data, n_killed in ((X, 1), (as_blocks(X, 3), 2)):
+        pids = list(cluster.run(os.getpid).values())[:n_killed]
+        callback = AtRound(2 + n_killed, lambda pids=pids: kill(pids))
+        start = time.monotonic()
+        parallel = with_callbacks(clone(in_memory), callback).fit(data)
+        assert time.monotonic() - start < 60  # it does not hang
+        assert_same(expected, parallel)
+        assert not set(pids) & set(cluster.run(os.getpid).values())
+
+
+def test_another_worker_joins(cluster):
+    blocks = as_blocks(X, 3)
+    parallel = distributed_rbm(n_iter=6)
+    join = AtRound(2, lambda: cluster.cluster.scale(3))
+    with_callbacks(parallel, join).fit(blocks)
+    assert_same(on_joblib(distributed_rbm(n_iter=6), X), parallel)
+    cluster.cluster.scale(2)
+
+
+CLIENT = """
+import os, sys
+sys.path.insert(0, {folder!r})
+import distributed
+from skrbm.callbacks import Checkpoint
+from test_dask import X, AtRound, distributed_rbm, with_callbacks
+
+client = distributed.Client({address!r})
+callbacks = Checkpoint({path!r}), AtRound(4, lambda: os._exit(7))
+with_callbacks(distributed_rbm(n_iter=6), *callbacks).fit(X)
+"""
+
+
+def test_a_killed_client_is_resumed_with_the_same_bits(cluster, tmp_path):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+    parallel, path = distributed_rbm(n_iter=6), tmp_path / "rbm.ckpt"
+    folder, address = os.path.dirname(__file__), cluster.scheduler.address
+    assert exit_code(CLIENT.format(folder=folder, address=address, path=str(path))) == 7
+    assert_same(on_joblib(parallel, X), parallel.resume(path, X))

@@ -1,0 +1,258 @@
+"""One model trained by several workers of joblib."""
+
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import Enumerated, bars_and_stripes, exact, states, tiny_rbm
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+
+from skrbm import BernoulliRBMEstimator, ParallelRBM, _rounds
+from skrbm.callbacks import Checkpoint, resume
+
+X = np.tile(bars_and_stripes(), (20, 1)).astype(np.float32)  # 320 rows of 9 features
+
+
+def make(n_shards=2, n_local_steps=2, n_jobs=None, **parameters):
+    parameters = {"n_components": 5, "n_iter": 3, "random_state": 0} | parameters
+    rbm = BernoulliRBMEstimator(**parameters)
+    return ParallelRBM(rbm, n_shards=n_shards, n_local_steps=n_local_steps, n_jobs=n_jobs)
+
+
+def assert_same(one, other):
+    one, other = one.estimator_, other.estimator_
+    for name in ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_"):
+        assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+# Quality ---------------------------------------------------------------------------------
+
+
+def draws_of_a_teacher(n):
+    teacher = Enumerated(*tiny_rbm(8, 3, scale=1.5))
+    rng = np.random.default_rng(0)
+    return teacher, teacher.v[rng.choice(len(teacher.v), size=n, p=teacher.p_v)]
+
+
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_a_teacher_is_learned_as_by_a_single_process(n_shards):
+    teacher, rows = draws_of_a_teacher(4000)
+    options = {"n_components": 3, "n_iter": 40}
+    parallel = make(n_shards, 10, **options).fit(rows.astype(np.float32))
+    plain = clone(parallel.estimator).fit(rows.astype(np.float32))
+
+    def divergence(rbm):
+        log_p = exact(rbm).log_likelihood(states(8))
+        return teacher.p_v @ (np.log(teacher.p_v) - log_p)
+
+    independent = rows.mean(axis=0)
+    terms = teacher.v * independent + (1 - teacher.v) * (1 - independent)
+    trivial = teacher.p_v @ (np.log(teacher.p_v) - np.log(terms).sum(axis=1))
+    assert divergence(parallel.estimator_) < divergence(plain) + 0.05 * trivial
+    assert divergence(parallel.estimator_) < 0.2 * trivial
+
+
+def test_values_for_auto_come_from_all_rows():
+    """Also where the rows are sorted, so that no part of them resembles the whole."""
+    ordered = X[np.lexsort(X.T)]
+    parallel = make(n_shards=4).fit(ordered).estimator_
+    plain = clone(parallel).fit(ordered)
+    assert_allclose(parallel.learning_rate_, plain.learning_rate_, rtol=0.01)
+    assert_allclose(parallel.weight_decay_, plain.weight_decay_, rtol=0.01)
+    assert_allclose(parallel.visible_mean_, plain.visible_mean_, rtol=1e-6)
+    few = clone(parallel).set_params(n_iter="auto")
+    assert few._n_epochs(320, 9) == 313  # of 16 updates, 5000 in total
+
+
+# The same bits ---------------------------------------------------------------------------
+
+
+def test_same_bits_by_any_workers_and_in_any_form():
+    first = make(3).fit(X)
+    assert_same(first, make(3, n_jobs=2).fit(X))
+    with joblib.parallel_config("threading", n_jobs=2):
+        assert_same(first, make(3).fit(X))
+    for form in (sp.csr_array, sp.csr_matrix, np.uint8, bool):
+        assert_same(first, make(3).fit(X.astype(bool) if form is bool else form(X)))
+
+
+def test_only_the_ratios_of_weights_matter_and_rows_of_weight_0_do_not():
+    weights = np.random.default_rng(0).integers(0, 3, len(X))
+    other = X.copy()
+    other[weights == 0] = 1
+    first = make().fit(X, sample_weight=weights)
+    assert_same(first, make().fit(other, sample_weight=4.0 * weights))
+    assert_allclose(
+        first.estimator_.visible_mean_, np.average(X, axis=0, weights=weights), atol=0.01
+    )
+
+
+def test_workers_set_the_default_number_of_shards():
+    assert make(None).fit(X).n_shards_ == 1
+    with joblib.parallel_config("threading", n_jobs=3):
+        assert make(None).fit(X).n_shards_ == 3
+
+
+def test_more_shards_than_rows():
+    parallel = make(7).fit(X[:5])
+    assert parallel.n_shards_ == 7
+    assert np.isfinite(parallel.score(X))
+
+
+# The training ----------------------------------------------------------------------------
+
+
+def test_each_round_is_recorded(capsys):
+    parallel = make(n_local_steps=4, verbose=1).fit(X)
+    rbm = parallel.estimator_
+    assert parallel.n_local_steps_ == 4
+    assert rbm.n_iter_ == 3
+    assert rbm.history_["epoch"] == [0.5, 1, 1.5, 2, 2.5, 3]
+    output = capsys.readouterr().out
+    assert "[BernoulliRBMEstimator] Iteration 0.5, pseudo-log-likelihood = -" in output
+    assert len(output.splitlines()) == 6
+
+
+def test_early_stopping_scores_held_out_rows_after_each_epoch():
+    parallel = make(early_stopping=True, n_iter=60, n_iter_no_change=2, tol=0.1).fit(X)
+    rbm = parallel.estimator_
+    assert len(rbm.validation_scores_) == rbm.n_iter_ < 60
+    assert rbm.history_["epoch"] == list(range(1, rbm.n_iter_ + 1))
+    assert max(rbm.validation_scores_[:-1]) > rbm.validation_scores_[0]
+
+
+class Watch:
+    """Callback that calls a function with the number of each finished round."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def setup(self, estimator, context):
+        pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+
+    on_fit_task_begin = teardown = setup
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            return self.function(estimator._training.n_done)
+        return None
+
+
+def with_callbacks(parallel, *callbacks):
+    if not hasattr(parallel.estimator, "set_callbacks"):
+        pytest.skip("scikit-learn before 1.9")
+    parallel.estimator.set_callbacks(*callbacks)
+    return parallel
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True, "momentum": 0.5}])
+def test_checkpoints_are_resumed_with_the_same_bits(tmp_path, options):
+    path = tmp_path / "rbm.ckpt"
+    whole = make(**options).fit(X)
+    n_rounds = 3 * round(whole.estimator_._learning.n_rounds / 3)
+    for last in (1, n_rounds - 2):
+        stopped = with_callbacks(
+            make(**options), Checkpoint(path), Watch(lambda n, last=last: n == last)
+        )
+        stopped.fit(X)
+        again = make(n_shards=5).resume(path, X)
+        assert_same(whole, again)
+        assert again.n_shards_ == 2
+        assert again.estimator_.history_["epoch"] == whole.estimator_.history_["epoch"]
+    with pytest.raises(ValueError, match="used other rows"):
+        make().resume(path, X[::-1])
+    with pytest.raises(ValueError, match="method resume of ParallelRBM"):
+        resume(path, X)
+    with_callbacks(make(), Checkpoint(path)).estimator.fit(X)
+    with pytest.raises(ValueError, match=r"skrbm\.callbacks\.resume"):
+        make().resume(path, X)
+
+
+def test_an_interrupt_keeps_the_finished_rounds():
+    def interrupt(n_done):
+        if n_done == 4:
+            raise KeyboardInterrupt
+
+    parallel = with_callbacks(make(), Watch(interrupt))
+    with pytest.warns(UserWarning, match=r"after 1 of 3 epochs") as record:
+        parallel.fit(X)
+    assert len(record) == 1
+    assert parallel.estimator_.history_["epoch"] == [0.25, 0.5, 0.75, 1]
+
+
+def test_a_failed_fit_changes_nothing():
+    parallel = make().fit(X)
+    before = vars(parallel).copy()
+    parallel.n_local_steps = 7
+    for wrong in (np.full((4, 9), np.nan), X[:, :0], [["a"]]):
+        with pytest.raises(ValueError, match=r"NaN|minimum of 1|convert|features"):
+            parallel.partial_fit(wrong)
+    parallel.n_local_steps = 2
+    assert vars(parallel) == before
+    with pytest.raises(ValueError, match="n_shards"):
+        make(0).fit(X)
+    with pytest.raises(ValueError, match="estimator"):
+        ParallelRBM(None).fit(X)
+    with pytest.raises(ValueError, match="hold out fewer"):
+        make(early_stopping=True, validation_fraction=0.99).fit(X[:3])
+
+
+def test_divergence_keeps_the_last_sound_round():
+    rbm = make(learning_rate=1e6)
+    with pytest.warns(ConvergenceWarning, match="diverged in epoch 1"):
+        rbm.fit(X, sample_weight=np.arange(len(X)))
+    assert np.isfinite(rbm.score(X))
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        make(learning_rate=1e6).partial_fit(X)
+
+
+def test_streams():
+    parallel = make().partial_fit(X).partial_fit(X)
+    assert parallel.estimator_._learning.n_rounds == 8
+    assert_allclose(parallel.estimator_._learning.counts.n_rows_seen, 640)
+    assert_allclose(parallel.estimator_.visible_mean_, X.mean(axis=0), atol=0.01)
+    assert parallel.score(X) > make().partial_fit(X).score(X)
+    assert not hasattr(parallel.estimator_, "history_")
+    # One process can go on, and several again.
+    parallel.estimator_.partial_fit(X)
+    before = parallel.estimator_.components_
+    parallel.partial_fit(X)
+    assert parallel.estimator_._learning.n_rounds == 4
+    assert (parallel.estimator_.components_ != before).any()
+
+
+@pytest.mark.parametrize("n_shards", [2, 3])
+def test_warm_starts_continue_the_model(n_shards):
+    parallel = make(n_iter=30, warm_start=True).fit(X)
+    first, before = parallel.score(X), parallel.estimator_
+    parallel.set_params(n_shards=n_shards, estimator__n_iter=1).fit(X)
+    assert parallel.estimator_ is not before
+    assert parallel.score(X) > first - 0.5
+    assert parallel.estimator_.n_iter_ == 1
+
+
+def test_the_meta_estimator_in_searches_and_pickles():
+    parallel = make().fit(X)
+    loaded = pickle.loads(pickle.dumps(parallel))
+    rbm = pickle.loads(pickle.dumps(parallel.estimator_))
+    for other in (loaded, rbm):
+        assert_array_equal(other.transform(X), parallel.transform(X))
+    for name in ("transform", "free_energy", "score_samples"):
+        expected = getattr(parallel.estimator_, name)(X)
+        assert_array_equal(getattr(parallel, name)(X), expected)
+    grid = {"estimator__learning_rate": [1e-6, 0.2], "n_shards": [2]}
+    search = GridSearchCV(make(n_iter=20), grid, cv=2).fit(X)
+    assert search.best_params_["estimator__learning_rate"] == 0.2
+
+
+def test_rules():
+    shards = range(1, 100)
+    assert _rounds.outer_momentum(1) == 0
+    for rule in (_rounds.outer_momentum, _rounds.suitable_local_steps):
+        values = [rule(n) for n in shards]
+        assert values == sorted(values, reverse=rule is _rounds.suitable_local_steps)
