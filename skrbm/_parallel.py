@@ -29,7 +29,7 @@ from skrbm._rounds import (
     count,
     first_shared_state,
     next_shared_state,
-    suitable_local_steps,
+    quicken_chains,
     survey_blocks,
 )
 from skrbm._step import is_sound
@@ -57,9 +57,12 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     ----------
     estimator : BernoulliRBMEstimator
         The estimator to train. Its parameters have the same meaning as in its own `fit`,
-        with `n_chains` chains for each shard, and minibatches of `batch_size` rows of a
-        shard. With `early_stopping`, rows of all blocks are held out, but not more than
-        10000. Callbacks set on it are called after each round.
+        where each shard has minibatches of `batch_size` rows and `n_chains` chains. In
+        `fit`, with ``n_gibbs_steps="auto"``, each shard runs a half of the chains with
+        twice the Gibbs steps, and from 8 shards on a quarter with four times the steps,
+        which take as long and can follow the model better. With `early_stopping`, rows of
+        all blocks are held out, but not more than 10000. Callbacks set on it are called
+        after each round.
 
     n_shards : int, default=None
         Number of shards. If None, the number of workers. Set it for results that do not
@@ -69,7 +72,8 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     n_local_steps : int or "auto", default="auto"
         Number of steps of a shard in a round. Few steps follow the training of a single
         process more closely, but many steps are needed if exchanging the model takes long.
-        "auto" is 50, see the user guide.
+        "auto" is a hundredth of the steps of a shard in all of the training, but from 10 to
+        100.
 
     n_jobs : int, default=None
         Number of workers, as for joblib. None means 1 unless in a
@@ -294,7 +298,16 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         reset = not warm and training is None
         executor = self._open(rbm, stack, X, sample_weight, reset, n_shards)
         found, sample, reading = self._survey(rbm, executor, fraction)
-        rounds = self._rounds(rbm, executor, found, reading, found.mean_weight, training)
+        n_epochs = rbm._n_epochs(sum(found.n_rows), sample.n_features)
+        rounds = self._rounds(
+            rbm,
+            executor,
+            found,
+            reading,
+            training.n_local_steps if training else self.n_local_steps,
+            n_epochs=n_epochs,
+            mean_weight=found.mean_weight,
+        )
         validation = None
         if rbm.early_stopping:
             held_out = DataSet.stack(found.held_out)
@@ -304,11 +317,13 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             training.rounds = rounds
             return training
         settings = rbm._settings(sample, rbm._choose_for_fit)
+        if rbm.n_gibbs_steps == "auto" and rbm.solver == "pcd":
+            settings = quicken_chains(settings, executor.n_shards)
         state = self._state(rbm, sample, settings, rounds, seed)
         state.learned.average = None  # each call of fit starts a new one
         if state.counts.n_rows_seen == 0:
             count(found, state, found.mean_weight)
-        n_rounds = rounds.per_epoch * rbm._n_epochs(sum(found.n_rows), sample.n_features)
+        n_rounds = n_epochs * rounds.per_epoch
         record = Record(
             sample,
             state,
@@ -324,7 +339,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         seed = rbm._draw_seeds() if first else None
         executor = self._open(rbm, stack, X, sample_weight, first, self.n_shards)
         found, sample, reading = self._survey(rbm, executor, 0.0)
-        rounds = self._rounds(rbm, executor, found, reading, 1.0)
+        rounds = self._rounds(rbm, executor, found, reading, self.n_local_steps)
         settings = rbm._settings(sample, rbm._choose_for_stream)
         state = self._state(rbm, sample, settings, rounds, seed)
         count(found, state)
@@ -359,12 +374,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         rbm._warn_of_range(sample)
         return found, sample, reading
 
-    def _rounds(self, rbm, executor, found, reading, mean_weight, training=None):
-        n_local_steps = self.n_local_steps
-        if training is not None:
-            n_local_steps = training.n_local_steps
-        if n_local_steps == "auto":
-            n_local_steps = suitable_local_steps(executor.n_shards)
+    def _rounds(self, rbm, executor, found, reading, n_local_steps, **options):
         rounds = Rounds(
             executor,
             found,
@@ -372,7 +382,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             executor.n_shards,
             rbm.batch_size,
             n_local_steps,
-            mean_weight=mean_weight,
+            **options,
         )
         self.n_shards_ = executor.n_shards
         self.n_local_steps_ = rounds.n_local_steps

@@ -22,6 +22,7 @@ This module does not depend on scikit-learn.
 
 import copy
 import dataclasses
+import math
 import pickle
 import time
 from typing import NamedTuple, Self
@@ -337,10 +338,10 @@ def unpacked(solver) -> Solver:
     return solver
 
 
-def mixture(solvers) -> Solver:
-    """Return a solver with some chains of each of several packed solvers."""
-    n_chains = len(solvers[0].chains.bits)
-    return type(solvers[0]).mix([unpacked(solver) for solver in solvers[:n_chains]])
+def mixture(solvers, n_chains) -> Solver:
+    """Return a solver with chains of as many packed solvers as possible."""
+    some = [unpacked(solver) for solver in solvers[:n_chains]]
+    return type(some[0]).mix(some, n_chains)
 
 
 @dataclasses.dataclass
@@ -375,26 +376,21 @@ class SharedState(TrainingState):
 def first_shared_state(state, settings, sizes, seed) -> SharedState:
     """Return the state before the first round, for shards of these sizes.
 
-    `state` is that of an untrained or a trained model. Its chains are not used.
+    `state` is that of an untrained model. Of its chains, only the number is used.
     """
     learned, model = state.learned, state.model
-    solvers = [
-        first_solver(
-            settings,
-            max(sizes),
-            len(model.hidden_bias),
-            learned.hidden_mean,
-            model.dtype,
-            generator(seed, CHAINS, shard),
-        )
-        for shard in range(len(sizes))
-    ]
+    n_components = len(model.hidden_bias)
+    solvers = []
+    for shard in range(len(sizes)):
+        rng = generator(seed, CHAINS, shard)
+        kind = max(sizes), n_components, learned.hidden_mean, model.dtype
+        solvers.append(packed(first_solver(settings, *kind, rng)))
     return SharedState(
         learned.copy(),
         state.counts.copy(),
-        type(solvers[0]).mix(solvers),
+        mixture(solvers, len(state.solver.chains)),
         copy.deepcopy(state.rng),
-        [packed(solver) for solver in solvers],
+        solvers,
         model.map(np.zeros_like),
         seed,
     )
@@ -416,7 +412,7 @@ def next_shared_state(before, settings, sizes) -> SharedState:
     return SharedState(
         before.learned,
         before.counts,
-        mixture(solvers),
+        mixture(solvers, len(before.solver.chains)),
         before.rng,
         solvers,
         before.change if shared else before.model.map(np.zeros_like),
@@ -522,8 +518,10 @@ class Rounds:
         Number of shards.
     batch_size : int
         Number of rows of a minibatch.
-    n_local_steps : int
+    n_local_steps : int or "auto"
         Number of steps of a shard in a round, about.
+    n_epochs : int, default=1
+        Number of epochs, on which "auto" depends.
     mean_weight : float, default=1.0
         The weight of a row that counts as one row.
 
@@ -542,6 +540,7 @@ class Rounds:
         batch_size,
         n_local_steps,
         *,
+        n_epochs=1,
         mean_weight=1.0,
     ):
         self.executor = executor
@@ -551,6 +550,8 @@ class Rounds:
         self.batch_size = batch_size
         self.shards = make_shards(found.n_rows, n_shards)
         n_batches = self._n_batches(max(self.sizes))
+        if n_local_steps == "auto":
+            n_local_steps = suitable_local_steps(n_epochs * n_batches)
         self.per_epoch = max(1, round(n_batches / n_local_steps))
 
     @property
@@ -614,14 +615,36 @@ class Rounds:
             yield Task(shard, pieces, epoch, state.solvers[shard], *span)
 
 
-def suitable_local_steps(n_shards):
-    """Return the number of steps of a shard in a round."""
-    return 50
+def quicken_chains(settings, n_shards):
+    """Return settings with more Gibbs steps of fewer chains, which take as long.
+
+    The more shards there are, the further the model moves in a step, and the quicker the
+    chains must be to follow it, while the shards together have more of them.
+    """
+    factor = 1 if n_shards == 1 else 2 if n_shards < 8 else 4
+    return settings._replace(
+        n_gibbs_steps=factor * settings.n_gibbs_steps,
+        n_chains=max(1, settings.n_chains // factor),
+    )
+
+
+def suitable_local_steps(n_steps):
+    """Return the number of steps in a round, if a shard takes `n_steps` in the training.
+
+    More than 100 rounds hardly make the model better, while 100 steps take much longer than
+    all that is done between rounds, unless the model is small.
+    """
+    return min(100, max(10, n_steps // 100))
 
 
 def outer_momentum(n_shards):
-    """Return the part of the last change of the model that the next one includes."""
-    return 0.6 if n_shards > 2 else 0.0
+    """Return the part of the last change of the model that the next one includes.
+
+    The shards together take as many steps as one process, but fewer in a row. Momentum
+    makes these longer, which the averages over shards allow, up to a limit at which the
+    chains do not follow the model.
+    """
+    return 0.0 if n_shards == 1 else min(1 - 0.8 / math.sqrt(n_shards), 0.8)
 
 
 def follow(state, part, momentum, averaging):
@@ -646,7 +669,7 @@ def follow(state, part, momentum, averaging):
     )
     for shard, solver in part.solvers.items():
         state.solvers[shard] = solver
-    state.solver = mixture(state.solvers)
+    state.solver = mixture(state.solvers, len(state.solver.chains))
     state.n_rounds += 1
 
 

@@ -83,15 +83,21 @@ class Solver(abc.ABC):
         return solver
 
     @classmethod
-    def mix(cls, solvers) -> Self:
-        """Return a solver that takes its chains from each of several solvers in turn.
+    def mix(cls, solvers, n_chains) -> Self:
+        """Return a solver with at most `n_chains` chains, from each solver in turn.
 
         Override this method if other attributes belong to single chains.
         """
-        mixed, n = solvers[0].copy(), len(solvers)
-        for i, solver in enumerate(solvers):
-            mixed.chains[i::n] = solver.chains[i::n]
+        mixed = solvers[0].copy()
+        mixed.chains = _in_turn([solver.chains for solver in solvers], 0)[:n_chains]
         return mixed
+
+
+def _in_turn(arrays, axis):
+    """Interleave arrays of the same shape along an axis."""
+    stack, shape = np.stack(arrays, axis + 1), list(arrays[0].shape)
+    shape[axis] *= len(arrays)
+    return stack.reshape(shape)
 
 
 class ContrastiveDivergence(Solver):
@@ -213,11 +219,12 @@ class ParallelTempering(Solver):
         return solver
 
     @classmethod
-    def mix(cls, solvers):
-        mixed, n = super().mix(solvers), len(solvers)
-        for i, solver in enumerate(solvers):
-            if mixed.v is not None and solver.v is not None:
-                mixed.v[:, i::n] = solver.v[:, i::n]
+    def mix(cls, solvers, n_chains):
+        mixed = super().mix(solvers, n_chains)
+        if all(solver.v is not None for solver in solvers):
+            mixed.v = _in_turn([solver.v for solver in solvers], 1)[:, :n_chains]
+        else:
+            mixed.v = None
         return mixed
 
 

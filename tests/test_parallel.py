@@ -251,8 +251,21 @@ def test_the_meta_estimator_in_searches_and_pickles():
 
 
 def test_rules():
-    shards = range(1, 100)
-    assert _rounds.outer_momentum(1) == 0
-    for rule in (_rounds.outer_momentum, _rounds.suitable_local_steps):
-        values = [rule(n) for n in shards]
-        assert values == sorted(values, reverse=rule is _rounds.suitable_local_steps)
+    """The default of n_local_steps, and the chains of shards."""
+    parallel = make(2, "auto", n_chains=10, n_iter=1).fit(X)
+    assert parallel.n_local_steps_ == 8  # all of an epoch
+    assert parallel.estimator_.n_gibbs_steps_ == 2
+    assert len(parallel.estimator_._learning.solvers[0].chains.bits) == 5
+    assert parallel.estimator_.h_samples_.shape == (10, 5)
+    parallel = make(9, n_chains=10, n_iter=1).fit(X)
+    assert parallel.estimator_.n_gibbs_steps_ == 4
+    assert parallel.estimator_.h_samples_.shape == (10, 5)
+    for options in ({"n_gibbs_steps": 3}, {"solver": "pt"}, {"solver": "cd"}):
+        rbm = make(2, n_iter=1, n_chains=10, **options).fit(X).estimator_
+        assert rbm.n_gibbs_steps_ == options.get("n_gibbs_steps", 1)
+    assert make(1, n_iter=1).fit(X).estimator_.n_gibbs_steps_ == 1
+    assert [_rounds.suitable_local_steps(n) for n in (50, 3000, 10**5)] == [10, 30, 100]
+    momenta = [_rounds.outer_momentum(n) for n in range(1, 100)]
+    assert momenta == sorted(momenta)
+    assert momenta[0] == 0
+    assert momenta[-1] < 1

@@ -277,12 +277,17 @@ def test_same_bits_for_all_forms_and_numbers_of_workers(solver):
         assert_array_equal(first.solver.chains, other.solver.chains)
 
 
-def test_chains_of_all_shards_are_mixed():
-    rounds, state = begin(blocks_of(X, [80]), 3)
-    train(rounds, state)
-    for i in range(10):
-        solver = _rounds.unpacked(state.solvers[i % 3])
-        assert_array_equal(state.solver.chains[i], solver.chains[i])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_chains_of_all_shards_are_mixed(solver):
+    settings = SETTINGS._replace(solver=solver)
+    rounds, state = begin(blocks_of(X, [80]), 3, settings=settings)
+    train(rounds, state, settings=settings)
+    solvers = [_rounds.unpacked(solver) for solver in state.solvers]
+    assert len(state.solver.chains) == (4 if solver == "cd" else 10)
+    for i, chain in enumerate(state.solver.chains):
+        assert_array_equal(chain, solvers[i % 3].chains[i // 3])
+        if solver == "pt":
+            assert_array_equal(state.solver.v[:, i], solvers[i % 3].v[:, i // 3])
 
 
 def test_an_error_leaves_the_last_round():
