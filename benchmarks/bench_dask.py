@@ -14,7 +14,8 @@ quality
 time
     Time of the same training by one process, by joblib and by Dask.
 rounds
-    Time of a round by Dask more than of its steps, for models of several sizes.
+    Processor time of a round: the steps of all shards in one process, and with Dask that of
+    a worker, and of the client and the scheduler together.
 kill
     Time that a killed worker costs.
 large
@@ -116,30 +117,54 @@ def timing(data, quick):
         print(f"  {name:30s}{median:9.2f}{median / first:17.2f}", flush=True)
 
 
+class Clocks:
+    """Callback that reads clocks after the first and the last round."""
+
+    def __init__(self, *clocks):
+        self.clocks, self.readings = clocks, []
+
+    def setup(self, estimator, context):
+        pass
+
+    on_fit_task_begin = teardown = setup
+
+    def on_fit_task_end(self, estimator, context):
+        training = estimator._training
+        if context.task_name == "epoch" and training.n_done in (1, training.n_epochs):
+            self.readings.append([clock() for clock in self.clocks])
+            self.n_rounds = training.n_epochs - 1
+
+    def ms_per_round(self):
+        first, last = self.readings
+        return 1e3 * np.subtract(last, first) / self.n_rounds
+
+
 def rounds(data, quick):
-    """Fit the time of a round on one worker to that of its steps in this process."""
-    X = mnist_bits(data)[0][:8000]
-    print(
-        "784 features     shards   ms a round, here   by Dask   more, ms   of the model, MB"
-    )
+    """Compare processor times, which do not depend on other processes."""
+    X = mnist_bits(data)[0]
+    print("784 features          ms a round:  steps   Dask: worker   client and scheduler")
     with cluster(1) as local, distributed.Client(local) as client:
+
+        def on_worker():
+            return sum(client.run(time.process_time).values())
+
         for n_components in (16, 500) if quick else (16, 100, 500, 2000):
-            for n_shards in (1, 2, 4, 16):
-                n_steps = 25
-                rbm = BernoulliRBMEstimator(n_components, n_iter=1, random_state=0)
-                options = {"n_shards": n_shards, "n_local_steps": n_steps}
-                medians = []
-                for meta in (
-                    ParallelRBM(rbm, **options),
-                    DaskRBM(rbm, client=client, **options),
+            for n_shards in (2, 4, 16):
+                rows = X[: (4 if quick else 10) * 25 * 20 * n_shards]
+                options = {"n_shards": n_shards, "n_local_steps": 25}
+                times = []
+                for kind, clocks in (
+                    (ParallelRBM, [time.process_time]),
+                    (DaskRBM, [on_worker, time.process_time]),
                 ):
-                    history = meta.fit(X).estimator_.history_
-                    medians.append(1e3 * np.median(history["seconds"]))
-                here, there = medians
-                size = 4 * 785 * n_components / 2**20
+                    callback = Clocks(*clocks)
+                    rbm = BernoulliRBMEstimator(n_components, n_iter=1, random_state=0)
+                    rbm.set_callbacks(callback)
+                    kind(rbm, **options).fit(rows)
+                    times.extend(callback.ms_per_round())
                 print(
-                    f"  {n_components:5d} units{n_shards:10d}{here:19.1f}{there:10.1f}"
-                    f"{there - here:11.1f}{size:19.2f}",
+                    f"  {n_components:5d} units, {n_shards:2d} shards{times[0]:22.1f}"
+                    f"{times[1]:16.1f}{times[2]:23.1f}",
                     flush=True,
                 )
 
@@ -192,13 +217,13 @@ def peak(name):
     status = dict(line.split(":") for line in open("/proc/self/status"))
     return int(status[name].split()[0]) / 1024
 
-def memory(dask_worker):
-    return dask_worker.monitor.get_process_memory() / 2**20
-
 if __name__ == "__main__":
     paths = sorted(Path(sys.argv[1]).glob("*.npy"))
-    options = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": "500MiB"}
-    with distributed.LocalCluster(n_workers=2, **options) as c, distributed.Client(c) as client:
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with (
+        distributed.LocalCluster(memory_limit="500MiB", **options) as cluster,
+        distributed.Client(cluster),
+    ):
         n_rows = len(np.load(paths[0], mmap_mode="r"))
         blocks = [
             da.from_delayed(dask.delayed(np.load)(path), (n_rows, 784), np.uint8)

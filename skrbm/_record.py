@@ -215,7 +215,8 @@ class Record:
     def end(self, model, epoch):
         """End the history with this epoch; `model` is the model after it."""
         self.history = self._history_until(epoch.number)
-        if epoch.number not in self.history["epoch"]:
+        scored = self.validation is not None  # all entries that belong to a score exist
+        if not scored and epoch.number not in self.history["epoch"]:
             self._enter(model, epoch)
 
     @property
