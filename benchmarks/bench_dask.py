@@ -129,8 +129,10 @@ class Clocks:
     on_fit_task_begin = teardown = setup
 
     def on_fit_task_end(self, estimator, context):
+        if context.task_name != "epoch":
+            return
         training = estimator._training
-        if context.task_name == "epoch" and training.n_done in (1, training.n_epochs):
+        if training.n_done in (1, training.n_epochs):
             self.readings.append([clock() for clock in self.clocks])
             self.n_rounds = training.n_epochs - 1
 

@@ -20,17 +20,19 @@ from skrbm.dask import DaskRBM
 from skrbm.plotting import FiltersDisplay, TrainingDisplay
 
 client = Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
-X = da.from_array(load_digits().data > 7, chunks=(450, 64))
+rows = load_digits().data > 7
+X = da.from_array(rows, chunks=(450, 64))
 
 # %%
 # Training
 # --------
 # The rows belong to shards. In each round, every shard takes some steps from the common
 # model, which then moves by their mean change. The model depends on the number of shards,
-# but not on the workers.
+# but not on the workers. More shards take fewer steps in a row, and need more epochs on data
+# as small as these.
 
 rbm = BernoulliRBMEstimator(n_components=50, n_iter=20, random_state=0)
-alone = clone(rbm).fit(X.compute())
+alone = clone(rbm).fit(rows)
 display = TrainingDisplay.from_estimator(alone, name="one process")
 for n_shards in (2, 4):
     parallel = DaskRBM(rbm, n_shards=n_shards, client=client).fit(X)
@@ -45,7 +47,7 @@ plt.show()
 # fitted estimator needs no Dask.
 
 print(parallel.transform(X))
-print(f"mean pseudo-log-likelihood: {parallel.score(X):.2f}, alone {alone.score(X):.2f}")
+print(f"mean pseudo-log-likelihood: {parallel.score(X):.2f}, alone {alone.score(rows):.2f}")
 FiltersDisplay.from_estimator(parallel.estimator_)
 plt.show()
 

@@ -237,7 +237,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         return self._fit(saved.estimator, X, y, sample_weight, saved.training)
 
     def _fit(self, rbm, X, y, sample_weight, training=None):
-        with contextlib.ExitStack() as stack:
+        with _inputs.unchanged_on_error(self), contextlib.ExitStack() as stack:
             begin = functools.partial(self._begin, rbm, stack)
             rbm._fit(X, y, sample_weight, training, begin)
         self.estimator_ = rbm
@@ -277,7 +277,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         rbm = self._next_estimator(warm=True)
-        with contextlib.ExitStack() as stack:
+        with _inputs.unchanged_on_error(self), contextlib.ExitStack() as stack:
             begin = functools.partial(self._begin_chunk, rbm, stack)
             rbm._partial_fit(X, sample_weight, begin)
         self.estimator_ = rbm

@@ -644,7 +644,7 @@ def outer_momentum(n_shards):
     makes these longer, which the averages over shards allow, up to a limit at which the
     chains do not follow the model.
     """
-    return 0.0 if n_shards == 1 else min(1 - 0.8 / math.sqrt(n_shards), 0.8)
+    return 0.0 if n_shards == 1 else min(1 - 0.8 / math.sqrt(n_shards), 0.7)
 
 
 def follow(state, part, momentum, averaging):

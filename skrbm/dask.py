@@ -289,18 +289,20 @@ class Loaded:
     def __init__(self, *parts):
         self.parts = parts
 
-    def futures(self, client):
-        return client.compute(list(self.parts), optimize_graph=False)
+    @staticmethod
+    def send(client, parts):
+        return client.compute(parts, optimize_graph=False)
 
 
 class Value:
     """Block in the memory of the client, which sends it again if it was lost."""
 
-    def __init__(self, block):
-        self.block = block
+    def __init__(self, parts):
+        self.parts = parts
 
-    def futures(self, client):
-        return client.scatter(list(self.block), hash=False)
+    @staticmethod
+    def send(client, parts):
+        return client.scatter(parts, hash=False)
 
 
 # Executor --------------------------------------------------------------------------------
@@ -345,9 +347,13 @@ class DaskExecutor:
         left = {start: calls[start : start + unit] for start in range(0, len(calls), unit)}
         order, results, attempts = list(left), {}, 0
         while left:
+            failed = None
             try:
                 futures = self._submit(function, shared, left, merge, keep)
                 for future in distributed.as_completed(futures):
+                    if future.status == "error":
+                        failed = future
+                        break
                     results[futures[future]] = future.result()
                     del left[futures[future]]
                     attempts = 0
@@ -357,7 +363,17 @@ class DaskExecutor:
                     raise
                 self._held.clear()
                 self.client.wait_for_workers(1)
+            if failed is not None:
+                failed.result()  # raises the error of the task
         return merge_in_groups(merge, [results[start] for start in order])
+
+    def _send(self, numbers):
+        """Return the futures of the parts of some blocks, all requested at once."""
+        blocks = [self.blocks[number] for number in numbers]
+        parts = [part for block in blocks for part in block.parts]
+        futures = iter(blocks[0].send(self.client, parts) if blocks else ())
+        pairs = zip(numbers, blocks, strict=True)
+        return {number: [next(futures) for _ in block.parts] for number, block in pairs}
 
     def _submit(self, function, shared, units, merge, keep):
         """Submit groups of calls; return the future of each group with its key."""
@@ -365,8 +381,7 @@ class DaskExecutor:
         shared, *arguments = self.client.scatter([shared, *arguments], hash=False)
         needed = {b for calls in units.values() for _, blocks in calls for b in blocks}
         held = {b: futures for b, futures in self._held.items() if b in needed}
-        for b in needed - held.keys():
-            held[b] = self.blocks[b].futures(self.client)
+        held |= self._send(sorted(needed - held.keys()))
         self._held = held if keep else {}
         submit = functools.partial(self.client.submit, pure=False)
         futures, arguments = {}, iter(arguments)

@@ -261,13 +261,13 @@ def test_searches_and_fits_at_once(cluster):
 
 
 def broken(block):
-    raise RuntimeError("this block cannot be read")
+    raise FileNotFoundError("this block cannot be read")
 
 
 def test_errors_reach_the_user(cluster):
     blocks = da.from_array(X, chunks=(400, 64))
     parallel = distributed_rbm()
-    with pytest.raises(RuntimeError, match="cannot be read"):
+    with pytest.raises(FileNotFoundError, match="cannot be read"):
         parallel.fit(blocks.map_blocks(broken, dtype=X.dtype, meta=np.empty((0, 0))))
     with pytest.raises(ValueError, match="NaN"):
         parallel.fit(da.where(blocks == blocks[500, 20], np.nan, blocks))
