@@ -28,8 +28,8 @@ X = da.from_array(rows, chunks=(450, 64))
 # --------
 # The rows belong to shards. In each round, every shard takes some steps from the common
 # model, which then moves by their mean change. The model depends on the number of shards,
-# but not on the workers. More shards take fewer steps in a row, and need more epochs on data
-# as small as these.
+# but not on the workers. More shards take fewer steps in a row, and need more epochs on
+# data as small as these.
 
 rbm = BernoulliRBMEstimator(n_components=50, n_iter=20, random_state=0)
 alone = clone(rbm).fit(rows)
