@@ -35,8 +35,8 @@ def public():
         for name in module.__all__:
             thing = getattr(module, name)
             yield f"{module.__name__}.{name}"
-            for method, _ in inspect.getmembers(thing, inspect.isfunction):
-                own = method in vars(thing)
+            for method, function in inspect.getmembers(thing, inspect.isfunction):
+                own = function.__module__.startswith("skrbm") or method in vars(thing)
                 if inspect.isclass(thing) and own and not method.startswith("_"):
                     yield f"{module.__name__}.{name}.{method}"
 
