@@ -22,7 +22,7 @@ from skrbm import _inputs, likelihood, sampling
 from skrbm._compat.sklearn import CallbackSupportMixin, _fit_context
 from skrbm._data import DataSet
 from skrbm._record import Record, Validation, log_partition_gap
-from skrbm._step import LARGEST_PARAMETER, Settings, first_state, is_sound, next_state
+from skrbm._step import Settings, first_state, is_sound, next_state
 from skrbm._training import (
     LARGEST_DECAY,
     STREAM_RATE,
@@ -52,6 +52,9 @@ class BaseRBM(
 ):
     """Base class of all restricted Boltzmann machines, whatever their visible units."""
 
+    _units: type  # kind of the visible units
+    _accept_sparse: str | bool = False
+
     components_: np.ndarray
     intercept_hidden_: np.ndarray
     intercept_visible_: np.ndarray
@@ -78,8 +81,9 @@ class BaseRBM(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, binary or with values in [0, 1]. bool, uint8, float32 and
-            float64 arrays are not converted as a whole but cast minibatch by minibatch.
+            Training data: binary or with values in [0, 1], or real values for a
+            GaussianRBMEstimator, which does not accept sparse data. bool, uint8, float32
+            and float64 arrays are not converted as a whole but cast minibatch by minibatch.
             Other dtypes are converted to float64. Sparse data stay sparse; formats other
             than CSR are converted to CSR.
 
@@ -93,7 +97,7 @@ class BaseRBM(
 
         Returns
         -------
-        self : BernoulliRBMEstimator
+        self : object
             The fitted estimator.
 
         Raises
@@ -106,9 +110,9 @@ class BaseRBM(
         Warns
         -----
         UserWarning
-            If `X` has values outside [0, 1], or if training was interrupted from the
-            keyboard. In the latter case the model of the last completed epoch is kept (of
-            the best epoch with `early_stopping`).
+            If `X` has values outside [0, 1] although the model is one of binary data, or if
+            training was interrupted from the keyboard. In the latter case the model of the
+            last completed epoch is kept (of the best epoch with `early_stopping`).
         ConvergenceWarning
             If training diverged, in which case the model of the previous epoch is kept (of
             the best epoch with `early_stopping`), if the model is clearly worse at the end
@@ -192,7 +196,9 @@ class BaseRBM(
             data = data.weigh(
                 _inputs.normalize(_inputs.check_weights(sample_weight, data.X))
             )
-        data, validation = self._hold_out(data)
+        before = self._learning if warm else None
+        visible = self._visible(data, before if training is None else training.state)
+        data, validation = self._hold_out(visible.encode(data))
         if training is not None:
             training.attach(data, validation)
             return training
@@ -200,7 +206,7 @@ class BaseRBM(
         if warm:
             state = self._next_state(data, settings)
         else:
-            state = self._first_state(data, settings, seed)
+            state = self._first_state(data, settings, seed, visible)
         state.learned.average = None  # each call of fit starts a new one
         n_epochs = self._n_epochs(len(data), data.n_features)
         record = Record(data, state, n_epochs, validation, binarize=settings.binarize)
@@ -235,7 +241,7 @@ class BaseRBM(
 
         Returns
         -------
-        self : BernoulliRBMEstimator
+        self : object
             The fitted estimator.
 
         Raises
@@ -246,7 +252,7 @@ class BaseRBM(
         Warns
         -----
         UserWarning
-            If `X` has values outside [0, 1].
+            If `X` has values outside [0, 1] although the model is one of binary data.
         ConvergenceWarning
             If training diverged. The model from before the call is kept.
         """
@@ -277,28 +283,20 @@ class BaseRBM(
         data = self._check_training_data(X, reset=first)
         if sample_weight is not None:
             data = data.weigh(_inputs.check_weights(sample_weight, data.X))
+        visible = self._visible(data, None if first else self._learning)
+        data = visible.encode(data)
         settings = self._settings(data, self._choose_for_stream)
         if first:
-            state = self._first_state(data, settings, self._draw_seeds())
+            state = self._first_state(data, settings, self._draw_seeds(), visible)
         else:
             state = self._next_state(data, settings)
         return data, settings, state, train_on_chunk
 
     def _check_training_data(self, X, reset):
-        data = DataSet(self._validate(X, reset=reset))
-        self._warn_of_range(data)
-        return data
-
-    def _warn_of_range(self, data):
-        consequence = (
-            "During training, values below 0 count as 0 and values above 1 as 1."
-            if self.stochastic_binarization
-            else "During training, they are used unchanged."
-        )
-        _inputs.warn_of_range(data, BernoulliUnits, consequence)
+        return DataSet(self._validate(X, reset=reset))
 
     def _validate(self, X, reset=False, **options):
-        options = {"accept_sparse": "csr"} | options
+        options = {"accept_sparse": self._accept_sparse} | options
         try:
             return _inputs.validate(self, X, reset=reset, **options)
         except ValueError as error:
@@ -311,13 +309,7 @@ class BaseRBM(
 
     def _settings(self, data, choose):
         """Return the settings for `data`, where `choose` gives the values of "auto"."""
-        states = BernoulliUnits.are_states(data.summary)
-        # Rows that need not be binary are never listed: whether a chunk of a stream is
-        # binary must not decide which random numbers there are.
-        values = {
-            "binarize": self.stochastic_binarization and not states,
-            "compiled": self.stochastic_binarization,
-        }
+        values = self._fixed_settings(data)
         for name in Settings._fields:
             if name not in values:
                 value = getattr(self, name)
@@ -344,15 +336,15 @@ class BaseRBM(
         n_steps = suitable_gibbs_steps(variances) if self.solver == "pcd" else 1
         # With momentum, the gradients of many steps add up, but the decay does not.
         return {
-            "learning_rate": (1 - self.momentum) * rate,
-            "weight_decay": min(decay, LARGEST_DECAY / rate) / (1 - self.momentum),
+            "learning_rate": (1 - settings.momentum) * rate,
+            "weight_decay": min(decay, LARGEST_DECAY / rate) / (1 - settings.momentum),
             "n_gibbs_steps": n_steps,
         }
 
     def _choose_for_stream(self, data, settings):
         """Return the values of the previous call, since the rows to come are unknown."""
         first = {
-            "learning_rate": (1 - self.momentum) * STREAM_RATE,
+            "learning_rate": (1 - settings.momentum) * STREAM_RATE,
             "weight_decay": 0.0,
             "n_gibbs_steps": 1,
         }
@@ -371,15 +363,23 @@ class BaseRBM(
         self.random_state_ = np.random.RandomState(later)
         return seed
 
-    def _first_state(self, data, settings, seed):
+    def _visible(self, data, before):
+        """Return the visible units of a state, or untrained ones if it is None."""
+        if before is not None:
+            return before.model.visible
+        dtype = np.float64 if data.X.dtype == np.float64 else np.float32
+        return self._units.untrained(data, dtype)
+
+    def _first_state(self, data, settings, seed, visible):
         """Return the state of an untrained model."""
         return first_state(
             settings,
             len(data),
             n_features=data.n_features,
             n_components=self.n_components,
-            dtype=np.float64 if data.X.dtype == np.float64 else np.float32,
+            dtype=visible.bias.dtype,
             seed=seed,
+            visible=visible,
         )
 
     def _next_state(self, data, settings):
@@ -434,8 +434,8 @@ class BaseRBM(
             held_out = f"validation score = {record.validation.scores[-1]:.2f}, "
         print(
             f"[{type(self).__name__}] Iteration {epoch.number / training.per_epoch:g}, "
-            f"pseudo-log-likelihood = "
-            f"{record.history['pseudo_log_likelihood'][-1]:.2f}, {held_out}"
+            f"{record.name.replace('_', '-')} = {record.history[record.name][-1]:.2f}, "
+            f"{held_out}"
             f"time = {epoch.seconds:.2f}s",
             flush=True,
         )
@@ -464,7 +464,9 @@ class BaseRBM(
                 ConvergenceWarning,
             )
         elif stopped == "lagging":
-            tempering = "" if self.solver == "pt" else ", or set solver='pt'"
+            solvers = self._parameter_constraints["solver"][0].options
+            can_temper = "pt" in solvers and self.solver != "pt"
+            tempering = ", or set solver='pt'" if can_temper else ""
             warnings.warn(
                 "The model has modes that its persistent chains have not visited: two "
                 "estimates of log Z that should agree differ by "
@@ -484,7 +486,8 @@ class BaseRBM(
             cause += f", or the largest sample_weight ({largest:.3g} times the usual one)"
         warnings.warn(
             f"Training diverged {when}: a parameter was not finite, or exceeded "
-            f"{LARGEST_PARAMETER:g} in absolute value. {kept} is kept. Lower {cause}.",
+            f"{self._units.LARGEST_PARAMETER:g} in absolute value. {kept} is kept. Lower "
+            f"{cause}.",
             ConvergenceWarning,
         )
 
@@ -529,7 +532,7 @@ class BaseRBM(
         )
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
-        """Compute the probabilities of the visible units, ``p(v = 1 | X)``.
+        """Compute the means of the visible units given the hidden units.
 
         Parameters
         ----------
@@ -539,7 +542,8 @@ class BaseRBM(
         Returns
         -------
         V : ndarray of shape (n_samples, n_features)
-            Probabilities. They have the dtype of `X` if it is float32 or float64, that of
+            Means. For binary data these are the probabilities ``p(v = 1 | X)``. They have
+            the dtype of `X` if it is float32 or float64, that of
             the model if `X` is bool or uint8, else float64.
         """
         check_is_fitted(self)
@@ -553,8 +557,12 @@ class BaseRBM(
                 "probabilities as returned by transform."
             )
         dtype = _dtype_for(model, data.X)
-        n_columns = len(model.visible)
-        return data.apply(model.mean_visible, model, n_columns=n_columns, dtype=dtype)
+        return data.apply(
+            lambda h: model.visible.decode(model.mean_visible(h)),
+            model,
+            n_columns=len(model.visible),
+            dtype=dtype,
+        )
 
     def free_energy(self, X: MatrixLike) -> np.ndarray:
         """Compute the free energy of each row.
@@ -576,52 +584,10 @@ class BaseRBM(
         model, data = self._model_and_rows(X)
         return data.apply(model.free_energy, model)
 
-    def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:
-        """Compute the pseudo-log-likelihood of each row.
-
-        The sum over all features of the log-probability of the value of the feature given
-        all other features [1]_. It is exact and deterministic, and up to rounding the score
-        of a row does not depend on the other rows. For a value v between 0 and 1, the
-        log-probabilities of 1 and 0 are averaged with weights v and 1 - v. Values below 0
-        count as 0, values above 1 as 1.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
-
-        n_flips : int, default=None
-            Number of features from which the sum is estimated, to save time. They are the
-            same for all rows and in every call. The score is exact if None, or if at least
-            the number of features. An estimate from few features may be far off.
-
-        Returns
-        -------
-        score : float64 ndarray of shape (n_samples,)
-            Pseudo-log-likelihoods, in nats.
-
-        Warns
-        -----
-        UserWarning
-            If `X` has values outside [0, 1].
-
-        Notes
-        -----
-        Under ``joblib.parallel_config("threading", n_jobs=...)``, blocks of rows are scored
-        in that many threads. Otherwise only the matrix products are multithreaded.
-
-        References
-        ----------
-        .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
-           Statistician, 24(3), 179-195.
-        """
-        model, data = self._model_and_rows(X)
-        return likelihood.score_rows(model, data, n_flips)
-
     def score(
         self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Compute the mean pseudo-log-likelihood of the rows.
+        """Compute the mean score of the rows.
 
         Higher is better. This is the score that model selection maximizes by default.
 
@@ -661,9 +627,10 @@ class BaseRBM(
         Parameters
         ----------
         method : {"auto", "exact", "ais", "reverse_ais", "both"}, default="auto"
-            "exact" sums over all states of the hidden or of the visible units, whichever
-            are fewer, up to 25 of them. "ais", "reverse_ais" and "both" use annealed
-            importance sampling. "auto" means "exact" for up to 20 units, else "ais".
+            "exact" sums over all states of the hidden units or of binary visible units,
+            whichever are fewer, up to 25 of them. "ais", "reverse_ais" and "both" use
+            annealed importance sampling. "auto" means "exact" for up to 20 units, else
+            "ais".
 
         random_state : int, RandomState instance or None, default=None
             Controls the draws of annealed importance sampling.
@@ -698,12 +665,12 @@ class BaseRBM(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to evaluate, with values 0 and 1.
+            Rows to evaluate, with values 0 and 1 if the model is one of binary data.
 
         log_partition : LogPartition or float, default=None
             Log partition function, as returned by the method `log_partition`. If None, that
-            method is called, which takes a while if both the hidden and the visible units
-            are many. To evaluate several sets of rows, call it once and pass its result.
+            method is called, which takes a while if there are many units. To evaluate
+            several sets of rows, call it once and pass its result.
 
         random_state : int, RandomState instance or None, default=None
             Controls the draws if the partition function is estimated.
@@ -716,7 +683,7 @@ class BaseRBM(
         Raises
         ------
         ValueError
-            If `X` has values other than 0 and 1.
+            If `X` has values other than 0 and 1 and the model is one of binary data.
         """
         _, data = self._model_and_rows(X)
         return likelihood.log_likelihood(
@@ -745,7 +712,7 @@ class BaseRBM(
         Returns
         -------
         v_new : ndarray of shape (n_samples, n_features)
-            Visible states, 0 or 1. They have the dtype of `v` if it is float32 or float64,
+            Visible states. They have the dtype of `v` if it is float32 or float64,
             that of the model if `v` is bool or uint8, else float64.
         """
         model, data = self._model_and_rows(v)
@@ -811,8 +778,8 @@ n_features), default=None
             :class:`skrbm.callbacks.TrajectoryLadder`.
 
         output : {"states", "probabilities"}, default="states"
-            Whether to return visible states, 0 or 1, or the probabilities from which they
-            would be drawn.
+            Whether to return visible states, or the means of the distributions from which
+            they would be drawn: for binary data, the probabilities of a 1.
 
         n_jobs : int, default=None
             Number of jobs to run in parallel, as for joblib. Chains are distributed in
@@ -864,8 +831,8 @@ n_features), default=None
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows to reconstruct. Values that are NaN are first filled with the probabilities
-            of a 1 given the other features, as by
+            Rows to reconstruct. Values that are NaN are first filled with their means given
+            the other features (for binary data, the probabilities of a 1), as by
             :func:`skrbm.sampling.sample_conditional` with ``output="probabilities"``.
 
         random_state : int, RandomState instance or None, default=None
@@ -874,8 +841,8 @@ n_features), default=None
         Returns
         -------
         V : ndarray of shape (n_samples, n_features)
-            Probabilities of the visible units given the mean of the hidden units. For rows
-            without NaN, these are ``inverse_transform(transform(X))``.
+            Means of the visible units given the mean of the hidden units. For rows without
+            NaN, these are ``inverse_transform(transform(X))``.
         """
         check_is_fitted(self)
         rows = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
@@ -888,8 +855,8 @@ n_features), default=None
             probabilities=True,
             random_state=self._random_state(random_state),
         )
-        return DataSet(filled).apply(
-            lambda v: model.mean_visible(model.mean_hidden(v)),
+        return model.visible.encode(DataSet(filled)).apply(
+            lambda v: model.visible.decode(model.mean_visible(model.mean_hidden(v))),
             model,
             n_columns=rows.shape[1],
             dtype=_dtype_for(model, rows),
@@ -903,7 +870,7 @@ n_features), default=None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = bool(self._accept_sparse)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -961,21 +928,16 @@ def _fitted_attributes(state, average):
     state from which further training continues. `average` replaces the average of that
     state.
     """
-    result = state.result
-    attributes = {
-        "components_": result.weights.copy().T,
-        "intercept_visible_": result.visible_bias.copy(),
-        "intercept_hidden_": result.hidden_bias.copy(),
-        "visible_mean_": state.counts.visible_mean,
-        "h_samples_": state.solver.chains.copy(),
-    }
+    attributes = _inputs.attributes_of(state.result)
+    attributes |= state.model.visible.data_attributes(state.counts.visible_mean)
+    attributes["h_samples_"] = state.solver.chains.copy()
     learned = dataclasses.replace(state.learned, average=average)
     return attributes | {"_learning": dataclasses.replace(state, learned=learned)}
 
 
 def _got_worse(training):
     """Return whether the model is clearly worse after training than before."""
-    in_range = BernoulliUnits.are_in_range(training.data.summary)
+    in_range = training.kept.model.visible.are_in_range(training.data.summary)
     return in_range and training.record.shortfall(training.kept) > _LARGEST_SHORTFALL
 
 

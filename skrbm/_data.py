@@ -108,7 +108,14 @@ class DataSet:
         Indices of the selected rows of `X`. If None, all rows are selected.
     row_weights : float64 ndarray of shape (n_rows_of_X,), default=None
         Weights of the rows of `X`. If None, all weights are 1.
+
+    Attributes
+    ----------
+    standard : tuple of (location, scale) or None
+        What rows are standardized with when they are read, see `standardize`.
     """
+
+    standard = None
 
     def __init__(self, X, rows=None, row_weights=None):
         self.X = canonical(X)
@@ -200,6 +207,22 @@ class DataSet:
             return len(self)
         return float(weights.sum() ** 2 / (weights**2).sum())
 
+    def moments(self):
+        """Return the weighted mean and variance of each feature of a dense array."""
+        weights = np.ones(len(self)) if self.weights is None else self.weights
+        mean, variance = np.zeros((2, self.n_features))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for total, center in ((mean, 0.0), (variance, mean)):
+                pages = self.mapped_pages()
+                for places in _kernels.row_blocks(len(self), self.n_features):
+                    v = self.X[self._at(places)].astype(np.float64)
+                    pages.have_read(len(v), scattered=self.rows is not None)
+                    v -= center
+                    total += weights[places] @ (np.square(v) if total is variance else v)
+                pages.give_back()
+                total /= weights.sum()
+        return mean, variance
+
     # Selections of rows -------------------------------------------------------------------
 
     def _at(self, places):
@@ -250,6 +273,20 @@ class DataSet:
             row_weights=None if weights[0] is None else np.concatenate(weights),
         )
 
+    def standardize(self, location, scale):
+        """Return a data set whose rows, when read, are ``(X - location) / scale``."""
+        standard = copy.copy(self)
+        standard.standard = location, scale
+        return standard
+
+    def _standardized(self, v):
+        """Standardize rows in place."""
+        if self.standard is not None:
+            location, scale = self.standard
+            np.subtract(v, location, out=v, casting="same_kind")
+            np.divide(v, scale, out=v, casting="same_kind")
+        return v
+
     def mapped_pages(self):
         """Return a `MappedPages` instance for `X`."""
         return MappedPages(self.X)
@@ -282,7 +319,7 @@ class DataSet:
                 X.take(rows, axis=0, out=out, mode="clip")  # "raise" would buffer
             else:  # X.take would copy all of X first
                 out[...] = X[rows]
-        return out
+        return self._standardized(out)
 
     def take_sparse(self, rows, dtype):
         """Return rows of sparse `X` as a CSR array with a writable copy of the values."""
@@ -310,7 +347,8 @@ class DataSet:
             v = X[self._at(places)]
             pages.have_read(v.shape[0], scattered=self.rows is not None)
             with np.errstate(over="ignore"):
-                yield places, v.astype(model.dtype, copy=False)
+                copy = self.standard is not None
+                yield places, self._standardized(v.astype(model.dtype, copy=copy))
         pages.give_back()
 
     def apply(self, function, model, *, n_columns=None, dtype=np.float64, threads=False):

@@ -5,7 +5,6 @@ from scipy.special import logsumexp
 
 from skrbm._kernels import WORK_SIZE
 from skrbm._model import RBM
-from skrbm._visible import SoftplusChanges, exponent_limit
 
 
 def _bits(numbers, n):
@@ -14,11 +13,14 @@ def _bits(numbers, n):
 
 
 def _by_smaller_side(model):
-    """Return the model in float64, its smaller layer hidden, and whether it was swapped."""
+    """Return the model in float64, its smaller layer hidden, and whether it was swapped.
+
+    Only binary layers are swapped.
+    """
     model = model.map(lambda a: np.asarray(a, np.float64))
-    weights, visible_bias, hidden_bias = model
-    if weights.shape[0] >= weights.shape[1]:
+    if model.n_enumerated == len(model.hidden_bias):
         return model, False
+    weights, visible_bias, hidden_bias = model
     weights = np.ascontiguousarray(weights.T)
     return RBM.bernoulli(weights, hidden_bias, visible_bias), True
 
@@ -27,12 +29,12 @@ def _log_marginals(model):
     """Yield ``log sum_v exp(-E(v, h))`` for all hidden states h, in blocks.
 
     State number k consists of the bits of k, the lowest first. If h is split into high and
-    low bits, the visible input is the sum of one term for each part, and `SoftplusChanges`
-    computes the softplus of all sums with matrix products only.
+    low bits, the visible input is the sum of one term for each part, and the log
+    normalizers of all sums are computed with matrix products only.
     """
-    weights, visible_bias, hidden_bias = model
+    weights, visible, hidden_bias = model.weights, model.visible, model.hidden_bias
     n_visible, n_hidden = weights.shape
-    limit = exponent_limit(weights.dtype)
+    limit = visible.largest_change
     n_low = min(n_hidden, 12)
     while n_low > 0 and (
         n_visible << n_low > WORK_SIZE
@@ -41,14 +43,13 @@ def _log_marginals(model):
         n_low -= 1
     low = _bits(np.arange(1 << n_low), n_low)
     of_low = low @ weights[:, :n_low].T
-    largest = float(np.abs(of_low).max())
     n_states = 1 << (n_hidden - n_low)
     step = max(1, WORK_SIZE // 2 // max(n_visible, 1 << n_low))
     for start in range(0, n_states, step):
         high = _bits(np.arange(start, min(start + step, n_states)), n_hidden - n_low)
         inputs = high @ weights[:, n_low:].T
-        block = SoftplusChanges(inputs + visible_bias, largest)(of_low)
-        block += model.visible.log_normalizer(inputs)[:, None]
+        block = visible.log_normalizer_changes(inputs, of_low)
+        block += visible.log_normalizer(inputs)[:, None]
         block += (high @ hidden_bias[n_low:])[:, None]
         block += low @ hidden_bias[:n_low]
         yield block.reshape(-1)

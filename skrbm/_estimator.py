@@ -3,11 +3,15 @@
 from numbers import Integral, Real
 from typing import Literal
 
+import numpy as np
+
+from skrbm import _inputs, likelihood
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import Interval, StrOptions
 from skrbm._solvers import SOLVERS
 from skrbm._training import SCHEDULES
-from skrbm._typing import RandomStateLike
+from skrbm._typing import MatrixLike, RandomStateLike
+from skrbm._visible import BernoulliUnits
 
 
 class BernoulliRBMEstimator(BaseRBM):
@@ -252,6 +256,8 @@ class BernoulliRBMEstimator(BaseRBM):
     True
     """
 
+    _units = BernoulliUnits
+    _accept_sparse = "csr"
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "solver": [StrOptions(set(SOLVERS))],
@@ -325,3 +331,68 @@ class BernoulliRBMEstimator(BaseRBM):
         self.warm_start = warm_start
         self.verbose = verbose
         self.random_state = random_state
+
+    def _check_training_data(self, X, reset):
+        data = super()._check_training_data(X, reset)
+        self._warn_of_range(data)
+        return data
+
+    def _warn_of_range(self, data):
+        consequence = (
+            "During training, values below 0 count as 0 and values above 1 as 1."
+            if self.stochastic_binarization
+            else "During training, they are used unchanged."
+        )
+        _inputs.warn_of_range(data, BernoulliUnits, consequence)
+
+    def _fixed_settings(self, data):
+        """Return the settings that depend on the kind of units."""
+        # Rows that need not be binary are never listed: whether a chunk of a stream is
+        # binary must not decide which random numbers there are.
+        states = BernoulliUnits.are_states(data.summary)
+        return {
+            "binarize": self.stochastic_binarization and not states,
+            "compiled": self.stochastic_binarization,
+        }
+
+    def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:
+        """Compute the pseudo-log-likelihood of each row.
+
+        The sum over all features of the log-probability of the value of the feature given
+        all other features [1]_. It is exact and deterministic, and up to rounding the score
+        of a row does not depend on the other rows. For a value v between 0 and 1, the
+        log-probabilities of 1 and 0 are averaged with weights v and 1 - v. Values below 0
+        count as 0, values above 1 as 1.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        n_flips : int, default=None
+            Number of features from which the sum is estimated, to save time. They are the
+            same for all rows and in every call. The score is exact if None, or if at least
+            the number of features. An estimate from few features may be far off.
+
+        Returns
+        -------
+        score : float64 ndarray of shape (n_samples,)
+            Pseudo-log-likelihoods, in nats.
+
+        Warns
+        -----
+        UserWarning
+            If `X` has values outside [0, 1].
+
+        Notes
+        -----
+        Under ``joblib.parallel_config("threading", n_jobs=...)``, blocks of rows are scored
+        in that many threads. Otherwise only the matrix products are multithreaded.
+
+        References
+        ----------
+        .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
+           Statistician, 24(3), 179-195.
+        """
+        model, data = self._model_and_rows(X)
+        return likelihood.score_rows(model, data, n_flips)

@@ -1,4 +1,4 @@
-"""A scikit-learn compatible imputer for binary data."""
+"""A scikit-learn compatible imputer."""
 
 import warnings
 from numbers import Integral
@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm import sampling
+from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import Interval, StrOptions, _fit_context
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._inputs import unchanged_on_error, validate
@@ -18,7 +19,7 @@ from skrbm._typing import RandomStateLike
 
 
 class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Imputation of missing values in binary data by a restricted Boltzmann machine.
+    """Imputation of missing values by a restricted Boltzmann machine.
 
     An RBM is trained on the data, and the missing values of a row are filled in from their
     conditional distribution given the observed values of the row. The missing values of the
@@ -28,14 +29,15 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    rbm : BernoulliRBMEstimator, default=None
-        Estimator to train, which is cloned. If None, a BernoulliRBMEstimator with default
-        parameters is used.
+    rbm : BernoulliRBMEstimator or GaussianRBMEstimator, default=None
+        Estimator to train, which is cloned: GaussianRBMEstimator for real values. If None,
+        a BernoulliRBMEstimator with default parameters is used.
 
     strategy : {"probability", "mode", "draw"}, default="probability"
-        Values to fill in. "probability" is the probability of a 1. "mode" is the more
-        probable value, 0 or 1. "draw" is a random draw, 0 or 1, which differs between calls
-        of `transform` and preserves the spread and the correlations of the data.
+        Values to fill in. "probability" is the probability of a 1 or, for real values, the
+        conditional mean. "mode" is the more probable value, 0 or 1, for binary data only.
+        "draw" is a random draw, which differs between calls of `transform` and preserves
+        the spread and the correlations of the data.
 
     n_rounds : int, default=3
         Number of times to train the model if the training data have missing values.
@@ -50,7 +52,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    rbm_ : BernoulliRBMEstimator
+    rbm_ : estimator
         Fitted estimator.
 
     random_state_ : RandomState
@@ -85,13 +87,13 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
            [1., 1., 0.]])
     """
 
-    rbm_: BernoulliRBMEstimator
+    rbm_: BaseRBM
     random_state_: np.random.RandomState
     n_features_in_: int
     feature_names_in_: np.ndarray
 
     _parameter_constraints: dict = {
-        "rbm": [BernoulliRBMEstimator, None],
+        "rbm": [BaseRBM, None],
         "strategy": [StrOptions({"probability", "mode", "draw"})],
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
@@ -100,7 +102,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        rbm: BernoulliRBMEstimator | None = None,
+        rbm: BaseRBM | None = None,
         *,
         strategy: Literal["probability", "mode", "draw"] = "probability",
         n_rounds: int = 3,
@@ -120,8 +122,9 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training data, binary or with values in [0, 1]. Missing values are NaN, or the
-            masked values of a masked array.
+            Training data: binary or with values in [0, 1], or real values if `rbm` is a
+            GaussianRBMEstimator. Missing values are NaN, or the masked values of a masked
+            array.
 
         y : Ignored
             Not used, present for API consistency.
@@ -156,6 +159,11 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2 + self.n_rounds)
         self._seed, later, of_rbm, *of_rounds = seeds.tolist()
         rbm = BernoulliRBMEstimator() if self.rbm is None else clone(self.rbm)
+        if self.strategy == "mode" and not rbm._units.binary:
+            raise ValueError(
+                "strategy='mode' is only available for binary data. Use 'probability', the "
+                "conditional mean, or 'draw'."
+            )
         if rbm.random_state is None:
             rbm.set_params(random_state=of_rbm)
         missing = np.isnan(X)

@@ -55,6 +55,15 @@ def model_of(rbm):
     return model
 
 
+def attributes_of(model):
+    """Return copies of the parameters of a model, as the attributes of an estimator."""
+    return {
+        "components_": model.weights.copy().T,
+        "intercept_visible_": model.visible_bias.copy(),
+        "intercept_hidden_": model.hidden_bias.copy(),
+    }
+
+
 def _refuse_other_objects(rbm):
     """Raise a TypeError that says what to pass, unless `rbm` may be an unfitted RBM."""
     name = type(rbm).__name__
@@ -140,9 +149,10 @@ def check_rows(model, X, rbm=None, allow_nan=False):
     check_names(X, rbm)
     refuse_masked(X)
     refuse_malformed(X)
+    sparse = model.visible.binary and not allow_nan
     X = check_array(
         X.to_numpy(order="c") if _is_polars(X) else X,
-        accept_sparse=False if allow_nan else "csr",
+        accept_sparse="csr" if sparse else False,
         dtype=DTYPES,
         ensure_all_finite="allow-nan" if allow_nan else True,
     )
@@ -159,6 +169,12 @@ def warn_of_range(data, units, consequence):
             "MaxAbsScaler), or make it binary with Binarizer, all from "
             "sklearn.preprocessing."
         )
+
+
+def refuse_real_values(model, what):
+    """Raise an error if the visible units of the model are not binary."""
+    if not model.visible.binary:
+        raise ValueError(f"{what} is only available for binary visible units.")
 
 
 def check_names(X, rbm):
@@ -179,7 +195,7 @@ def fitting_rows(model, X):
         raise ValueError(
             f"X has {X.shape[1]} features, but the model has {n_features} visible units."
         )
-    return DataSet(X)
+    return model.visible.encode(DataSet(X))
 
 
 def _few(names):
@@ -264,6 +280,7 @@ def check_ladder(ladder, model):
             "ladder must be a ModelLadder, for example the ladder_ of a TrajectoryLadder "
             f"after fit, but got {ladder!r}."
         )
+    refuse_real_values(model, "A ladder of models")
     path = ModelPath(models_of(ladder))
     shapes = path.model.weights.shape, model.weights.shape
     if shapes[0] != shapes[1]:
@@ -287,6 +304,14 @@ def check_base_mean(rbm, model, base_mean, random_state):
     chains of the model.
     """
     n_features = len(model.visible)
+    if not model.visible.binary:
+        if base_mean is not None:
+            raise ValueError(
+                "base_mean has no effect on real-valued features, for which annealing "
+                "starts at independent Gaussians with the means and variances of the "
+                "training data: do not pass it."
+            )
+        return None
     if base_mean is None:
         base_mean = getattr(rbm, "visible_mean_", None)
         if base_mean is None:

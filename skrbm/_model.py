@@ -88,7 +88,7 @@ class RBM:
 
         The weights are copied, unless they are aligned or there is no core.
         """
-        if _binary_rows.core is None or self.is_aligned:
+        if _binary_rows.core is None or self.is_aligned or not self.visible.binary:
             return self
         return dataclasses.replace(self, weights=_binary_rows.align(self.weights))
 
@@ -108,6 +108,11 @@ class RBM:
     @property
     def dtype(self):
         return self.weights.dtype
+
+    @property
+    def n_enumerated(self):
+        """Number of units of the smaller layer, of those whose states can be enumerated."""
+        return min(self.weights.shape) if self.visible.binary else len(self.hidden_bias)
 
     @property
     def visible_bias(self):

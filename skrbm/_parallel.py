@@ -392,7 +392,8 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         """Return the state to train: a new one, or the continued one if `seed` is None."""
         if seed is None:
             return next_shared_state(rbm._learning, settings, rounds.sizes)
-        untrained = rbm._first_state(sample, settings, seed)
+        visible = rbm._visible(sample, None)
+        untrained = rbm._first_state(sample, settings, seed, visible)
         return first_shared_state(untrained, settings, rounds.sizes, int(seed))
 
     def _open(self, rbm, stack, X, sample_weight, reset, n_shards):

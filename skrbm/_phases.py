@@ -32,6 +32,7 @@ class _Phases:
 
     def __init__(self, model, max_rows, allocate=np.empty):
         self._hidden = allocate((max_rows, len(model.hidden_bias)), dtype=model.dtype)
+        self._binary = model.visible.binary
         self._draw_states = model.visible.draw_states
         self.n_positive = self.n_negative = 0
 
@@ -73,6 +74,9 @@ class _Phases:
         shares = self._shares * rate
         self.hidden *= shares[:, None]
         self._dv = self._combine_visible(shares)
+        self._differences = [self._dv]
+        if not self._binary:
+            self._differences.append(self._combine_squares(shares))
         self._dh = np.add.reduce(self.hidden, axis=0)
 
     def add_gradient(self, model, offsets):
@@ -81,7 +85,7 @@ class _Phases:
         `offsets` are the offsets of the visible and of the hidden units.
         """
         db, dc = self._add_weights_gradient(model.weights, *offsets)
-        np.add(model.visible_bias, db, out=model.visible_bias)
+        model.visible.add_gradient(db, self._differences)
         np.add(model.hidden_bias, dc, out=model.hidden_bias)
 
 
@@ -138,6 +142,9 @@ class DensePhases(_Phases):
 
     def _combine_visible(self, shares):
         return self.visible.T @ shares
+
+    def _combine_squares(self, shares):
+        return np.square(self.visible).T @ shares
 
     def _add_weights_gradient(self, weights, mu, lam):
         """Add the gradient of the weights to `weights`; return the bias gradients."""

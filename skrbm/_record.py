@@ -12,13 +12,23 @@ import scipy.sparse as sp
 
 from skrbm import _annealing
 from skrbm._data import spread
+from skrbm._enumeration import exact_log_partition
+
+
+def row_scores(model, v, log_partition=None, columns=None):
+    """Return the score of each row, in nats.
+
+    This is the log-likelihood if `log_partition` is given, else the pseudo-log-likelihood.
+    The free energy alone would not do because it lacks the log partition function, which
+    changes from epoch to epoch.
+    """
+    if log_partition is not None:
+        return -model.free_energy(v) - log_partition
+    return model.pseudo_log_likelihood(model.visible.clip(v), columns)
 
 
 class Validation:
-    """Early stopping on the pseudo-log-likelihood of held-out rows.
-
-    The free energy is not used because it lacks the log partition function, which changes
-    from epoch to epoch.
+    """Early stopping on the score of held-out rows.
 
     Parameters
     ----------
@@ -32,7 +42,7 @@ class Validation:
     Attributes
     ----------
     scores : list of float
-        Mean pseudo-log-likelihood of the held-out rows after each epoch, in nats.
+        Mean score of the held-out rows after each epoch, in nats.
     n_no_change : int
         Number of consecutive epochs that have gained less than `tol`.
     """
@@ -44,18 +54,17 @@ class Validation:
         self.scores = []
         self.n_no_change = 0
 
-    def update(self, model):
+    def update(self, model, log_partition=None):
         """Append the score of `model` and return whether it is the best so far."""
         best = max(self.scores, default=-np.inf)
-        score = self.score(model)
+        score = self.score(model, log_partition)
         self.scores.append(score)
         self.n_no_change = 0 if score >= best + self.tol else self.n_no_change + 1
         return score > best
 
-    def score(self, model):
-        """Return the mean pseudo-log-likelihood of the held-out rows, in nats."""
-        clip = model.visible.clip
-        return self.data.mean(lambda v: model.pseudo_log_likelihood(clip(v)), model)
+    def score(self, model, log_partition=None):
+        """Return the mean score of the held-out rows, in nats."""
+        return self.data.mean(lambda v: row_scores(model, v, log_partition), model)
 
     @property
     def exhausted(self):
@@ -106,8 +115,12 @@ class Record:
 
     Attributes
     ----------
+    name : {"pseudo_log_likelihood", "log_likelihood"}
+        Name of the score, which depends on the kind of visible units. The log partition
+        function that the log-likelihood needs is exact for few hidden units. For more, it
+        is estimated by annealed runs that follow the model.
     history : dict of lists
-        Lists "epoch", "learning_rate", "pseudo_log_likelihood" (nats) and "seconds", and
+        Lists "epoch", "learning_rate", the score (nats) and "seconds", and
         with held-out rows also "free_energy_gap" (nats). With held-out rows there is an
         entry for each epoch, otherwise for at most `LENGTH` evenly spread epochs.
     """
@@ -115,6 +128,10 @@ class Record:
     SIZE = 64  # number of rows, and of columns
     # With few training rows, scoring takes longer than an epoch.
     LENGTH = 100
+    # Largest number of hidden units for which the log partition function is exact.
+    EXACT = 10
+    # Number of annealed runs, and of their steps between epochs that are scored.
+    N_RUNS, N_STEPS = 50, 20
 
     def __init__(
         self, data, start, n_epochs, validation=None, *, binarize=False, per_epoch=1
@@ -124,7 +141,9 @@ class Record:
         self.per_epoch = per_epoch
         self.validation = validation
         self.binarize = binarize
-        names = ["epoch", "learning_rate", "pseudo_log_likelihood", "seconds"]
+        self.name = start.model.visible.SCORE
+        self._runs = None
+        names = ["epoch", "learning_rate", self.name, "seconds"]
         if validation is not None:
             names.append("free_energy_gap")
         self.history = {name: [] for name in names}
@@ -163,7 +182,7 @@ class Record:
                 "The training to resume used other rows or other weights. Pass the same X "
                 "and sample_weight, in the same order."
             )
-        record.history = self.history
+        record.history, record._runs = self.history, self._runs
         if validation is not None:
             validation.scores, validation.n_no_change = self._scores
         return record
@@ -180,10 +199,24 @@ class Record:
         weights = np.ones(X.shape[0]) if weights is None else weights
         return joblib.hash([*positions, v.data, weights])
 
-    def score(self, model):
-        """Return the mean pseudo-log-likelihood of the scored rows, in nats."""
-        scores = model.pseudo_log_likelihood(self._v, self._columns)
+    def score(self, model, log_partition=None):
+        """Return the mean score of the scored rows, in nats."""
+        scores = row_scores(model, self._v, log_partition, self._columns)
         return float(np.average(scores, weights=self._few.weights))
+
+    def log_partition(self, model):
+        """Return log Z of a model, or its estimate; None if the score does not need it."""
+        if self.name != "log_likelihood":
+            return None
+        if model.n_enumerated <= self.EXACT:
+            return exact_log_partition(model)
+        model, n_steps = model.map(lambda a: a.astype(np.float32)), self.N_STEPS
+        if self._runs is None:
+            path = _annealing.Path(model, self.start.counts.visible_mean)
+            rng = _annealing.generator(0)
+            self._runs = _annealing.FollowingRuns(path, self.N_RUNS, rng)
+            n_steps *= 10
+        return self._runs.move_to(model, n_steps)[0]
 
     def is_due(self, number):
         """Return whether to record this epoch, counted from 1."""
@@ -198,12 +231,14 @@ class Record:
         """Record a finished epoch and return whether to keep its model."""
         if not self.is_due(epoch.number):
             return self.validation is None or not self.validation.scores
-        improved = self.validation is None or self.validation.update(model)
-        self._enter(model, epoch)
+        log_z = self.log_partition(model)
+        improved = self.validation is None or self.validation.update(model, log_z)
+        self._enter(model, epoch, log_z)
         return improved
 
-    def _enter(self, model, epoch):
-        entries = [epoch.number, epoch.learning_rate, self.score(model), epoch.seconds]
+    def _enter(self, model, epoch, log_z):
+        score = self.score(model, log_z)
+        entries = [epoch.number, epoch.learning_rate, score, epoch.seconds]
         if self.validation is not None:
             held_out = self.validation.data
             entries.append(
@@ -217,7 +252,7 @@ class Record:
         self.history = self._history_until(epoch.number)
         scored = self.validation is not None  # all entries that belong to a score exist
         if not scored and epoch.number not in self.history["epoch"]:
-            self._enter(model, epoch)
+            self._enter(model, epoch, self.log_partition(model))
 
     @property
     def exhausted(self):
@@ -242,11 +277,17 @@ class Record:
 
         The difference is in nats per feature and is negative if training improved the
         model. The visible bias of the initial model is first shifted to the means of the
-        data.
+        data. Log-likelihoods are compared with that of independent features.
         """
-        first = self.start.model.copy()
+        log_z, first = self.log_partition(state.result), self.start.model.copy()
         first.visible.follow_mean(self.start.counts.visible_mean, state.counts.visible_mean)
-        return (self.score(first) - self.score(state.result)) / len(first.visible)
+        log_z_of_first = None
+        if log_z is not None:
+            base = first.visible.independent(state.counts.visible_mean, first.dtype)
+            first = _annealing.independent(first, base)
+            log_z_of_first = _annealing.log_partition_without_weights(first, base)
+        gain = self.score(state.result, log_z) - self.score(first, log_z_of_first)
+        return -gain / len(first.visible)
 
 
 def log_partition_gap(state):
@@ -259,8 +300,7 @@ def log_partition_gap(state):
     pseudo-log-likelihood, hardly change when a model acquires such modes. The largest
     weight of each direction is left out, so that no single run decides.
     """
-    mean = state.counts.visible_mean.clip(0.001, 0.999)
-    path = _annealing.Path(state.result, mean)
+    path = _annealing.Path(state.result, state.counts.visible_mean)
     rng = _annealing.generator(0)
     h = state.solver.chains[:100].astype(np.float32)
     path.model.gibbs(h, 100, rng)

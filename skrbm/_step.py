@@ -13,10 +13,8 @@ from skrbm import _binary_rows, _kernels
 from skrbm._model import RBM
 from skrbm._phases import BinaryPhases, DensePhases, SparsePhases
 from skrbm._solvers import Solver, first_solver, next_solver
+from skrbm._visible import BernoulliUnits
 
-# Initial bias of the hidden units, which gives an activation probability of about 1/8. A
-# lower bias leads to more discriminative features, but to slower learning at first.
-INITIAL_HIDDEN_BIAS = -2.0
 # Weight of a new minibatch in the moving average of the mean hidden units.
 HIDDEN_MEAN_RATE = 0.01
 # The weight of a model in the average grows with this power of its step number. The mean
@@ -27,8 +25,6 @@ AVERAGING_POWER = 4
 LARGEST_STRIDE = 16
 # To save time, weights shrink when the decay of some steps adds up to this part of them.
 SMALLEST_DECAY = 1e-3
-# Parameters larger than this mean that training has diverged.
-LARGEST_PARAMETER = 1e3
 
 
 class Settings(NamedTuple):
@@ -194,22 +190,17 @@ def _copy_of(rng):
     return np.random.Generator(bits)
 
 
-def first_state(settings, n_rows, n_features, n_components, dtype, seed):
+def first_state(settings, n_rows, n_features, n_components, dtype, seed, visible=None):
     """Return the state before the first step of training on `n_rows` rows.
 
-    Initial weights are normal with variance ``1 / n_features``, so that the initial
-    differences between hidden units do not depend on the number of features. With the
-    customary standard deviation of 0.01, learning is slow on small data.
+    The visible units are Bernoulli units unless others are given.
     """
     rng = np.random.Generator(np.random.SFC64(seed))
-    weights = rng.standard_normal((n_features, n_components)) / np.sqrt(n_features)
-    hidden_mean = 1 / (1 + np.exp(-INITIAL_HIDDEN_BIAS))
+    if visible is None:
+        visible = BernoulliUnits(np.zeros(n_features, dtype=dtype))
+    weights, hidden_bias, hidden_mean = visible.first_weights(n_components, rng)
     solver = first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng)
-    model = RBM.bernoulli(
-        weights.astype(dtype),
-        np.zeros(n_features, dtype=dtype),
-        np.full(n_components, INITIAL_HIDDEN_BIAS, dtype=dtype),
-    )
+    model = RBM(weights.astype(dtype), visible, hidden_bias.astype(dtype))
     learned = Learned(model, np.full(n_components, hidden_mean, dtype=dtype))
     return TrainingState(learned, Counts(np.zeros(n_features)), solver, rng)
 
@@ -229,9 +220,8 @@ def share_in_average(n):
 
 def is_sound(model):
     """Return whether all parameters are finite and below `LARGEST_PARAMETER`."""
-    return all(
-        max(float(array.max()), -float(array.min())) < LARGEST_PARAMETER for array in model
-    )
+    limit = model.visible.LARGEST_PARAMETER
+    return all(max(float(array.max()), -float(array.min())) < limit for array in model)
 
 
 # Step -------------------------------------------------------------------------------------
@@ -281,8 +271,8 @@ class Learner:
     def _set_offsets(self):
         learned = self.state.learned
         if self.settings.centering:
-            visible = self.state.counts.visible_mean.astype(learned.model.dtype)
-            self.offsets = visible, learned.hidden_mean
+            visible = learned.model.visible.center(self.state.counts.visible_mean)
+            self.offsets = visible.astype(learned.model.dtype), learned.hidden_mean
         else:
             biases = learned.model.visible_bias, learned.model.hidden_bias
             self.offsets = tuple(np.zeros_like(bias) for bias in biases)
@@ -344,13 +334,12 @@ class Learner:
         learned.due_decay += (1 - learned.due_decay) * part
         if learned.due_decay < SMALLEST_DECAY:
             return
-        visible_bias, hidden_bias = learned.model.visible_bias, learned.model.hidden_bias
-        weights = learned.model.weights
+        weights, hidden_bias = learned.model.weights, learned.model.hidden_bias
         part = weights.dtype.type(learned.due_decay)
         learned.due_decay = 0.0
         if self.settings.centering:
             visible_offset, hidden_offset = self.offsets
-            visible_bias += part * (weights @ hidden_offset)
+            learned.model.visible.add_input(part * (weights @ hidden_offset))
             hidden_bias += part * (visible_offset @ weights)
         weights *= 1 - part
 

@@ -1,9 +1,8 @@
 """Visible units, which define the distribution of the data given the hidden units.
 
-The formulas specific to Bernoulli units are in one class. Another kind of units is another
-class with the same methods. A class of units stores the parameters of the units, but no
-weights and no hidden units. The visible units receive their *input* from a hidden state h,
-the rows ``h W'``, and pass on their values.
+There is one class for each kind of units, with the same methods. A class of units stores
+the parameters of the units, but no weights and no hidden units. The visible units receive
+their *input* from a hidden state h, the rows ``h W'``, and pass on their values.
 """
 
 import dataclasses
@@ -14,6 +13,9 @@ import scipy.sparse as sp
 
 from skrbm import _binary_rows, _kernels
 
+# Initial bias of the hidden units, which gives an activation probability of about 1/8. A
+# lower bias leads to more discriminative features, but to slower learning at first.
+INITIAL_HIDDEN_BIAS = -2.0
 # Minimum distance from 0 and 1 of the means of independent features used as the base of
 # annealing. Importance weights cannot correct for values that the base never takes.
 SMALLEST_BASE_MEAN = 1e-3
@@ -37,9 +39,14 @@ class BernoulliUnits:
 
     bias: np.ndarray
 
-    # Descriptions of the allowed values, for states and for expectations of states.
-    STATES = "0 and 1"
+    # Description of the allowed values.
     RANGE = "[0, 1]"
+    # Whether the states are 0 and 1, so that they can be enumerated and compiled.
+    binary = True
+    # What is recorded during training, and decides early stopping.
+    SCORE = "pseudo_log_likelihood"
+    # Parameters larger than this mean that training has diverged.
+    LARGEST_PARAMETER = 1e3
 
     def __len__(self):
         return len(self.bias)
@@ -53,6 +60,24 @@ class BernoulliUnits:
         """Apply a function to the parameters of these and other units; return new units."""
         return type(self)(function(self.bias, *(other.bias for other in others)))
 
+    # Start of training ----------------------------------------------------------------
+
+    @classmethod
+    def untrained(cls, data, dtype) -> Self:
+        """Return the units before the first step of training."""
+        return cls(np.zeros(data.n_features, dtype=dtype))
+
+    def first_weights(self, n_components, rng):
+        """Return weights, bias and mean of the hidden units before the first step.
+
+        Initial weights are normal with variance ``1 / n_features``, so that the initial
+        differences between hidden units do not depend on the number of features. With the
+        customary standard deviation of 0.01, learning is slow on small data.
+        """
+        weights = rng.standard_normal((len(self), n_components)) / np.sqrt(len(self))
+        hidden_mean = 1 / (1 + np.exp(-INITIAL_HIDDEN_BIAS))
+        return weights, np.full(n_components, INITIAL_HIDDEN_BIAS), hidden_mean
+
     # Values ---------------------------------------------------------------------------
 
     @staticmethod
@@ -64,6 +89,20 @@ class BernoulliUnits:
     def are_in_range(summary):
         """Return whether data with this summary are states or expectations of states."""
         return summary.low >= 0 and summary.high <= 1
+
+    @staticmethod
+    def encode(data):
+        """Return a data set with the rows that the model works on."""
+        return data
+
+    @staticmethod
+    def decode(v):
+        """Return rows of the model in the units of the data."""
+        return v
+
+    def data_attributes(self, mean):
+        """Return the fitted attributes that describe the data, given their mean."""
+        return {"visible_mean_": mean}
 
     @staticmethod
     def clip(v):
@@ -84,6 +123,10 @@ class BernoulliUnits:
         uncertain = np.flatnonzero((flat > 0) & (flat < 1))
         draws = flat[uncertain]
         flat[uncertain] = _kernels.bernoulli(draws, rng, out=draws)
+
+    def draw_alone(self, mean, shape, rng):
+        """Draw rows of independent features with these means."""
+        return (rng.random(shape, dtype=np.float32) < mean).astype(self.bias.dtype)
 
     # Conditional distribution given the hidden units ----------------------------------
 
@@ -111,23 +154,60 @@ class BernoulliUnits:
         """Return ``sum_i log sum_v exp(-E_i(v) + x_i v)`` for each row of the input."""
         return np.logaddexp(0, x + self.bias).sum(axis=1)
 
+    def log_normalizer_changes(self, x, changes):
+        """Return how the log normalizer of each row of `x` changes with each of `changes`.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_rows, n_features)
+        changes : ndarray of shape (n_changes, n_features)
+            Rows that are added to the input, below `largest_change` in absolute value.
+
+        Returns
+        -------
+        change : float64 ndarray of shape (n_rows, n_changes)
+        """
+        largest = float(np.abs(changes).max())
+        return SoftplusChanges(x + self.bias, largest)(changes)
+
+    @property
+    def largest_change(self):
+        """Bound on the changes of `log_normalizer_changes`."""
+        return exponent_limit(self.bias.dtype)
+
     def minus_energy(self, v):
         """Return ``b . v`` of each row, the negative energy of the visible units alone."""
         return v @ self.bias
 
-    # Means of the data ----------------------------------------------------------------
+    # Learning -------------------------------------------------------------------------
+
+    def add_gradient(self, of_bias, differences):
+        """Add the gradient of the parameters in place.
+
+        `differences` are those of the means of v, and of v^2 unless the units are binary.
+        """
+        np.add(self.bias, of_bias, out=self.bias)
+
+    def add_input(self, x):
+        """Add a constant input in place, by changing the bias."""
+        np.add(self.bias, x, out=self.bias)
+
+    @staticmethod
+    def center(mean):
+        """Return the visible offset of centering, given the mean of the data."""
+        return mean
 
     def follow_mean(self, before, after):
         """Shift the bias in place by the change of the log-odds of the data mean."""
         bias = self.bias
         bias += log_odds(after) - log_odds(before)
 
+    # Between independent features and a model -----------------------------------------
+
     @classmethod
     def independent(cls, mean, dtype):
         """Return units that model independent features with these means."""
         return cls(log_odds(np.asarray(mean, np.float64), SMALLEST_BASE_MEAN).astype(dtype))
-
-    # Between independent features and a model -----------------------------------------
 
     def log_ratio_to(self, base, v):
         """Return the log-ratio ``(b - b_base) . v`` of these units to `base`, per row."""

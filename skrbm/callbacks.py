@@ -19,16 +19,24 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_array, check_random_state, check_scalar
 
 from skrbm._annealing import generator, independent
-from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._inputs import check_integer, check_ladder, check_names, check_rows, model_of
+from skrbm._base import BaseRBM
+from skrbm._data import DataSet
+from skrbm._inputs import (
+    DTYPES,
+    check_integer,
+    check_ladder,
+    check_names,
+    check_rows,
+    model_of,
+)
 from skrbm._ladders import ModelLadder, Trajectory
 from skrbm._record import free_energy_gap
 from skrbm._training import Training
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm.likelihood import LogLikelihoodTracker
+from skrbm.likelihood import LogLikelihoodTracker, check_states
 
 __all__ = ["Checkpoint", "LikelihoodMonitor", "TrajectoryLadder", "resume"]
 
@@ -41,7 +49,7 @@ class _FitCallback:
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator that is about to be fitted.
         context : CallbackContext
             Context of the fit.
@@ -51,10 +59,10 @@ class _FitCallback:
         TypeError
             If the estimator is of another type, for example a pipeline or a search.
         """
-        if not isinstance(estimator, BernoulliRBMEstimator):
+        if not isinstance(estimator, BaseRBM):
             name = type(self).__name__
             raise TypeError(
-                f"{name} only supports BernoulliRBMEstimator, but was set on a "
+                f"{name} only supports the estimators of skrbm, but was set on a "
                 f"{type(estimator).__name__}. Set it on the RBM inside, with "
                 f"rbm.set_callbacks({name}(...))."
             )
@@ -64,7 +72,7 @@ class _FitCallback:
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator that is being fitted.
         context : CallbackContext
             Context of the fit or epoch that begins.
@@ -75,7 +83,7 @@ class _FitCallback:
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator whose fit has ended.
         context : CallbackContext
             Context of the fit.
@@ -166,7 +174,7 @@ class LikelihoodMonitor(_FitCallback):
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator that is about to be fitted.
         context : CallbackContext
             Context of the fit.
@@ -176,7 +184,8 @@ class LikelihoodMonitor(_FitCallback):
         TypeError
             If the estimator is of another type, for example a pipeline or a search.
         ValueError
-            If `X` does not have the features of the training data.
+            If `X` does not have the features of the training data, or has values other
+            than 0 and 1 although the model is one of binary data.
         """
         super().setup(estimator, context)
         check_names(self.X, estimator)
@@ -186,6 +195,8 @@ class LikelihoodMonitor(_FitCallback):
                 f"The X of LikelihoodMonitor has {n_features} features, but the training "
                 f"data have {estimator.n_features_in_}."
             )
+        rows = check_array(self.X, accept_sparse="csr", dtype=DTYPES)
+        check_states(DataSet(rows), estimator._units)
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
         history: dict[str, list] = {name: [] for name in names}
         # A search may run several fits at once, each with its own estimator.
@@ -203,11 +214,11 @@ class LikelihoodMonitor(_FitCallback):
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator that is being fitted.
         context : CallbackContext
             Context of the fit or epoch that ends.
-        fitted_estimator : BernoulliRBMEstimator
+        fitted_estimator : estimator
             Copy of the estimator, as fitted so far.
         """
         if not _is_due(estimator, context, self.every):
@@ -231,7 +242,7 @@ class LikelihoodMonitor(_FitCallback):
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator whose fit has ended.
         context : CallbackContext
             Context of the fit.
@@ -311,7 +322,7 @@ class TrajectoryLadder(_FitCallback):
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator that is about to be fitted.
         context : CallbackContext
             Context of the fit.
@@ -319,9 +330,15 @@ class TrajectoryLadder(_FitCallback):
         Raises
         ------
         TypeError
-            If the estimator is of another type, for example a pipeline or a search.
+            If the estimator is of another type, for example a pipeline or a search, or
+            if its visible units are not binary.
         """
         super().setup(estimator, context)
+        if not estimator._units.binary:
+            raise TypeError(
+                "TrajectoryLadder only supports binary visible units, but was set on a "
+                f"{type(estimator).__name__}."
+            )
         self._fits.pop(id(estimator), None)
         warm = estimator.warm_start and hasattr(estimator, "components_")
         if warm and hasattr(self, "ladder_"):
@@ -340,7 +357,7 @@ class TrajectoryLadder(_FitCallback):
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator that is being fitted.
         context : CallbackContext
             Context of the fit or epoch that ends.
@@ -367,7 +384,7 @@ class TrajectoryLadder(_FitCallback):
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator whose fit has ended.
         context : CallbackContext
             Context of the fit.
@@ -415,7 +432,7 @@ class Checkpoint(_FitCallback):
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator that is about to be fitted.
         context : CallbackContext
             Context of the fit.
@@ -457,7 +474,7 @@ class Checkpoint(_FitCallback):
 
         Parameters
         ----------
-        estimator : BernoulliRBMEstimator
+        estimator : estimator
             Estimator that is being fitted.
         context : CallbackContext
             Context of the fit or epoch that ends.
@@ -484,7 +501,7 @@ class Checkpoint(_FitCallback):
 class SavedTraining(NamedTuple):
     """Content of a checkpoint file: the parameters and the state of the training."""
 
-    estimator: BernoulliRBMEstimator
+    estimator: BaseRBM
     training: Training
 
     @classmethod
@@ -519,7 +536,7 @@ def resume(
     *,
     sample_weight: ArrayLike | None = None,
     callbacks: Sequence[Any] = (),
-) -> BernoulliRBMEstimator:
+) -> BaseRBM:
     """Resume a training that was saved by :class:`Checkpoint`.
 
     The file is unpickled, which can run arbitrary code. Only resume from files that you
@@ -544,7 +561,7 @@ def resume(
 
     Returns
     -------
-    rbm : BernoulliRBMEstimator
+    rbm : estimator
         The fitted estimator.
 
     Raises

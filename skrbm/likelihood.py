@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_random_state
 
 from skrbm import _annealing, _inputs
-from skrbm._data import DataSet
 from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._ladders import ModelLadder
 from skrbm._typing import MatrixLike, RandomStateLike
@@ -172,11 +171,12 @@ def log_partition(
         `intercept_hidden_` set by hand.
 
     method : {"auto", "exact", "ais", "reverse_ais", "both"}, default="auto"
-        "exact" sums over all states of the smaller layer (hidden or visible), which may
-        have up to 25 units. "auto" uses "exact" up to 20 units and "ais" beyond. The
-        parameters of AIS have no effect on an exact sum. "both" runs "ais" and
-        "reverse_ais": its value is the midpoint of the two estimates, its bounds are the
-        outer ones, and it warns if the two estimates contradict each other.
+        "exact" sums over all states of the smaller layer (hidden or visible; hidden if the
+        visible units are real-valued), which may have up to 25 units. "auto" uses "exact"
+        up to 20 units and "ais" beyond. The parameters of AIS have no effect on an exact
+        sum. "both" runs "ais" and "reverse_ais": its value is the midpoint of the two
+        estimates, its bounds are the outer ones, and it warns if the two estimates
+        contradict each other.
 
     betas : int or array-like of shape (n_betas,), default=None
         Inverse temperatures of AIS, non-decreasing from 0 to 1. An int is the number of
@@ -191,7 +191,9 @@ def log_partition(
         Means of the independent features from which AIS starts. The means of the training
         data work best. None uses `visible_mean_` of the estimator if available, and the
         means of chains of the model otherwise. 0.5, the uniform distribution, needs far
-        more temperatures. The means are clipped to [0.001, 0.999].
+        more temperatures. The means are clipped to [0.001, 0.999]. For real-valued
+        features, AIS starts from independent Gaussians with the means and variances of the
+        training data, and only None is allowed.
 
     ladder : ModelLadder, default=None
         Models for the runs to move through in place of temperatures, for example those that
@@ -278,7 +280,7 @@ def log_partition(
         evenly = ladder is not None
         betas = np.linspace(0, 1, betas) if evenly else _annealing.ladder(betas)
     if method == "auto":
-        method = "exact" if min(model.weights.shape) <= _LARGEST_EXACT_AUTO else "ais"
+        method = "exact" if model.n_enumerated <= _LARGEST_EXACT_AUTO else "ais"
     path = None if ladder is None else _inputs.check_ladder(ladder, model)
     if method == "exact":
         return _exact(model)
@@ -299,7 +301,7 @@ def log_partition(
 def _exact(model):
     """Return log Z as a sum over all states of the smaller layer."""
     n_visible, n_hidden = model.weights.shape
-    if min(n_visible, n_hidden) > _LARGEST_EXACT:
+    if model.n_enumerated > _LARGEST_EXACT:
         raise ValueError(
             f"method='exact' supports up to {_LARGEST_EXACT} units in the smaller layer, "
             f"but the model has {n_visible} visible and {n_hidden} hidden units. Use "
@@ -380,8 +382,8 @@ def _projections(model):
     rng = np.random.RandomState(0)
     visible, hidden = (rng.uniform(-1, 1, size=n) for n in model.weights.shape)
     weighted = model.weights @ hidden.astype(model.dtype)
-    parts = (weighted, visible), (model.visible_bias, visible), (model.hidden_bias, hidden)
-    return tuple(float(array @ direction) for array, direction in parts)
+    of_visible = [float(array @ visible) for array in (weighted, *model.visible.arrays)]
+    return *of_visible, float(model.hidden_bias @ hidden)
 
 
 def _model_draws(rbm, path, init, n, random_state):
@@ -391,10 +393,10 @@ def _model_draws(rbm, path, init, n, random_state):
         rows = _inputs.check_rows(model, init, rbm)
         if not model.visible.are_states(rows.summary):
             raise ValueError("init must be draws of the model, with values 0 and 1 only.")
-        rows = rows.X[np.resize(np.arange(len(rows)), n)]
+        rows = rows.select(np.resize(np.arange(len(rows)), n)).copy_rows(np.float32)
         return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
     rng = _annealing.generator(random_state.randint(2**31 - 1))
-    if min(model.weights.shape) <= _LARGEST_EXACT_AUTO:
+    if model.n_enumerated <= _LARGEST_EXACT_AUTO:
         return exact_draws(model, n, rng), "exact"
     chains = getattr(rbm, "h_samples_", np.empty((0, 0)))
     if chains.shape[1:] == model.hidden_bias.shape and len(chains):
@@ -424,7 +426,7 @@ def log_likelihood(
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows with values 0 and 1.
+        Rows, with values 0 and 1 if the model is one of binary data.
 
     log_partition : LogPartition or float, default=None
         Log Z of the model. None computes it with :func:`log_partition`: exactly if the
@@ -442,8 +444,8 @@ def log_likelihood(
     Raises
     ------
     ValueError
-        If `X` has values other than 0 and 1, the numbers of features of `X` and the model
-        differ, or `log_partition` belongs to another model.
+        If a model of binary data gets values other than 0 and 1, the numbers of features of
+        `X` and the model differ, or `log_partition` belongs to another model.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -460,15 +462,16 @@ def log_likelihood(
     """
     model = _inputs.model_of(rbm)
     data = _inputs.check_rows(model, X, rbm)
-    _check_binary(data)
+    check_states(data, model.visible)
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
     model = model.for_rows(len(data))
     return -data.apply(model.free_energy, model) - log_z.value
 
 
-def _check_binary(data):
+def check_states(data, units):
+    """Raise an error if rows have values that are not states of the visible units."""
     summary = data.summary
-    if not summary.binary:
+    if not units.are_states(summary):
         raise ValueError(
             "The log-likelihood requires binary rows, but X has values other than 0 and 1, "
             f"from {summary.low:g} to {summary.high:g}: binarize X, for instance with "
@@ -493,13 +496,19 @@ def _checked_log_partition(rbm, model, log_partition, random_state):
             "log_partition must be a LogPartition returned by log_partition(), or a finite "
             f"number in nats, but got {given!r}."
         )
-    changes = np.abs(np.subtract(log_partition.of, _projections(model)))
-    if not (changes <= [1e-5 * np.linalg.norm(array) for array in model]).all():
+    if not belongs_to(log_partition, model):
         raise ValueError(
             "log_partition belongs to another model, or to this model before it was "
             "trained further: call log_partition() again."
         )
     return log_partition
+
+
+def belongs_to(log_partition, model):
+    """Return whether a LogPartition is that of this model."""
+    changes = np.abs(np.subtract(log_partition.of, _projections(model)))
+    limits = [1e-5 * np.linalg.norm(array) for array in model]
+    return len(changes) == len(limits) and bool((changes <= limits).all())
 
 
 # Alias for functions with a parameter of this name.
@@ -560,7 +569,7 @@ def mean_log_likelihood(
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows with values 0 and 1.
+        Rows, with values 0 and 1 if the model is one of binary data.
 
     log_partition : LogPartition or float, default=None
         Log Z of the model, as for :func:`log_likelihood`.
@@ -659,6 +668,7 @@ def pseudo_log_likelihood(
     (200,)
     """
     model = _inputs.model_of(rbm)
+    _inputs.refuse_real_values(model, "The pseudo-log-likelihood")
     data = _inputs.check_rows(model, X, rbm)
     return score_rows(model.for_rows(len(data)), data, n_flips)
 
@@ -697,7 +707,7 @@ class LogLikelihoodTracker:
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Held-out rows with values 0 and 1.
+        Held-out rows, with values 0 and 1 if the model is one of binary data.
 
     n_betas : int, default=100
         Number of temperatures from one model to the next. Ten times as many are used from
@@ -739,8 +749,7 @@ class LogLikelihoodTracker:
         _inputs.check_integer(n_betas, "n_betas", 1)
         _inputs.check_integer(n_runs, "n_runs", 2)
         _inputs.refuse_masked(X)
-        rows = check_array(X, accept_sparse="csr", dtype=_inputs.DTYPES)
-        _check_binary(DataSet(rows))  # fail before training, not after it
+        check_array(X, accept_sparse="csr", dtype=_inputs.DTYPES)
         self.X = X
         self.n_betas = n_betas
         self.n_runs = n_runs
@@ -761,7 +770,7 @@ class LogLikelihoodTracker:
             Mean log-likelihood of the rows, in nats, with log Z or its estimate.
         """
         model = _inputs.model_of(rbm)
-        if min(model.weights.shape) <= _LARGEST_EXACT_AUTO:
+        if model.n_enumerated <= _LARGEST_EXACT_AUTO:
             log_z = _log_partition(rbm)
         else:
             log_z = self._follow(rbm, model.map(lambda a: a.astype(np.float32)))

@@ -188,8 +188,9 @@ class FiltersDisplay(_OneAxes):
         model = model_of(rbm)
         check_integer(n_filters, "n_filters", 1)
         shape = _image_shape(len(model.visible), image_shape)
-        order = np.argsort(-np.square(model.weights).sum(axis=0), kind="stable")
-        return cls(model.weights.T[order[:n_filters]], image_shape=shape).plot(ax, **im_kw)
+        weights = np.asarray(rbm.components_, dtype=model.dtype)
+        order = np.argsort(-np.square(weights).sum(axis=1), kind="stable")
+        return cls(weights[order[:n_filters]], image_shape=shape).plot(ax, **im_kw)
 
     def _draw(self, ax, im_kw):
         n_columns = int(np.ceil(np.sqrt(len(self.filters))))
@@ -433,11 +434,11 @@ class TrainingDisplay(_OneAxes):
                 f"This {type(rbm).__name__} has no history_: TrainingDisplay requires a "
                 "BernoulliRBMEstimator after fit."
             )
-        curves = {
-            "pseudo-log-likelihood, training rows": rbm.history_["pseudo_log_likelihood"]
-        }
+        score = next(name for name in rbm.history_ if name.endswith("log_likelihood"))
+        label = score.replace("_", "-")
+        curves = {f"{label}, training rows": rbm.history_[score]}
         if hasattr(rbm, "validation_scores_"):
-            curves["pseudo-log-likelihood, held-out rows"] = rbm.validation_scores_
+            curves[f"{label}, held-out rows"] = rbm.validation_scores_
             curves["free-energy gap"] = rbm.history_["free_energy_gap"]
         return cls(curves, epochs=rbm.history_["epoch"], name=name).plot(ax, **line_kw)
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skrbm import _annealing, _inputs
+from skrbm._data import DataSet
 from skrbm._diagnostics import (
     ChainDiagnostics,
     diagnose,
@@ -100,9 +101,9 @@ n_features), default=None
         step costs about two Gibbs steps per rung.
 
     output : {"states", "probabilities"}, default="states"
-        "states" returns visible states, 0 or 1. "probabilities" returns ``p(v = 1 | h)``
-        for the hidden states h from which these would be drawn; it has the same mean and a
-        smaller variance.
+        "states" returns visible states. "probabilities" returns their means given the
+        hidden states h from which they would be drawn, for binary data ``p(v = 1 | h)``; it
+        has the same mean and a smaller variance.
 
     n_jobs : int, default=None
         Number of joblib jobs that share the chains, in groups of 256. The draws do not
@@ -172,7 +173,7 @@ n_features), default=None
         delayed(run)(h[rows], seed, *arguments)
         for rows, seed in _in_groups(n_chains, source)
     )
-    return np.concatenate(parts)
+    return model.visible.decode(np.concatenate(parts))
 
 
 def _in_groups(n, random_state):
@@ -202,13 +203,14 @@ def _start(rbm, model, init, n_chains, random_state):
             )
         order = np.resize(rng.permutation(len(chains)), n_chains)
         return chains[order].astype(model.dtype)
-    v = _inputs.check_rows(model, init, rbm).X
-    if v.shape[0] > n_chains:
+    rows = _inputs.check_rows(model, init, rbm)
+    if len(rows) > n_chains:
         raise ValueError(
-            f"init has {v.shape[0]} rows, but the number of chains is only {n_chains}: "
+            f"init has {len(rows)} rows, but the number of chains is only {n_chains}: "
             "increase n_chains, or n_samples if each sample has its own chain."
         )
-    v = v[np.resize(np.arange(v.shape[0]), n_chains)].astype(model.dtype, copy=False)
+    rows = rows.select(np.resize(np.arange(len(rows)), n_chains))
+    v = rows.copy_rows(model.dtype)
     return model.sample_hidden(v, rng)
 
 
@@ -278,15 +280,16 @@ def sample_conditional(
         A fitted estimator, as for :func:`draw_chains`.
 
     X : array-like of shape (n_samples, n_features)
-        Rows with values 0 and 1, and NaN for unknown features.
+        Rows with NaN for unknown features. Known values must be 0 or 1 if the model is one
+        of binary data.
 
     n_gibbs_steps : int, default=200
         Number of Gibbs steps for each row.
 
     output : {"states", "probabilities"}, default="states"
         Values to fill in. "states" takes the states after the last step. "probabilities"
-        takes the probabilities of a 1 given the known features, estimated as the mean of
-        ``p(v = 1 | h)`` over the second half of the steps.
+        takes the means given the known features, for binary data the probabilities of a 1,
+        estimated as the mean of ``E[v | h]`` over the second half of the steps.
 
     n_jobs : int, default=None
         Number of joblib jobs that share the rows, in groups of 256. The draws do not depend
@@ -303,8 +306,8 @@ def sample_conditional(
     Raises
     ------
     ValueError
-        If a known value is neither 0 nor 1, the numbers of features of `X` and the model
-        differ, or an argument is out of range.
+        If a known value is neither 0 nor 1 and the model is one of binary data, the numbers
+        of features of `X` and the model differ, or an argument is out of range.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -326,7 +329,7 @@ def sample_conditional(
     _inputs.check_option("output", output, ("states", "probabilities"))
     rows = _inputs.check_rows(model, X, rbm, allow_nan=True).X
     known = rows[~np.isnan(rows)] if rows.dtype.kind == "f" else rows
-    if not ((known == 0) | (known == 1)).all():
+    if model.visible.binary and not ((known == 0) | (known == 1)).all():
         other = known[(known != 0) & (known != 1)][0]
         raise ValueError(
             "X must contain only 0, 1 and NaN (for unknown values), but has other values, "
@@ -361,10 +364,10 @@ def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
 
 
 def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
-    rng = _annealing.generator(seed)
+    rng, visible = _annealing.generator(seed), model.visible
     unknown = np.isnan(X)
-    start = (rng.random(X.shape, dtype=np.float32) < mean).astype(model.dtype)
-    v = np.where(unknown, start, model.visible.clip(X))
+    rows = visible.encode(DataSet(X)).copy_rows(model.dtype)
+    v = np.where(unknown, visible.draw_alone(mean, X.shape, rng), visible.clip(rows))
     n_kept = (n_gibbs_steps + 1) // 2
     total = np.zeros(X.shape)
     for step in range(n_gibbs_steps):
@@ -372,4 +375,5 @@ def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
         if probabilities and step >= n_gibbs_steps - n_kept:
             total += model.mean_visible(h)
         np.copyto(v, model.sample_visible(h, rng), where=unknown)
-    return np.where(unknown, total / n_kept if probabilities else v, X)
+    drawn = (total / n_kept).astype(model.dtype) if probabilities else v
+    return np.where(unknown, visible.decode(drawn), X)

@@ -1081,7 +1081,7 @@ def test_divergence_after_fit_keeps_the_average(method):
 
 def test_divergence_with_early_stopping_keeps_the_best(monkeypatch):
     scores = iter([-20.0, -10.0, -30.0, -40.0])
-    monkeypatch.setattr(Validation, "score", lambda self, model: next(scores))
+    monkeypatch.setattr(Validation, "score", lambda self, model, log_z: next(scores))
     sound = iter([True, True, True, False])
     monkeypatch.setattr(_base, "is_sound", lambda model: next(sound))
     rbm = make(n_iter=9, early_stopping=True, schedule="constant")
@@ -1126,7 +1126,7 @@ def test_an_interrupt_of_the_verdict_loses_nothing(monkeypatch):
 def test_a_second_interrupt_loses_nothing(monkeypatch):
     """The score of the last epoch is not due, so it is computed after training."""
 
-    def interrupted(self, model):
+    def interrupted(self, model, log_partition):
         raise KeyboardInterrupt
 
     def interrupting(self, epoch):

@@ -556,7 +556,7 @@ def test_monitor_of_one_shape():
     with pytest.raises(ValueError, match="n_betas"):
         LogLikelihoodTracker(np.eye(3), n_betas=0)
     with pytest.raises(ValueError, match=r"from 0 to 0\.5: binarize X"):
-        LogLikelihoodTracker(np.eye(3) / 2)
+        LogLikelihoodTracker(np.eye(3) / 2).update(by_hand(tiny_rbm(3, 2)))
 
 
 # Bad input ------------------------------------------------------------------------------

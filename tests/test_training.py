@@ -374,7 +374,7 @@ def test_early_stopping():
     scores = iter([1.0, 3.0, 3.25, 2.0, 3.1, 3.5, 9.0])
 
     class Scripted(Validation):
-        def score(self, model):
+        def score(self, model, log_partition=None):
             return next(scores)
 
     validation = Scripted(DataSet(bars_and_stripes()), tol=0.5, patience=2)
