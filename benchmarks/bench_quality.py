@@ -14,7 +14,10 @@ hand-written loop in torch and the package rbms are included if they are install
 
 DIR, or the environment variable SKRBM_DATA, is the folder with the archives ``mnist.npz``,
 ``binarized_mnist.npz``, ``news20_w1000_counts_csr.npz`` and ``debd/*.npz``. Tables whose
-data are missing are skipped; "bars", "one_hot", "clusters" and "digits" need no data.
+data are missing are skipped; "bars", "one_hot", "clusters", "digits" and "gaussian" need
+none. "gaussian" compares GaussianRBMEstimator, at its defaults but for the number of hidden
+units where it is stated, with other density models of real-valued data, each at its best
+number of components on the test data.
 ``--long`` adds a recipe that takes 25 minutes.
 """
 
@@ -29,13 +32,16 @@ import scipy.sparse as sp
 from scipy.ndimage import shift
 from scipy.special import expit
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, load_sample_images, load_wine
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.feature_extraction.image import extract_patches_2d
 from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, ShuffleSplit, train_test_split
 from sklearn.neural_network import BernoulliRBM
 from sklearn.preprocessing import minmax_scale
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator
 from skrbm.likelihood import log_partition, mean_log_likelihood, pseudo_log_likelihood
 from skrbm.metrics import log_likelihood_scorer
 
@@ -557,12 +563,123 @@ def gray(data, quick):
     )
 
 
+def laplace(n, rng):
+    """Two independent Laplace sources, mixed linearly."""
+    return rng.laplace(size=(n, 2)) @ [[1.0, 0.3], [0.6, 1.0]]
+
+
+def three_gaussians(n, rng, deviations):
+    """Three clusters in two dimensions, as in Liao et al. (2022)."""
+    means = np.array([[-5, -5], [5, -5], [0, 5]])
+    number = rng.choice(3, n, p=[0.33, 0.33, 0.34])
+    return means[number] + np.array(deviations)[number] * rng.standard_normal((n, 2))
+
+
+def patches(image, n, seed):
+    """Gray patches of 14 x 14 pixels without their mean."""
+    rows = extract_patches_2d(
+        image.mean(axis=2), (14, 14), max_patches=n, random_state=seed
+    )
+    rows = rows.reshape(n, 196)
+    return rows - rows.mean(axis=1, keepdims=True)
+
+
+def whitened(X, X_test):
+    """Whiten by ZCA, leaving out directions without variance."""
+    mean = X.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov(X.T))
+    kept = values > 1e-9 * values[-1]
+    whiten = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].T
+    return (X - mean) @ whiten, (X_test - mean) @ whiten
+
+
+def real_valued_sets(quick):
+    """Yield title, training and test rows, and parameters of the RBM."""
+    rng = np.random.default_rng(0)
+    yield (
+        "Two Laplace sources, mixed and whitened (PyDeep -2.736, ICA -2.736)",
+        *whitened(laplace(10_000, rng), laplace(100_000, rng)),
+        [{"n_components": 4}, {}],
+    )
+    for name, deviations, bound in (
+        ("round", [[1, 1]] * 3, -3.936),
+        ("stretched", [[1.25, 0.5], [1.25, 0.5], [0.5, 1.25]], -3.466),
+    ):
+        yield (
+            f"Three {name} Gaussians in two dimensions (entropy bound {bound})",
+            three_gaussians(1000, rng, deviations),
+            three_gaussians(10_000, rng, deviations),
+            [{}, {"random_state": 1}, {"random_state": 2}],
+        )
+    tables = {"wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
+    for name, load in tables.items():
+        X = load().data
+        if name == "digits":
+            X = X + rng.random(X.shape)
+        rows = train_test_split(X, test_size=0.25, random_state=0)
+        title = f"{name}{' with uniform noise' if name == 'digits' else ''}"
+        yield title, *rows, [{"n_components": 16}, {}, {"n_components": 256}]
+    images = load_sample_images().images
+    parts = [[image[:, :400] for image in images], [image[:, 414:] for image in images]]
+    n = 2000 if quick else 20_000
+    X, X_test = (
+        np.concatenate([patches(image, n // 2, seed) for seed, image in enumerate(part)])
+        for part in parts
+    )
+    title = "Whitened patches of 14 x 14 of two photographs (PyDeep on other images -270.8)"
+    yield title, *whitened(X, X_test), [{"n_components": 196}]
+
+
+def gaussian(data, quick):
+    """Real values: mean log-likelihoods, exact or by AIS."""
+    for title, X, X_test, settings in real_valued_sets(quick):
+        print(
+            f"\n{title}: {len(X)} rows of {X.shape[1]}\n"
+            f"{'':48s}seconds     train      test   reverse",
+            flush=True,
+        )
+        for parameters in settings:
+            start = time.perf_counter()
+            rbm = GaussianRBMEstimator(**{"random_state": 0} | parameters).fit(X)
+            seconds = time.perf_counter() - start
+            exact = len(rbm.components_) <= 20
+            method = "exact" if exact else "both"
+            log_z = log_partition(rbm, method=method, betas=2000, random_state=0)
+            forward, reverse = log_z.parts or (log_z, log_z)
+            minus_energy, of_test = -rbm.free_energy(X).mean(), -rbm.free_energy(X_test)
+            print(
+                f"  {f'skrbm {parameters or str()}':46s}{seconds:7.1f}"
+                f"{minus_energy - forward.value:10.3f}"
+                f"{of_test.mean() - forward.value:10.3f}"
+                f"{of_test.mean() - reverse.value:10.3f}",
+                flush=True,
+            )
+        n_most = min(10, X.shape[1] - 1)
+        others = {
+            "Gaussian": GaussianMixture(),
+            "GaussianMixture, best of 2 to 10": [
+                GaussianMixture(k, random_state=0, n_init=3, reg_covar=1e-6 * X.var())
+                for k in range(2, 3 if quick else 11)
+            ],
+            "PCA": [PCA(k) for k in range(1, n_most + 1)],
+            "FactorAnalysis": [FactorAnalysis(k) for k in range(1, n_most + 1)],
+        }
+        for name, candidates in others.items():
+            start = time.perf_counter()
+            many = candidates if isinstance(candidates, list) else [candidates]
+            best = max((model.fit(X) for model in many), key=lambda m: m.score(X_test))
+            seconds = time.perf_counter() - start
+            scores = f"{best.score(X):10.3f}{best.score(X_test):10.3f}"
+            print(f"  {name:46s}{seconds:7.1f}{scores}", flush=True)
+
+
 # The tables and the archives they need.
 TABLES = {
     "bars": (bars, []),
     "one_hot": (one_hot, []),
     "clusters": (clusters, []),
     "digits": (digits, []),
+    "gaussian": (gaussian, []),
     "parameters": (parameters, ["binarized_mnist.npz"]),
     "density": (density, ["debd"]),
     "flipped": (flipped, ["mnist.npz"]),

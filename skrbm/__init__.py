@@ -3,11 +3,18 @@
 import importlib
 
 from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._gaussian import GaussianRBMEstimator
 from skrbm._imputer import RBMImputer
 from skrbm._parallel import ParallelRBM
 from skrbm._show_versions import show_versions
 
-__all__ = ["BernoulliRBMEstimator", "ParallelRBM", "RBMImputer", "show_versions"]
+__all__ = [
+    "BernoulliRBMEstimator",
+    "GaussianRBMEstimator",
+    "ParallelRBM",
+    "RBMImputer",
+    "show_versions",
+]
 __version__ = "0.1.0"
 
 

@@ -19,13 +19,17 @@ from skrbm._compat.sklearn import CALLBACK_STATE, _check_sample_weight
 from skrbm._data import DataSet
 from skrbm._ladders import ModelLadder, ModelPath, models_of
 from skrbm._model import RBM
+from skrbm._visible import GaussianUnits
 
 # The dtypes of rows that are not converted.
 DTYPES = [np.float64, np.float32, np.bool_, np.uint8]
 
 
 def model_of(rbm):
-    """Return the model of an estimator, in float32 if all its arrays are, else float64."""
+    """Return the model of an estimator, in float32 if all its arrays are, else float64.
+
+    For real-valued features, the weights alone decide.
+    """
     names = "components_", "intercept_visible_", "intercept_hidden_"
     missing = [name for name in names if not hasattr(rbm, name)]
     if missing:
@@ -44,19 +48,69 @@ def model_of(rbm):
             "The shapes of the parameters do not match: expected (n_components, "
             f"n_features), (n_features,) and (n_components,), but got {shapes}."
         )
-    dtype = np.result_type(np.float32, *arrays)
-    model = RBM.bernoulli(
-        np.ascontiguousarray(components.T, dtype=dtype),
-        np.ascontiguousarray(visible.reshape(-1), dtype=dtype),
-        np.ascontiguousarray(hidden.reshape(-1), dtype=dtype),
-    )
+    if hasattr(rbm, "noise_variance_"):
+        model = _gaussian_model(rbm, components, visible.reshape(-1), hidden.reshape(-1))
+    else:
+        dtype = np.result_type(np.float32, *arrays)
+        model = RBM.bernoulli(
+            np.ascontiguousarray(components.T, dtype=dtype),
+            np.ascontiguousarray(visible.reshape(-1), dtype=dtype),
+            np.ascontiguousarray(hidden.reshape(-1), dtype=dtype),
+        )
     if not all(np.isfinite(array).all() for array in model):
         raise ValueError("The parameters of the model have NaN or infinite values.")
     return model
 
 
+def _gaussian_model(rbm, components, visible_bias, hidden_bias):
+    """Return the model of an estimator of real-valued features.
+
+    Its rows are standardized with the means and variances of the training data or, where
+    these are unknown, with the visible biases and noise variances.
+    """
+    noise = np.asarray(rbm.noise_variance_, dtype=np.float64)
+    location = np.asarray(getattr(rbm, "visible_mean_", visible_bias), dtype=np.float64)
+    variance = np.asarray(getattr(rbm, "visible_variance_", noise), dtype=np.float64)
+    for name, array in [("noise_variance_", noise), ("visible_variance_", variance)]:
+        if array.shape != visible_bias.shape or not (array > 0).all():
+            raise ValueError(
+                f"{name} must have one value greater than 0 for each of "
+                f"{visible_bias.size} features, but got {array!r}."
+            )
+    scale = np.sqrt(variance)
+    weights = components.T / noise[:, None]  # couple the rows to the hidden units
+    dtype = np.result_type(np.float32, components)
+    arrays = (
+        scale[:, None] * weights,
+        (visible_bias - location) / scale,
+        np.log(noise / variance),
+        hidden_bias + location @ weights,
+    )
+    weights, bias, log_variance, hidden_bias = (
+        np.ascontiguousarray(array, dtype=dtype) for array in arrays
+    )
+    units = GaussianUnits(bias, log_variance, location, scale)
+    return RBM(weights, units, hidden_bias)
+
+
 def attributes_of(model):
-    """Return copies of the parameters of a model, as the attributes of an estimator."""
+    """Return copies of the parameters of a model, as the attributes of an estimator.
+
+    Biases and variances of real-valued features are float64 because they may be larger or
+    smaller than float32 can represent to the precision of the weights.
+    """
+    visible = model.visible
+    if not visible.binary:
+        weights = model.weights.astype(np.float64)
+        relative = visible.variance.astype(np.float64)
+        of_data = weights / visible.scale[:, None]
+        components = weights * (visible.scale * relative)[:, None]
+        return {
+            "components_": components.astype(model.dtype).T,
+            "intercept_visible_": visible.location + visible.scale * visible.bias,
+            "intercept_hidden_": model.hidden_bias - visible.location @ of_data,
+            "noise_variance_": visible.scale**2 * relative,
+        }
     return {
         "components_": model.weights.copy().T,
         "intercept_visible_": model.visible_bias.copy(),

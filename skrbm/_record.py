@@ -277,17 +277,15 @@ class Record:
 
         The difference is in nats per feature and is negative if training improved the
         model. The visible bias of the initial model is first shifted to the means of the
-        data. Log-likelihoods are compared with that of independent features.
+        data.
         """
         log_z, first = self.log_partition(state.result), self.start.model.copy()
         first.visible.follow_mean(self.start.counts.visible_mean, state.counts.visible_mean)
-        log_z_of_first = None
-        if log_z is not None:
-            base = first.visible.independent(state.counts.visible_mean, first.dtype)
-            first = _annealing.independent(first, base)
-            log_z_of_first = _annealing.log_partition_without_weights(first, base)
-        gain = self.score(state.result, log_z) - self.score(first, log_z_of_first)
-        return -gain / len(first.visible)
+        self._runs = None  # the first model is not close to the last one
+        loss = self.score(first, self.log_partition(first)) - self.score(
+            state.result, log_z
+        )
+        return loss / len(first.visible)
 
 
 def log_partition_gap(state):

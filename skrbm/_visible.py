@@ -290,6 +290,262 @@ class BernoulliUnits:
         return total * (len(self) / n_units)
 
 
+# Smallest conditional variance of a Gaussian unit, relative to the variance of the data.
+SMALLEST_VARIANCE = 1e-3
+# Learning rate of the log variances relative to that of the other parameters, and largest
+# change of a log variance in a step.
+VARIANCE_RATE = 0.3
+LARGEST_VARIANCE_STEP = 0.1
+# Initial conditional variance of a Gaussian unit, relative to the variance of the data.
+# From 1 on, training may not leave a model without weights.
+INITIAL_VARIANCE = 0.5
+# Length of the initial weights of a hidden unit, in units of the deviation s. And how
+# probable the component of the mixture in which only this unit is on is at first, compared
+# to that in which none is.
+INITIAL_LENGTH, INITIAL_ODDS = 1.5, 0.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GaussianUnits:
+    """Real-valued units with energy ``(v - b)^2 / (2 s^2)`` of the standardized value v.
+
+    The model works on standardized rows ``(X - location) / scale``, so that neither the
+    training nor rounding depends on the scales of the features. Energies, free energies and
+    densities are those of the data: integrals over v are multiplied by the scales. The
+    weights of the model couple the standardized values to the hidden units, so that the
+    mean of a unit with input x is ``b + s^2 x`` and its variance is s^2.
+
+    Attributes
+    ----------
+    bias : ndarray of shape (n_features,)
+        Means b of the units without input.
+    log_variance : ndarray of shape (n_features,)
+        Logarithms of the conditional variances s^2.
+    location, scale : float64 ndarray of shape (n_features,)
+        Mean and standard deviation of the data. They are not trained.
+    """
+
+    bias: np.ndarray
+    log_variance: np.ndarray
+    location: np.ndarray
+    scale: np.ndarray
+
+    RANGE = "the real numbers"
+    binary = False
+    SCORE = "log_likelihood"
+    LARGEST_PARAMETER = 1e6
+    # Bound on the changes of `log_normalizer_changes`.
+    largest_change = np.inf
+
+    def __len__(self):
+        return len(self.bias)
+
+    @property
+    def arrays(self):
+        """All parameter arrays that are trained."""
+        return self.bias, self.log_variance
+
+    @property
+    def variance(self):
+        """Conditional variances s^2 of the standardized values."""
+        return np.exp(self.log_variance)
+
+    def map(self, function, *others) -> Self:
+        """Apply a function to the parameters of these and other units; return new units."""
+        bias, log_variance = (
+            function(*arrays)
+            for arrays in zip(self.arrays, *(other.arrays for other in others), strict=True)
+        )
+        return dataclasses.replace(self, bias=bias, log_variance=log_variance)
+
+    # Start of training ----------------------------------------------------------------
+
+    @classmethod
+    def untrained(cls, data, dtype) -> Self:
+        """Return units with the means and variances of the data.
+
+        The scale of a constant feature is 1.
+        """
+        mean, variance = data.moments()
+        if not (np.isfinite(mean) & np.isfinite(variance)).all():
+            raise ValueError(
+                "X has values that are too large: the variance of a feature is not finite. "
+                "Scale X."
+            )
+        scale = np.where(is_constant(mean, variance, data.X.dtype), 1.0, np.sqrt(variance))
+        zeros = np.zeros(data.n_features, dtype=dtype)
+        log_variance = np.full(data.n_features, np.log(INITIAL_VARIANCE), dtype=dtype)
+        return cls(zeros, log_variance, mean, scale)
+
+    def first_weights(self, n_components, rng):
+        """Return weights, bias and mean of the hidden units before the first step.
+
+        The weights of hidden units point in pairs of opposite directions, which form sets
+        of orthogonal directions as far as possible, so that all directions of the data have
+        units. The weights of the second set are half as long as those of the first, and so
+        on, so that all of them together do not make the variances large. The biases do not
+        let long weights make a unit more probable: Melchior, J., Wang, N. and Wiskott, L.
+        (2017). Gaussian-binary restricted Boltzmann machines for modeling natural image
+        statistics. PLoS ONE, 12(2), e0171015.
+        """
+        n_pairs, n_features = -(-n_components // 2), len(self)
+        sets = [
+            np.linalg.qr(rng.standard_normal((n_features, min(n_features, n_pairs - n))))[0]
+            / (1 + n // n_features)
+            for n in range(0, n_pairs, n_features)
+        ]
+        half = INITIAL_LENGTH * np.concatenate(sets, axis=1)
+        whitened = np.stack([half, -half], axis=2).reshape(n_features, -1)[:, :n_components]
+        bias = np.log(INITIAL_ODDS) - 0.5 * np.square(whitened).sum(axis=0)
+        weights = whitened / np.sqrt(INITIAL_VARIANCE)
+        return weights, bias, INITIAL_ODDS / (1 + INITIAL_ODDS)
+
+    # Values ---------------------------------------------------------------------------
+
+    @staticmethod
+    def are_states(summary):
+        """Return whether data with this summary contain only states."""
+        return True
+
+    are_in_range = are_states
+
+    def encode(self, data):
+        """Return a data set with the rows that the model works on."""
+        return data.standardize(self.location, self.scale)
+
+    def decode(self, v):
+        """Return rows of the model in the units of the data."""
+        return (v * self.scale + self.location).astype(v.dtype)
+
+    def data_attributes(self, mean):
+        """Return the fitted attributes that describe the data."""
+        return {"visible_mean_": self.location, "visible_variance_": self.scale**2}
+
+    @staticmethod
+    def clip(v):
+        """Return rows as they are, since all values are allowed."""
+        return v
+
+    draw_states = None  # values are not probabilities
+
+    def draw_alone(self, mean, shape, rng):
+        """Draw rows of independent features with the moments of the data."""
+        return rng.standard_normal(shape, dtype=self.bias.dtype)
+
+    # Conditional distribution given the hidden units ----------------------------------
+
+    def mean(self, x):
+        """Overwrite the input `x` with the mean of each unit."""
+        x *= self.variance
+        x += self.bias
+        return x
+
+    def sample(self, x, rng, out, units=slice(None)):
+        """Draw values of all or some units from their input `x`, which is overwritten."""
+        variance = self.variance[units]
+        noise = rng.standard_normal(x.shape, dtype=x.dtype)
+        noise *= np.sqrt(variance)
+        x *= variance
+        x += self.bias[units]
+        return np.add(x, noise, out=out)
+
+    def log_normalizer(self, x):
+        """Return ``sum_i log integral exp(-E_i(v) + x_i v)`` for each row of the input."""
+        quadratic = self.bias * x + 0.5 * self.variance * np.square(x)
+        volume = np.log(2 * np.pi) + self.log_variance + 2 * np.log(self.scale)
+        return quadratic.sum(axis=1) + 0.5 * volume.sum()
+
+    def log_normalizer_changes(self, x, changes):
+        """Return how the log normalizer of each row of `x` changes with each of `changes`.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_rows, n_features)
+        changes : ndarray of shape (n_changes, n_features)
+            Rows that are added to the input.
+
+        Returns
+        -------
+        change : float64 ndarray of shape (n_rows, n_changes)
+        """
+        variance = self.variance
+        alone = self.bias * changes + 0.5 * variance * np.square(changes)
+        return (x * variance) @ changes.T + alone.sum(axis=1)
+
+    def minus_energy(self, v):
+        """Return the negative energy of the visible units alone, for each row."""
+        standard = (v - self.bias) * np.exp(-0.5 * self.log_variance)
+        return -0.5 * np.square(standard, out=standard).sum(axis=1, dtype=np.float64)
+
+    # Learning -------------------------------------------------------------------------
+
+    def add_gradient(self, of_bias, differences):
+        """Add the gradient of the parameters in place.
+
+        `differences` are those of the means of v and of v^2. The gradient of the bias is
+        that of ``b / s^2``, the coefficient of v in the energy. The log variance changes
+        more slowly than the other parameters, is bounded below, and changes little in a
+        step: Melchior et al. (2017), as in `first_weights`, and Cho, K., Ilin, A. and
+        Raiko, T. (2011). Improved learning of Gaussian-Bernoulli restricted Boltzmann
+        machines. ICANN 2011, 10-17.
+        """
+        variance = self.variance
+        of_v, of_square = differences
+        change = of_square / (2 * variance) - self.bias / variance * of_v
+        change *= VARIANCE_RATE
+        np.clip(change, -LARGEST_VARIANCE_STEP, LARGEST_VARIANCE_STEP, out=change)
+        self.bias[...] += variance * of_bias
+        self.log_variance[...] += change
+        lowest = np.log(SMALLEST_VARIANCE)
+        np.maximum(self.log_variance, lowest, out=self.log_variance)
+
+    def add_input(self, x):
+        """Add a constant input in place, by changing the bias."""
+        self.bias[...] += self.variance * x
+
+    def center(self, mean):
+        """Return the visible offset of centering, 0 because rows are standardized."""
+        return np.zeros(len(self))
+
+    def follow_mean(self, before, after):
+        """Do nothing, since the location is the mean of the data."""
+
+    # Between independent features and a model -----------------------------------------
+
+    def independent(self, mean, dtype):
+        """Return units that model independent features with the moments of the data."""
+        return self.map(lambda array: np.zeros(len(array), dtype=dtype))
+
+    def log_ratio_to(self, base, v):
+        """Return the log-ratio of the densities, up to constants, to `base`, per row."""
+        return self.minus_energy(v) - base.minus_energy(v)
+
+    def sample_between(self, base, x, beta, generators):
+        """Replace the input `x` with values drawn at inverse temperature `beta`, in place.
+
+        The energy is ``(1 - beta) E_base + beta (E - x v)``. `beta` is a number or a column
+        with one value per row. `generators` yields pairs of a slice of rows and the
+        generator used to draw them.
+        """
+        precision, of_base = 1 / self.variance, 1 / base.variance
+        x += precision * self.bias - of_base * base.bias
+        x *= beta
+        x += of_base * base.bias
+        variance = 1 / (of_base + beta * (precision - of_base))
+        x *= variance
+        deviation = np.broadcast_to(np.sqrt(variance), x.shape)
+        for rows, rng in generators:
+            noise = rng.standard_normal(x[rows].shape, dtype=x.dtype)
+            noise *= deviation[rows]
+            x[rows] += noise
+
+
+def is_constant(mean, variance, dtype):
+    """Return which features do not vary by more than rounding errors."""
+    precision = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    return np.sqrt(variance) <= 10 * precision * np.abs(mean)
+
+
 # Sums of changes of softplus -------------------------------------------------------------
 
 # Number of factors that are multiplied out. More are slower for many rows, and fewer would

@@ -4,11 +4,19 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrbm import BernoulliRBMEstimator, ParallelRBM, RBMImputer
+from skrbm import (
+    BernoulliRBMEstimator,
+    GaussianRBMEstimator,
+    ParallelRBM,
+    RBMImputer,
+)
+from skrbm._base import BaseRBM
 
-# The checks deliberately use data of any range, and arrays after data frames.
+# The checks deliberately use data of any range, constant features, and arrays after data
+# frames.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:X has values from"),
+    pytest.mark.filterwarnings("ignore:X is constant in"),
     pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names"),
 ]
 
@@ -27,9 +35,19 @@ def make(**parameters):
     return BernoulliRBMEstimator(n_components=4, n_iter=3, **parameters)
 
 
+def make_gaussian(**parameters):
+    return GaussianRBMEstimator(n_components=4, n_iter=3, **parameters)
+
+
+GAUSSIAN = [
+    make_gaussian(),
+    make_gaussian(solver="cd", n_gibbs_steps=2, weight_decay=0.1),
+    make_gaussian(early_stopping=True, validation_fraction=0.5, schedule="constant"),
+]
 OTHERS = [
     RBMImputer(make()),
     RBMImputer(make(), strategy="mode", n_rounds=1),
+    RBMImputer(make_gaussian()),
     ParallelRBM(make(random_state=0), n_shards=3, n_local_steps=2),
 ]
 
@@ -47,12 +65,12 @@ NOT_FOR_SAMPLERS = dict.fromkeys(
 
 
 def expected_failures(estimator):
-    samplers = BernoulliRBMEstimator, ParallelRBM
+    samplers = BaseRBM, ParallelRBM
     return NOT_FOR_SAMPLERS if isinstance(estimator, samplers) else {}
 
 
 @parametrize_with_checks(
-    [make(**parameters) for parameters in CONFIGURATIONS] + OTHERS,
+    [make(**parameters) for parameters in CONFIGURATIONS] + GAUSSIAN + OTHERS,
     expected_failed_checks=expected_failures,
 )
 def test_estimator_checks(estimator, check):
@@ -80,6 +98,7 @@ MORE_CHECKS = [
         make(),
         make(solver="cd"),
         make(solver="pt", n_chains=7),
+        make_gaussian(),
         RBMImputer(make()),
         ParallelRBM(make(random_state=0), n_shards=3),
     ],

@@ -1,0 +1,351 @@
+"""The estimator for real-valued data: its parameters, and what only it does."""
+
+import warnings
+from numbers import Integral, Real
+from typing import Literal
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skrbm import likelihood
+from skrbm._base import BaseRBM
+from skrbm._compat.sklearn import Interval, StrOptions
+from skrbm._training import SCHEDULES
+from skrbm._typing import MatrixLike, RandomStateLike
+from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits, is_constant
+
+# Number of temperatures for the log partition function in scores.
+_N_BETAS = 2000
+
+
+class GaussianRBMEstimator(BaseRBM):
+    """Gaussian-Bernoulli restricted Boltzmann machine.
+
+    A density model of real-valued data with binary hidden units [1]_,
+
+    .. math::
+        p(v) = \\frac{1}{Z} \\sum_h \\exp\\Big(-\\sum_i \\frac{(v_i - b_i)^2}{2 s_i^2}
+        + c \\cdot h + \\sum_{ij} \\frac{v_i W_{ij} h_j}{s_i^2}\\Big),
+
+    in which the features are independent given the hidden units, with means ``b + W h`` and
+    variances s^2, which are learned as well. It is a mixture of 2^n_components Gaussians
+    that share their variances. As a transformer, the estimator maps rows to the
+    probabilities of the hidden units. As a density model, it scores rows by their
+    log-likelihood and draws new rows. The scales of the features do not matter, so there is
+    no need to standardize them.
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Number of hidden units. With up to 20, log-likelihoods are exact.
+
+    solver : {"pcd", "cd"}, default="pcd"
+        Initialization of the Gibbs chains in the negative phase. "pcd" (persistent
+        contrastive divergence) continues the chains of the previous minibatch and learns
+        the better density, in particular of data with clusters. "cd" (contrastive
+        divergence) starts one chain at each row of the minibatch. It was found to learn
+        filters of natural images faster [2]_, but may leave probability far from the data.
+
+    n_gibbs_steps : int or "auto", default="auto"
+        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. "auto" is 1, and 3 in
+        `fit` with ``solver="pcd"`` if the largest variance of the standardized rows in any
+        direction exceeds 6. `partial_fit` keeps the number of the previous call, or starts
+        with 1. The number used is stored in `n_gibbs_steps_`.
+
+    n_chains : int, default=100
+        Number of persistent chains, independent of `batch_size`. Ignored by
+        ``solver="cd"``, which runs one chain per row of the minibatch.
+
+    learning_rate : float or "auto", default="auto"
+        Step size for the gradient of the mean log-likelihood of a minibatch of standardized
+        rows. The logarithms of the variances learn at 0.3 times this rate. "auto" is
+        ``1 / (1 + s)``, where s is the largest variance of the standardized rows in any
+        direction (the largest eigenvalue of their correlation matrix, estimated from up to
+        500 rows). `partial_fit` keeps the rate of the previous call, or starts with 0.2.
+        The rate used is stored in `learning_rate_`.
+
+    schedule : {"linear", "constant"}, default="linear"
+        Learning rate schedule of `fit`. "linear" decreases the learning rate from
+        `learning_rate` to 0 at the end of `n_iter` epochs. "constant" keeps it at
+        `learning_rate`. `partial_fit` always uses a constant learning rate.
+
+    weight_decay : float or "auto", default="auto"
+        Strength of the L2 penalty on the weights: each update multiplies them by
+        ``1 - learning_rate * weight_decay``. "auto" is 0.002 times `n_components` times the
+        root of the number of features, divided by the number of training rows (with
+        weights, the effective number). `partial_fit` keeps the value of the previous call,
+        or starts with 0. The value used is stored in `weight_decay_`.
+
+    batch_size : int, default=20
+        Number of rows per minibatch.
+
+    n_iter : int or "auto", default="auto"
+        Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
+        epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
+        whole epochs. With many rows, it runs 10 epochs, or as many as change 10^10 weights
+        in total, but at least 20000 updates. The number of epochs run is stored in
+        `n_iter_`.
+
+    shuffle : bool, default=True
+        Whether to shuffle the rows in each epoch of `fit`.
+
+    early_stopping : bool, default=False
+        Whether `fit` holds out some rows and stops when their log-likelihood, estimated as
+        in `history_`, no longer improves. The model of the best epoch is kept.
+
+    validation_fraction : float, default=0.1
+        Fraction of the rows to hold out for early stopping, in (0, 1).
+
+    n_iter_no_change : int, default=10
+        Early stopping ends training when the validation score has improved by less than
+        `tol` for more than this many consecutive epochs.
+
+    tol : float, default=1e-4
+        Minimum improvement of the best validation score, in nats, for early stopping.
+
+    warm_start : bool, default=False
+        If True, `fit` starts from the parameters and chains of the previous fit instead of
+        from scratch, and standardizes the rows as that did. The schedule starts anew. All
+        parameters that do not change the shape of the model may be changed between the
+        calls.
+
+    verbose : int, default=0
+        Whether to print a line for each epoch that is recorded in `history_`.
+
+    random_state : int, RandomState instance or None, default=None
+        Controls the initial weights, the order of the rows and all draws during training,
+        as well as the draws of `gibbs`, `sample` and `reconstruct` when these are not given
+        a `random_state`. Pass an int for reproducible results across calls of `fit`.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features)
+        Weights, in the units of the features: by how much a hidden unit changes the means
+        of the features. float32 if `X` was float32, bool or uint8, else float64. If the
+        fitted parameters are changed by hand, scoring and sampling use the changed values,
+        but further training continues from an internal copy of the original ones.
+
+    intercept_hidden_ : float64 ndarray of shape (n_components,)
+        Biases of the hidden units.
+
+    intercept_visible_ : float64 ndarray of shape (n_features,)
+        Means of the features if all hidden units are off.
+
+    noise_variance_ : float64 ndarray of shape (n_features,)
+        Variances of the features given the hidden units, at least 0.001 times
+        `visible_variance_`.
+
+    visible_mean_ : float64 ndarray of shape (n_features,)
+        Means of the training rows, with `sample_weight`. A warm start of `fit` and further
+        calls of `partial_fit` keep those of the first call.
+
+    visible_variance_ : float64 ndarray of shape (n_features,)
+        Variances of the training rows, likewise. For a constant feature this is 1.
+
+    h_samples_ : ndarray of shape (n_chains, n_components)
+        Hidden states, 0 or 1, of the chains of the negative phase. With ``solver="cd"``
+        there is one chain per row of a minibatch.
+
+    learning_rate_ : float
+        The `learning_rate` of the last call of `fit` or `partial_fit`, a number also if the
+        parameter is "auto".
+
+    weight_decay_ : float
+        The `weight_decay` of the last call of `fit` or `partial_fit`, likewise.
+
+    n_gibbs_steps_ : int
+        The `n_gibbs_steps` of the last call of `fit` or `partial_fit`, likewise.
+
+    n_iter_ : int
+        Number of epochs run by the last `fit`. With `early_stopping`, the model is that of
+        the epoch with the best validation score, which is not necessarily the last one.
+
+    history_ : dict of lists
+        Record of the last `fit`: "epoch" (counted from 1), "learning_rate" (at the end of
+        the epoch), "log_likelihood" (in nats, the mean over up to 64 training rows) and
+        "seconds" (duration of the epoch). The log partition function is exact for up to 10
+        hidden units. For more, it is estimated by 50 annealed runs that follow the model,
+        which is less precise than `score`. There is one entry per epoch with
+        `early_stopping` and in fits of up to 100 epochs, and at most 100 entries in longer
+        fits. With `early_stopping`, there is also "free_energy_gap" (in nats): the mean
+        free energy of the held-out rows minus that of as many training rows.
+
+    validation_scores_ : list of float
+        Mean log-likelihood of the held-out rows, in nats, after each epoch of the last
+        `fit`. Only available with `early_stopping`.
+
+    log_partition_gap_ : float
+        Estimate of log Z from independent features minus the estimate from up to 100
+        persistent chains, 100 Gibbs steps after the last `fit`, in nats. Values clearly
+        above 0 show that the model has modes that the chains have not visited. Only
+        available after a fit of at least 5000 updates, with at least 20 chains and
+        ``solver="pcd"``.
+
+    random_state_ : RandomState
+        Random generator that `gibbs`, `sample` and `reconstruct` use by default.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of features seen during fit, if all of them are strings.
+
+    See Also
+    --------
+    BernoulliRBMEstimator : The same for binary data.
+    sklearn.mixture.GaussianMixture : Mixture of a few Gaussians.
+    sklearn.decomposition.FactorAnalysis : The same with Gaussian hidden units.
+
+    References
+    ----------
+    .. [1] Cho, K., Ilin, A. and Raiko, T. (2011). Improved learning of Gaussian-Bernoulli
+       restricted Boltzmann machines. ICANN 2011, 10-17.
+    .. [2] Melchior, J., Wang, N. and Wiskott, L. (2017). Gaussian-binary restricted
+       Boltzmann machines for modeling natural image statistics. PLoS ONE, 12(2), e0171015.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skrbm import GaussianRBMEstimator
+    >>> X = load_wine().data
+    >>> rbm = GaussianRBMEstimator(n_components=8, random_state=0).fit(X)
+    >>> rbm.transform(X).shape
+    (178, 8)
+    >>> bool(rbm.score(X) > -20)
+    True
+    """
+
+    noise_variance_: np.ndarray
+    visible_variance_: np.ndarray
+
+    _units = GaussianUnits
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "solver": [StrOptions({"pcd", "cd"})],
+        "n_gibbs_steps": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "n_chains": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "schedule": [StrOptions(set(SCHEDULES))],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "shuffle": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 64,
+        *,
+        solver: Literal["pcd", "cd"] = "pcd",
+        n_gibbs_steps: int | Literal["auto"] = "auto",
+        n_chains: int = 100,
+        learning_rate: float | Literal["auto"] = "auto",
+        schedule: Literal["linear", "constant"] = "linear",
+        weight_decay: float | Literal["auto"] = "auto",
+        batch_size: int = 20,
+        n_iter: int | Literal["auto"] = "auto",
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        verbose: int = 0,
+        random_state: RandomStateLike = None,
+    ) -> None:
+        self.n_components = n_components
+        self.solver = solver
+        self.n_gibbs_steps = n_gibbs_steps
+        self.n_chains = n_chains
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _fixed_settings(self, data):
+        """Return the settings that are not parameters."""
+        return {
+            "momentum": 0.0,
+            "centering": True,
+            "averaging": True,
+            "binarize": False,
+            "compiled": False,
+        }
+
+    def _warn_at_the_end(self, stopped, training, warm):
+        super()._warn_at_the_end(stopped, training, warm)
+        visible = training.kept.result.visible
+        lowest = 1.01 * SMALLEST_VARIANCE
+        if (collapsed := np.flatnonzero(visible.variance < lowest)).size:
+            warnings.warn(
+                f"The variance of {self._names_of(collapsed)} given the hidden units has "
+                f"reached its lower bound, {SMALLEST_VARIANCE:g} of the variance in the "
+                "data, so likelihoods depend on this bound. Such a feature has few "
+                "distinct values, or an outlier: drop it, clip it, or add noise to it.",
+                ConvergenceWarning,
+            )
+
+    def _check_training_data(self, X, reset):
+        data = super()._check_training_data(X, reset)
+        if reset:
+            mean, variance = data.moments()
+            constant = np.flatnonzero(is_constant(mean, variance, data.X.dtype))
+            if constant.size:
+                warnings.warn(
+                    f"X is constant in {self._names_of(constant)}. The density of such a "
+                    "feature is arbitrary: drop it, for example with sklearn."
+                    "feature_selection.VarianceThreshold."
+                )
+        return data
+
+    def _names_of(self, features):
+        names = getattr(self, "feature_names_in_", None)
+        few = [repr(names[i]) if names is not None else str(i) for i in features[:5]]
+        more = ", ..." if len(features) > 5 else ""
+        return f"feature{'s' if len(features) > 1 else ''} {', '.join(few)}{more}"
+
+    def score_samples(self, X: MatrixLike) -> np.ndarray:
+        """Compute the log-likelihood of each row.
+
+        It is exact for models with up to 20 hidden units. For others, the partition
+        function is estimated by annealed importance sampling with 100 runs and 2000
+        temperatures, from independent Gaussians with the means and variances of the
+        training data, always with the same random numbers. The estimate is made once and
+        kept until the model changes. For its error, call `log_partition`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        score : float64 ndarray of shape (n_samples,)
+            Log-likelihoods, in nats: logarithms of densities in the units of the features.
+        """
+        model, data = self._model_and_rows(X)
+        kept = vars(self).get("_log_partition")
+        if kept is None or not likelihood.belongs_to(kept, model):
+            kept = self._log_partition = likelihood.log_partition(
+                self, betas=_N_BETAS, random_state=0
+            )
+        return -data.apply(model.free_energy, model) - kept.value
