@@ -618,7 +618,8 @@ def real_valued_sets(quick):
             X = X + rng.random(X.shape)
         rows = train_test_split(X, test_size=0.25, random_state=0)
         title = f"{name}{' with uniform noise' if name == 'digits' else ''}"
-        yield title, *rows, [{"n_components": 16}, {}, {"n_components": 256}]
+        small = {"n_components": 16}
+        yield title, *rows, [small, small | {"solver": "cd"}, {}, {"n_components": 256}]
     images = load_sample_images().images
     parts = [[image[:, :400] for image in images], [image[:, 414:] for image in images]]
     n = 2000 if quick else 20_000

@@ -14,6 +14,9 @@ from skrbm._training import SCHEDULES
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits, is_constant
 
+# Factor of the learning rate for binary data. The hidden units, which a value of any size
+# may switch, respond more strongly to changes of the weights.
+_RATE_FACTOR = 0.5
 # Number of temperatures for the log partition function in scores.
 _N_BETAS = 2000
 
@@ -59,7 +62,7 @@ class GaussianRBMEstimator(BaseRBM):
     learning_rate : float or "auto", default="auto"
         Step size for the gradient of the mean log-likelihood of a minibatch of standardized
         rows. The logarithms of the variances learn at 0.3 times this rate. "auto" is
-        ``1 / (1 + s)``, where s is the largest variance of the standardized rows in any
+        ``0.5 / (1 + s)``, where s is the largest variance of the standardized rows in any
         direction (the largest eigenvalue of their correlation matrix, estimated from up to
         500 rows). `partial_fit` keeps the rate of the previous call, or starts with 0.2.
         The rate used is stored in `learning_rate_`.
@@ -290,6 +293,10 @@ class GaussianRBMEstimator(BaseRBM):
             "binarize": False,
             "compiled": False,
         }
+
+    def _choose_for_fit(self, data, settings):
+        choices = super()._choose_for_fit(data, settings)
+        return choices | {"learning_rate": _RATE_FACTOR * choices["learning_rate"]}
 
     def _warn_at_the_end(self, stopped, training, warm):
         super()._warn_at_the_end(stopped, training, warm)

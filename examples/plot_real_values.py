@@ -1,0 +1,82 @@
+"""
+==============================================
+Real values: filters, imputation and anomalies
+==============================================
+
+GaussianRBMEstimator is a density model of real-valued data. It learns filters from patches
+of photographs. On a table of measurements, it fills in missing values and detects anomalies
+as well as models that are made for one of these tasks.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_sample_image, load_wine
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.feature_extraction.image import extract_patches_2d
+from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skrbm import GaussianRBMEstimator, RBMImputer
+from skrbm.plotting import FiltersDisplay
+
+# %%
+# Filters of photographs
+# ----------------------
+# Patches of 8 x 8 gray pixels, without their mean and whitened. Most filters look like
+# edges at some place and in some direction.
+
+photograph = load_sample_image("china.jpg").mean(axis=2)
+patches = extract_patches_2d(photograph, (8, 8), max_patches=20_000, random_state=0)
+patches = patches.reshape(-1, 64)
+patches -= patches.mean(axis=1, keepdims=True)
+pca = PCA(60, whiten=True).fit(patches)  # leaves out the mean and the highest frequencies
+whitened = pca.transform(patches) @ pca.components_
+rbm = GaussianRBMEstimator(64, n_iter=30, random_state=0).fit(whitened)
+FiltersDisplay.from_estimator(rbm, n_filters=64)
+
+# %%
+# Missing values
+# --------------
+# A fifth of the values of a table is missing. Errors are relative to the standard deviation
+# of each feature.
+
+X = load_wine().data
+missing = np.random.default_rng(0).random(X.shape) < 0.2
+gappy = np.where(missing, np.nan, X)
+scaler = StandardScaler().fit(gappy)
+imputers = {
+    "mean": SimpleImputer(),
+    "nearest neighbors": make_pipeline(StandardScaler(), KNNImputer()),
+    "RBM": RBMImputer(GaussianRBMEstimator(16), random_state=0),
+}
+for name, imputer in imputers.items():
+    filled = imputer.fit_transform(gappy)
+    if name != "nearest neighbors":  # which are already standardized
+        filled = scaler.transform(filled)
+    error = np.sqrt(np.mean((filled - scaler.transform(X))[missing] ** 2))
+    print(f"{name:20s}{error:.3f}")
+
+# %%
+# Anomalies
+# ---------
+# Models of benign tumours have to detect malignant ones, which they have never seen.
+
+X, y = load_breast_cancer(return_X_y=True)
+benign, test_benign = train_test_split(X[y == 1], test_size=0.3, random_state=0)
+test = np.concatenate([test_benign, X[y == 0]])
+is_malignant = np.repeat([0, 1], [len(test_benign), len(X[y == 0])])
+detectors = {
+    "RBM": GaussianRBMEstimator(random_state=0),
+    "GaussianMixture": make_pipeline(StandardScaler(), GaussianMixture(random_state=0)),
+    "PCA": make_pipeline(StandardScaler(), PCA(10)),
+    "IsolationForest": IsolationForest(random_state=0),
+}
+for name, detector in detectors.items():
+    scores = detector.fit(benign).score_samples(test)
+    print(f"{name:20s}{roc_auc_score(is_malignant, -scores):.3f}")
+plt.show()
