@@ -3,9 +3,9 @@
 Real values: filters, imputation and anomalies
 ==============================================
 
-GaussianRBMEstimator is a density model of real-valued data. It learns filters from patches
-of photographs. On a table of measurements, it fills in missing values and detects anomalies
-as well as models that are made for one of these tasks.
+GaussianRBMEstimator is a density model of real-valued data. This example shows its filters
+of a photograph, and compares it with other models on tables of measurements: in filling in
+missing values, and in detecting anomalies.
 """
 
 import matplotlib.pyplot as plt
@@ -27,16 +27,16 @@ from skrbm.plotting import FiltersDisplay
 # %%
 # Filters of photographs
 # ----------------------
-# Patches of 8 x 8 gray pixels, without their mean and whitened. Most filters look like
-# edges at some place and in some direction.
+# The weights of hidden units that were trained on patches of 8 x 8 gray pixels, without
+# their mean and whitened.
 
 photograph = load_sample_image("china.jpg").mean(axis=2)
-patches = extract_patches_2d(photograph, (8, 8), max_patches=20_000, random_state=0)
+patches = extract_patches_2d(photograph, (8, 8), max_patches=10_000, random_state=0)
 patches = patches.reshape(-1, 64)
 patches -= patches.mean(axis=1, keepdims=True)
 pca = PCA(60, whiten=True).fit(patches)  # leaves out the mean and the highest frequencies
 whitened = pca.transform(patches) @ pca.components_
-rbm = GaussianRBMEstimator(64, n_iter=30, random_state=0).fit(whitened)
+rbm = GaussianRBMEstimator(64, n_iter=20, random_state=0).fit(whitened)
 FiltersDisplay.from_estimator(rbm, n_filters=64)
 
 # %%

@@ -397,7 +397,7 @@ class GaussianUnits:
         half = INITIAL_LENGTH * np.concatenate(sets, axis=1)
         whitened = np.stack([half, -half], axis=2).reshape(n_features, -1)[:, :n_components]
         bias = np.log(INITIAL_ODDS) - 0.5 * np.square(whitened).sum(axis=0)
-        weights = whitened / np.sqrt(INITIAL_VARIANCE)
+        weights = np.ascontiguousarray(whitened / np.sqrt(INITIAL_VARIANCE))
         return weights, bias, INITIAL_ODDS / (1 + INITIAL_ODDS)
 
     # Values ---------------------------------------------------------------------------
