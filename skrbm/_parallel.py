@@ -392,8 +392,9 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         """Return the state to train: a new one, or the continued one if `seed` is None."""
         if seed is None:
             return next_shared_state(rbm._learning, settings, rounds.sizes)
+        whole = settings._replace(n_chains=rbm.n_chains)  # of all shards together
         visible = rbm._visible(sample, None)
-        untrained = rbm._first_state(sample, settings, seed, visible)
+        untrained = rbm._first_state(sample, whole, seed, visible)
         return first_shared_state(untrained, settings, rounds.sizes, int(seed))
 
     def _open(self, rbm, stack, X, sample_weight, reset, n_shards):
