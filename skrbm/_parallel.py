@@ -62,7 +62,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         twice the Gibbs steps, and from 8 shards on a quarter with four times the steps,
         which take as long and can follow the model better. With `early_stopping`, rows of
         all blocks are held out, but not more than 10000. Callbacks set on it are called
-        after each round.
+        after each round, and their `every` counts rounds.
 
     n_shards : int, default=None
         Number of shards. If None, the number of workers. Set it for results that do not
