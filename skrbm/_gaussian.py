@@ -50,10 +50,10 @@ class GaussianRBMEstimator(BaseRBM):
         filters of natural images faster [2]_, but may leave probability far from the data.
 
     n_gibbs_steps : int or "auto", default="auto"
-        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. "auto" is 1, and 3 in
-        `fit` with ``solver="pcd"`` if the largest variance of the standardized rows in any
-        direction exceeds 6. `partial_fit` keeps the number of the previous call, or starts
-        with 1. The number used is stored in `n_gibbs_steps_`.
+        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. "auto" is 1, and in
+        `fit` with ``solver="pcd"`` 3 or 5 if the largest variance of the standardized rows
+        in any direction exceeds 1.2 or 6. `partial_fit` keeps the number of the previous
+        call, or starts with 1. The number used is stored in `n_gibbs_steps_`.
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`. Ignored by
@@ -74,7 +74,7 @@ class GaussianRBMEstimator(BaseRBM):
 
     weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. "auto" is 0.002 times `n_components` times the
+        ``1 - learning_rate * weight_decay``. "auto" is 0.003 times `n_components` times the
         root of the number of features, divided by the number of training rows (with
         weights, the effective number). `partial_fit` keeps the value of the previous call,
         or starts with 0. The value used is stored in `weight_decay_`.

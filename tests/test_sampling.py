@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from test_likelihood import by_hand, rungs
 from test_solvers import assert_distributed, draw, index
 
-from skrbm import BernoulliRBMEstimator, RBMImputer, _base, sampling
+from skrbm import BernoulliRBMEstimator, RBMImputer, _training, sampling
 from skrbm._annealing import Path, TemperedChains, independent, ladder_of_equal_swaps
 from skrbm._ladders import ModelPath, Trajectory, ladder_of, models_of
 from skrbm._model import RBM
@@ -499,7 +499,7 @@ def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "rounds"), [(_base, "train", 1), (sampling, "fill", 2)]
+    ("module", "name", "rounds"), [(_training, "train", 1), (sampling, "fill", 2)]
 )
 def test_an_interruption_keeps_the_rounds_of_the_imputer(
     gappy, monkeypatch, module, name, rounds
