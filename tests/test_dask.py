@@ -105,7 +105,7 @@ def test_workers_keep_to_their_share_of_the_cores(cluster):
 
 def test_a_worker_that_is_killed_loses_nothing():
     """With the data kept on both workers, as recommended in the user guide."""
-    folds = list(KFold(3).split(X))
+    folds = list(KFold(2).split(X))
     grid = {"learning_rate": [0.05, 0.1, 0.2, 0.4]}
     rbm = make().set_params(n_iter=20)
     here = GridSearchCV(rbm, grid, cv=folds).fit(X)
