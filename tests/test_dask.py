@@ -314,13 +314,13 @@ def kill(pids):
 
 
 def without_hanging(function, *arguments):
-    """Call a function in a thread, and give up after five minutes."""
+    """Call a function in a thread, and give up after ten minutes."""
     results = []
     thread = threading.Thread(
         target=lambda: results.append(function(*arguments)), daemon=True
     )
     thread.start()
-    thread.join(timeout=300)
+    thread.join(timeout=600)
     assert results, "no result"
     return results[0]
 
