@@ -54,6 +54,7 @@ class BaseRBM(
 
     _units: type  # kind of the visible units
     _accept_sparse: str | bool = False
+    _rate_factor = 1.0  # of the automatic learning rate
 
     components_: np.ndarray
     intercept_hidden_: np.ndarray
@@ -331,14 +332,15 @@ class BaseRBM(
             return v
 
         variances = data.variances(prepare)
-        rate = suitable_rate(variances)
-        decay = suitable_decay(variances, data.effective_size, self.n_components)
-        n_steps = suitable_gibbs_steps(variances) if self.solver == "pcd" else 1
         # With momentum, the gradients of many steps add up, but the decay does not.
+        single = 1 - settings.momentum
+        rate = self._rate_factor * single * suitable_rate(variances)
+        decay = suitable_decay(variances, data.effective_size, self.n_components) / single
+        used = rate if settings.learning_rate == "auto" else settings.learning_rate
         return {
-            "learning_rate": (1 - settings.momentum) * rate,
-            "weight_decay": min(decay, LARGEST_DECAY / rate) / (1 - settings.momentum),
-            "n_gibbs_steps": n_steps,
+            "learning_rate": rate,
+            "weight_decay": min(decay, LARGEST_DECAY / used),
+            "n_gibbs_steps": suitable_gibbs_steps(variances) if self.solver == "pcd" else 1,
         }
 
     def _choose_for_stream(self, data, settings):

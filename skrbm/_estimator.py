@@ -84,7 +84,8 @@ class BernoulliRBMEstimator(BaseRBM):
         times `n_components` times the root of the total variance of all features, divided
         by the number of training rows (with weights, the effective number) and by
         ``1 - momentum``. This is a normal prior on the weights, narrower for more hidden
-        units, so that their total effect does not depend on their number [5]_.
+        units, so that their total effect does not depend on their number [5]_. It is at
+        most 0.1 divided by the learning rate.
         `partial_fit`, which does not know the number of rows, keeps the value of the
         previous call, or starts with 0. The value used is stored in `weight_decay_`.
 

@@ -14,9 +14,6 @@ from skrbm._training import SCHEDULES
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits, is_constant
 
-# Factor of the learning rate for binary data. The hidden units, which a value of any size
-# may switch, respond more strongly to changes of the weights.
-_RATE_FACTOR = 0.5
 # Number of temperatures for the log partition function in scores.
 _N_BETAS = 2000
 
@@ -76,8 +73,9 @@ class GaussianRBMEstimator(BaseRBM):
         Strength of the L2 penalty on the weights: each update multiplies them by
         ``1 - learning_rate * weight_decay``. "auto" is 0.003 times `n_components` times the
         root of the number of features, divided by the number of training rows (with
-        weights, the effective number). `partial_fit` keeps the value of the previous call,
-        or starts with 0. The value used is stored in `weight_decay_`.
+        weights, the effective number), but at most 0.1 divided by the learning rate.
+        `partial_fit` keeps the value of the previous call, or starts with 0. The value used
+        is stored in `weight_decay_`.
 
     batch_size : int, default=20
         Number of rows per minibatch.
@@ -222,6 +220,9 @@ class GaussianRBMEstimator(BaseRBM):
     visible_variance_: np.ndarray
 
     _units = GaussianUnits
+    # A value of any size may switch a hidden unit, so that these respond more strongly to
+    # changes of the weights than with binary data.
+    _rate_factor = 0.5
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "solver": [StrOptions({"pcd", "cd"})],
@@ -293,10 +294,6 @@ class GaussianRBMEstimator(BaseRBM):
             "binarize": False,
             "compiled": False,
         }
-
-    def _choose_for_fit(self, data, settings):
-        choices = super()._choose_for_fit(data, settings)
-        return choices | {"learning_rate": _RATE_FACTOR * choices["learning_rate"]}
 
     def _warn_at_the_end(self, stopped, training, warm):
         super()._warn_at_the_end(stopped, training, warm)

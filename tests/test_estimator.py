@@ -962,8 +962,12 @@ def test_partial_fit_keeps_the_values_of_fit():
 
 
 def test_the_decay_is_never_too_large_for_the_rate():
-    rbm = make(n_components=5000, n_iter=1).fit(BINARY[:10])
-    assert_allclose(rbm.learning_rate_ * rbm.weight_decay_, 0.1)
+    few = {"n_components": 5000, "n_iter": 1}
+    for given in ({}, {"learning_rate": 1.9}, {"momentum": 0.5}):
+        rbm = make(**few, **given).fit(BINARY[:10])
+        assert_allclose(rbm.learning_rate_ * rbm.weight_decay_, 0.1)
+    rbm = make(**few, learning_rate=0.001).fit(BINARY[:10])
+    assert rbm.learning_rate_ * rbm.weight_decay_ < 0.01
 
 
 def test_rows_of_little_weight_hardly_count():
