@@ -132,7 +132,7 @@ class BaseRBM(
         if warm:
             self._check_can_continue()
         with _inputs.unchanged_on_error(self):
-            for name in ("validation_scores_", "log_partition_gap_"):
+            for name in ("validation_scores_", "log_partition_gap_", "_log_partition"):
                 vars(self).pop(name, None)
             training = (begin or self._begin)(X, sample_weight, warm, training)
             self._training = training  # read by the callbacks during fit
@@ -269,7 +269,8 @@ class BaseRBM(
             data, settings, state, train = begin(X, sample_weight, first)
             untrained = state.copy() if first else state
             sound = train(state, settings, data)
-            self.__dict__.pop("log_partition_gap_", None)
+            for name in ("log_partition_gap_", "_log_partition"):
+                self.__dict__.pop(name, None)
             self.__dict__ |= _choices(settings)
             if sound or first:
                 kept = state if sound else untrained

@@ -56,6 +56,9 @@ class BernoulliUnits:
         """All parameter arrays."""
         return (self.bias,)
 
+    # All arrays on which the partition function depends.
+    arrays_of_partition = arrays
+
     def map(self, function, *others) -> Self:
         """Apply a function to the parameters of these and other units; return new units."""
         return type(self)(function(self.bias, *(other.bias for other in others)))
@@ -344,6 +347,11 @@ class GaussianUnits:
     def arrays(self):
         """All parameter arrays that are trained."""
         return self.bias, self.log_variance
+
+    @property
+    def arrays_of_partition(self):
+        """All arrays on which the partition function depends."""
+        return *self.arrays, np.log(self.scale)
 
     @property
     def variance(self):

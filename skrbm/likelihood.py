@@ -382,7 +382,8 @@ def _projections(model):
     rng = np.random.RandomState(0)
     visible, hidden = (rng.uniform(-1, 1, size=n) for n in model.weights.shape)
     weighted = model.weights @ hidden.astype(model.dtype)
-    of_visible = [float(array @ visible) for array in (weighted, *model.visible.arrays)]
+    arrays = weighted, *model.visible.arrays_of_partition
+    of_visible = [float(array @ visible) for array in arrays]
     return *of_visible, float(model.hidden_bias @ hidden)
 
 
@@ -506,9 +507,12 @@ def _checked_log_partition(rbm, model, log_partition, random_state):
 
 def belongs_to(log_partition, model):
     """Return whether a LogPartition is that of this model."""
-    changes = np.abs(np.subtract(log_partition.of, _projections(model)))
-    limits = [1e-5 * np.linalg.norm(array) for array in model]
-    return len(changes) == len(limits) and bool((changes <= limits).all())
+    of_model = _projections(model)
+    if len(log_partition.of) != len(of_model):
+        return False
+    arrays = model.weights, *model.visible.arrays_of_partition, model.hidden_bias
+    limits = [1e-5 * np.linalg.norm(array) + 1e-12 for array in arrays]
+    return bool((np.abs(np.subtract(log_partition.of, of_model)) <= limits).all())
 
 
 # Alias for functions with a parameter of this name.

@@ -465,6 +465,23 @@ def test_the_score_follows_the_model():
     assert_allclose(log_likelihood_scorer(rbm, WINE), rbm.score(WINE))
 
 
+@pytest.mark.parametrize("n_components", [6, 24])
+def test_the_score_follows_the_scales(n_components):
+    """log Z depends on the scales, though the standardized model does not."""
+    rbm = make(n_components).fit(WINE)
+    score, z = rbm.score(WINE), rbm.log_partition(betas=50, random_state=0)
+    rbm.fit(1000 * WINE)
+    assert "_log_partition" not in vars(rbm)
+    expected = score - WINE.shape[1] * np.log(1000)
+    assert_allclose(rbm.score(1000 * WINE), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="log_partition belongs to another model"):
+        log_likelihood(rbm, 1000 * WINE, log_partition=z)
+    binary = BernoulliRBMEstimator(2, n_iter=1).fit(np.eye(4))
+    with pytest.raises(ValueError, match="log_partition belongs to another model"):
+        log_likelihood(binary, np.eye(4), log_partition=z)
+    assert vars(rbm.partial_fit(WINE)).keys().isdisjoint({"_log_partition"})
+
+
 def test_progress_is_printed(capsys):
     make(n_iter=2, verbose=1).fit(WINE)
     assert (
