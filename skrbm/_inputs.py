@@ -31,12 +31,14 @@ def model_of(rbm):
     For real-valued features, the weights alone decide.
     """
     names = "components_", "intercept_visible_", "intercept_hidden_"
-    missing = [name for name in names if not hasattr(rbm, name)]
+    gaussian = getattr(rbm, "_units", None) is GaussianUnits
+    required = (*names, "noise_variance_") if gaussian else names
+    missing = [name for name in required if not hasattr(rbm, name)]
     if missing:
         _refuse_other_objects(rbm)
         raise NotFittedError(
             f"This {type(rbm).__name__} has no {' and no '.join(missing)}: call fit first, "
-            f"or set all of {', '.join(names)}."
+            f"or set all of {', '.join(required)}."
         )
     arrays = [np.asarray(getattr(rbm, name)) for name in names]
     components, visible, hidden = arrays
@@ -128,10 +130,15 @@ def _refuse_other_objects(rbm):
         )
     elif hasattr(rbm, "best_estimator_"):
         instead = "pass its best_estimator_"
+    elif hasattr(rbm, "estimator_"):
+        instead = "pass its estimator_"
     elif hasattr(rbm, "training"):
         name, instead = "checkpoint", "continue it with skrbm.callbacks.resume"
     elif not hasattr(rbm, "n_components"):
-        instead = "pass a BernoulliRBMEstimator, or scikit-learn's BernoulliRBM"
+        instead = (
+            "pass a BernoulliRBMEstimator, a GaussianRBMEstimator, or scikit-learn's "
+            "BernoulliRBM"
+        )
     else:
         return
     raise TypeError(f"Expected a fitted RBM, but got a {name}: {instead}.")

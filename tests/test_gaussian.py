@@ -16,7 +16,7 @@ from scipy.integrate import quad
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_wine
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from skrbm import (
     BernoulliRBMEstimator,
@@ -172,6 +172,14 @@ def test_a_model_is_its_attributes():
     assert rbm.sample(3).shape == (3, 3)
     rbm.noise_variance_ = np.array([1.0, 0.0, 2.0])
     with pytest.raises(ValueError, match=r"noise_variance_ must have .* greater than 0"):
+        rbm.transform(WINE[:, :3])
+
+
+def test_variances_are_needed():
+    """Without them, the estimator would be one of binary data."""
+    rbm = by_hand(tiny())
+    del rbm.noise_variance_
+    with pytest.raises(NotFittedError, match=r"has no noise_variance_: .*, noise_variance"):
         rbm.transform(WINE[:, :3])
 
 

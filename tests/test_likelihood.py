@@ -20,7 +20,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, ParallelRBM
 from skrbm._annealing import N_BETAS, _redraw, anneal, independent, ladder
 from skrbm._annealing import Path as AnnealingPath
 from skrbm._enumeration import exact_draws
@@ -607,8 +607,13 @@ def test_bad_rows_and_bad_models():
     with pytest.raises(NotFittedError):
         clone(rbm).log_partition()
     search = GridSearchCV(BernoulliRBMEstimator(2, n_iter=1), {}, cv=2).fit(states(4))
+    parallel = ParallelRBM(search.estimator, n_shards=2).fit(states(4))
     others = [
-        (LogisticRegression(), r"a LogisticRegression: pass a BernoulliRBMEst"),
+        (
+            LogisticRegression(),
+            r"LogisticRegression: pass a Bern.*, a GaussianRBMEstimator",
+        ),
+        (parallel, r"a ParallelRBM: pass its estimator_"),
         (LogisticRegression().fit([[0], [1]], [0, 1]), r"a LogisticRegression: pass a Ber"),
         (search, r"a GridSearchCV: pass its best_estimator_"),
     ]
