@@ -237,8 +237,9 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
     """Diagnose the convergence of chains and their effective sample size.
 
     The statistics are the free energy, the number of visible units that are on, and the
-    features with the largest variance. Chains that start far apart are the most
-    informative.
+    features with the largest variance. For real-valued features there is no number of units
+    that are on, and variances are relative to those of the training data. Chains that start
+    far apart are the most informative.
 
     Parameters
     ----------
@@ -292,9 +293,14 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
     n_chains, n_draws, _ = chains.shape
     data = check_rows(model, chains.reshape(n_chains * n_draws, -1))
     rows, free_energy = data.X, data.apply(model.free_energy, model)
-    series = {"free energy": free_energy, "units on": rows.sum(axis=1, dtype=np.float64)}
-    mean = rows.mean(axis=0, dtype=np.float64)
-    most = np.argsort(-mean * (1 - mean), kind="stable")[:n_features]
+    series = {"free energy": free_energy}
+    if model.visible.binary:
+        series["units on"] = rows.sum(axis=1, dtype=np.float64)
+        mean = rows.mean(axis=0, dtype=np.float64)
+        variance = mean * (1 - mean)
+    else:
+        variance = rows.var(axis=0, dtype=np.float64) / model.visible.scale**2
+    most = np.argsort(-variance, kind="stable")[:n_features]
     series |= {f"feature {i}": rows[:, i] for i in most}
     series = {name: x.reshape(n_chains, n_draws) for name, x in series.items()}
     sizes = np.array([effective_sample_size(x) for x in series.values()])

@@ -604,9 +604,9 @@ class ChainsDisplay(_OneAxes):
         diagnostics = diagnose(rbm, chains)
         model = model_of(rbm)
         chains = np.asarray(chains)
-        free_energy = np.array(
-            [model.free_energy(chain.astype(model.dtype)) for chain in chains]
-        )
+        n_chains, n_draws, _ = chains.shape
+        rows = check_rows(model, chains.reshape(n_chains * n_draws, -1))
+        free_energy = rows.apply(model.free_energy, model).reshape(n_chains, n_draws)
         return cls(free_energy, diagnostics).plot(ax, **line_kw)
 
     def _draw(self, ax, line_kw):

@@ -41,8 +41,8 @@ from skrbm.likelihood import (
     pseudo_log_likelihood,
 )
 from skrbm.metrics import log_likelihood_scorer
-from skrbm.plotting import FiltersDisplay, TrainingDisplay
-from skrbm.sampling import ModelLadder, draw_chains, sample_conditional
+from skrbm.plotting import ChainsDisplay, FiltersDisplay, TrainingDisplay
+from skrbm.sampling import ModelLadder, diagnose, draw_chains, sample_conditional
 
 WINE = load_wine().data
 
@@ -561,6 +561,30 @@ def test_displays():
     )
     curves = TrainingDisplay.from_estimator(rbm).curves
     assert list(curves) == ["log-likelihood, training rows"]
+    pyplot.close("all")
+
+
+def test_chains_are_diagnosed():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    scale = np.array([1e6, 1.0, 1e-3])
+    rbm = by_hand(tiny())
+    chains = draw_chains(rbm, 4, 30, random_state=0)
+    chains[:, :, 2] += 9 * rbm.visible_variance_[2] ** 0.5 * (-1) ** np.arange(30)
+    found = diagnose(rbm, chains, n_features=1)
+    assert found.statistics == ["free energy", "feature 2"]
+    rbm.components_, rbm.intercept_visible_ = (
+        rbm.components_ * scale,
+        rbm.intercept_visible_ * scale,
+    )
+    rbm.noise_variance_, rbm.visible_mean_ = (
+        rbm.noise_variance_ * scale**2,
+        rbm.visible_mean_ * scale,
+    )
+    rbm.visible_variance_ = rbm.visible_variance_ * scale**2
+    assert diagnose(rbm, chains * scale, n_features=1).statistics == found.statistics
+    display = ChainsDisplay.from_estimator(rbm, chains * scale)
+    expected = [rbm.free_energy(chain * scale) for chain in chains]
+    assert_allclose(display.free_energy, expected)
     pyplot.close("all")
 
 
