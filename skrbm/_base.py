@@ -197,9 +197,13 @@ class BaseRBM(
             data = data.weigh(
                 _inputs.normalize(_inputs.check_weights(sample_weight, data.X))
             )
+        data, held_out = self._hold_out(data)
         before = self._learning if warm else None
         visible = self._visible(data, before if training is None else training.state)
-        data, validation = self._hold_out(visible.encode(data))
+        data, validation = visible.encode(data), None
+        if held_out is not None:
+            held_out = visible.encode(held_out)
+            validation = Validation(held_out, self.tol, self.n_iter_no_change)
         if training is not None:
             training.attach(data, validation)
             return training
@@ -390,7 +394,7 @@ class BaseRBM(
         return next_state(self._learning, settings, len(data))
 
     def _hold_out(self, data):
-        """Return the training rows and, for early stopping, the validation rows.
+        """Return the training rows and, for early stopping, the held-out rows.
 
         A warm start on the same number of rows holds out the same rows.
         """
@@ -410,9 +414,7 @@ class BaseRBM(
         rows, held_out = train_test_split(
             rows, test_size=n_held_out, random_state=self._split_seed
         )
-        held_out = data.select(np.sort(held_out))
-        validation = Validation(held_out, self.tol, self.n_iter_no_change)
-        return data.select(np.sort(rows)), validation
+        return data.select(np.sort(rows)), data.select(np.sort(held_out))
 
     def _check_can_continue(self):
         """Raise an error if the model was not trained or has another n_components."""

@@ -515,7 +515,7 @@ def test_a_warm_start_holds_out_the_same_rows():
     rbm = over_fitting(n_iter=2, warm_start=True).fit(BINARY)
 
     def held_out(rbm):
-        return rbm._hold_out(DataSet(BINARY))[1].data.rows
+        return rbm._hold_out(DataSet(BINARY))[1].rows
 
     before = held_out(rbm)
     assert_array_equal(held_out(rbm.fit(BINARY)), before)

@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import train_test_split
 
 from skrbm import (
     BernoulliRBMEstimator,
@@ -448,6 +449,26 @@ def test_early_stopping_keeps_the_best_model():
     assert len(scores) == rbm.n_iter_ < 400
     assert len(rbm.history_["log_likelihood"]) == rbm.n_iter_
     assert "free_energy_gap" in rbm.history_
+
+
+@pytest.mark.parametrize("weights", [np.ones(len(WINE)), np.arange(len(WINE)) % 3])
+def test_held_out_rows_do_not_set_the_scale(weights):
+    rbm = make(early_stopping=True, warm_start=True, n_iter=1)
+    rbm.fit(WINE, sample_weight=weights)
+    rows = np.flatnonzero(weights)
+    n_held_out = int(np.ceil(0.1 * len(rows)))
+    rows, held_out = train_test_split(
+        rows, test_size=n_held_out, random_state=rbm._split_seed
+    )
+    mean = np.average(WINE[rows], axis=0, weights=weights[rows])
+    assert_allclose(rbm.visible_mean_, mean)
+    variance = np.average((WINE[rows] - mean) ** 2, axis=0, weights=weights[rows])
+    assert_allclose(rbm.visible_variance_, variance)
+    score = rbm.score_samples(WINE[held_out])
+    score = np.average(score, weights=weights[held_out])
+    assert_allclose(rbm.validation_scores_[-1], score, rtol=1e-6)
+    rbm.fit(WINE + 1)  # a warm start keeps them
+    assert_allclose(rbm.visible_mean_, mean)
 
 
 @pytest.mark.parametrize("n_components", [6, 14])
