@@ -225,7 +225,9 @@ class BaseRBM(
 
         The rows are split into minibatches of `batch_size`. A data stream therefore gives
         the same model however it is divided into calls, as long as each call but the last
-        has a multiple of `batch_size` rows. The learning rate is constant because the end
+        has a multiple of `batch_size` rows. For a GaussianRBMEstimator, the first call must
+        be the same as well: its rows, of which there should be many, set the means and
+        variances that standardize all rows. The learning rate is constant because the end
         of the stream is unknown. For a better model, lower it towards the end with
         ``set_params(learning_rate=...)``. No rows are held out, and nothing is printed or
         recorded in `history_`. To monitor training, score held-out rows yourself.

@@ -420,13 +420,18 @@ def test_rows_without_weight_are_ignored():
     assert_allclose(a.components_, b.components_, rtol=1e-6)
 
 
-def test_a_stream_is_the_same_however_it_is_cut():
+def test_a_stream_is_the_same_however_it_is_cut_after_the_first_call():
     """The first call sets location and scale."""
-    a, b = make(), make()
+    a, b, c = make(), make(), make()
     a.partial_fit(WINE[:80]).partial_fit(WINE[80:160])
     b.partial_fit(WINE[:80]).partial_fit(WINE[80:100]).partial_fit(WINE[100:160])
     assert_array_equal(a.components_, b.components_)
-    assert_allclose(a.visible_mean_, WINE[:80].mean(axis=0))
+    for rbm in (a, b):
+        assert_allclose(rbm.visible_mean_, WINE[:80].mean(axis=0))
+        assert_allclose(rbm.visible_variance_, WINE[:80].var(axis=0))
+    c.partial_fit(WINE[:60]).partial_fit(WINE[60:160])
+    assert_allclose(c.visible_mean_, WINE[:60].mean(axis=0))
+    assert not np.allclose(c.components_, a.components_)
     assert a.learning_rate_ == 0.2
 
 
