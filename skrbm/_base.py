@@ -111,14 +111,16 @@ class BaseRBM(
         Warns
         -----
         UserWarning
-            If `X` has values outside [0, 1] although the model is one of binary data, or if
-            training was interrupted from the keyboard. In the latter case the model of the
-            last completed epoch is kept (of the best epoch with `early_stopping`).
+            If `X` has values outside [0, 1] although the model is one of binary data, if
+            a feature is constant although the model is one of real values, or if training
+            was interrupted from the keyboard. In the last case the model of the last
+            completed epoch is kept (of the best epoch with `early_stopping`).
         ConvergenceWarning
             If training diverged, in which case the model of the previous epoch is kept (of
             the best epoch with `early_stopping`), if the model is clearly worse at the end
-            of training than at its start, or if it has modes that the persistent chains
-            have not visited (`log_partition_gap_` above 1).
+            of training than at its start, if it has modes that the persistent chains have
+            not visited (`log_partition_gap_` above 1), or if the variance of a real-valued
+            feature given the hidden units has reached its lower bound.
         """
         return self._fit(X, y, sample_weight)
 
@@ -259,7 +261,9 @@ class BaseRBM(
         Warns
         -----
         UserWarning
-            If `X` has values outside [0, 1] although the model is one of binary data.
+            If `X` has values outside [0, 1] although the model is one of binary data, or if
+            a feature is constant in the first call although the model is one of real
+            values.
         ConvergenceWarning
             If training diverged. The model from before the call is kept.
         """
@@ -377,7 +381,14 @@ class BaseRBM(
         if before is not None:
             return before.model.visible
         dtype = np.float64 if data.X.dtype == np.float64 else np.float32
-        return self._units.untrained(data, dtype)
+        return self._units.untrained(data, dtype, self._names_of)
+
+    def _names_of(self, features):
+        """Return a description of features, given an array of their indices."""
+        names = getattr(self, "feature_names_in_", None)
+        few = [repr(names[i]) if names is not None else str(i) for i in features[:5]]
+        more = ", ..." if len(features) > 5 else ""
+        return f"feature{'s' if len(features) > 1 else ''} {', '.join(few)}{more}"
 
     def _first_state(self, data, settings, seed, visible):
         """Return the state of an untrained model."""

@@ -12,7 +12,7 @@ from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import Interval, StrOptions
 from skrbm._training import SCHEDULES
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits, is_constant
+from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits
 
 # Number of temperatures for the log partition function in scores.
 _N_BETAS = 2000
@@ -307,25 +307,6 @@ class GaussianRBMEstimator(BaseRBM):
                 "distinct values, or an outlier: drop it, clip it, or add noise to it.",
                 ConvergenceWarning,
             )
-
-    def _check_training_data(self, X, reset):
-        data = super()._check_training_data(X, reset)
-        if reset:
-            mean, variance = data.moments()
-            constant = np.flatnonzero(is_constant(mean, variance, data.X.dtype))
-            if constant.size:
-                warnings.warn(
-                    f"X is constant in {self._names_of(constant)}. The density of such a "
-                    "feature is arbitrary: drop it, for example with sklearn."
-                    "feature_selection.VarianceThreshold."
-                )
-        return data
-
-    def _names_of(self, features):
-        names = getattr(self, "feature_names_in_", None)
-        few = [repr(names[i]) if names is not None else str(i) for i in features[:5]]
-        more = ", ..." if len(features) > 5 else ""
-        return f"feature{'s' if len(features) > 1 else ''} {', '.join(few)}{more}"
 
     def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Compute the log-likelihood of each row.

@@ -6,6 +6,7 @@ their *input* from a hidden state h, the rows ``h W'``, and pass on their values
 """
 
 import dataclasses
+import warnings
 from typing import Self
 
 import numpy as np
@@ -66,7 +67,7 @@ class BernoulliUnits:
     # Start of training ----------------------------------------------------------------
 
     @classmethod
-    def untrained(cls, data, dtype) -> Self:
+    def untrained(cls, data, dtype, names_of) -> Self:
         """Return the units before the first step of training."""
         return cls(np.zeros(data.n_features, dtype=dtype))
 
@@ -369,10 +370,11 @@ class GaussianUnits:
     # Start of training ----------------------------------------------------------------
 
     @classmethod
-    def untrained(cls, data, dtype) -> Self:
+    def untrained(cls, data, dtype, names_of) -> Self:
         """Return units with the means and variances of the data.
 
-        The scale of a constant feature is 1.
+        The scale of a constant feature is 1. There is a warning of such features, in which
+        `names_of` names an array of their indices.
         """
         mean, variance = data.moments()
         if not (np.isfinite(mean) & np.isfinite(variance)).all():
@@ -380,7 +382,14 @@ class GaussianUnits:
                 "X has values that are too large: the variance of a feature is not finite. "
                 "Scale X."
             )
-        scale = np.where(is_constant(mean, variance, data.X.dtype), 1.0, np.sqrt(variance))
+        constant = is_constant(mean, variance, data.X.dtype)
+        if constant.any():
+            warnings.warn(
+                f"X is constant in {names_of(np.flatnonzero(constant))}. The density of "
+                "such a feature is arbitrary: drop it, for example with sklearn."
+                "feature_selection.VarianceThreshold."
+            )
+        scale = np.where(constant, 1.0, np.sqrt(variance))
         zeros = np.zeros(data.n_features, dtype=dtype)
         log_variance = np.full(data.n_features, np.log(INITIAL_VARIANCE), dtype=dtype)
         return cls(zeros, log_variance, mean, scale)

@@ -664,6 +664,19 @@ def test_a_constant_feature():
         rbm = make().fit(X)
     assert np.isfinite(rbm.score_samples(X)).all()
     assert rbm.visible_variance_[3] == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rbm.partial_fit(X[:50])  # only the first rows set the scale
+    pandas = pytest.importorskip("pandas")
+    with pytest.warns(UserWarning, match="constant in feature 'd'"):
+        make().partial_fit(pandas.DataFrame(X[:, :5], columns=list("abcde")))
+
+
+def test_a_feature_that_is_constant_among_the_rows_with_weight():
+    X, weights = WINE.copy(), np.ones(len(WINE))
+    X[:100, 3], weights[100:] = 0.1, 0
+    with pytest.warns(UserWarning, match="constant in feature 3"):
+        make().fit(X, sample_weight=weights)
 
 
 def test_a_feature_with_few_values_is_named(monkeypatch):
