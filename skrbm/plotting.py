@@ -211,6 +211,9 @@ class SamplesDisplay:
     image_shape : tuple of (int, int)
         Height and width of a row as an image.
 
+    limits : tuple of (float, float), default=(0, 1)
+        Values of the lightest and of the darkest color, the same in all panels.
+
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
@@ -233,10 +236,15 @@ class SamplesDisplay:
     """
 
     def __init__(
-        self, images: dict[str, np.ndarray], *, image_shape: tuple[int, int]
+        self,
+        images: dict[str, np.ndarray],
+        *,
+        image_shape: tuple[int, int],
+        limits: tuple[float, float] = (0, 1),
     ) -> None:
         self.images = images
         self.image_shape = image_shape
+        self.limits = limits
 
     @classmethod
     def from_estimator(
@@ -252,9 +260,12 @@ class SamplesDisplay:
     ) -> Self:
         """Plot rows of the data, their reconstructions and samples of the model.
 
+        Colors range from 0 to 1 or, for real-valued features, from the smallest to the
+        largest value of all panels.
+
         Parameters
         ----------
-        rbm : BernoulliRBMEstimator
+        rbm : BernoulliRBMEstimator or GaussianRBMEstimator
             A fitted estimator. scikit-learn's BernoulliRBM is not supported, since it
             cannot draw samples.
 
@@ -286,8 +297,9 @@ class SamplesDisplay:
         model = model_of(rbm)
         if not hasattr(rbm, "reconstruct"):
             raise TypeError(
-                "SamplesDisplay requires a BernoulliRBMEstimator, which can reconstruct "
-                f"rows and draw samples, but got a {type(rbm).__name__}."
+                "SamplesDisplay requires a BernoulliRBMEstimator or a "
+                "GaussianRBMEstimator, which can reconstruct rows and draw samples, but "
+                f"got a {type(rbm).__name__}."
             )
         shape = _image_shape(len(model.visible), image_shape)
         rows_of_X = sp.csr_array(X) if sp.issparse(X) else X
@@ -300,7 +312,11 @@ class SamplesDisplay:
             "reconstructions": rbm.reconstruct(few, random_state=random_state),
             "samples": rbm.sample(len(rows), random_state=random_state),
         }
-        return cls(images, image_shape=shape).plot(ax, **im_kw)
+        limits = (0, 1)
+        if not model.visible.binary:
+            values = np.concatenate([np.ravel(panel) for panel in images.values()])
+            limits = float(np.nanmin(values)), float(np.nanmax(values))
+        return cls(images, image_shape=shape, limits=limits).plot(ax, **im_kw)
 
     def plot(self, ax: Any = None, **im_kw: Any) -> Self:
         """Plot the display.
@@ -334,10 +350,11 @@ class SamplesDisplay:
         self.axes_ = np.ravel(ax)
         self.figure_ = self.axes_[0].figure
         self.ims_ = []
+        low, high = self.limits
         for axes, (title, rows) in zip(self.axes_, self.images.items(), strict=True):
             n_columns = int(np.ceil(np.sqrt(len(rows))))
-            image = _mosaic(rows, self.image_shape, n_columns, 0.5)
-            settings = _image_settings("gray_r", 0, 1, im_kw)
+            image = _mosaic(rows, self.image_shape, n_columns, (low + high) / 2)
+            settings = _image_settings("gray_r", low, high, im_kw)
             self.ims_.append(axes.imshow(image, **settings))
             axes.set(xticks=[], yticks=[], title=title)
         return self

@@ -42,7 +42,12 @@ from skrbm.likelihood import (
     pseudo_log_likelihood,
 )
 from skrbm.metrics import log_likelihood_scorer
-from skrbm.plotting import ChainsDisplay, FiltersDisplay, TrainingDisplay
+from skrbm.plotting import (
+    ChainsDisplay,
+    FiltersDisplay,
+    SamplesDisplay,
+    TrainingDisplay,
+)
 from skrbm.sampling import ModelLadder, diagnose, draw_chains, sample_conditional
 
 WINE = load_wine().data
@@ -587,6 +592,10 @@ def test_displays():
     )
     curves = TrainingDisplay.from_estimator(rbm).curves
     assert list(curves) == ["log-likelihood, training rows"]
+    display = SamplesDisplay.from_estimator(rbm, WINE[:, :9], random_state=0)
+    values = np.stack(list(display.images.values()))
+    for image in display.ims_:
+        assert_allclose(image.get_clim(), (values.min(), values.max()))
     pyplot.close("all")
 
 
