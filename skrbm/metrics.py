@@ -35,8 +35,8 @@ def _last_step(estimator, X):
         is_rbm = False
     if not is_rbm:
         raise TypeError(
-            "Likelihood scorers expect a BernoulliRBMEstimator, or a pipeline whose "
-            f"last step is one, but got {type(estimator).__name__}."
+            "Likelihood scorers expect a BernoulliRBMEstimator or a GaussianRBMEstimator, "
+            f"or a pipeline whose last step is one, but got {type(estimator).__name__}."
         )
     return estimator, X
 
@@ -107,19 +107,21 @@ def log_likelihood_scorer(
 ) -> float:
     """Score by the mean log-likelihood.
 
-    The partition function is computed exactly for models with at most 20 hidden or at most
-    20 visible units. For other models it is estimated by annealed importance sampling with
-    100 runs and 2000 temperatures, always with the same random numbers. For other settings,
-    write a scorer that calls :func:`skrbm.likelihood.mean_log_likelihood`.
+    The partition function is computed exactly for models with at most 20 hidden or, for
+    binary data, at most 20 visible units. For other models it is estimated by annealed
+    importance sampling with 100 runs and 2000 temperatures, always with the same random
+    numbers. For other settings, write a scorer that calls
+    :func:`skrbm.likelihood.mean_log_likelihood`.
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator, Pipeline or search
+    estimator : BernoulliRBMEstimator, GaussianRBMEstimator, Pipeline or search
         Fitted estimator, fitted pipeline whose last step is one, or fitted search such as
         GridSearchCV over either. scikit-learn's BernoulliRBM is also accepted.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows to score. The values that reach the estimator must be 0 or 1.
+        Rows to score. The values that reach the estimator must be 0 or 1, unless it is a
+        GaussianRBMEstimator, which accepts real values but no sparse data.
 
     y : Ignored
         Not used, present for API consistency.
@@ -130,12 +132,14 @@ def log_likelihood_scorer(
     Returns
     -------
     score : float
-        Mean log-likelihood of the rows, in nats.
+        Mean log-likelihood of the rows, in nats. For a GaussianRBMEstimator, it is that of
+        densities in the units of the rows that reach the estimator, so scores are only
+        comparable if the earlier steps of the pipelines do not change the scales.
 
     Raises
     ------
     ValueError
-        If there are values other than 0 and 1.
+        If there are values other than 0 and 1 although the model is one of binary data.
     TypeError
         If `estimator` is not, or does not end in, an RBM.
 
