@@ -188,17 +188,26 @@ class DaskRBM(ParallelRBM):
         -------
         score : float
             Mean of `score_samples` over the rows, in nats.
+
+        Raises
+        ------
+        ValueError
+            If a weight is negative, if no weight is greater than 0, or if the weights do
+            not have the same chunks of rows as `X`.
         """
         if not dask.is_dask_collection(X):
             return super().score(X, sample_weight=sample_weight)
         scores = self.score_samples(X)
         if sample_weight is None:
-            mean = scores.mean()
-        else:
-            weights = dask.array.asarray(sample_weight)
-            mean = (weights * scores).sum() / weights.sum()
+            with self._connect() as client:
+                return float(client.compute(scores.mean()).result())
+        pairs = zip(
+            scores.to_delayed().ravel(), _aligned(sample_weight, scores), strict=True
+        )
+        means = [dask.delayed(_weighted_mean)(*pair) for pair in pairs]
         with self._connect() as client:
-            return float(client.compute(mean).result())
+            means, totals = np.transpose(client.gather(client.compute(means)))
+        return _inputs.weighted_mean(means, totals)
 
     def _apply(self, method, X):
         if not dask.is_dask_collection(X):
@@ -272,15 +281,28 @@ def _load_checked(block, n_features):
         raise ValueError(f"A block of X has {X.shape[1]} columns, but X has {n_features}.")
     if not weights:
         return DataSet(X)
-    row_weights = np.asarray(weights[0], dtype=np.float64)
-    if row_weights.shape != X.shape[:1]:
+    return DataSet(X).weigh(_check_weights(weights[0], X.shape[0]))
+
+
+def _check_weights(sample_weight, n_rows):
+    """Validate the weights of the rows of a block, which may all be 0."""
+    row_weights = np.asarray(sample_weight, dtype=np.float64)
+    if row_weights.shape != (n_rows,):
         raise ValueError(
-            f"A block of X has {X.shape[0]} rows, but its sample_weight has the shape "
+            f"A block of X has {n_rows} rows, but its sample_weight has the shape "
             f"{row_weights.shape}."
         )
     if not (np.isfinite(row_weights) & (row_weights >= 0)).all():
         raise ValueError("sample_weight has values that are negative or not finite.")
-    return DataSet(X).weigh(row_weights)
+    return row_weights
+
+
+def _weighted_mean(scores, sample_weight):
+    """Return the mean score of a block and its total weight."""
+    row_weights = _check_weights(sample_weight, len(scores))
+    if not row_weights.any():
+        return 0.0, 0.0
+    return _inputs.weighted_mean(scores, row_weights), row_weights.sum()
 
 
 class Loaded:

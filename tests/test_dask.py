@@ -229,6 +229,23 @@ def test_results_are_lazy_arrays(cluster):
     assert_allclose(score, rbm.score(X, sample_weight=WEIGHTS), rtol=1e-5)
 
 
+def test_scores_are_of_valid_weights(cluster):
+    """As in memory, also with blocks that have no rows or no weight."""
+    blocks = da.from_array(X, chunks=((0, 400, 400, 997), (64,)))
+    parallel = distributed_rbm(n_iter=1).fit(X)
+    weights = WEIGHTS * (np.arange(len(X)) >= 400)
+    expected = parallel.estimator_.score(X, sample_weight=weights)
+    assert_allclose(parallel.score(blocks, sample_weight=weights), expected, rtol=1e-5)
+    for wrong, message in [
+        (np.where(np.arange(len(X)) == 7, -50, WEIGHTS), "negative"),
+        (np.zeros(len(X)), "greater than 0|at least one non-zero"),
+        (np.ones(1), "same chunks of rows"),
+        (2.0, "same chunks of rows"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            parallel.score(blocks, sample_weight=wrong)
+
+
 def test_data_frames(cluster):
     dd = pytest.importorskip("dask.dataframe", reason="dask.dataframe is not installed")
     pd = pytest.importorskip("pandas")
