@@ -11,7 +11,6 @@ from concurrent.futures import CancelledError
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skrbm import _inputs
@@ -122,10 +121,9 @@ class DaskRBM(ParallelRBM):
         self.client = client
 
     def __sklearn_clone__(self):
-        parameters = self.get_params(deep=False)
-        client = parameters.pop("client")
-        cloned = {name: clone(value, safe=False) for name, value in parameters.items()}
-        return type(self)(client=client, **cloned)
+        without_client = copy.copy(self)  # as it would be pickled
+        cloned = super(DaskRBM, without_client).__sklearn_clone__()
+        return cloned.set_params(client=self.client)
 
     def __getstate__(self):
         return super().__getstate__() | {"client": None}

@@ -17,6 +17,7 @@ import pytest
 import scipy.sparse as sp
 from conftest import exit_code
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -256,6 +257,17 @@ def test_data_frames(cluster):
     assert parallel.transform(parts).compute().shape == (len(X), 8)
     with pytest.raises(ValueError, match="feature names"):
         parallel.transform(parts[frame.columns[::-1]])
+
+
+def test_clones_keep_the_client_and_the_configuration():
+    client = object()
+    with config_context(enable_metadata_routing=True):
+        parallel = distributed_rbm(client=client).set_fit_request(sample_weight=True)
+        other = clone(parallel.set_output(transform="pandas"))
+        assert other.get_metadata_routing().fit.requests == {"sample_weight": True}
+    assert other._sklearn_output_config == {"transform": "pandas"}
+    assert other.client is parallel.client is client
+    assert other.estimator is not parallel.estimator
 
 
 def test_searches_and_fits_at_once(cluster):
