@@ -391,7 +391,8 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     def _state(self, rbm, sample, settings, rounds, seed):
         """Return the state to train: a new one, or the continued one if `seed` is None."""
         if seed is None:
-            return next_shared_state(rbm._learning, settings, rounds.sizes)
+            before, n_chains = rbm._learning, rbm.n_chains
+            return next_shared_state(before, settings, rounds.sizes, n_chains)
         whole = settings._replace(n_chains=rbm.n_chains)  # of all shards together
         visible = rbm._visible(sample, None)
         untrained = rbm._first_state(sample, whole, seed, visible)

@@ -396,11 +396,12 @@ def first_shared_state(state, settings, sizes, seed) -> SharedState:
     )
 
 
-def next_shared_state(before, settings, sizes) -> SharedState:
+def next_shared_state(before, settings, sizes, n_chains) -> SharedState:
     """Return a state that continues a training, for shards of these sizes.
 
     The chains of each shard go on. If there are other shards, or none so far, all of them
-    start from the chains of the previous state.
+    start from the chains of the previous state. `n_chains` is the number of chains of the
+    mixture, unless the solver ignores it.
     """
     shared = isinstance(before, SharedState)
     before = before.copy()
@@ -409,10 +410,13 @@ def next_shared_state(before, settings, sizes) -> SharedState:
     else:
         chains = [before.solver] * len(sizes)
     solvers = [packed(next_solver(solver, settings, max(sizes))) for solver in chains]
+    n_chains = type(solvers[0]).count_chains(
+        settings._replace(n_chains=n_chains), max(sizes), len(before.solver.chains)
+    )
     return SharedState(
         before.learned,
         before.counts,
-        mixture(solvers, len(before.solver.chains)),
+        mixture(solvers, n_chains),
         before.rng,
         solvers,
         before.change if shared else before.model.map(np.zeros_like),

@@ -236,6 +236,19 @@ def test_warm_starts_continue_the_model(n_shards):
     assert parallel.estimator_.n_iter_ == 1
 
 
+@pytest.mark.parametrize(
+    ("solver", "parameter"), [("pcd", "n_chains"), ("pt", "n_chains"), ("cd", "batch_size")]
+)
+def test_the_number_of_chains_may_change_between_calls(solver, parameter):
+    for n_shards in (1, 2):
+        parallel = make(n_shards, n_iter=1, warm_start=True, solver=solver)
+        for n_chains in (4, 10, 30):
+            parallel.estimator.set_params(**{parameter: n_chains})
+            assert parallel.fit(X).estimator_.h_samples_.shape == (n_chains, 5)
+        parallel.estimator.set_params(**{parameter: 40})
+        assert parallel.partial_fit(X).estimator_.h_samples_.shape == (40, 5)
+
+
 def test_the_meta_estimator_in_searches_and_pickles():
     parallel = make().fit(X)
     loaded = pickle.loads(pickle.dumps(parallel))
