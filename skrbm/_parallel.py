@@ -29,7 +29,7 @@ from skrbm._rounds import (
     count,
     first_shared_state,
     next_shared_state,
-    quicken_chains,
+    suitable_quickening,
     survey_blocks,
 )
 from skrbm._step import is_sound
@@ -60,9 +60,10 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         where each shard has minibatches of `batch_size` rows and `n_chains` chains. In
         `fit`, with ``n_gibbs_steps="auto"``, each shard runs a half of the chains with
         twice the Gibbs steps, and from 8 shards on a quarter with four times the steps,
-        which take as long and can follow the model better. With `early_stopping`, rows of
-        all blocks are held out, but not more than 10000. Callbacks set on it are called
-        after each round, and their `every` counts rounds.
+        which take as long and can follow the model better. `partial_fit` keeps both after
+        `fit`. With `early_stopping`, rows of all blocks are held out, but not more than
+        10000. Callbacks set on it are called after each round, and their `every` counts
+        rounds.
 
     n_shards : int, default=None
         Number of shards. If None, the number of workers. Set it for results that do not
@@ -316,10 +317,12 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             training.attach(sample, validation)
             training.rounds = rounds
             return training
-        settings = rbm._settings(sample, rbm._choose_for_fit)
+        settings, quickening = rbm._settings(sample, rbm._choose_for_fit), 1
         if rbm.n_gibbs_steps == "auto" and rbm.solver == "pcd":
-            settings = quicken_chains(settings, executor.n_shards)
-        state = self._state(rbm, sample, settings, rounds, seed)
+            quickening = suitable_quickening(executor.n_shards)
+            n_steps = quickening * settings.n_gibbs_steps
+            settings = settings._replace(n_gibbs_steps=n_steps)
+        settings, state = self._state(rbm, sample, settings, rounds, seed, quickening)
         state.learned.average = None  # each call of fit starts a new one
         if state.counts.n_rows_seen == 0:
             count(found, state, found.mean_weight)
@@ -340,8 +343,10 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         executor = self._open(rbm, stack, X, sample_weight, first, self.n_shards)
         found, sample, reading = self._survey(rbm, executor, 0.0)
         rounds = self._rounds(rbm, executor, found, reading, self.n_local_steps)
-        settings = rbm._settings(sample, rbm._choose_for_stream)
-        state = self._state(rbm, sample, settings, rounds, seed)
+        settings, quickening = rbm._settings(sample, rbm._choose_for_stream), 1
+        if rbm.n_gibbs_steps == "auto" and not first:  # keeps the number of steps
+            quickening = getattr(rbm._learning, "quickening", 1)
+        settings, state = self._state(rbm, sample, settings, rounds, seed, quickening)
         count(found, state)
 
         def train(state, settings, data):
@@ -388,15 +393,22 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.n_local_steps_ = rounds.n_local_steps
         return rounds
 
-    def _state(self, rbm, sample, settings, rounds, seed):
-        """Return the state to train: a new one, or the continued one if `seed` is None."""
+    def _state(self, rbm, sample, settings, rounds, seed, quickening):
+        """Return the settings of a shard, which has fewer chains, and the state to train.
+
+        The state is a new one, or the continued one if `seed` is None.
+        """
+        n_chains = max(1, rbm.n_chains // quickening)
+        whole, settings = settings, settings._replace(n_chains=n_chains)
         if seed is None:
-            before, n_chains = rbm._learning, rbm.n_chains
-            return next_shared_state(before, settings, rounds.sizes, n_chains)
-        whole = settings._replace(n_chains=rbm.n_chains)  # of all shards together
-        visible = rbm._visible(sample, None)
-        untrained = rbm._first_state(sample, whole, seed, visible)
-        return first_shared_state(untrained, settings, rounds.sizes, int(seed))
+            before = rbm._learning
+            state = next_shared_state(before, settings, rounds.sizes, rbm.n_chains)
+        else:
+            visible = rbm._visible(sample, None)
+            untrained = rbm._first_state(sample, whole, seed, visible)
+            state = first_shared_state(untrained, settings, rounds.sizes, int(seed))
+        state.quickening = quickening
+        return settings, state
 
     def _open(self, rbm, stack, X, sample_weight, reset, n_shards):
         """Return an executor on the blocks of the data, to be closed by `stack`."""

@@ -358,12 +358,16 @@ class SharedState(TrainingState):
         Seed of all draws.
     n_rounds : int
         Number of rounds so far.
+    quickening : int
+        What the number of Gibbs steps was multiplied with, and that of the chains of each
+        shard divided by.
     """
 
     solvers: list[Solver]
     change: RBM
     seed: int
     n_rounds: int = 0
+    quickening: int = 1
 
     def copy(self) -> Self:
         """Return a copy; `solvers` are never changed in place."""
@@ -619,17 +623,13 @@ class Rounds:
             yield Task(shard, pieces, epoch, state.solvers[shard], *span)
 
 
-def quicken_chains(settings, n_shards):
-    """Return settings with more Gibbs steps of fewer chains, which take as long.
+def suitable_quickening(n_shards):
+    """Return the factor of more Gibbs steps of fewer chains, which take as long.
 
     The more shards there are, the further the model moves in a step, and the quicker the
     chains must be to follow it, while the shards together have more of them.
     """
-    factor = 1 if n_shards == 1 else 2 if n_shards < 8 else 4
-    return settings._replace(
-        n_gibbs_steps=factor * settings.n_gibbs_steps,
-        n_chains=max(1, settings.n_chains // factor),
-    )
+    return 1 if n_shards == 1 else 2 if n_shards < 8 else 4
 
 
 def suitable_local_steps(n_steps):

@@ -236,6 +236,23 @@ def test_warm_starts_continue_the_model(n_shards):
     assert parallel.estimator_.n_iter_ == 1
 
 
+def test_streams_after_fit_keep_the_steps_and_the_chains_of_shards():
+    def numbers(parallel):
+        rbm = parallel.estimator_
+        n_chains = len(rbm._learning.solvers[0].chains.bits)
+        return rbm.n_gibbs_steps_, n_chains, len(rbm.h_samples_)
+
+    parallel = make(2, n_iter=1, n_chains=10).fit(X)
+    assert numbers(parallel) == (2, 5, 10)
+    assert numbers(parallel.partial_fit(X).partial_fit(X)) == (2, 5, 10)
+    parallel.set_params(estimator__n_gibbs_steps=3)
+    assert numbers(parallel.partial_fit(X)) == (3, 10, 10)
+    parallel.set_params(estimator__n_gibbs_steps="auto", estimator__warm_start=True)
+    assert numbers(parallel.partial_fit(X)) == (3, 10, 10)
+    assert numbers(parallel.fit(X)) == (2, 5, 10)
+    assert numbers(make(2, n_chains=10).partial_fit(X)) == (1, 10, 10)
+
+
 @pytest.mark.parametrize(
     ("solver", "parameter"), [("pcd", "n_chains"), ("pt", "n_chains"), ("cd", "batch_size")]
 )
