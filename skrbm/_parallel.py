@@ -1,7 +1,6 @@
 """The meta-estimator that trains one model on shards of the data, by several workers."""
 
 import contextlib
-import copy
 import functools
 import os
 from collections.abc import Sequence
@@ -285,11 +284,16 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         return self
 
     def _next_estimator(self, warm):
-        """Return an estimator to train: a clone, or a copy of the fitted one."""
-        if not (warm and hasattr(self, "estimator_")):
-            return clone(self.estimator)
-        rbm = copy.copy(self.estimator_)
-        return rbm.set_params(**clone(self.estimator).get_params(deep=False))
+        """Return an estimator to train: a clone, possibly with what the last one learned.
+
+        Parameters, callbacks and other configuration are always those of `estimator`.
+        """
+        rbm = clone(self.estimator)
+        if warm and hasattr(self, "estimator_"):
+            configuration = vars(clone(self.estimator_))
+            fitted = vars(self.estimator_).items()
+            vars(rbm).update({k: v for k, v in fitted if k not in configuration})
+        return rbm
 
     def _begin(self, rbm, stack, X, sample_weight, warm, training):
         """Return the training to run, as `BernoulliRBMEstimator._begin` does."""

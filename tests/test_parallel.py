@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 from conftest import Enumerated, bars_and_stripes, exact, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -234,6 +235,21 @@ def test_warm_starts_continue_the_model(n_shards):
     assert parallel.estimator_ is not before
     assert parallel.score(X) > first - 0.5
     assert parallel.estimator_.n_iter_ == 1
+
+
+def test_warm_starts_use_the_present_callbacks_and_configuration():
+    pytest.importorskip("pandas")
+    parallel = make(warm_start=True).fit(X)
+    parallel.estimator.set_output(transform="pandas")
+    numbers = []
+    with_callbacks(parallel, Watch(numbers.append)).fit(X)
+    assert numbers == list(range(1, 13))
+    assert type(parallel.estimator_.transform(X)).__name__ == "DataFrame"
+    with config_context(enable_metadata_routing=True):
+        parallel.estimator.set_callbacks().set_fit_request(sample_weight=True)
+    parallel.partial_fit(X).fit(X)
+    assert len(numbers) == 12
+    assert parallel.estimator_._metadata_request.fit.requests == {"sample_weight": True}
 
 
 def test_streams_after_fit_keep_the_steps_and_the_chains_of_shards():
