@@ -60,9 +60,9 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         `fit`, with ``n_gibbs_steps="auto"``, each shard runs a half of the chains with
         twice the Gibbs steps, and from 8 shards on a quarter with four times the steps,
         which take as long and can follow the model better. `partial_fit` keeps both after
-        `fit`. With `early_stopping`, rows of all blocks are held out, but not more than
-        10000. Callbacks set on it are called after each round, and their `every` counts
-        rounds.
+        `fit`. With `early_stopping`, rows of all blocks are held out, but not many more
+        than 10000. Callbacks set on it are called after each round, and their `every`
+        counts rounds.
 
     n_shards : int, default=None
         Number of shards. If None, the number of workers. Set it for results that do not
@@ -367,9 +367,9 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
     def _survey(self, rbm, executor, fraction):
         reading = Reading(
-            n_sampled=max(1, SAMPLE_SIZE // executor.n_blocks),
+            n_sampled=SAMPLE_SIZE / executor.n_blocks,
             held_out=fraction,
-            most_held_out=max(1, _MOST_HELD_OUT // executor.n_blocks),
+            most_held_out=_MOST_HELD_OUT / executor.n_blocks,
             clip=rbm.stochastic_binarization,
             seed=int(rbm._split_seed),
         )
@@ -378,6 +378,11 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 "There are no rows to train on. Pass rows of which some have a weight "
                 "greater than 0, and hold out fewer of them for early stopping."
+            )
+        if fraction and not found.held_out:
+            raise ValueError(
+                f"With validation_fraction={fraction:g}, no rows of {executor.n_blocks} "
+                "blocks are held out. Pass more rows, fewer blocks, or a larger fraction."
             )
         sample = Sample(found)
         rbm._warn_of_range(sample)

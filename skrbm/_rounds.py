@@ -79,21 +79,21 @@ class Reading(NamedTuple):
 
     Attributes
     ----------
-    n_sampled : int
-        Number of rows to sample from each block.
+    n_sampled : float
+        Mean number of rows to sample from a block, of which it gives at least one.
     held_out : float
         Fraction of the rows of each block to hold out.
-    most_held_out : int
-        Largest number of rows to hold out from a block.
+    most_held_out : float
+        Largest mean number of rows to hold out from a block.
     clip : bool
         Whether values are clipped to [0, 1].
     seed : int
         Seed of the choice of held-out rows.
     """
 
-    n_sampled: int
+    n_sampled: float
     held_out: float
-    most_held_out: int
+    most_held_out: float
     clip: bool
     seed: int
 
@@ -101,8 +101,15 @@ class Reading(NamedTuple):
         """Return the held-out rows of a block, and its training rows."""
         if not self.held_out:
             return data.select(np.arange(0)), data
-        n = min(int(np.ceil(self.held_out * len(data))), self.most_held_out)
+        mean = min(self.held_out * len(data), self.most_held_out)
+        n = rounded(mean, block)
         return data.split(n, generator(self.seed, HELD_OUT, block))
+
+
+def rounded(mean, block):
+    """Round a number up or down, so that the sum over blocks 0 to i is rounded up."""
+    before, after = (math.ceil(round(mean * n, 6)) for n in (block, block + 1))
+    return after - before
 
 
 @dataclasses.dataclass
@@ -189,7 +196,7 @@ def survey(reading, block, data_sets):
         [DataSet.stack([held_out])] if len(held_out) else [],
     )
     if reading.n_sampled and len(training):
-        few, parts = training.draw(reading.n_sampled)
+        few, parts = training.draw(max(1, rounded(reading.n_sampled, block)))
         rows = DataSet.stack([few]).X
         found.samples.append(DataSet(rows, row_weights=parts * found.weight_sum))
     return found
@@ -224,11 +231,16 @@ def count(found, state, weight=1.0):
 
 
 class Sample(DataSet):
-    """A sample of rows, weighted by what they stand for, in place of all rows."""
+    """A sample of rows, weighted by what they stand for, in place of all rows.
+
+    There are at most `SAMPLE_SIZE` rows, also from more blocks.
+    """
 
     def __init__(self, found):
         rows = DataSet.stack(found.samples)
-        super().__init__(rows.X, row_weights=rows.row_weights)
+        few, shares = rows.draw(SAMPLE_SIZE)
+        few = DataSet.stack([few])
+        super().__init__(few.X, row_weights=shares * rows.row_weights.sum())
         self.summary = found.summary
         self._found = found
 

@@ -127,6 +127,14 @@ def test_early_stopping_scores_held_out_rows_after_each_epoch():
     assert max(rbm.validation_scores_[:-1]) > rbm.validation_scores_[0]
 
 
+def test_early_stopping_with_as_many_shards_as_rows():
+    parallel = make(40, early_stopping=True, n_iter=1).fit(X[:40])
+    assert parallel.estimator_._learning.counts.n_rows_seen == 36
+    weights = np.arange(40) == 5
+    with pytest.raises(ValueError, match="no rows of 40 blocks are held out"):
+        make(40, early_stopping=True).fit(X[:40], sample_weight=weights)
+
+
 class Watch:
     """Callback that calls a function with the number of each finished round."""
 

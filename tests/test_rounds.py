@@ -123,6 +123,34 @@ def test_held_out_rows_are_not_trained_on():
     assert_array_equal(np.sort([*seen[0], *held_out]), numbered.ravel())
 
 
+@pytest.mark.parametrize("n_blocks", [1, 3, 40, 400])
+@pytest.mark.parametrize("most", [10_000, 25])
+def test_numbers_of_rows_are_right_in_total(n_blocks, most):
+    """Also if a block should give less than a row."""
+    numbered = np.arange(1200.0)[:, None]
+    reading = READING._replace(
+        n_sampled=500 / n_blocks, held_out=0.05, most_held_out=most / n_blocks, clip=False
+    )
+    stops = [1200 * (i + 1) // n_blocks for i in range(n_blocks)]
+    executor = JoblibExecutor(blocks_of(numbered, stops), load, None)
+    found = surveyed(executor, n_blocks, reading)
+    assert sum(len(data) for data in found.held_out) == min(60, most)
+    assert sum(found.n_rows) == 1200 - min(60, most)
+    assert len(Sample(found)) == 500
+
+
+def test_samples_of_many_blocks_are_drawn_by_weight():
+    weights = np.where(np.arange(800) < 80, 9.0, 1.0)
+    numbered = np.arange(800.0)[:, None]
+    blocks = blocks_of(numbered, range(1, 801), weights)
+    executor = JoblibExecutor(blocks, load, None)
+    found = surveyed(executor, 800, READING._replace(n_sampled=500 / 800))
+    sample = Sample(found)
+    assert len(sample) == 500
+    assert_allclose(sample.row_weights.sum(), found.weight_sum)
+    assert 0.4 < (sample.X < 80).mean() < 0.6
+
+
 # Shards ----------------------------------------------------------------------------------
 
 
