@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skrbm import _inputs
+from skrbm._base import _dtype_for
 from skrbm._data import DataSet
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._parallel import ParallelRBM, load, split
@@ -218,7 +219,9 @@ class DaskRBM(ParallelRBM):
         shape, kind = (0,), {"dtype": np.float64, "drop_axis": 1}
         if method == "transform":
             n_components = len(rbm.components_)
-            dtype = X.dtype if X.dtype.kind == "f" else rbm.components_.dtype
+            kept = X.dtype in _inputs.DTYPES  # else rows are converted to float64
+            rows = np.empty(0, X.dtype if kept else np.float64)
+            dtype = _dtype_for(_inputs.model_of(rbm), rows)
             shape = (0, n_components)
             kind = {"dtype": dtype, "chunks": (X.chunks[0], (n_components,))}
         meta = np.empty(shape, kind["dtype"])

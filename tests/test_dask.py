@@ -259,6 +259,18 @@ def test_data_frames(cluster):
         parallel.transform(parts[frame.columns[::-1]])
 
 
+@pytest.mark.parametrize("model_dtype", [np.float32, np.float64])
+def test_lazy_features_have_the_dtype_they_announce(model_dtype):
+    """Without a cluster, since nothing is trained on one."""
+    parallel = distributed_rbm()
+    parallel.estimator_ = make().fit(X[:100].astype(model_dtype))
+    for dtype in ["float16", "float32", "float64", "bool", "uint8", "int8", "int64"]:
+        rows = X[:10].astype(dtype)
+        hidden = parallel.transform(da.from_array(rows, chunks=(5, 64)))
+        assert hidden.dtype == parallel.transform(rows).dtype
+        assert hidden.compute(scheduler="synchronous").dtype == hidden.dtype
+
+
 def test_clones_keep_the_client_and_the_configuration():
     client = object()
     with config_context(enable_metadata_routing=True):
