@@ -373,7 +373,7 @@ class DaskExecutor:
             failed = None
             try:
                 futures = self._submit(function, shared, left, merge, keep)
-                for future in distributed.as_completed(futures):
+                for future in distributed.as_completed(futures, loop=self.client.loop):
                     if future.status == "error":
                         failed = future
                         break

@@ -400,6 +400,13 @@ with_callbacks(distributed_rbm(n_iter=6), *callbacks).fit(X)
 """
 
 
+def test_a_client_that_is_not_the_default(cluster, monkeypatch):
+    monkeypatch.setattr(distributed.client, "_get_global_client", lambda: None)
+    with distributed.Client(cluster.scheduler.address, set_as_default=False) as client:
+        parallel = distributed_rbm(n_iter=1, client=client).fit(X)
+    assert_same(on_joblib(parallel, X), parallel)
+
+
 def test_a_killed_client_is_resumed_with_the_same_bits(cluster, tmp_path):
     pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
     parallel, path = distributed_rbm(n_iter=6), tmp_path / "rbm.ckpt"
