@@ -211,7 +211,7 @@ class SamplesDisplay:
     image_shape : tuple of (int, int)
         Height and width of a row as an image.
 
-    limits : tuple of (float, float), default=(0, 1)
+    limits : tuple of (float, float), default=(0.0, 1.0)
         Values of the lightest and of the darkest color, the same in all panels.
 
     Attributes
@@ -240,7 +240,7 @@ class SamplesDisplay:
         images: dict[str, np.ndarray],
         *,
         image_shape: tuple[int, int],
-        limits: tuple[float, float] = (0, 1),
+        limits: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         self.images = images
         self.image_shape = image_shape
@@ -312,7 +312,7 @@ class SamplesDisplay:
             "reconstructions": rbm.reconstruct(few, random_state=random_state),
             "samples": rbm.sample(len(rows), random_state=random_state),
         }
-        limits = (0, 1)
+        limits = 0.0, 1.0
         if not model.visible.binary:
             values = np.concatenate([np.ravel(panel) for panel in images.values()])
             limits = float(np.nanmin(values)), float(np.nanmax(values))

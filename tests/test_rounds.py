@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from conftest import PLAIN, bars_and_stripes
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm import _rounds
+from skrbm import _binary_rows, _rounds
 from skrbm._data import DataSet
 from skrbm._rounds import (
     JoblibExecutor,
@@ -299,10 +299,13 @@ def test_same_bits_for_all_forms_and_numbers_of_workers(solver):
             train(rounds, state, settings=settings)
         results.append(state)
     first, *others = results
+    sparse = others.pop(1) if _binary_rows.core is None else first
     for other in others:
         for one, two in zip(arrays_of(first), arrays_of(other), strict=True):
             assert_array_equal(one, two)
         assert_array_equal(first.solver.chains, other.solver.chains)
+    for one, two in zip(arrays_of(first), arrays_of(sparse), strict=True):
+        assert_allclose(one, two, atol=1e-5)  # sums in another order
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

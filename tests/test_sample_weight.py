@@ -230,7 +230,7 @@ def test_weights_count_in_early_stopping_and_history():
 def rbm_rows(rbm, X):
     """Training rows and held-out rows."""
     data, validation = rbm._hold_out(DataSet(X))
-    return data.rows, validation.data.rows
+    return data.rows, validation.rows
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "score"])
