@@ -187,10 +187,11 @@ def make_estimators(n_components, batch_size):
         "learning_rate": 0.01,
         "random_state": 0,
     }
+    ours = common | {"n_gibbs_steps": 1}
     return {
         "incumbent": BernoulliRBM(**common),
-        "pcd": BernoulliRBMEstimator(solver="pcd", n_chains=batch_size, **common),
-        "cd": BernoulliRBMEstimator(solver="cd", **common),
+        "pcd": BernoulliRBMEstimator(solver="pcd", n_chains=batch_size, **ours),
+        "cd": BernoulliRBMEstimator(solver="cd", **ours),
     }
 
 
@@ -235,7 +236,7 @@ def fit(quick, picture):
 def defaults(quick, picture):
     print("  defaults of both, float32        epoch, ms: BernoulliRBM   skrbm   ratio")
     digits = (load_digits().data > 7).astype(np.float32)
-    for name, X in (("digits", digits), ("MNIST", make_data(784, 6000, 0.2, "float32"))):
+    for name, X in (("digits", digits), ("wide", make_data(784, 6000, 0.2, "float32"))):
         estimators = {"theirs": BernoulliRBM(random_state=0)}
         estimators["ours"] = BernoulliRBMEstimator(random_state=0)
         functions = {
