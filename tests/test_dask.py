@@ -13,6 +13,7 @@ import time
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from conftest import exit_code
@@ -249,7 +250,6 @@ def test_scores_are_of_valid_weights(cluster):
 
 def test_data_frames(cluster):
     dd = pytest.importorskip("dask.dataframe", reason="dask.dataframe is not installed")
-    pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
     parts = dd.from_pandas(frame, npartitions=3)
     parallel = distributed_rbm(n_iter=1).fit(parts)

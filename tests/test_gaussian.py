@@ -7,7 +7,9 @@ the hidden units, so that everything can be compared with scipy's densities.
 import pickle
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from conftest import states
@@ -545,7 +547,7 @@ def test_tracking(n_components):
 
 
 def test_callbacks(tmp_path):
-    pytest.importorskip("sklearn.callback")
+    pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
     from skrbm.callbacks import Checkpoint, LikelihoodMonitor, TrajectoryLadder, resume
 
     monitor = LikelihoodMonitor(WINE)
@@ -591,7 +593,6 @@ def test_forms_of_data(form):
 
 
 def test_displays():
-    pyplot = pytest.importorskip("matplotlib.pyplot")
     rbm = make().fit(WINE[:, :9])
     assert_array_equal(
         np.sort(FiltersDisplay.from_estimator(rbm).filters.ravel()),
@@ -603,11 +604,10 @@ def test_displays():
     values = np.stack(list(display.images.values()))
     for image in display.ims_:
         assert_allclose(image.get_clim(), (values.min(), values.max()))
-    pyplot.close("all")
+    plt.close("all")
 
 
 def test_chains_are_diagnosed():
-    pyplot = pytest.importorskip("matplotlib.pyplot")
     scale = np.array([1e6, 1.0, 1e-3])
     rbm = by_hand(tiny())
     chains = draw_chains(rbm, 4, 30, random_state=0)
@@ -627,7 +627,7 @@ def test_chains_are_diagnosed():
     display = ChainsDisplay.from_estimator(rbm, chains * scale)
     expected = [rbm.free_energy(chain * scale) for chain in chains]
     assert_allclose(display.free_energy, expected)
-    pyplot.close("all")
+    plt.close("all")
 
 
 # Bad input ------------------------------------------------------------------------------
@@ -683,9 +683,8 @@ def test_a_constant_feature():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rbm.partial_fit(X[:50])  # only the first rows set the scale
-    pandas = pytest.importorskip("pandas")
     with pytest.warns(UserWarning, match="constant in feature 'd'"):
-        make().partial_fit(pandas.DataFrame(X[:, :5], columns=list("abcde")))
+        make().partial_fit(pd.DataFrame(X[:, :5], columns=list("abcde")))
 
 
 def test_a_feature_that_is_constant_among_the_rows_with_weight():
@@ -697,12 +696,11 @@ def test_a_feature_that_is_constant_among_the_rows_with_weight():
 
 def test_a_feature_with_few_values_is_named(monkeypatch):
     """Its variance given the hidden units goes to 0, and its density would be infinite."""
-    pandas = pytest.importorskip("pandas")
     for module in (_visible, _gaussian):
         monkeypatch.setattr(module, "SMALLEST_VARIANCE", 0.1)
     rng = np.random.default_rng(0)
     X = {"a": rng.standard_normal(300), "b": rng.integers(2, size=300)}
-    frame = pandas.DataFrame(X)
+    frame = pd.DataFrame(X)
     with pytest.warns(ConvergenceWarning, match="variance of feature 'b' given"):
         rbm = make(4, n_iter=200).fit(frame)
     assert np.isfinite(rbm.score_samples(frame)).all()

@@ -252,7 +252,6 @@ def test_warm_starts_continue_the_model(n_shards):
 
 
 def test_warm_starts_use_the_present_callbacks_and_configuration():
-    pytest.importorskip("pandas")
     parallel = make(warm_start=True).fit(X)
     parallel.estimator.set_output(transform="pandas")
     numbers = []
