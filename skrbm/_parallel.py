@@ -530,8 +530,17 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         score : float
             Mean of `score_samples` over the rows, in nats.
+
+        Raises
+        ------
+        ValueError
+            If a weight is negative, if no weight is greater than 0, or if the weights do
+            not have as many rows as `X`, or other chunks of rows.
         """
         check_is_fitted(self)
+        return self._score(X, sample_weight)
+
+    def _score(self, X, sample_weight):
         return self.estimator_.score(X, sample_weight=sample_weight)
 
     def _apply(self, method, X):

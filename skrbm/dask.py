@@ -8,7 +8,7 @@ import contextlib
 import copy
 import functools
 from concurrent.futures import CancelledError
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -169,33 +169,9 @@ class DaskRBM(ParallelRBM):
 
     # The fitted model -------------------------------------------------------------------
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Compute the mean pseudo-log-likelihood of the rows.
-
-        Parameters
-        ----------
-        X : as for `fit`
-            Rows to score.
-
-        y : Ignored
-            Not used, present for API consistency.
-
-        sample_weight : as for `fit`, default=None
-            Non-negative weights of the rows in the mean.
-
-        Returns
-        -------
-        score : float
-            Mean of `score_samples` over the rows, in nats.
-
-        Raises
-        ------
-        ValueError
-            If a weight is negative, if no weight is greater than 0, or if the weights do
-            not have the same chunks of rows as `X`.
-        """
+    def _score(self, X, sample_weight):
         if not dask.is_dask_collection(X):
-            return super().score(X, sample_weight=sample_weight)
+            return super()._score(X, sample_weight)
         scores = self.score_samples(X)
         if sample_weight is None:
             with self._connect() as client:
