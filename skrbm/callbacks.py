@@ -34,6 +34,7 @@ from skrbm._inputs import (
 )
 from skrbm._ladders import ModelLadder, Trajectory
 from skrbm._record import free_energy_gap
+from skrbm._rounds import RoundsTraining
 from skrbm._training import Training
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.likelihood import LogLikelihoodTracker, check_states
@@ -572,7 +573,7 @@ def resume(
         compared.
     """
     saved = SavedTraining.load(path)
-    if saved.training.per_epoch > 1 or hasattr(saved.training.state, "solvers"):
+    if isinstance(saved.training, RoundsTraining):
         raise ValueError(
             f"{path} was written by the fit of a meta-estimator. Resume it with the method "
             "resume of ParallelRBM or DaskRBM."
