@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import warnings
+from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -19,12 +20,19 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm import _inputs, likelihood, sampling
-from skrbm._compat.sklearn import CallbackSupportMixin, _fit_context
+from skrbm._annealing import generator
+from skrbm._compat.sklearn import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    _fit_context,
+)
 from skrbm._data import DataSet
 from skrbm._record import Record, Validation, log_partition_gap
 from skrbm._step import Settings, first_state, is_sound, next_state
 from skrbm._training import (
     LARGEST_DECAY,
+    SCHEDULES,
     STREAM_RATE,
     Training,
     enough_epochs,
@@ -34,7 +42,6 @@ from skrbm._training import (
     train_on_chunk,
 )
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm._visible import BernoulliUnits
 from skrbm.likelihood import LogPartition
 
 # Loss of pseudo-log-likelihood during training, in nats per feature, that triggers a
@@ -55,6 +62,27 @@ class BaseRBM(
     _units: type  # kind of the visible units
     _accept_sparse: str | bool = False
     _rate_factor = 1.0  # of the automatic learning rate
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_gibbs_steps": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "n_chains": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "schedule": [StrOptions(set(SCHEDULES))],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "shuffle": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
 
     components_: np.ndarray
     intercept_hidden_: np.ndarray
@@ -338,8 +366,8 @@ class BaseRBM(
 
         def prepare(v):
             if settings.binarize:
-                rng = np.random.Generator(np.random.SFC64(0))
-                BernoulliUnits.draw_states(v.data if sp.issparse(v) else v, rng)
+                values = v.data if sp.issparse(v) else v
+                self._units.draw_states(values, generator(0))
             return v
 
         variances = data.variances(prepare)
@@ -453,8 +481,7 @@ class BaseRBM(
         print(
             f"[{type(self).__name__}] Iteration {epoch.number / training.per_epoch:g}, "
             f"{record.name.replace('_', '-')} = {record.history[record.name][-1]:.2f}, "
-            f"{held_out}"
-            f"time = {epoch.seconds:.2f}s",
+            f"{held_out}time = {epoch.seconds:.2f}s",
             flush=True,
         )
 

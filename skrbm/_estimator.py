@@ -1,6 +1,6 @@
 """The estimator for binary data: its parameters, and what only it does."""
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -9,7 +9,6 @@ from skrbm import _inputs, likelihood
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import Interval, StrOptions
 from skrbm._solvers import SOLVERS
-from skrbm._training import SCHEDULES
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import BernoulliUnits
 
@@ -259,31 +258,12 @@ class BernoulliRBMEstimator(BaseRBM):
 
     _units = BernoulliUnits
     _accept_sparse = "csr"
-    _parameter_constraints: dict = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+    _parameter_constraints: dict = BaseRBM._parameter_constraints | {
         "solver": [StrOptions(set(SOLVERS))],
-        "n_gibbs_steps": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
-        "n_chains": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "schedule": [StrOptions(set(SCHEDULES))],
         "momentum": [Interval(Real, 0, 1, closed="left")],
-        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "centering": ["boolean"],
         "averaging": ["boolean"],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "n_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "shuffle": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
         "stochastic_binarization": ["boolean"],
-        "warm_start": ["boolean"],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
     }
 
     def __init__(

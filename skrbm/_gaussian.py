@@ -1,7 +1,6 @@
 """The estimator for real-valued data: its parameters, and what only it does."""
 
 import warnings
-from numbers import Integral, Real
 from typing import Literal
 
 import numpy as np
@@ -9,8 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skrbm import likelihood
 from skrbm._base import BaseRBM
-from skrbm._compat.sklearn import Interval, StrOptions
-from skrbm._training import SCHEDULES
+from skrbm._compat.sklearn import StrOptions
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits
 
@@ -223,27 +221,8 @@ class GaussianRBMEstimator(BaseRBM):
     # A value of any size may switch a hidden unit, so that these respond more strongly to
     # changes of the weights than with binary data.
     _rate_factor = 0.5
-    _parameter_constraints: dict = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+    _parameter_constraints: dict = BaseRBM._parameter_constraints | {
         "solver": [StrOptions({"pcd", "cd"})],
-        "n_gibbs_steps": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
-        "n_chains": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "schedule": [StrOptions(set(SCHEDULES))],
-        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "n_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "shuffle": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
     }
 
     def __init__(
