@@ -213,13 +213,9 @@ class DataSet:
         mean, variance = np.zeros((2, self.n_features))
         with np.errstate(over="ignore", invalid="ignore"):
             for total, center in ((mean, 0.0), (variance, mean)):
-                pages = self.mapped_pages()
-                for places in _kernels.row_blocks(len(self), self.n_features):
-                    v = self.X[self._at(places)].astype(np.float64)
-                    pages.have_read(len(v), scattered=self.rows is not None)
+                for places, v in self.copied_blocks():
                     v -= center
                     total += weights[places] @ (np.square(v) if total is variance else v)
-                pages.give_back()
                 total /= weights.sum()
         return mean, variance
 
@@ -333,6 +329,15 @@ class DataSet:
         if self.is_sparse:
             return self.take_sparse(rows, dtype)
         return self.take_dense(rows, np.empty((len(self), self.n_features), dtype))
+
+    def copied_blocks(self):
+        """Yield ``(places, v)``: a slice of the rows, and a copy of these in float64."""
+        pages = self.mapped_pages()
+        for places in _kernels.row_blocks(len(self), self.n_features):
+            v = self.X[self._at(places)].astype(np.float64)
+            pages.have_read(v.shape[0], scattered=self.rows is not None)
+            yield places, v
+        pages.give_back()
 
     def blocks(self, model):
         """Yield ``(places, v)``: a slice of the rows, and these rows, dense or CSR.

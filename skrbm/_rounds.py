@@ -31,7 +31,6 @@ import numpy as np
 import scipy.sparse as sp
 from joblib import Parallel, delayed
 
-from skrbm import _kernels
 from skrbm._data import DataSet, Summary
 from skrbm._model import RBM
 from skrbm._solvers import Solver, first_solver, next_solver
@@ -204,16 +203,11 @@ def survey(reading, block, data_sets):
 
 def _weighted_sum(data, weights, clip):
     total = np.zeros(data.n_features)
-    pages = data.mapped_pages()
-    for places in _kernels.row_blocks(len(data), data.n_features):
-        v = data.X[places if data.rows is None else data.rows[places]]
-        pages.have_read(v.shape[0], scattered=data.rows is not None)
-        v = v.astype(np.float64)
+    for places, v in data.copied_blocks():
         if clip:
             values = v.data if sp.issparse(v) else v
             np.clip(values, 0, 1, out=values)
         total += v.T @ weights[places]
-    pages.give_back()
     return total
 
 
