@@ -10,9 +10,10 @@ The table "large" needs 1.6 GB of disk in the folder for temporary files. Needs 
 
 quality
     Test log-likelihood by forward and reverse AIS after 10 epochs, for one process and for
-    2 to 16 shards, which are simulated in one process.
+    1 to 32 shards, which are simulated in one process.
 time
-    Time of the same training by one process, by joblib and by Dask.
+    Time of the same training by one process with one and two threads, by joblib and by
+    Dask, with one thread for each worker.
 rounds
     Processor time of a round: the steps of all shards in one process, and with Dask that of
     a worker, and of the client and the scheduler together.
@@ -37,6 +38,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # also on the workers
 import dask.array as da
 import distributed
 import numpy as np
+import threadpoolctl
 
 from skrbm import BernoulliRBMEstimator, ParallelRBM
 from skrbm.dask import DaskRBM
@@ -63,7 +65,7 @@ def quality(data, quick):
     rbm = BernoulliRBMEstimator(500, n_iter=1 if quick else 10, random_state=0)
     base_mean = X.mean(axis=0)
     print("MNIST bits, 500 units        steps in a row   seconds   forward   reverse")
-    for n_shards in (None, 1, 2, 4, 8, 16):
+    for n_shards in (None, 1, 2, 4, 8, 16, 32):
         estimator, start = rbm, time.perf_counter()
         if n_shards is None:
             fitted = estimator.fit(X)
@@ -87,13 +89,21 @@ def quality(data, quick):
 
 def fit_seconds(meta, X):
     """Time of all rounds, without the survey and without checks of the fitted model."""
-    return sum(meta.fit(X).estimator_.history_["seconds"])
+    with threadpoolctl.threadpool_limits(1):  # if there are no worker processes
+        return sum(meta.fit(X).estimator_.history_["seconds"])
 
 
 def timing(data, quick):
     X = mnist_bits(data)[0][: 6000 if quick else 20_000]
     rbm = BernoulliRBMEstimator(500, n_iter=1, random_state=0)
-    functions = {"one process, one thread": lambda: sum(rbm.fit(X).history_["seconds"])}
+    functions = {}
+
+    def in_threads(n):
+        with threadpoolctl.threadpool_limits(n, user_api="openmp"):
+            return sum(rbm.fit(X).history_["seconds"])
+
+    for n in (1, 2):
+        functions[f"one process, {n} threads"] = lambda n=n: in_threads(n)
     for n in (1, 2):
         functions[f"joblib, 2 shards, {n} processes"] = lambda n=n: fit_seconds(
             ParallelRBM(rbm, n_shards=2, n_jobs=n), X
@@ -110,8 +120,8 @@ def timing(data, quick):
                 times[name].append(function())
         for client in clients:
             client.close()
-    first = np.median(times["one process, one thread"])
-    print("an epoch of 784 x 500           seconds   to one process")
+    first = np.median(times["one process, 1 threads"])
+    print("an epoch of 784 x 500           seconds    to one thread")
     for name, values in times.items():
         median = np.median(values)
         print(f"  {name:30s}{median:9.2f}{median / first:17.2f}", flush=True)

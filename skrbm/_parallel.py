@@ -28,7 +28,6 @@ from skrbm._rounds import (
     count,
     first_shared_state,
     next_shared_state,
-    suitable_quickening,
     survey_blocks,
 )
 from skrbm._step import is_sound
@@ -45,9 +44,10 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
     The rows are divided into shards. In each round, every shard takes some learning steps
     from the common model, with persistent chains of its own, on a worker that is free. The
-    common model then moves by the mean of their changes [1]_, plus a part of its previous
-    change [2]_. Thus n shards need about an n-th of the steps in a row for as many passes
-    over the data, and learn almost the same model, see the :doc:`user guide </parallel>`.
+    mean of their models is the next common model [1]_. Momentum repeats part of its last
+    change in the steps of the next round [2]_. Thus n shards need about an n-th of the
+    steps in a row for as many passes over the data, and learn almost the same model, see
+    the :doc:`user guide </parallel>`.
 
     The result depends on `random_state` of the estimator and on `n_shards`, but not on the
     workers. For data on a Dask cluster, see :class:`skrbm.dask.DaskRBM`.
@@ -56,13 +56,9 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     ----------
     estimator : BernoulliRBMEstimator
         The estimator to train. Its parameters have the same meaning as in its own `fit`,
-        where each shard has minibatches of `batch_size` rows and `n_chains` chains. In
-        `fit`, with ``n_gibbs_steps="auto"``, each shard runs a half of the chains with
-        twice the Gibbs steps, and from 8 shards on a quarter with four times the steps,
-        which take as long and can follow the model better. `partial_fit` keeps both after
-        `fit`. With `early_stopping`, rows of all blocks are held out, but not many more
-        than 10000. Callbacks set on it are called after each round, and their `every`
-        counts rounds.
+        where each shard has minibatches of `batch_size` rows and `n_chains` chains. With
+        `early_stopping`, rows of all blocks are held out, but not many more than 10000.
+        Callbacks set on it are called after each round, and their `every` counts rounds.
 
     n_shards : int, default=None
         Number of shards. If None, the number of workers. Set it for results that do not
@@ -72,7 +68,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     n_local_steps : int or "auto", default="auto"
         Number of steps of a shard in a round. Few steps follow the training of a single
         process more closely, but many steps are needed if exchanging the model takes long.
-        "auto" is a hundredth of the steps of a shard in all of the training, but from 10 to
+        "auto" is a hundredth of the steps of a shard in all of the training, but from 25 to
         100.
 
     n_jobs : int, default=None
@@ -321,12 +317,8 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             training.attach(sample, validation)
             training.rounds = rounds
             return training
-        settings, quickening = rbm._settings(sample, rbm._choose_for_fit), 1
-        if rbm.n_gibbs_steps == "auto" and rbm.solver == "pcd":
-            quickening = suitable_quickening(executor.n_shards)
-            n_steps = quickening * settings.n_gibbs_steps
-            settings = settings._replace(n_gibbs_steps=n_steps)
-        settings, state = self._state(rbm, sample, settings, rounds, seed, quickening)
+        settings = rbm._settings(sample, rbm._choose_for_fit)
+        state = self._state(rbm, sample, settings, rounds, seed)
         state.learned.average = None  # each call of fit starts a new one
         if state.counts.n_rows_seen == 0:
             count(found, state, found.mean_weight)
@@ -347,10 +339,8 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         executor = self._open(rbm, stack, X, sample_weight, first, self.n_shards)
         found, sample, reading = self._survey(rbm, executor, 0.0)
         rounds = self._rounds(rbm, executor, found, reading, self.n_local_steps)
-        settings, quickening = rbm._settings(sample, rbm._choose_for_stream), 1
-        if rbm.n_gibbs_steps == "auto" and not first:  # keeps the number of steps
-            quickening = getattr(rbm._learning, "quickening", 1)
-        settings, state = self._state(rbm, sample, settings, rounds, seed, quickening)
+        settings = rbm._settings(sample, rbm._choose_for_stream)
+        state = self._state(rbm, sample, settings, rounds, seed)
         count(found, state)
 
         def train(state, settings, data):
@@ -402,22 +392,13 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.n_local_steps_ = rounds.n_local_steps
         return rounds
 
-    def _state(self, rbm, sample, settings, rounds, seed, quickening):
-        """Return the settings of a shard, which has fewer chains, and the state to train.
-
-        The state is a new one, or the continued one if `seed` is None.
-        """
-        n_chains = max(1, rbm.n_chains // quickening)
-        whole, settings = settings, settings._replace(n_chains=n_chains)
+    def _state(self, rbm, sample, settings, rounds, seed):
+        """Return the state to train: a new one, or the continued one if `seed` is None."""
         if seed is None:
-            before = rbm._learning
-            state = next_shared_state(before, settings, rounds.sizes, rbm.n_chains)
-        else:
-            visible = rbm._visible(sample, None)
-            untrained = rbm._first_state(sample, whole, seed, visible)
-            state = first_shared_state(untrained, settings, rounds.sizes, int(seed))
-        state.quickening = quickening
-        return settings, state
+            return next_shared_state(rbm._learning, settings, rounds.sizes)
+        visible = rbm._visible(sample, None)
+        untrained = rbm._first_state(sample, settings, seed, visible)
+        return first_shared_state(untrained, settings, rounds.sizes, int(seed))
 
     def _open(self, rbm, stack, X, sample_weight, reset, n_shards):
         """Return an executor on the blocks of the data, to be closed by `stack`."""

@@ -1,10 +1,11 @@
 """Training of one model on shards of the data, in rounds, by any executor.
 
 In a round, each shard takes some learning steps from the common model, with Markov chains
-of its own. The common model then moves by the mean of their changes, plus momentum. All
-tasks are pure functions, whose random numbers depend on the seed, the round and the shard.
-The trained model therefore depends on the seed and on the shards, but not on where and how
-often a task runs.
+of its own, and the mean of their models becomes the common one. Momentum carries part of
+the last change of the common model into the steps of the next round. All tasks are pure
+functions, whose random numbers depend on the seed, the round and the shard. The trained
+model therefore depends on the seed and on the shards, but not on where and how often a task
+runs.
 
 Stich, S. U. (2019). Local SGD converges fast and communicates little. ICLR 2019.
 
@@ -48,6 +49,9 @@ from skrbm._training import SCHEDULES, Epoch, Training
 SAMPLE_SIZE = 500
 # Largest number of results that are merged at once.
 GROUP_SIZE = 8
+# How many times as fast as without momentum the common model may move, at any time, and in
+# units of the initial learning rate.
+LARGEST_FACTOR, LARGEST_SPEED = 7.0, 10 / 3
 # What random numbers are used for, as a part of their keys.
 CHAINS, STEPS, ROWS, PORTIONS, HELD_OUT = range(5)
 
@@ -364,16 +368,12 @@ class SharedState(TrainingState):
         Seed of all draws.
     n_rounds : int
         Number of rounds so far.
-    quickening : int
-        What the number of Gibbs steps was multiplied with, and that of the chains of each
-        shard divided by.
     """
 
     solvers: list[Solver]
     change: RBM
     seed: int
     n_rounds: int = 0
-    quickening: int = 1
 
     def copy(self) -> Self:
         """Return a copy; `solvers` are never changed in place."""
@@ -406,12 +406,11 @@ def first_shared_state(state, settings, sizes, seed) -> SharedState:
     )
 
 
-def next_shared_state(before, settings, sizes, n_chains) -> SharedState:
+def next_shared_state(before, settings, sizes) -> SharedState:
     """Return a state that continues a training, for shards of these sizes.
 
     The chains of each shard go on. If there are other shards, or none so far, all of them
-    start from the chains of the previous state. `n_chains` is the number of chains of the
-    mixture, unless the solver ignores it.
+    start from the chains of the previous state.
     """
     shared = isinstance(before, SharedState)
     before = before.copy()
@@ -421,7 +420,7 @@ def next_shared_state(before, settings, sizes, n_chains) -> SharedState:
         chains = [before.solver] * len(sizes)
     solvers = [packed(next_solver(solver, settings, max(sizes))) for solver in chains]
     n_chains = type(solvers[0]).count_chains(
-        settings._replace(n_chains=n_chains), max(sizes), len(before.solver.chains)
+        settings, max(sizes), len(before.solver.chains)
     )
     return SharedState(
         before.learned,
@@ -439,6 +438,7 @@ class Shared(NamedTuple):
     """What all shards need in a round."""
 
     learned: Learned  # without the average
+    drift: RBM | None  # how far momentum moves the model in the round
     counts: Counts
     settings: Settings
     summary: Summary
@@ -497,7 +497,10 @@ def take_steps(shared, task, data_sets) -> Part:
     state = TrainingState(shared.learned.copy(), shared.counts, unpacked(task.solver), rng)
     n_steps = -(-len(data) // settings.batch_size)
     rates = _rates(shared, task.begin, task.end, n_steps)
-    Learner(state, settings, data).epoch(rates)
+    drift = shared.drift
+    if drift is not None:  # in small parts, so that the chains can follow
+        drift = drift.map(lambda array: array / array.dtype.type(n_steps))
+    Learner(state, settings, data, drift).epoch(rates)
     return Part(weight, state.learned, {task.shard: packed(state.solver)})
 
 
@@ -587,8 +590,12 @@ class Rounds:
         """
         for number in range(n_done, n_rounds):
             start = time.perf_counter()
+            rate = SCHEDULES[schedule](number / n_rounds)
+            momentum = outer_momentum(len(self.shards), rate)
+            drift = state.change.map(lambda array, m=momentum: array.dtype.type(m) * array)
             shared = Shared(
                 dataclasses.replace(state.learned, average=None),
+                drift if momentum and state.n_rounds else None,
                 state.counts,
                 settings,
                 self.found.summary,
@@ -606,7 +613,7 @@ class Rounds:
             ]
             part = self.executor.reduce(take_steps, shared, calls, Part.merge)
             with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
-                follow(state, part, outer_momentum(len(self.shards)), settings.averaging)
+                follow(state, part, settings.averaging)
             last = _rates(shared, *span, round(self.n_local_steps) or 1)[-1]
             yield Epoch(number + 1, last, time.perf_counter() - start)
 
@@ -629,43 +636,31 @@ class Rounds:
             yield Task(shard, pieces, epoch, state.solvers[shard], *span)
 
 
-def suitable_quickening(n_shards):
-    """Return the factor of more Gibbs steps of fewer chains, which take as long.
-
-    The more shards there are, the further the model moves in a step, and the quicker the
-    chains must be to follow it, while the shards together have more of them.
-    """
-    return 1 if n_shards == 1 else 2 if n_shards < 8 else 4
-
-
 def suitable_local_steps(n_steps):
     """Return the number of steps in a round, if a shard takes `n_steps` in the training.
 
     More than 100 rounds hardly make the model better, while 100 steps take much longer than
     all that is done between rounds, unless the model is small.
     """
-    return min(100, max(10, n_steps // 100))
+    return min(100, max(25, n_steps // 100))
 
 
-def outer_momentum(n_shards):
-    """Return the part of the last change of the model that the next one includes.
+def outer_momentum(n_shards, rate):
+    """Return the part of the last change of the model that is repeated in the next round.
 
-    The shards together take as many steps as one process, but fewer in a row. Momentum
-    makes these longer, which the averages over shards allow, up to a limit at which the
-    chains do not follow the model.
+    The shards together take as many steps as one process, but fewer in a row. Momentum m
+    makes the model move 1 / (1 - m) times as far in a step, if possible as far as one
+    process moves it in the steps of all shards. At a high learning rate, the chains could
+    not follow. `rate` is the learning rate as a part of the initial one.
     """
-    return 0.0 if n_shards == 1 else min(1 - 0.8 / math.sqrt(n_shards), 0.7)
+    factor = min(n_shards, LARGEST_SPEED / rate, LARGEST_FACTOR)
+    return 1 - 1 / factor
 
 
-def follow(state, part, momentum, averaging):
-    """Move the common model by the mean change of the shards, plus momentum."""
-    learned, before = state.learned, state.model
-
-    def change(last, after, before):
-        return (momentum * last + (after - before)).astype(before.dtype, copy=False)
-
-    state.change = state.change.map(change, part.learned.model, before)
-    model = before.map(np.add, state.change)
+def follow(state, part, averaging):
+    """Replace the common model by the mean of the models of the shards."""
+    learned, before, model = state.learned, state.model, part.learned.model
+    state.change = model.map(np.subtract, before)
     average, n_averaged = None, 0
     if averaging:
         n_averaged = learned.n_averaged + 1 if learned.average is not None else 1
@@ -675,7 +670,7 @@ def follow(state, part, momentum, averaging):
             model if learned.average is None else learned.average,
         )
     state.learned = dataclasses.replace(
-        part.learned, model=model, average=average, n_averaged=n_averaged
+        part.learned, average=average, n_averaged=n_averaged
     )
     for shard, solver in part.solvers.items():
         state.solvers[shard] = solver

@@ -238,12 +238,15 @@ class Learner:
         Settings of the learning step.
     data : DataSet
         The training rows. Row weights, if any, are usually around 1.
+    drift : RBM, default=None
+        What is added to the model in each step, besides the update.
     """
 
-    def __init__(self, state, settings, data):
+    def __init__(self, state, settings, data, drift=None):
         self.state = state
         self.settings = settings
         self.data = data
+        self.drift = drift
         learned = state.learned
         batch_size = min(settings.batch_size, len(data))
         states = settings.binarize or learned.model.visible.are_states(data.summary)
@@ -319,6 +322,9 @@ class Learner:
                 parameter += velocity
         else:
             phases.add_gradient(learned.model, self.offsets)
+        if self.drift is not None:
+            for parameter, drift in zip(learned.model, self.drift, strict=True):
+                parameter += drift
         if settings.averaging:
             self._average()
         solver.after_update(phases, self.offsets)

@@ -220,7 +220,8 @@ def test_every_row_is_presented_once_per_epoch(stops, n_shards):
 
 def test_rounds_written_out(monkeypatch):
     """Two shards of two blocks of different sizes, with weights and in order."""
-    monkeypatch.setattr(_rounds, "outer_momentum", lambda n_shards: 0.25)
+    momentum = {1.0: 0.9, 0.5: 0.25}  # by the learning rate, as a part of the first one
+    monkeypatch.setattr(_rounds, "outer_momentum", lambda n_shards, rate: momentum[rate])
     weights = np.arange(1.0, 81.0)
     rounds, state = begin(blocks_of(X, [24, 80], weights), 2, n_local_steps=7)
     assert rounds.per_epoch == 2  # of 7 steps with the 14 minibatches of the larger block
@@ -228,7 +229,7 @@ def test_rounds_written_out(monkeypatch):
     solvers = [_rounds.unpacked(solver) for solver in start.solvers]
     epochs = train(rounds, state, 1, shuffle=False)
     assert [epoch.number for epoch in epochs] == [1, 2]
-    learned, change = start.learned, [0 * array for array in start.model]
+    learned, drift = start.learned, None
     average, rates = None, []
     for number, rows in enumerate(
         [[range(12), range(24, 52)], [range(12, 24), range(52, 80)]]
@@ -241,23 +242,28 @@ def test_rounds_written_out(monkeypatch):
             local = TrainingState(learned.copy(), start.counts, solver, rng)
             settings = SETTINGS._replace(averaging=False)
             data = DataSet(X).weigh(weights)
-            Learner(local, settings, data).epoch((0.1 * (1 - done)).tolist(), part)
+            learner = Learner(local, settings, data)
+            for batch, rate in zip(
+                np.split(part, len(part) // 4), 0.1 * (1 - done), strict=True
+            ):
+                learner.step(batch, rate)
+                if drift is not None:
+                    for array, change in zip(local.model, drift, strict=True):
+                        array += change / len(done)
             parts.append(local.learned)
             shares.append(weights[part].sum())
             rates.append(0.1 * (1 - done[-1]))
         mean = parts[0].merge(parts, np.array(shares) / sum(shares))
-        change = [
-            0.25 * last + after - before
-            for last, after, before in zip(change, mean.model, learned.model, strict=True)
+        # The first round has no momentum, as there is no last change.
+        drift = [
+            0.25 * (after - before)
+            for before, after in zip(learned.model, mean.model, strict=True)
         ]
-        moved = [before + step for before, step in zip(learned.model, change, strict=True)]
-        if average is None:
-            average = moved
-        else:  # the second model has five sixths of the weight
-            average = [(a + 5 * b) / 6 for a, b in zip(average, moved, strict=True)]
-        for array, new in zip(mean.model, moved, strict=True):
-            array[...] = new
         learned = mean
+        if average is None:
+            average = list(mean.model.copy())
+        else:  # the second model has five sixths of the weight
+            average = [(a + 5 * b) / 6 for a, b in zip(average, mean.model, strict=True)]
     close = {"rtol": 1e-5, "atol": 1e-6}
     for one, other in zip(state.model, learned.model, strict=True):
         assert_allclose(one, other, **close)
