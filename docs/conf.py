@@ -1,5 +1,14 @@
 """Configuration of the Sphinx documentation."""
 
+import dataclasses
+import pydoc
+import re
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sklearn.base import BaseEstimator
+from sphinx.util.nodes import make_id
+
 import skrbm
 
 project = "skrbm"
@@ -10,22 +19,40 @@ version = release = skrbm.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx.ext.intersphinx",
     "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-html_theme = "pydata_sphinx_theme"
-html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
-html_show_sourcelink = False
-html_static_path = ["_static"]
-html_css_files = ["custom.css"]
+nitpicky = True  # a reference that leads nowhere is a warning
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings describe the types
 numpydoc_show_class_members = True
 numpydoc_class_members_toctree = False
-# References to scikit-learn are not resolved, so that the build needs no network.
-suppress_warnings = ["ref.ref", "ref.class"]
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+# Without a network, references are resolved from the files, which list what is used.
+intersphinx_mapping = {
+    "sklearn": ("https://scikit-learn.org/stable", (None, "sklearn.inv")),
+    "joblib": ("https://joblib.readthedocs.io/en/stable", (None, "joblib.inv")),
+}
+intersphinx_timeout = 5
+
+html_title = f"skrbm {release}"
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+}
+html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_math_renderer = "mathml"
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -34,5 +61,59 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_(?!mnist)",
     "abort_on_example_error": True,
     "show_memory": False,
+    "write_computation_times": False,  # its page loads scripts from other hosts
     "download_all_examples": False,
 }
+
+
+def write_mathml(translator, node):
+    """Write a formula as MathML, which browsers show without scripts and fonts."""
+    if isinstance(node, nodes.math_block):
+        formula = f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>'
+    else:
+        formula = tex2mathml(node.astext())
+    translator.body.append(formula)
+    raise nodes.SkipNode
+
+
+def unlink_sklearn(app, what, name, obj, options, lines):
+    """Make the references in docstrings inherited from scikit-learn plain text."""
+    if (getattr(obj, "__module__", None) or "").startswith("sklearn."):
+        role = re.compile(r":[a-z:]+:`[~!]?([^`<]*?)(\s*<[^`]*>)?`")
+        lines[:] = role.sub(r"\1", "\n".join(lines)).split("\n")
+
+
+def register_attributes(app, domain, objtype, content):
+    """Give the attributes in the docstring of a class anchors and entries in the index.
+
+    The parameters of estimators and the fields of dataclasses are attributes, too.
+    """
+    if (domain, objtype) != ("py", "class"):
+        return
+    signature = content.parent[0]
+    name = f"{signature['module']}.{signature['fullname']}"
+    cls = pydoc.locate(name)
+    fields = {"Attributes"}
+    if issubclass(cls, BaseEstimator) or dataclasses.is_dataclass(cls):
+        fields.add("Parameters")
+    python = app.env.domains.python_domain
+    for field in list(content.findall(nodes.field)):
+        if field[0].astext() not in fields:
+            continue
+        for item in list(field.findall(nodes.definition_list_item)):
+            if not item[-1].astext():  # a default of a dataclass, listed by numpydoc
+                field.parent.remove(field)
+                break
+            for attribute in item[0][0].astext().split(", "):
+                target = f"{name}.{attribute}"
+                if target not in python.objects:
+                    item[0]["ids"].append(make_id(app.env, content.document, "", target))
+                    python.note_object(
+                        target, "attribute", item[0]["ids"][-1], location=item[0]
+                    )
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (write_mathml, None), (write_mathml, None))
+    app.connect("autodoc-process-docstring", unlink_sklearn)
+    app.connect("object-description-transform", register_attributes)

@@ -22,8 +22,8 @@ class GaussianRBMEstimator(BaseRBM):
     A density model of real-valued data with binary hidden units [1]_,
 
     .. math::
-        p(v) = \\frac{1}{Z} \\sum_h \\exp\\Big(-\\sum_i \\frac{(v_i - b_i)^2}{2 s_i^2}
-        + c \\cdot h + \\sum_{ij} \\frac{v_i W_{ij} h_j}{s_i^2}\\Big),
+        p(v) = \\frac{1}{Z} \\sum_h \\exp\\left(-\\sum_i \\frac{(v_i - b_i)^2}{2 s_i^2}
+        + c \\cdot h + \\sum_{ij} \\frac{v_i W_{ij} h_j}{s_i^2}\\right),
 
     in which the features are independent given the hidden units, with means ``b + W h`` and
     variances s^2, which are learned as well. It is a mixture of 2^n_components Gaussians

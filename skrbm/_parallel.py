@@ -73,7 +73,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
     n_jobs : int, default=None
         Number of workers, as for joblib. None means 1 unless in a
-        :func:`joblib.parallel_config` context, which can also choose another backend.
+        :obj:`joblib.parallel_config` context, which can also choose another backend.
 
     Attributes
     ----------
