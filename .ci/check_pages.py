@@ -1,4 +1,4 @@
-"""Check the built pages: python docs/check_pages.py HTML_DIRECTORY [--axe AXE_SCRIPT]
+"""Check the built pages: python .ci/check_pages.py HTML_DIRECTORY [--axe AXE_SCRIPT]
 
 1. Each public name is in the inventory of the reference, with an anchor that exists.
 2. Scripts, styles, fonts and pictures come with the pages.
