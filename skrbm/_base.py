@@ -1,5 +1,7 @@
 """The scikit-learn interface that all estimators share: public methods and tags."""
 
+from __future__ import annotations
+
 import copy
 import dataclasses
 import math

@@ -1,5 +1,7 @@
 """Convergence diagnostics of chains; public as part of :mod:`skrbm.sampling`."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The estimator for binary data: its parameters, and what only it does."""
 
+from __future__ import annotations
+
 from numbers import Real
 from typing import Literal
 

@@ -1,5 +1,7 @@
 """The estimator for real-valued data: its parameters, and what only it does."""
 
+from __future__ import annotations
+
 import warnings
 from typing import Literal
 

@@ -1,5 +1,7 @@
 """A scikit-learn compatible imputer."""
 
+from __future__ import annotations
+
 import warnings
 from numbers import Integral
 from typing import Any, Literal, Self

@@ -4,6 +4,8 @@ This module does not depend on scikit-learn. User input is validated by the call
 for the arrays of a `ModelLadder`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The meta-estimator that trains one model on shards of the data, by several workers."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import os

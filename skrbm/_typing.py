@@ -1,4 +1,8 @@
-"""Argument types used in public signatures."""
+"""Argument types used in public signatures.
+
+Modules with public signatures import `annotations` from `__future__`, so that `help` and
+`inspect.signature` show these names instead of what they stand for.
+"""
 
 from typing import TypeAlias
 

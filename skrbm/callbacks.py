@@ -6,6 +6,8 @@ Callbacks require scikit-learn 1.9 or later, where they are experimental. Regist
 of scorers).
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil

@@ -4,6 +4,8 @@ This module needs the packages ``dask`` and ``distributed`` (``pip install "skrb
 which no other module imports.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import functools

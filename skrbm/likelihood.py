@@ -9,6 +9,8 @@ The functions accept any object with `components_`, `intercept_visible_` and
 :class:`sklearn.neural_network.BernoulliRBM`, or an estimator whose arrays were set by hand.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import warnings
 from numbers import Integral
@@ -119,7 +121,7 @@ class LogPartition(_Number):
     effective_sample_size: float | None = None
     n_betas: int | None = None
     init: str | None = None
-    parts: tuple["LogPartition", "LogPartition"] | None = None
+    parts: tuple[LogPartition, LogPartition] | None = None
     n_rungs: int | None = None
 
     def __repr__(self) -> str:

@@ -4,6 +4,8 @@ Higher is better. The scorers accept an estimator, a pipeline whose last step is
 search over either. With scikit-learn's metadata routing, they request `sample_weight`.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from numpy.typing import ArrayLike

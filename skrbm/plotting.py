@@ -5,6 +5,8 @@
 imported for plotting.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 

@@ -4,6 +4,8 @@ Like those of :mod:`skrbm.likelihood`, the functions accept any object with `com
 `intercept_visible_` and `intercept_hidden_`.
 """
 
+from __future__ import annotations
+
 import functools
 from numbers import Integral
 from typing import Any, Literal

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import inspect
 import pkgutil
+import re
 import typing
 
 import pytest
@@ -48,7 +49,10 @@ def test_docstring(name):
 
 
 # `set_fit_request` and similar methods are defined by scikit-learn.
-@pytest.mark.parametrize("name", [n for n in public() if not n.endswith("_request")])
+OWN = [name for name in public() if not name.endswith("_request")]
+
+
+@pytest.mark.parametrize("name", OWN)
 def test_types(name):
     function = pkgutil.resolve_name(name)
     if inspect.isclass(function):
@@ -56,3 +60,13 @@ def test_types(name):
     hints = typing.get_type_hints(function)
     parameters = [p for p in inspect.signature(function).parameters if p != "self"]
     assert set(hints) == {*parameters, "return"}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_signature(name):
+    """`help` opens with names of types, not with what they stand for or where they are."""
+    signature = inspect.signature(pkgutil.resolve_name(name))
+    shown = [str(p) for p in signature.parameters.values()]
+    assert max(map(len, shown), default=0) <= 80
+    modules = set(re.findall(r"[a-z_]\w*(?=\.)", str(signature)))
+    assert modules <= {"np", "os", "sampling", "distributed"}
