@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm import sampling
 from skrbm._base import BaseRBM
-from skrbm._compat.sklearn import Interval, StrOptions, _fit_context
+from skrbm._compat.sklearn import (
+    Interval,
+    MissingValues,
+    StrOptions,
+    _fit_context,
+    _get_mask,
+    is_pandas_na,
+    is_scalar_nan,
+)
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._inputs import unchanged_on_error, validate
 from skrbm._typing import RandomStateLike
@@ -35,6 +44,11 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Estimator to train, which is cloned: GaussianRBMEstimator for real values. If None,
         a BernoulliRBMEstimator with default parameters is used.
 
+    missing_values : int, float, str, NaN, None or pandas.NA, default=NaN
+        Placeholder of missing values, for example -1 in integer data. NaN and pandas.NA
+        both stand for the missing values of a data frame, whatever its dtypes. Masked
+        values of a masked array are missing in any case.
+
     strategy : {"probability", "mode", "draw"}, default="probability"
         Values to fill in. "probability" is the probability of a 1 or, for real values, the
         conditional mean. "mode" is the more probable value, 0 or 1, for binary data only.
@@ -52,10 +66,18 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Probabilities and modes are the same at each call of `transform` with the same `X`.
         Those of a row may differ by sampling noise if the other rows of `X` change.
 
+    add_indicator : bool, default=False
+        Whether `transform` appends the columns of a
+        :class:`~sklearn.impute.MissingIndicator`, which tell where the features that had
+        missing values in `fit` were missing.
+
     Attributes
     ----------
     rbm_ : estimator
-        Fitted estimator.
+        Fitted estimator. It has the feature names of the imputer.
+
+    indicator_ : MissingIndicator or None
+        Indicator of missing values; None unless `add_indicator` is set.
 
     random_state_ : RandomState
         Random generator used by ``strategy="draw"``.
@@ -90,32 +112,39 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """
 
     rbm_: BaseRBM
+    indicator_: MissingIndicator | None
     random_state_: np.random.RandomState
     n_features_in_: int
     feature_names_in_: np.ndarray
 
     _parameter_constraints: dict = {
         "rbm": [BaseRBM, None],
+        "missing_values": [MissingValues()],
         "strategy": [StrOptions({"probability", "mode", "draw"})],
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
+        "add_indicator": ["boolean"],
     }
 
     def __init__(
         self,
         rbm: BaseRBM | None = None,
         *,
+        missing_values: Any = np.nan,
         strategy: Literal["probability", "mode", "draw"] = "probability",
         n_rounds: int = 3,
         n_gibbs_steps: int = 200,
         random_state: RandomStateLike = None,
+        add_indicator: bool = False,
     ) -> None:
         self.rbm = rbm
+        self.missing_values = missing_values
         self.strategy = strategy
         self.n_rounds = n_rounds
         self.n_gibbs_steps = n_gibbs_steps
         self.random_state = random_state
+        self.add_indicator = add_indicator
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -125,8 +154,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             Training data: binary or with values in [0, 1], or real values if `rbm` is a
-            GaussianRBMEstimator. Missing values are NaN, or the masked values of a masked
-            array.
+            GaussianRBMEstimator. Missing values are `missing_values`, or the masked values
+            of a masked array.
 
         y : Ignored
             Not used, present for API consistency.
@@ -139,8 +168,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, or if `X` is empty, has infinite values or has
-            only NaN values.
+            If a parameter is out of range, or if `X` is empty, has infinite values, values
+            that are not numbers, or only missing values.
 
         Warns
         -----
@@ -148,8 +177,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a feature has no observed values.
         UserWarning, ConvergenceWarning
             As for the `fit` of `rbm`: if `X` has values outside [0, 1], training diverged
-            or it was interrupted from the keyboard. No further round is started after an
-            interruption.
+            or it was interrupted from the keyboard. The warnings are those of the last
+            round, whose model is kept. No further round is started after an interruption.
         """
         with unchanged_on_error(self):
             self._fit(X)
@@ -170,12 +199,14 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             rbm.set_params(random_state=of_rbm)
         missing = np.isnan(X)
         if not missing.any():
-            rbm.fit(X)
+            caught = _train(rbm, X)
         else:
             known = (~missing).sum(axis=0)
             unseen = np.flatnonzero(known == 0)
             if len(unseen) == len(known):
-                raise ValueError("All values of X are NaN. At least one must be observed.")
+                raise ValueError(
+                    "All values of X are missing. At least one must be observed."
+                )
             if len(unseen):
                 warnings.warn(
                     f"Features {unseen.tolist()} have no observed values. The overall mean "
@@ -186,20 +217,27 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             overall = total.sum() / max(1, known.sum())
             mean = np.where(known > 0, total / np.maximum(known, 1), overall)
             filled = np.where(missing, mean.astype(X.dtype), X)
-            rbm.fit(filled)
+            caught = _train(rbm, filled)
             for n_done, seed in enumerate(of_rounds, start=1):
                 if rbm._interrupted:
                     break
                 try:
                     filled = self._fill(rbm, X, False, seed)
-                    rbm.fit(filled)
+                    caught = _train(rbm, filled)
                 except KeyboardInterrupt:  # before the first epoch of a round ended
                     warnings.warn(
                         f"Training was interrupted by the user after {n_done} of "
                         f"{self.n_rounds} rounds. The model of the last one is kept."
                     )
                     break
+        for warning in caught:
+            warnings.warn(warning)
+        if hasattr(self, "feature_names_in_"):
+            rbm.feature_names_in_ = self.feature_names_in_
         self.rbm_ = rbm
+        self.indicator_ = None
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(X)
         self.random_state_ = np.random.RandomState(later)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -208,13 +246,15 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows to complete. Missing values are NaN, or the masked values of a masked
-            array.
+            Rows to complete. Missing values are `missing_values`, or the masked values of a
+            masked array.
 
         Returns
         -------
-        X_filled : ndarray of shape (n_samples, n_features)
-            Rows with the missing values filled in. Observed values are unchanged.
+        X_filled : ndarray of shape (n_samples, n_features) or (n_samples, n_features + \
+n_indicators)
+            Rows with the missing values filled in. Observed values are unchanged. If
+            `add_indicator`, columns of 0 and 1 follow.
         """
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
@@ -222,7 +262,30 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         filled = self._fill(self.rbm_, rows, self.strategy != "draw", source)
         if self.strategy == "mode":
             filled = filled > 0.5
-        return np.where(np.isnan(rows), filled, rows).astype(rows.dtype, copy=False)
+        filled = np.where(np.isnan(rows), filled, rows).astype(rows.dtype, copy=False)
+        if self.indicator_ is None:
+            return filled
+        return np.hstack([filled, self.indicator_.transform(rows).astype(rows.dtype)])
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Return the names of the features that `transform` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the features. If None, those seen in `fit` are used or, if there were
+            none, ``["x0", "x1", ...]``.
+
+        Returns
+        -------
+        feature_names_out : ndarray of str objects
+            The names of the features, followed by those of the `MissingIndicator`, such as
+            "missingindicator_x0", if `add_indicator`.
+        """
+        names = super().get_feature_names_out(input_features)
+        if self.indicator_ is None:
+            return names
+        return np.concatenate([names, self.indicator_.get_feature_names_out(names)])
 
     def _fill(self, rbm, X, probabilities, random_state):
         return sampling.fill(
@@ -234,14 +297,49 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         )
 
     def _validate(self, X, reset):
+        """Return validated rows as a floating array, with NaN for all missing values."""
+        options = {"ensure_all_finite": "allow-nan" if self._is_nan else True}
         if isinstance(X, np.ma.MaskedArray):
             single = X.dtype in (np.bool_, np.uint8, np.float32)
             X = X.astype(np.float32 if single else np.float64).filled(np.nan)
-        X = validate(self, X, reset=reset, ensure_all_finite="allow-nan")
-        return np.asarray(X, dtype=X.dtype if X.dtype.kind == "f" else np.float32)
+            options["ensure_all_finite"] = "allow-nan"
+        numeric = isinstance(self.missing_values, Real)
+        if not numeric:  # then it may be among the numbers of an array of objects
+            options["dtype"] = None
+        try:
+            X = validate(self, X, reset=reset, **options)
+            if X.dtype.kind not in "fiub":
+                X = np.where(_get_mask(X, self.missing_values), np.nan, X)
+                X = X.astype(np.float64)
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"X has values that are not numbers: {error}. Encode them before the "
+                "imputer, for instance with sklearn.preprocessing.OrdinalEncoder, which "
+                "turns the values of a feature of two kinds into 0 and 1 and keeps NaN."
+            ) from error
+        small = X.dtype in (np.bool_, np.uint8, np.float32)
+        rows = X.astype(np.float32 if small else np.float64, copy=False)
+        if self._is_nan or not numeric:
+            return rows
+        return np.where(rows == float(self.missing_values), np.float32(np.nan), rows)
+
+    @property
+    def _is_nan(self):
+        """Whether missing values are NaN once they are validated."""
+        return is_scalar_nan(self.missing_values) or is_pandas_na(self.missing_values)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = self._is_nan
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _train(rbm, X):
+    """Fit a model, and return its warnings instead of showing them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rbm.fit(X)
+    return [record.message for record in caught]

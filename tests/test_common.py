@@ -46,7 +46,7 @@ GAUSSIAN = [
 ]
 OTHERS = [
     RBMImputer(make()),
-    RBMImputer(make(), strategy="mode", n_rounds=1),
+    RBMImputer(make(), strategy="mode", n_rounds=1, add_indicator=True),
     RBMImputer(make_gaussian()),
     ParallelRBM(make(random_state=0), n_shards=3, n_local_steps=2),
 ]

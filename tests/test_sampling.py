@@ -4,17 +4,20 @@ import dataclasses
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from conftest import Enumerated, bars_and_stripes, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_val_score
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from sklearn.utils import get_tags
 from test_likelihood import by_hand, rungs
 from test_solvers import assert_distributed, draw, index
 
@@ -524,6 +527,92 @@ def test_an_interruption_keeps_the_rounds_of_the_imputer(
     assert_array_equal(imputer.transform(X[:5]), expected.transform(X[:5]))
 
 
+@pytest.mark.parametrize(
+    ("mark", "dtype"),
+    [
+        (-1, np.int64),
+        (255, np.uint8),
+        (-1.5, np.float32),
+        (np.float64(-0.1), np.float32),
+        (None, object),
+        (pd.NA, object),
+        ("?", object),
+        (pd.NA, "Int64"),
+        (np.nan, "Int64"),
+        (np.nan, object),
+    ],
+)
+def test_marks_of_missing_values(mark, dtype, gappy):
+    with_nan = gappy[0][:60]
+    mask = np.isnan(with_nan)
+    if dtype == "Int64":
+        X = pd.DataFrame(with_nan).astype(dtype)
+    else:
+        X = np.where(mask, 1, with_nan).astype(dtype)
+        X[mask] = mark
+    rbm = BernoulliRBMEstimator(4, n_iter=3)
+    imputer = RBMImputer(rbm, missing_values=mark, random_state=0).fit(X)
+    single = dtype in (np.float32, np.uint8)
+    expected = RBMImputer(rbm, random_state=0).fit(with_nan.astype("f" if single else "d"))
+    filled = imputer.transform(X)
+    assert filled.dtype == (np.float32 if single else np.float64)
+    assert_array_equal(filled, expected.transform(with_nan.astype(filled.dtype)))
+    nan = mark is pd.NA or (isinstance(mark, float) and np.isnan(mark))
+    assert get_tags(imputer).input_tags.allow_nan == nan
+    if not nan:
+        with pytest.raises(ValueError, match="contains NaN"):
+            imputer.transform(with_nan)
+
+
+@pytest.mark.parametrize("form", [np.array, pd.DataFrame])
+def test_imputer_of_words(form, gappy):
+    words = form(np.array([["no", "yes"], ["yes", "no"]] * 20, dtype=object))
+    imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=2), random_state=0)
+    for missing_values in (np.nan, None, -1):
+        imputer.set_params(missing_values=missing_values)
+        with pytest.raises(ValueError, match=r"not numbers: .*'no'.* with .*OrdinalEnc"):
+            imputer.fit(words)
+    words = np.array(words)
+    words[3, 0] = words[8, 1] = np.nan
+    imputer.set_params(missing_values=np.nan, strategy="mode")
+    filled = make_pipeline(OrdinalEncoder(), imputer).fit_transform(form(words))
+    assert_array_equal(np.unique(filled), [0, 1])
+
+
+@pytest.mark.parametrize("output", ["default", "pandas"])
+def test_indicator_and_names_of_the_imputer(output, gappy):
+    X = pd.DataFrame(gappy[0][:60]).rename(columns="p{}".format)
+    X["p5"] = gappy[1][:60, 5]  # without gaps
+    rbm = BernoulliRBMEstimator(4, n_iter=3)
+    imputer = RBMImputer(rbm, random_state=0, add_indicator=True)
+    out = imputer.set_output(transform=output).fit_transform(X)
+    missing = X.columns[X.isna().any()]
+    assert len(missing) == 63
+    names = [*X.columns, *(f"missingindicator_{name}" for name in missing)]
+    assert_array_equal(imputer.get_feature_names_out(), names)
+    if output == "pandas":
+        assert_array_equal(out.columns, names)
+    assert_array_equal(np.asarray(out)[:, 64:], X[missing].isna())
+    plain = clone(imputer).set_params(add_indicator=False).fit(X)
+    assert plain.indicator_ is None
+    assert_array_equal(np.asarray(out)[:, :64], np.asarray(plain.transform(X)))
+    assert_array_equal(plain.get_feature_names_out(), X.columns)
+    assert_array_equal(plain.rbm_.feature_names_in_, X.columns)
+    assert plain.rbm_.transform(plain.set_output(transform="pandas").transform(X)).shape
+    assert not hasattr(RBMImputer(rbm).fit(gappy[0][:60]).rbm_, "feature_names_in_")
+
+
+def test_warnings_of_the_imputer_come_once(gappy):
+    X = 3 * gappy[0][:60]
+    rbm = BernoulliRBMEstimator(4, n_iter=3, learning_rate=1e6)
+    imputer = RBMImputer(rbm, random_state=0)
+    with pytest.warns() as record:
+        imputer.fit(X)
+    messages = [str(warning.message).split()[:2] for warning in record]
+    assert messages == [["X", "has"], ["Training", "diverged"]]
+    assert record[1].category is ConvergenceWarning
+
+
 def test_imputer_in_a_pipeline(gappy):
     X, y = gappy[0][:300], load_digits().target[:300]
     rbm = BernoulliRBMEstimator(8, n_iter=2)
@@ -543,7 +632,7 @@ def test_imputer_of_a_column_that_is_never_seen():
         filled = imputer.fit_transform(X)
     assert filled.shape == X.shape
     assert not np.isnan(filled).any()
-    with pytest.raises(ValueError, match="All values of X are NaN"):
+    with pytest.raises(ValueError, match="All values of X are missing"):
         imputer.fit(np.full((5, 2), np.nan))
 
 

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 from sklearn import base
 from sklearn.utils import _safe_indexing
+from sklearn.utils._mask import _get_mask
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval as _Interval
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import MissingValues, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,11 +60,15 @@ __all__ = [
     "CALLBACK_STATE",
     "CallbackSupportMixin",
     "Interval",
+    "MissingValues",
     "StrOptions",
     "_check_sample_weight",
     "_fit_context",
+    "_get_mask",
     "_safe_indexing",
     "check_matplotlib_support",
+    "is_pandas_na",
+    "is_scalar_nan",
 ]
 
 # Attributes that scikit-learn sets on an estimator during `fit` and needs at its end.
