@@ -40,7 +40,7 @@ def published(data, quick):
         return
     with np.load(data / "binarized_mnist.npz") as archive:
         X_train, X_test = archive["X_train"], archive["X_test"]
-    n_betas = 2000 if quick else None
+    n_betas = 2000 if quick else 14_501
     for name, known, test in (
         ("rbm15_pylearn2", "215.1384055253", -172.573601),
         ("salakhutdinov_murray_cd25_500", "451.28 (AIS)", -86.34),

@@ -23,8 +23,9 @@ from skrbm import _binary_rows, _kernels
 # Maximum number of runs per random generator. Up to rounding, results depend on the seed,
 # but not on how the runs are shared among jobs.
 RUNS_TO_A_GENERATOR = 25
-# Default number of temperatures of annealed importance sampling.
-N_BETAS = 14_501
+# Numbers of steps between temperatures that `anneal_until_even` starts and ends with, and
+# the number of equal parts of a path whose share of the spread of weights it measures.
+FEWEST_STEPS, MOST_STEPS, N_PARTS = 500, 8000, 20
 
 
 def generator(seed):
@@ -179,7 +180,7 @@ def ladder(n_betas):
     )
 
 
-def anneal(path, betas, seeds, init=None, tick=None):
+def anneal(path, betas, seeds, init=None, tick=None, n_parts=None):
     """Run AIS from the first temperature to the last, with one Gibbs step at each.
 
     Parameters
@@ -191,10 +192,12 @@ def anneal(path, betas, seeds, init=None, tick=None):
         Draws of the distribution at the first temperature. None draws them at beta = 0.
     tick : callable, default=None
         Called at each temperature with its index.
+    n_parts : int, default=None
+        Number of parts, with equally many steps, to sum the log-weights over.
 
     Returns
     -------
-    log_weights : float64 ndarray of shape (sum of n_runs,)
+    log_weights : float64 ndarray of shape (sum of n_runs,) or (sum of n_runs, n_parts)
     v : float32 ndarray of shape (sum of n_runs, n_features)
         Final states of the runs. No Gibbs step is taken at the last temperature.
     """
@@ -210,18 +213,29 @@ def anneal(path, betas, seeds, init=None, tick=None):
     else:
         v = np.array(init, dtype=np.float32)
     hidden_input = None
-    log_weights = np.zeros(len(v))
+    parts = np.zeros((len(v), n_parts or 1))
+    part_of = np.arange(len(betas) - 1) * parts.shape[1] // (len(betas) - 1)
     for number, (beta, after) in enumerate(itertools.pairwise(map(path.at, betas))):
         if number > 0:
             path.gibbs(v, hidden_input, beta, generators)
         hidden_input = path.hidden_input(v, beta, out=hidden_input)
-        log_weights += path.log_ratio(v, hidden_input, beta, after)
+        parts[:, part_of[number]] += path.log_ratio(v, hidden_input, beta, after)
         if tick is not None:
             tick(number)
-    return log_weights, v
+    return parts if n_parts else parts[:, 0], v
 
 
-def anneal_in_jobs(path, betas, n_runs, random_state, *, init=None, n_jobs=None, verbose=0):
+def anneal_in_jobs(
+    path,
+    betas,
+    n_runs,
+    random_state,
+    *,
+    init=None,
+    n_jobs=None,
+    verbose=0,
+    n_parts=None,
+):
     """Call `anneal` in parallel jobs; return log-weights and final states of all runs."""
     n_generators = -(-n_runs // RUNS_TO_A_GENERATOR)
     shares = np.diff(np.linspace(0, n_runs, n_generators + 1).astype(int)).tolist()
@@ -235,9 +249,46 @@ def anneal_in_jobs(path, betas, n_runs, random_state, *, init=None, n_jobs=None,
         part = list(zip(shares, seeds, strict=True))[start:stop]
         begin = None if init is None else init[rows[start] : rows[stop]]
         tick = _Printer(len(betas) - 1) if verbose and start == 0 else None
-        calls.append(delayed(anneal)(path, betas, part, begin, tick))
+        calls.append(delayed(anneal)(path, betas, part, begin, tick, n_parts))
     parts = Parallel(n_jobs=n_jobs_now)(calls)
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+def anneal_until_even(path, n_runs, random_state, *, init=None, **options):
+    """Run AIS with more and more temperatures, until a third of the runs count.
+
+    Each attempt doubles the number of steps, from `FEWEST_STEPS` to at most `MOST_STEPS`,
+    until the effective number of runs is at least a third of their number. The weights of
+    earlier attempts are only used to place the temperatures: the variance of the log-weight
+    over a part of the path is inversely proportional to the number of steps in it, so the
+    variance of the sum is smallest if all steps contribute equally.
+
+    Parameters
+    ----------
+    path, n_runs, random_state, options
+        As for `anneal_in_jobs`.
+    init : ndarray of shape (n_runs, n_features), default=None
+        Draws of the model, from which to run in reverse.
+
+    Returns
+    -------
+    log_weights : float64 ndarray of shape (n_runs,)
+    n_betas : int
+        Number of temperatures of the last attempt.
+    even : bool
+        Whether the effective number of its runs is at least a third of their number.
+    """
+    order = 1 if init is None else -1
+    options |= {"init": init, "n_parts": N_PARTS}
+    betas = np.linspace(0, 1, FEWEST_STEPS + 1)
+    while True:
+        parts, _ = anneal_in_jobs(path, betas[::order], n_runs, random_state, **options)
+        log_weights, n_steps = parts.sum(axis=1), len(betas) - 1
+        even = effective_number(log_weights) >= n_runs / 3
+        if even or n_steps == MOST_STEPS:
+            return log_weights, len(betas), even
+        spread = parts.std(axis=0)[::order] + 1e-6
+        betas = respaced(betas[:: n_steps // N_PARTS], spread, 2 * n_steps + 1)
 
 
 class _Printer:
@@ -450,12 +501,13 @@ def swap_pairs(path, beta, v, hidden_input, first, rng):
     return accept
 
 
-def respaced(betas, rejected, n_betas):
-    """Return `n_betas` inverse temperatures with equal parts of the sum of `rejected`.
+def respaced(betas, share, n_betas):
+    """Return `n_betas` inverse temperatures with equal parts of the sum of `share`.
 
-    `rejected` has the rejection rate of each pair of neighbors in `betas`.
+    `share` has one value for each pair of neighbors in `betas`, for example its rejection
+    rate.
     """
-    total = np.r_[0, np.cumsum(rejected)]
+    total = np.r_[0, np.cumsum(share)]
     betas = np.interp(np.linspace(0, total[-1], n_betas), total, betas)
     betas[0], betas[-1] = 0, 1
     return betas

@@ -110,6 +110,12 @@ class LogPartition(_Number):
 
     n_rungs : int or None
         Number of rungs of the ladder along which the runs moved; None if there was none.
+
+    converged : bool or None
+        Whether the number of temperatures was chosen such that a third of the runs count,
+        that is, that `effective_sample_size` is at least a third of their number. False if
+        8001 temperatures were too few for that, and None if their number was given or there
+        were no runs. Like the bounds, this does not account for what all runs miss.
     """
 
     value: float
@@ -123,6 +129,7 @@ class LogPartition(_Number):
     init: str | None = None
     parts: tuple[LogPartition, LogPartition] | None = None
     n_rungs: int | None = None
+    converged: bool | None = None
 
     def __repr__(self) -> str:
         if self.parts is not None:
@@ -135,6 +142,8 @@ class LogPartition(_Number):
         init = f" from {_INITS[self.init]}" if self.init else ""
         ladder = f" on a ladder of {self.n_rungs} rungs" if self.n_rungs else ""
         places = f"{self.n_betas} {'models' if ladder else 'temperatures'}{ladder}"
+        if self.converged is not None:
+            places += " (chosen)" if self.converged else " (the most tried, too few)"
         return (
             f"log Z = {self.value:.2f}, 3 sigma: {self.lower:.2f} to {self.upper:.2f} "
             f"({_METHODS[self.method]}, {len(self.log_weights)} runs{init}, "
@@ -183,8 +192,14 @@ def log_partition(
     betas : int or array-like of shape (n_betas,), default=None
         Inverse temperatures of AIS, non-decreasing from 0 to 1. An int is the number of
         temperatures, which are then spaced as in [1]_, with most of them close to 1: about
-        1/30 of them are below 0.5 and 3/10 below 0.9. None means 14501. With a `ladder`,
-        they are fractions of the way along it, and evenly spaced if an int or None.
+        1/30 of them are below 0.5 and 3/10 below 0.9. With a `ladder`, they are fractions
+        of the way along it, and evenly spaced if an int. None chooses the number by the
+        error: 501, 1001, 2001, 4001 and 8001 temperatures are tried until a third of the
+        runs count, that is, until the effective sample size is at least ``n_runs / 3``. The
+        standard error is then at most ``sqrt(2 / (n_runs - 1))``, 0.14 nats for 100 runs.
+        The first temperatures are evenly spaced, and the weights of each attempt tell where
+        to place those of the next. The result is that of the last attempt alone, and says
+        whether its temperatures were enough (`n_betas`, `converged`).
 
     n_runs : int, default=100
         Number of AIS runs.
@@ -277,7 +292,8 @@ def log_partition(
         )
     _inputs.check_n_jobs(n_jobs)
     _inputs.check_integer(n_runs, "n_runs", 1)
-    betas = _inputs.check_betas(_annealing.N_BETAS if betas is None else betas)
+    if betas is not None:
+        betas = _inputs.check_betas(betas)
     if isinstance(betas, Integral):
         evenly = ladder is not None
         betas = np.linspace(0, 1, betas) if evenly else _annealing.ladder(betas)
@@ -315,30 +331,30 @@ def _exact(model):
 
 def _annealed(path, model, betas, n_runs, source, n_jobs, verbose, init=None, kind=None):
     """Return log Z estimated by AIS, or by reverse AIS from the draws `init`."""
-    reverse = init is not None
-    log_weights, _ = _annealing.anneal_in_jobs(
-        path,
-        betas[::-1] if reverse else betas,
-        n_runs,
-        source,
-        init=init,
-        n_jobs=n_jobs,
-        verbose=verbose,
-    )
+    reverse, converged = init is not None, None
+    options = {"init": init, "n_jobs": n_jobs, "verbose": verbose}
+    if betas is None:
+        runs = _annealing.anneal_until_even(path, n_runs, source, **options)
+        log_weights, n_betas, converged = runs
+    else:
+        log_weights, _ = _annealing.anneal_in_jobs(
+            path, betas[::-1] if reverse else betas, n_runs, source, **options
+        )
+        n_betas = len(betas)
     log_mean = _annealing.log_mean(log_weights)
     value = float(path.base_log_partition + (-log_mean if reverse else log_mean))
     error = _annealing.standard_error(log_weights)
     method = "reverse_ais" if reverse else "ais"
-    result = _estimate(value, error, method, model, log_weights, len(betas), kind)
-    result = dataclasses.replace(result, n_rungs=path.n_rungs)
+    result = _estimate(value, error, method, model, log_weights, n_betas, kind)
+    result = dataclasses.replace(result, n_rungs=path.n_rungs, converged=converged)
     if result.effective_sample_size < 2 <= n_runs / 5:
         closer = "a base_mean closer to the means of the model"
         if path.n_rungs is not None:
             closer = "a ladder with more rungs"
         warnings.warn(
             f"The estimate of log Z is dominated by one of {n_runs} runs, so it may be off "
-            "by much more than its error. Use more temperatures (betas), more runs "
-            f"(n_runs), or {closer}."
+            "by much more than its error. Use more temperatures (betas, which were "
+            f"{n_betas}), more runs (n_runs), or {closer}."
         )
     return result
 
@@ -372,6 +388,8 @@ def _both(forward, reverse):
         log_weights=None,
         effective_sample_size=min(sizes),
         parts=(forward, reverse),
+        n_betas=max(forward.n_betas, reverse.n_betas),
+        converged=forward.converged and reverse.converged,
     )
 
 

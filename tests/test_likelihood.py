@@ -20,9 +20,16 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 
-from skrbm import BernoulliRBMEstimator, ParallelRBM
-from skrbm._annealing import N_BETAS, _redraw, anneal, independent, ladder
+from skrbm import BernoulliRBMEstimator, ParallelRBM, _annealing
 from skrbm._annealing import Path as AnnealingPath
+from skrbm._annealing import (
+    _redraw,
+    anneal,
+    anneal_in_jobs,
+    anneal_until_even,
+    independent,
+    ladder,
+)
 from skrbm._enumeration import exact_draws
 from skrbm._ladders import ladder_of
 from skrbm._model import RBM
@@ -246,13 +253,67 @@ def test_error_when_one_run_has_all_weight():
 
 
 def test_betas():
-    betas = ladder(N_BETAS)
+    betas = ladder(14_501)
     published = [np.arange(500) / 1e3, np.arange(5000, 9000) / 1e4]
     published += [np.arange(90_000, 100_001) / 1e5]
     assert_allclose(betas, np.concatenate(published), atol=1e-12)
     rbm = by_hand(tiny_rbm(3, 2))
     result = log_partition(rbm, method="ais", betas=[0, 0.5, 0.9, 1], random_state=0)
     assert result.n_betas == 4
+
+
+@pytest.mark.parametrize("method", ["ais", "reverse_ais"])
+@pytest.mark.parametrize("scale", [0.0, 0.05, 0.5, 2.0, 5.0])
+def test_chosen_temperatures(scale, method):
+    """The error is as small as promised, and as large as the distance from the truth."""
+    for seed in range(4):
+        rbm = by_hand(tiny_rbm(20, 10, np.float32, scale, seed))
+        settings = {"method": method, "base_mean": 0.5, "random_state": seed}
+        exact, result = log_partition(rbm).value, log_partition(rbm, **settings)
+        assert result.converged
+        assert result.effective_sample_size >= 100 / 3
+        error = (result.upper - result.value) / 3
+        assert error < 0.15
+        assert abs(result.value - exact) < 4 * error + 1e-4
+        assert log_partition(rbm, **settings).value == result.value
+        assert f"{result.n_betas} temperatures (chosen), effective" in repr(result)
+
+
+@pytest.mark.filterwarnings("ignore:The estimate of log Z is dominated by one")
+def test_too_few_temperatures(monkeypatch):
+    """The base has hardly any row of the main mode, from which the reverse runs come."""
+    monkeypatch.setattr(_annealing, "MOST_STEPS", 1000)
+    model = RBM.bernoulli(np.full((20, 25), 1.0), np.full(20, -12.3), np.full(25, -10.0))
+    settings = {"base_mean": 0.2, "random_state": 0}
+    result = log_partition(by_hand(model), method="reverse_ais", **settings)
+    assert result.converged is False
+    assert "1001 temperatures (the most tried, too few)" in repr(result)
+    both = log_partition(by_hand(model), method="both", **settings)
+    assert [part.converged for part in both.parts] == [True, False]
+    assert (both.converged, both.n_betas) == (False, 1001)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_chosen_temperatures_share_the_variance(monkeypatch, reverse, rng):
+    parts = []
+
+    def recording(*args, **options):
+        result = anneal_in_jobs(*args, **options)
+        parts.append(result[0])
+        return result
+
+    monkeypatch.setattr(_annealing, "anneal_in_jobs", recording)
+    monkeypatch.setattr(_annealing, "effective_number", lambda log_weights: 1.0)
+    monkeypatch.setattr(_annealing, "MOST_STEPS", 1000)
+    model = tiny_rbm(8, 4, np.float32, scale=3.0)
+    path, source = AnnealingPath(model, np.full(8, 0.1)), np.random.RandomState(0)
+    init = exact_draws(model, 400, rng).astype(np.float32) if reverse else None
+    log_weights, n_betas, even = anneal_until_even(path, 400, source, init=init)
+    assert [n_betas, even] == [1001, False]
+    assert_allclose(parts[-1].sum(axis=1), log_weights)
+    spread = [np.std(part, axis=0) for part in parts]
+    assert spread[0].max() > 2 * spread[0].min()
+    assert spread[1].max() < 1.6 * spread[1].min()
 
 
 def test_progress(capsys):
