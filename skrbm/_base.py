@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 import warnings
 from numbers import Integral, Real
@@ -30,6 +31,7 @@ from skrbm._compat.sklearn import (
     _fit_context,
 )
 from skrbm._data import DataSet
+from skrbm._range import check_range, feature_names
 from skrbm._record import Record, Validation, log_partition_gap
 from skrbm._step import Settings, first_state, is_sound, next_state
 from skrbm._training import (
@@ -64,6 +66,7 @@ class BaseRBM(
     _units: type  # kind of the visible units
     _accept_sparse: str | bool = False
     _rate_factor = 1.0  # of the automatic learning rate
+    _warns_of_range = True  # whether the fitted model warns of values outside [0, 1]
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_gibbs_steps": [
@@ -136,15 +139,18 @@ class BaseRBM(
         ValueError
             If a parameter is out of range, if `X` is empty, has NaN or infinite values or
             does not match the model that a warm start continues, if a weight is negative,
-            or if no weight is greater than 0.
+            or if no weight is greater than 0. If the model is one of binary data, also if
+            `X` has integers other than 0 and 1 of a dtype other than int32 and int64.
 
         Warns
         -----
         UserWarning
-            If `X` has values outside [0, 1] although the model is one of binary data, if
-            a feature is constant although the model is one of real values, or if training
-            was interrupted from the keyboard. In the last case the model of the last
-            completed epoch is kept (of the best epoch with `early_stopping`).
+            If `X` has values outside [0, 1] although the model is one of binary data, of
+            any dtype that is not refused. The warning names the features that become
+            constant, and says what to do with such data. Also if a feature is constant
+            although the model is one of real values, or if training was interrupted from
+            the keyboard. In the last case the model of the last completed epoch is kept (of
+            the best epoch with `early_stopping`).
         ConvergenceWarning
             If training diverged, in which case the model of the previous epoch is kept (of
             the best epoch with `early_stopping`), if the model is clearly worse at the end
@@ -291,9 +297,9 @@ class BaseRBM(
         Warns
         -----
         UserWarning
-            If `X` has values outside [0, 1] although the model is one of binary data, or if
-            a feature is constant in the first call although the model is one of real
-            values.
+            If `X` has values outside [0, 1] although the model is one of binary data, as
+            for `fit`, or if a feature is constant in the first call although the model is
+            one of real values.
         ConvergenceWarning
             If training diverged. The model from before the call is kept.
         """
@@ -411,14 +417,8 @@ class BaseRBM(
         if before is not None:
             return before.model.visible
         dtype = np.float64 if data.X.dtype == np.float64 else np.float32
-        return self._units.untrained(data, dtype, self._names_of)
-
-    def _names_of(self, features):
-        """Return a description of features, given an array of their indices."""
-        names = getattr(self, "feature_names_in_", None)
-        few = [repr(names[i]) if names is not None else str(i) for i in features[:5]]
-        more = ", ..." if len(features) > 5 else ""
-        return f"feature{'s' if len(features) > 1 else ''} {', '.join(few)}{more}"
+        names_of = functools.partial(feature_names, self)
+        return self._units.untrained(data, dtype, names_of)
 
     def _first_state(self, data, settings, seed, visible):
         """Return the state of an untrained model."""
@@ -549,12 +549,60 @@ class BaseRBM(
     def _n_features_out(self):
         return len(self.components_)
 
-    def _model_and_rows(self, X):
-        """Return the model and the validated rows as a data set."""
+    def _model_and_rows(self, X, clips=False, name="X"):
+        """Return the model and the validated rows as a data set.
+
+        `clips` and `name` are those of `check_range`. The range is not checked if `clips`
+        is None.
+        """
         check_is_fitted(self)
         model = _inputs.model_of(self)
         data = _inputs.fitting_rows(model, self._validate(X))
+        if clips is not None:
+            self._check_range(data, X, clips=clips, name=name, warn=self._warns_of_range)
         return model.for_rows(len(data)), data
+
+    def _check_range(self, data, X, **options):
+        """Check the range of validated rows, `X` as the user passed them."""
+        if self._units.binary:
+            check_range(data.limits(), data.ranges, X, self, **options)
+
+    def _without_warnings(self):
+        """Return a shallow copy that does not warn of values outside [0, 1]."""
+        quiet = copy.copy(self)
+        quiet._warns_of_range = False
+        return quiet
+
+    def fit_transform(self, X: MatrixLike, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """Fit the model to the data `X`, and transform them.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, as for `fit`.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        **fit_params : dict
+            Additional arguments of `fit`.
+
+        Returns
+        -------
+        H : ndarray of shape (n_samples, n_components)
+            Probabilities of the hidden units, as from `transform`.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`.
+
+        Warns
+        -----
+        UserWarning, ConvergenceWarning
+            As for `fit`. `transform` does not repeat the warning of values outside [0, 1].
+        """
+        return self.fit(X, y, **fit_params)._without_warnings().transform(X)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
@@ -569,6 +617,19 @@ class BaseRBM(
         H : ndarray of shape (n_samples, n_components)
             Probabilities. They have the dtype of `X` if it is float32 or float64, that of
             the model if `X` is bool or uint8, else float64.
+
+        Raises
+        ------
+        ValueError
+            If `X` has integers other than 0 and 1 of a dtype other than int32 and int64,
+            although the model is one of binary data, or if its values are so large that
+            they overflow.
+
+        Warns
+        -----
+        UserWarning
+            If other `X` has values outside [0, 1] although the model is one of binary
+            data. They are used unchanged.
         """
         model, data = self._model_and_rows(X)
         return data.apply(
@@ -627,6 +688,16 @@ class BaseRBM(
         -------
         free_energy : float64 ndarray of shape (n_samples,)
             Free energies, in nats.
+
+        Raises
+        ------
+        ValueError
+            As for `transform`.
+
+        Warns
+        -----
+        UserWarning
+            As for `transform`.
         """
         model, data = self._model_and_rows(X)
         return data.apply(model.free_energy, model)
@@ -658,7 +729,13 @@ class BaseRBM(
         Raises
         ------
         ValueError
-            If a weight is negative, or if no weight is greater than 0.
+            If a weight is negative, if no weight is greater than 0, or as for
+            `score_samples`.
+
+        Warns
+        -----
+        UserWarning
+            As for `score_samples`.
         """
         return _inputs.weighted_mean(self.score_samples(X), sample_weight)
 
@@ -732,7 +809,7 @@ class BaseRBM(
         ValueError
             If `X` has values other than 0 and 1 and the model is one of binary data.
         """
-        _, data = self._model_and_rows(X)
+        _, data = self._model_and_rows(X, clips=None)
         return likelihood.log_likelihood(
             self, data.X, log_partition=log_partition, random_state=random_state
         )
@@ -761,15 +838,25 @@ class BaseRBM(
         v_new : ndarray of shape (n_samples, n_features)
             Visible states. They have the dtype of `v` if it is float32 or float64,
             that of the model if `v` is bool or uint8, else float64.
+
+        Raises
+        ------
+        ValueError
+            If `n_gibbs_steps` is not positive, or for `v` as for `transform`.
+
+        Warns
+        -----
+        UserWarning
+            As for `transform`.
         """
-        model, data = self._model_and_rows(v)
+        model, data = self._model_and_rows(v, name="v")
         _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
         chains = sampling.draw_chains(
             self,
             len(data),
             1,
             n_gibbs_steps=n_gibbs_steps,
-            init=data.X,
+            init=data,
             random_state=self._random_state(random_state),
         )
         return chains[:, 0].astype(_dtype_for(model, data.X), copy=False)
@@ -845,7 +932,13 @@ n_features), default=None
         ------
         ValueError
             If an argument is out of range, `init` has more rows than there are chains,
-            `ladder` belongs to another model, or both `betas` and `ladder` are given.
+            `ladder` belongs to another model, or both `betas` and `ladder` are given. Rows
+            in `init` are refused as by `transform`.
+
+        Warns
+        -----
+        UserWarning
+            If rows in `init` have values outside [0, 1], as for `transform`.
         """
         check_is_fitted(self)
         _inputs.check_integer(n_samples, "n_samples", 1)
@@ -854,7 +947,7 @@ n_features), default=None
             n_chains = n_samples
         _inputs.check_integer(n_chains, "n_chains", 1)
         if init is not None and not isinstance(init, str):
-            init = self._validate(init)
+            _, init = self._model_and_rows(init, name="init")
         chains = sampling.draw_chains(
             self,
             n_chains,
@@ -890,11 +983,22 @@ n_features), default=None
         V : ndarray of shape (n_samples, n_features)
             Means of the visible units given the mean of the hidden units. For rows without
             NaN, these are ``inverse_transform(transform(X))``.
+
+        Raises
+        ------
+        ValueError
+            As for `transform`.
+
+        Warns
+        -----
+        UserWarning
+            As for `transform`.
         """
         check_is_fitted(self)
         rows = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
         model = _inputs.model_of(self)
         rows = _inputs.fitting_rows(model, rows).X
+        self._check_range(DataSet(np.nan_to_num(rows)), X, clips=False)
         filled = sampling.fill(
             self,
             rows,

@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from skrbm import _inputs, likelihood
+from skrbm import likelihood
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import Interval, StrOptions
+from skrbm._range import check_range
 from skrbm._solvers import SOLVERS
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import BernoulliUnits
@@ -136,6 +137,7 @@ class BernoulliRBMEstimator(BaseRBM):
         Whether to treat values between 0 and 1, for example gray levels, as probabilities
         and to draw them anew as 0 or 1 each time a row is presented during training. If
         False, the values enter the gradient unchanged, and the compiled core is not used.
+        Values outside [0, 1] are then not clipped either.
         This parameter does not change what is learned from binary data, nor anything
         computed after training.
 
@@ -317,16 +319,13 @@ class BernoulliRBMEstimator(BaseRBM):
 
     def _check_training_data(self, X, reset):
         data = super()._check_training_data(X, reset)
-        self._warn_of_range(data)
+        self._check_training_range(data, X, data.ranges)
         return data
 
-    def _warn_of_range(self, data):
-        consequence = (
-            "During training, values below 0 count as 0 and values above 1 as 1."
-            if self.stochastic_binarization
-            else "During training, they are used unchanged."
-        )
-        _inputs.warn_of_range(data, BernoulliUnits, consequence)
+    def _check_training_range(self, data, X, ranges):
+        """Check the range of training data, `X` as the user passed them."""
+        clips, when = self.stochastic_binarization, "during training, "
+        check_range(data.summary, ranges, X, self, clips=clips, when=when)
 
     def _fixed_settings(self, data):
         """Return the settings that depend on the kind of units."""
@@ -362,10 +361,16 @@ class BernoulliRBMEstimator(BaseRBM):
         score : float64 ndarray of shape (n_samples,)
             Pseudo-log-likelihoods, in nats.
 
+        Raises
+        ------
+        ValueError
+            If `X` has integers other than 0 and 1 of a dtype other than int32 and int64, or
+            if `n_flips` is not positive.
+
         Warns
         -----
         UserWarning
-            If `X` has values outside [0, 1].
+            If other `X` has values outside [0, 1].
 
         Notes
         -----
@@ -377,5 +382,5 @@ class BernoulliRBMEstimator(BaseRBM):
         .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
            Statistician, 24(3), 179-195.
         """
-        model, data = self._model_and_rows(X)
+        model, data = self._model_and_rows(X, clips=True)
         return likelihood.score_rows(model, data, n_flips)

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skrbm import likelihood
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import StrOptions
+from skrbm._range import feature_names
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits
 
@@ -282,9 +283,9 @@ class GaussianRBMEstimator(BaseRBM):
         lowest = 1.01 * SMALLEST_VARIANCE
         if (collapsed := np.flatnonzero(visible.variance < lowest)).size:
             warnings.warn(
-                f"The variance of {self._names_of(collapsed)} given the hidden units has "
-                f"reached its lower bound, {SMALLEST_VARIANCE:g} of the variance in the "
-                "data, so likelihoods depend on this bound. Such a feature has few "
+                f"The variance of {feature_names(self, collapsed)} given the hidden units "
+                f"has reached its lower bound, {SMALLEST_VARIANCE:g} of the variance in "
+                "the data, so likelihoods depend on this bound. Such a feature has few "
                 "distinct values, or an outlier: drop it, clip it, or add noise to it.",
                 ConvergenceWarning,
             )

@@ -19,6 +19,7 @@ from skrbm._compat.sklearn import CALLBACK_STATE, _check_sample_weight
 from skrbm._data import DataSet
 from skrbm._ladders import ModelLadder, ModelPath, models_of
 from skrbm._model import RBM
+from skrbm._range import check_range
 from skrbm._visible import GaussianUnits
 
 # The dtypes of rows that are not converted.
@@ -201,12 +202,13 @@ def refuse_malformed(X):
         ) from error
 
 
-def check_rows(model, X, rbm=None, allow_nan=False):
+def check_rows(model, X, rbm=None, allow_nan=False, clips=None, name="X"):
     """Validate rows for the model, and return them as a data set.
 
     A data frame must have the columns on which the estimator `rbm` was fitted, in the same
-    order.
+    order. The range of the values is checked if `clips` says how they are used.
     """
+    given = X
     check_names(X, rbm)
     refuse_masked(X)
     refuse_malformed(X)
@@ -217,19 +219,10 @@ def check_rows(model, X, rbm=None, allow_nan=False):
         dtype=DTYPES,
         ensure_all_finite="allow-nan" if allow_nan else True,
     )
-    return fitting_rows(model, X)
-
-
-def warn_of_range(data, units, consequence):
-    """Warn if a data set has values outside the range of the visible units."""
-    if not units.are_in_range(data.summary):
-        warnings.warn(
-            f"X has values from {data.summary.low:g} to {data.summary.high:g}, but the "
-            f"model expects values in {units.RANGE}: binary data, or probabilities. "
-            f"{consequence} Scale X with MinMaxScaler(clip=True) (sparse X with "
-            "MaxAbsScaler), or make it binary with Binarizer, all from "
-            "sklearn.preprocessing."
-        )
+    rows = fitting_rows(model, X)
+    if clips is not None and model.visible.binary:
+        check_range(rows.limits(), rows.ranges, given, rbm, clips=clips, name=name)
+    return rows
 
 
 def refuse_real_values(model, what):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import os
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from skrbm._rounds import (
     first_shared_state,
     next_shared_state,
     survey_blocks,
+    survey_ranges,
 )
 from skrbm._step import is_sound
 from skrbm.callbacks import SavedTraining
@@ -300,7 +302,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         n_shards = len(training.state.solvers) if training else self.n_shards
         reset = not warm and training is None
         executor = self._open(rbm, stack, X, sample_weight, reset, n_shards)
-        found, sample, reading = self._survey(rbm, executor, fraction)
+        found, sample, reading = self._survey(rbm, executor, X, fraction)
         n_epochs = rbm._n_epochs(sum(found.n_rows), sample.n_features)
         rounds = self._rounds(
             rbm,
@@ -339,7 +341,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         """Return what `BernoulliRBMEstimator._begin_chunk` does."""
         seed = rbm._draw_seeds() if first else None
         executor = self._open(rbm, stack, X, sample_weight, first, self.n_shards)
-        found, sample, reading = self._survey(rbm, executor, 0.0)
+        found, sample, reading = self._survey(rbm, executor, X, 0.0)
         rounds = self._rounds(rbm, executor, found, reading, self.n_local_steps)
         settings = rbm._settings(sample, rbm._choose_for_stream)
         state = self._state(rbm, sample, settings, rounds, seed)
@@ -357,7 +359,7 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
         return sample, settings, state, train
 
-    def _survey(self, rbm, executor, fraction):
+    def _survey(self, rbm, executor, X, fraction):
         reading = Reading(
             n_sampled=SAMPLE_SIZE / executor.n_blocks,
             held_out=fraction,
@@ -377,7 +379,8 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
                 "blocks are held out. Pass more rows, fewer blocks, or a larger fraction."
             )
         sample = Sample(found)
-        rbm._warn_of_range(sample)
+        ranges = functools.partial(survey_ranges, executor, executor.n_blocks)
+        rbm._check_training_range(sample, X, ranges)
         return found, sample, reading
 
     def _rounds(self, rbm, executor, found, reading, n_local_steps, **options):
@@ -450,6 +453,39 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out(input_features)
 
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Fit the model to the data `X`, and transform them.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Training data.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        **fit_params : dict
+            Additional arguments of `fit`.
+
+        Returns
+        -------
+        H : array of shape (n_samples, n_components)
+            Probabilities of the hidden units, as from `transform`.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`.
+
+        Warns
+        -----
+        UserWarning, ConvergenceWarning
+            As for `fit`. `transform` does not repeat the warning of values outside [0, 1].
+        """
+        quiet = copy.copy(self.fit(X, y, **fit_params))
+        quiet.estimator_ = self.estimator_._without_warnings()
+        return quiet.transform(X)
+
     def transform(self, X: Any) -> Any:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
 
@@ -462,6 +498,16 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         H : array of shape (n_samples, n_components)
             Probabilities, as from the `transform` of the estimator.
+
+        Raises
+        ------
+        ValueError
+            As for the estimator.
+
+        Warns
+        -----
+        UserWarning
+            As for the estimator.
         """
         return self._apply("transform", X)
 
@@ -477,6 +523,16 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         free_energy : float64 array of shape (n_samples,)
             Free energies, in nats.
+
+        Raises
+        ------
+        ValueError
+            As for the estimator.
+
+        Warns
+        -----
+        UserWarning
+            As for the estimator.
         """
         return self._apply("free_energy", X)
 
@@ -492,6 +548,16 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         score : float64 array of shape (n_samples,)
             Pseudo-log-likelihoods, in nats.
+
+        Raises
+        ------
+        ValueError
+            As for the estimator.
+
+        Warns
+        -----
+        UserWarning
+            As for the estimator.
         """
         return self._apply("score_samples", X)
 
@@ -517,8 +583,13 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a weight is negative, if no weight is greater than 0, or if the weights do
-            not have as many rows as `X`, or other chunks of rows.
+            If a weight is negative, if no weight is greater than 0, if the weights do not
+            have as many rows as `X`, or other chunks of rows, or as for `score_samples`.
+
+        Warns
+        -----
+        UserWarning
+            As for the estimator.
         """
         check_is_fitted(self)
         return self._score(X, sample_weight)

@@ -32,7 +32,7 @@ import numpy as np
 import scipy.sparse as sp
 from joblib import Parallel, delayed
 
-from skrbm._data import DataSet, Summary
+from skrbm._data import DataSet, Ranges, Summary
 from skrbm._model import RBM
 from skrbm._solvers import Solver, first_solver, next_solver
 from skrbm._step import (
@@ -256,6 +256,17 @@ def survey_blocks(executor, n_blocks, reading) -> Survey:
     """Return the survey of all blocks."""
     calls = [((block,), [block]) for block in range(n_blocks)]
     return executor.reduce(survey, reading, calls, Survey.merge, keep=False)
+
+
+def survey_ranges(executor, n_blocks):
+    """Return the `Ranges` of the features in all blocks."""
+    calls = [((), [block]) for block in range(n_blocks)]
+    return executor.reduce(_ranges, None, calls, Ranges.merge, keep=False)
+
+
+def _ranges(shared, data_sets):
+    (data,) = data_sets
+    return data.ranges()
 
 
 # Shards ----------------------------------------------------------------------------------

@@ -40,8 +40,6 @@ class BernoulliUnits:
 
     bias: np.ndarray
 
-    # Description of the allowed values.
-    RANGE = "[0, 1]"
     # Whether the states are 0 and 1, so that they can be enumerated and compiled.
     binary = True
     # What is recorded during training, and decides early stopping.
@@ -334,7 +332,6 @@ class GaussianUnits:
     location: np.ndarray
     scale: np.ndarray
 
-    RANGE = "the real numbers"
     binary = False
     SCORE = "log_likelihood"
     LARGEST_PARAMETER = 1e6

@@ -17,9 +17,10 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skrbm import _inputs
 from skrbm._base import _dtype_for
-from skrbm._data import DataSet
+from skrbm._data import DataSet, Ranges
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._parallel import ParallelRBM, load, split
+from skrbm._range import check_range
 from skrbm._rounds import GROUP_SIZE, in_groups, merge_in_groups
 
 try:
@@ -91,7 +92,9 @@ class DaskRBM(ParallelRBM):
     `fit`, `partial_fit` and `score` accept Dask arrays, Dask data frames and arrays in
     memory. `sample_weight` is of the same kind, with the same chunks of rows. Given Dask
     collections, `transform`, `free_energy` and `score_samples` return Dask arrays, which
-    are computed when needed.
+    are computed when needed. Of values outside [0, 1], they do not warn, since these are
+    only found block by block, but they fail when they are computed on integers that other
+    methods refuse.
 
     Examples
     --------
@@ -174,26 +177,23 @@ class DaskRBM(ParallelRBM):
     def _score(self, X, sample_weight):
         if not dask.is_dask_collection(X):
             return super()._score(X, sample_weight)
-        scores = self.score_samples(X)
-        if sample_weight is None:
-            with self._connect() as client:
-                return float(client.compute(scores.mean()).result())
-        pairs = zip(
-            scores.to_delayed().ravel(), _aligned(sample_weight, scores), strict=True
-        )
-        means = [dask.delayed(_weighted_mean)(*pair) for pair in pairs]
+        rbm, array = self._quiet_estimator(X), _as_array(X)
+        parts = [array.to_delayed().ravel()]
+        if sample_weight is not None:
+            parts.append(_aligned(sample_weight, array))
+        rbm = dask.delayed(rbm)
+        scored = [dask.delayed(_score)(rbm, *block) for block in zip(*parts, strict=True)]
         with self._connect() as client:
-            means, totals = np.transpose(client.gather(client.compute(means)))
+            means, totals, ranges = zip(*client.gather(client.compute(scored)), strict=True)
+        merged = Ranges.merge(ranges)
+        limits = merged.low.min(), merged.high.max()
+        check_range(limits, lambda: merged, X, self.estimator_, clips=True)
         return _inputs.weighted_mean(means, totals)
 
     def _apply(self, method, X):
         if not dask.is_dask_collection(X):
             return super()._apply(method, X)
-        check_is_fitted(self)
-        rbm = copy.copy(self.estimator_)
-        _inputs.check_names(X, rbm)
-        rbm._learning = None  # large, and only needed for further training
-        X = _as_array(X)
+        rbm, X = self._quiet_estimator(X), _as_array(X)
         shape, kind = (0,), {"dtype": np.float64, "drop_axis": 1}
         if method == "transform":
             n_components = len(rbm.components_)
@@ -205,6 +205,17 @@ class DaskRBM(ParallelRBM):
         meta = np.empty(shape, kind["dtype"])
         options = {"rbm": dask.delayed(rbm), "empty": meta, "meta": meta}
         return X.map_blocks(_apply, method, **options, **kind)
+
+    def _quiet_estimator(self, X):
+        """Return the estimator to apply to the blocks of `X`, after checking their names.
+
+        It does not warn of each block.
+        """
+        check_is_fitted(self)
+        rbm = self.estimator_._without_warnings()
+        _inputs.check_names(X, rbm)
+        rbm._learning = None  # large, and only needed for further training
+        return rbm
 
 
 def _apply(X, method, rbm, empty):
@@ -276,12 +287,14 @@ def _check_weights(sample_weight, n_rows):
     return row_weights
 
 
-def _weighted_mean(scores, sample_weight):
-    """Return the mean score of a block and its total weight."""
-    row_weights = _check_weights(sample_weight, len(scores))
-    if not row_weights.any():
-        return 0.0, 0.0
-    return _inputs.weighted_mean(scores, row_weights), row_weights.sum()
+def _score(rbm, X, *weights):
+    """Return the mean score of a block, its total weight, and its ranges."""
+    n_rows = X.shape[0]
+    row_weights = _check_weights(weights[0] if weights else np.ones(n_rows), n_rows)
+    mean = 0.0
+    if row_weights.any():
+        mean = _inputs.weighted_mean(rbm.score_samples(X), row_weights)
+    return mean, row_weights.sum(), DataSet(X).ranges()
 
 
 class Loaded:

@@ -666,15 +666,15 @@ def pseudo_log_likelihood(
     Raises
     ------
     ValueError
-        If the numbers of features of `X` and the model differ, or `n_flips` is not
-        positive.
+        If the numbers of features of `X` and the model differ, `n_flips` is not positive,
+        or `X` has integers other than 0 and 1 of a dtype other than int32 and int64.
     NotFittedError
         If `rbm` has no parameters.
 
     Warns
     -----
     UserWarning
-        If `X` has values outside [0, 1].
+        If other `X` has values outside [0, 1].
 
     References
     ----------
@@ -693,15 +693,12 @@ def pseudo_log_likelihood(
     """
     model = _inputs.model_of(rbm)
     _inputs.refuse_real_values(model, "The pseudo-log-likelihood")
-    data = _inputs.check_rows(model, X, rbm)
+    data = _inputs.check_rows(model, X, rbm, clips=True)
     return score_rows(model.for_rows(len(data)), data, n_flips)
 
 
 def score_rows(model, data, n_flips):
     """Implement `pseudo_log_likelihood` for validated rows."""
-    _inputs.warn_of_range(
-        data, model.visible, "Values below 0 count as 0 and values above 1 as 1."
-    )
     columns = None
     if n_flips is not None:
         n_features = len(model.visible)

@@ -123,9 +123,17 @@ n_features), default=None
     ------
     ValueError
         If an argument is out of range, `init` has more rows than there are chains, `ladder`
-        belongs to another model, or both `betas` and `ladder` are given.
+        belongs to another model, or both `betas` and `ladder` are given. If the model is
+        one of binary data, also if `init` has integers other than 0 and 1 of a dtype other
+        than int32 and int64.
     NotFittedError
         If `rbm` has no parameters.
+
+    Warns
+    -----
+    UserWarning
+        If other `init` has values outside [0, 1] although the model is one of binary data.
+        They are used unchanged.
 
     References
     ----------
@@ -205,7 +213,9 @@ def _start(rbm, model, init, n_chains, random_state):
             )
         order = np.resize(rng.permutation(len(chains)), n_chains)
         return chains[order].astype(model.dtype)
-    rows = _inputs.check_rows(model, init, rbm)
+    rows = init
+    if not isinstance(rows, DataSet):  # passed by an estimator, which has checked it
+        rows = _inputs.check_rows(model, init, rbm, clips=False, name="init")
     if len(rows) > n_chains:
         raise ValueError(
             f"init has {len(rows)} rows, but the number of chains is only {n_chains}: "

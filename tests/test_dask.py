@@ -10,6 +10,7 @@ import pickle
 import signal
 import threading
 import time
+import warnings
 
 import joblib
 import numpy as np
@@ -257,6 +258,35 @@ def test_data_frames(cluster):
     assert parallel.transform(parts).compute().shape == (len(X), 8)
     with pytest.raises(ValueError, match="feature names"):
         parallel.transform(parts[frame.columns[::-1]])
+
+
+def test_values_outside_the_range_are_warned_about_once(cluster):
+    shifted = GRAY + 1
+    blocks = da.from_array(shifted, chunks=(400, 64))
+    parallel = distributed_rbm(n_iter=1)
+    with pytest.warns(UserWarning, match="X has values") as record:
+        parallel.fit(blocks)
+    assert len(record) == 1
+    message = str(record[0].message)
+    assert "values from 1 to 17 and dtype float64" in message
+    assert "makes features 1, 2, 3, 4, 5, ... (61 of 64) constant. Divide" in message
+    with pytest.warns(UserWarning, match="X has values") as record:
+        score = parallel.score(blocks)
+    assert len(record) == 1
+    assert "(61 of 64) constant. Divide" in str(record[0].message)
+    with pytest.warns(UserWarning, match="X has values"):
+        assert_allclose(score, parallel.estimator_.score(shifted), rtol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hidden = parallel.transform(blocks).compute(scheduler="synchronous")
+    assert np.isfinite(hidden).all()
+    small = blocks.astype(np.uint8)
+    with pytest.raises(ValueError, match="values from 1 to 17 and dtype uint8"):
+        parallel.fit(small)
+    with pytest.raises(ValueError, match="and dtype uint8"):
+        parallel.score(small)
+    with pytest.raises(ValueError, match="and dtype uint8"):
+        parallel.transform(small).compute(scheduler="synchronous")
 
 
 @pytest.mark.parametrize("model_dtype", [np.float32, np.float64])

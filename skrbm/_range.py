@@ -1,0 +1,129 @@
+"""The check that rows have values that binary units can have, and the advice if not."""
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+
+
+def check_range(limits, ranges, X, rbm, *, clips, when="", name="X", warn=True):
+    """Refuse or warn about values outside [0, 1], the range of binary visible units.
+
+    Integers are refused, except those of the dtypes int32 and int64, which scikit-learn's
+    estimator checks use with any values.
+
+    Parameters
+    ----------
+    limits : tuple of (low, high, ...)
+        Smallest and largest value of the rows.
+    ranges : callable
+        Returns the `Ranges` of their features. Only called if values are out of range.
+    X : object
+        The rows as the user passed them, or the collection that they belong to.
+    rbm : estimator
+        The estimator, for the names of the features.
+    clips : bool
+        Whether values below 0 count as 0 and values above 1 as 1. Otherwise, they are used
+        unchanged.
+    when : str, default=""
+        When they are, if not always.
+    name : str, default="X"
+        What the user calls the rows.
+    warn : bool, default=True
+        Whether to warn. Otherwise, values are only refused.
+    """
+    low, high, *_ = limits
+    if low >= 0 and high <= 1:
+        return
+    dtype = dtype_of(X)
+    refused = dtype.kind in "iu" and dtype.str[1:] not in ("i4", "i8")
+    if not (refused or warn):
+        return
+    ranges = ranges()
+    given = "" if dtype.kind == "O" else f" and dtype {dtype}"
+    problem = (
+        f"{name} has values from {low:g} to {high:g}{given}, but the model expects values "
+        "in [0, 1]: binary data, or probabilities."
+    )
+    advice = _advice(low, high, ranges.whole, X)
+    if refused:
+        raise ValueError(f"{problem} {advice}")
+    use = "they are used unchanged"
+    if clips:
+        use = "values below 0 count as 0 and values above 1 as 1"
+        lost = (ranges.low < ranges.high) & ((ranges.low >= 1) | (ranges.high <= 0))
+        if lost.any():
+            names = feature_names(rbm, np.flatnonzero(lost))
+            use += f", which makes {names} ({lost.sum()} of {lost.size}) constant"
+    use = when + use
+    warnings.warn(f"{problem} {use[0].upper()}{use[1:]}. {advice}")
+
+
+def dtype_of(X):
+    """Return the dtype of rows as the user passed them, or object if they have none."""
+    if isinstance(getattr(X, "dtypes", None), list):  # a polars frame
+        X = X[:0].to_numpy()
+    dtypes = X.dtypes if hasattr(X, "dtypes") else [getattr(X, "dtype", object)]
+    try:
+        return np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes))
+    except TypeError:  # a dtype of another package
+        return np.dtype(object)
+
+
+def feature_names(rbm, features):
+    """Return a description of features, given an array of their indices."""
+    names = getattr(rbm, "feature_names_in_", None)
+    few = [repr(names[i]) if names is not None else str(i) for i in features[:5]]
+    more = ", ..." if len(features) > 5 else ""
+    return f"feature{'s' if len(features) > 1 else ''} {', '.join(few)}{more}"
+
+
+def _advice(low, high, whole, X):
+    """Return what to do with values outside [0, 1]."""
+    # Scalers and encoders copy such data as a whole.
+    large = isinstance(X, np.memmap) or hasattr(X, "__dask_graph__")
+    advise = _advise_on_integers if whole and low >= -1 else _advise_on_reals
+    advice = advise(low, high, large, sp.issparse(X))
+    if isinstance(X, np.memmap):
+        advice.append("Pass the results to partial_fit in chunks, or save them in a file.")
+    return " ".join(advice)
+
+
+def _advise_on_integers(low, high, large, sparse):
+    missing = [
+        "If -1 marks missing values, replace it with np.nan and impute these with "
+        "skrbm.RBMImputer."
+    ]
+    if high <= 1:
+        return [*missing, "If -1 and 1 are two states, pass X > 0."]
+    white = 255 if 16 < high <= 255 else high
+    gray = [f"Divide intensities, such as gray levels, by {white:g}."]
+    other = [
+        "Encode ratings and categories with OneHotEncoder.",
+        "Make counts binary with Binarizer(threshold=...), or bin them with "
+        "KBinsDiscretizer.",
+    ]
+    if large:
+        other = ["Compare counts and ratings with a threshold."]
+    elif sparse:
+        other = ["Make counts binary with Binarizer(threshold=...)."]
+    advice = gray + other if high > 16 else other + gray
+    return missing + advice if low < 0 else advice
+
+
+def _advise_on_reals(low, high, large, sparse):
+    dense = ", which needs dense rows" if sparse else ""
+    real = (
+        "Model real values, such as standardized features, with "
+        f"GaussianRBMEstimator{dense}."
+    )
+    scale = "use MaxAbsScaler" if sparse else "use MinMaxScaler(clip=True)"
+    binarize = "make them binary with Binarizer(threshold=...)"
+    if large:
+        shift = f"add {-low:g} and " if low < 0 else ""
+        scale = f"{shift}divide by {high - min(low, 0):g}"
+        binarize = "compare them with a threshold"
+    elif sparse and low < 0:
+        return [real, f"For other values, {binarize}."]
+    other = f"For intensities and frequencies, {scale}, or {binarize}."
+    return [real, other] if low < 0 else [other, real]
