@@ -139,8 +139,10 @@ def main():
     parser.add_argument("--axe", type=Path)
     args = parser.parse_args()
     root = args.root.resolve()
-    pages = [page for page in root.rglob("*.html") if "_static" not in page.parts]
-    pages = {page: page.read_text() for page in sorted(pages)}
+    pages = sorted(root.rglob("*.html"))
+    templates_and_code = {"_static", "_modules"}
+    pages = [page for page in pages if templates_and_code.isdisjoint(page.parts)]
+    pages = {page: page.read_text() for page in pages}
     axe = args.axe and args.axe.read_text()
     start = time.perf_counter()
     errors = [
