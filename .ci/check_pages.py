@@ -29,7 +29,7 @@ OPTIONS += ["disable-background-networking", "disable-component-update", "disabl
 # Widths of the window, and what may scroll sideways in it.
 WIDTHS = {
     1280: ".pst-scrollable-table-container",
-    420: "pre, .math, .pst-scrollable-table-container",
+    420: "pre, .formula, .pst-scrollable-table-container",
 }
 WIDE = """
 const wide = [], root = document.scrollingElement;

@@ -71,7 +71,7 @@ sphinx_gallery_conf = {
 def write_mathml(translator, node):
     """Write a formula as MathML, which browsers show without scripts and fonts."""
     if isinstance(node, nodes.math_block):
-        formula = f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>'
+        formula = f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>'
     else:
         formula = tex2mathml(node.astext())
     translator.body.append(formula)
