@@ -7,7 +7,6 @@ import re
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sklearn.base import BaseEstimator
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401, for sphinx-gallery
 from sphinx.util.nodes import make_id
 
 import skrbm

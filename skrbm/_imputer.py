@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
-from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -27,6 +26,9 @@ from skrbm._compat.sklearn import (
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._inputs import unchanged_on_error, validate
 from skrbm._typing import RandomStateLike
+
+if TYPE_CHECKING:
+    from sklearn.impute import MissingIndicator
 
 
 class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -237,6 +239,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.rbm_ = rbm
         self.indicator_ = None
         if self.add_indicator:
+            from sklearn.impute import MissingIndicator  # slow to import
+
             self.indicator_ = MissingIndicator(error_on_new=False).fit(X)
         self.random_state_ = np.random.RandomState(later)
 

@@ -91,8 +91,7 @@ def _advice(low, high, whole, X):
 
 def _advise_on_integers(low, high, large, sparse):
     missing = [
-        "If -1 marks missing values, impute them with "
-        "skrbm.RBMImputer(missing_values=-1)."
+        "If -1 marks missing values, impute them with skrbm.RBMImputer(missing_values=-1)."
     ]
     if high <= 1:
         return [*missing, "If -1 and 1 are two states, pass X > 0."]
