@@ -7,7 +7,8 @@ VENV ?= .venv
 .PHONY: demo test docs clean
 
 demo: $(VENV)/examples.stamp
-	$(VENV)/bin/python examples/plot_digits.py
+	@echo "Running examples/features/plot_digits.py ..."
+	@$(VENV)/bin/python examples/features/plot_digits.py
 
 # There is one process per core, so each uses a single BLAS thread.
 test: $(VENV)/test.stamp
@@ -18,9 +19,10 @@ docs: $(VENV)/docs.stamp
 
 # The compiled core is built where there is a C compiler.
 $(VENV)/%.stamp: pyproject.toml setup.py $(wildcard skrbm/core/*)
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable ".[$*]"
-	touch $@
+	@test -x $(VENV)/bin/python || { echo "Creating $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing skrbm with the extra '$*', and compiling its core ..."
+	@$(VENV)/bin/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) docs/_build docs/generated docs/gallery build skrbm/*.so

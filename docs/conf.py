@@ -58,8 +58,9 @@ html_math_renderer = "mathml"
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    # Examples on data that scikit-learn does not include are shown, but not run.
-    "filename_pattern": r"plot_(?!mnist)",
+    "subsection_order": [
+        f"../examples/{folder}" for folder in ("features", "density", "sampling", "scale")
+    ],
     "abort_on_example_error": True,
     "show_memory": False,
     "write_computation_times": False,  # its page loads scripts from other hosts

@@ -74,7 +74,7 @@ numbers = [30, 100, 300, 1000, 3000]
 curves = {
     f"{name}, from {base}": [
         log_partition(
-            rbm, method=method, betas=n, n_runs=400, base_mean=mean, random_state=0
+            rbm, method=method, betas=n, n_runs=100, base_mean=mean, random_state=0
         ).value
         for n in numbers
     ]
@@ -121,5 +121,4 @@ for axes, (name, rows) in zip(
     axes.set_title(name.replace(", ", ",\n"), fontsize=8)
     axes.set_axis_off()
 lower.suptitle("Held-out digits, and samples of each model from noise", fontsize=9)
-figure.savefig("likelihood.png", dpi=100)
-print("\nSaved likelihood.png.")
+plt.show()

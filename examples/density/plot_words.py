@@ -1,7 +1,7 @@
 """
-======================
-A model of sparse text
-======================
+===========================
+Text: words and their units
+===========================
 
 This example trains a restricted Boltzmann machine (RBM) on sparse data: the words that
 occur in the docstrings of scikit-learn's classes and functions. The model tells how
@@ -45,6 +45,26 @@ print(f"independent words    {independent:8.1f} nats per text")
 print(f"60 hidden units      {rbm.score(X_test):8.1f}")
 
 # %%
+# Words of each hidden unit
+# -------------------------
+# A hidden unit with a large weight makes a word more probable, and the units with the most
+# varied probabilities tell the texts apart best. These are the words with the largest
+# weights of eight such units. Hidden units are not the topics of
+# ``LatentDirichletAllocation``: several are on in each text, and they also have negative
+# weights, so that a word depends on all of them together.
+
+hidden = rbm.transform(X)
+units = np.argsort(-hidden.std(axis=0))[:8]
+figure, axes = plt.subplots(2, 4, figsize=(10, 5), layout="constrained")
+for ax, unit in zip(axes.flat, units, strict=True):
+    top = np.argsort(-rbm.components_[unit])[:8]
+    ax.barh(words[top], rbm.components_[unit, top])
+    ax.set_title(f"unit {unit}, on in {hidden[:, unit].mean():.0%}", fontsize=10)
+    ax.invert_yaxis()
+figure.supxlabel("weight")
+plt.show()
+
+# %%
 # Related words
 # -------------
 # How much more probable does each word become, given that a certain word occurs? The
@@ -54,7 +74,7 @@ draws = rbm.sample(4000, n_chains=200, random_state=0)
 for word in ("kernel", "tree", "cluster"):
     column = list(words).index(word)
     with_word = draws[draws[:, column] == 1]
-    gain = np.log((with_word.mean(axis=0) + 1e-3) / (draws.mean(axis=0) + 1e-3))
+    gain = np.log((with_word.mean(axis=0) + 1e-2) / (draws.mean(axis=0) + 1e-2))
     gain[column] = -np.inf
     print(f"{word}: {' '.join(words[np.argsort(-gain)[:8]])}")
 
@@ -65,7 +85,6 @@ for word in ("kernel", "tree", "cluster"):
 # words.
 
 names = list(texts)
-hidden = rbm.transform(X)
 similar = cosine_similarity(hidden)
 for name in ("Ridge", "KMeans", "roc_auc_score", "StandardScaler"):
     nearest = np.argsort(-similar[names.index(name)])[1:5]

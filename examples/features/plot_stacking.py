@@ -11,7 +11,6 @@ run, and the first RBM converts their states to pixels.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -49,10 +48,10 @@ for name, steps in stacks.items():
 #
 # Samples
 # -------
-# The steps before the last one form a `Pipeline` as well. Its `inverse_transform` converts
-# hidden units to pixels.
+# The steps before the classifier form a `Pipeline` as well, which is fitted already. The
+# `inverse_transform` of its first step converts hidden units to pixels.
 
-stack = clone(Pipeline(stacks["two RBMs"])).fit(X_train)
+stack = pipeline[:-1]
 top = stack["second"].sample(60, n_gibbs_steps=1000, random_state=0)
 deep = stack[:-1].inverse_transform(top)
 flat = stack["first"].sample(60, n_gibbs_steps=1000, output="probabilities", random_state=0)
