@@ -17,11 +17,12 @@ test: $(VENV)/test.stamp
 docs: $(VENV)/docs.stamp
 	$(VENV)/bin/python -m sphinx -W --keep-going -j auto docs docs/_build
 
-# The compiled core is built where there is a C compiler.
+# The compiled core is built where there is a C compiler. Python compiles the modules of the
+# other packages when they are first imported, which takes less time than all of them.
 $(VENV)/%.stamp: pyproject.toml setup.py $(wildcard skrbm/core/*)
 	@test -x $(VENV)/bin/python || { echo "Creating $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing skrbm with the extra '$*', and compiling its core ..."
-	@$(VENV)/bin/python -m pip install --quiet --editable ".[$*]"
+	@$(VENV)/bin/python -m pip install --quiet --no-compile --editable ".[$*]"
 	@touch $@
 
 clean:
