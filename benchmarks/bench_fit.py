@@ -1,6 +1,6 @@
 """How fast is training, compared with BernoulliRBM, torch loops and matrix products?
 
-    python benchmarks/bench_fit.py [--data DIR] [--only TABLE ...] [--quick]
+    python benchmarks/bench_fit.py [--data DIR] [--only TABLE ...] [--quick] [--json FILE]
 
 Tables:
 
@@ -48,6 +48,7 @@ import scipy.sparse as sp
 import sklearn
 from bench_quality import RbmsPCD, TorchPCD
 from joblib import cpu_count, parallel_config
+from results import add_option, record, save
 from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 from threadpoolctl import threadpool_info
@@ -231,6 +232,14 @@ def fit(quick, picture):
                 f"{ms['cd']:8.1f}{pcd:10.2f}{cd:7.2f}{gain:9.2f}",
                 flush=True,
             )
+            size = f"{n_features} x {n_components}, {batch_size}"
+            record(
+                "fit",
+                **{"shape": f"{size}; {form}"},
+                **{f"{name}, ms": round(value, 1) for name, value in ms.items()},
+                **{"BernoulliRBM / skrbm": round(gain, 2)},
+                **{"skrbm / products": round(pcd, 2), "CD / products": round(cd, 2)},
+            )
 
 
 def defaults(quick, picture):
@@ -247,6 +256,11 @@ def defaults(quick, picture):
         theirs, ours = (1e3 * np.median(result[key]) for key in ("theirs", "ours"))
         gain = ratio(result["theirs"], result["ours"])
         print(f"  {name:32s}{theirs:26.0f}{ours:8.0f}{gain:8.2f}", flush=True)
+        record(
+            "defaults",
+            **{"data": name, "BernoulliRBM, ms": round(theirs), "skrbm, ms": round(ours)},
+            **{"BernoulliRBM / skrbm": round(gain, 2)},
+        )
 
 
 BUSY = """
@@ -290,6 +304,8 @@ def busy(quick, picture):
     print("  core      shape         beside   seconds, one thread   default   ratio")
     for compiled in ("1", "0"):
         for shape in ((7000, 64, 100, 5), (6000, 784, 500, 3)):
+            core = "compiled" if compiled == "1" else "NumPy"
+            row = {"fit": "{} x {}, {} hidden units, {} epochs; ".format(*shape) + core}
             for n_busy in (0, 1, 2):
                 with busy_processes(n_busy):
                     functions = {
@@ -300,13 +316,15 @@ def busy(quick, picture):
                     }
                     result = in_turn(functions, 1 if quick else 5)
                 medians = {name: np.median(times) for name, times in result.items()}
-                core = "compiled" if compiled == "1" else "NumPy"
+                over = ratio(result["all"], result["one"])
+                row[f"{n_busy} busy processes"] = round(over, 2)
                 print(
                     f"  {core:10s}{shape[1]} x {shape[2]:<10d}{n_busy:6d}"
                     f"{medians['one']:22.2f}{medians['all']:10.2f}"
-                    f"{ratio(result['all'], result['one']):8.2f}",
+                    f"{over:8.2f}",
                     flush=True,
                 )
+            record("busy", **row)
 
 
 def peers(quick, picture):
@@ -324,7 +342,9 @@ def peers(quick, picture):
     print("784 x 500, minibatches of 64, float32      epoch, ms   to skrbm pcd")
     for name, times in result.items():
         over = ratio(times, result["pcd"])
-        print(f"  {name:38s}{1e3 * np.median(times):12.1f}{over:15.2f}")
+        ms = 1e3 * np.median(times)
+        print(f"  {name:38s}{ms:12.1f}{over:15.2f}")
+        record("peers", package=name, **{"ms": round(ms, 1), "to skrbm": round(over, 2)})
 
 
 def logaddexp_by_column(rbm, X, columns):
@@ -391,8 +411,10 @@ def apply(quick, picture):
     )
     print("784 x 500, float32                            us per row   to an epoch's")
     for name, times in result.items():
-        us = 1e6 * np.median(times) / n_rows
-        print(f"  {name:42s}{us:12.2f}{ratio(times, result['an epoch of fit']):15.2f}")
+        us, over = 1e6 * np.median(times) / n_rows, ratio(times, result["an epoch of fit"])
+        print(f"  {name:42s}{us:12.2f}{over:15.2f}")
+        row = {"us per row": round(us, 2), "to an epoch of fit": round(over, 2)}
+        record("apply", method=name, **row)
 
 
 MEMORY = """
@@ -429,6 +451,8 @@ def memory(quick, picture):
             output = subprocess.run(command, check=True, capture_output=True, text=True)
             name = f"{n_rows} rows, " + ("in a memory map" if mode else "in memory")
             print(f"  {name:40s}{output.stdout.rstrip()}", flush=True)
+            sizes = zip(("before", "peak", "more"), output.stdout.split(), strict=True)
+            record("memory", fit=name, **{f"{key}, MB": int(size) for key, size in sizes})
 
 
 def scale(quick, picture):
@@ -453,6 +477,9 @@ def scale(quick, picture):
             us = 1e6 * np.median(times) / n_rows
             curves.setdefault(name, []).append((size[axis], us))
             print(f"{size[axis]:12d}{us:40.2f}", flush=True)
+            record(
+                "scale", **{"what": name, "size": size[axis], "us per row": round(us, 2)}
+            )
     if picture:
         draw(curves, picture)
 
@@ -503,6 +530,7 @@ def main():
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--picture", help="file to draw the table 'scale' into")
+    add_option(parser)
     arguments = parser.parse_args()
     if arguments.data:
         os.environ["SKRBM_DATA"] = arguments.data
@@ -510,6 +538,8 @@ def main():
     for name in arguments.only:
         print(f"\n{name}")
         TABLES[name](arguments.quick, arguments.picture)
+    if arguments.json:
+        save(arguments.json, "--quick" * arguments.quick)
 
 
 if __name__ == "__main__":

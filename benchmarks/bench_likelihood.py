@@ -1,6 +1,7 @@
 """How accurate and how fast are the estimates of partition functions?
 
     python benchmarks/bench_likelihood.py [--only TABLE ...] [--quick] [--data DIR]
+                                          [--json FILE]
 
 Tables:
 
@@ -28,6 +29,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from bench_fit import in_turn, print_versions, ratio, seconds
+from results import add_option, record, save
 from sklearn.datasets import load_digits
 
 from skrbm import BernoulliRBMEstimator
@@ -68,6 +70,15 @@ def published(data, quick):
                 f"{mean.standard_error:.2f}; {took:.1f} s",
                 flush=True,
             )
+            uniform = arguments.get("base_mean", X_train) is None
+            record(
+                "published",
+                model=name,
+                method=log_z.method + ", uniform base" * uniform,
+                **{"published log Z": known, "log Z": round(log_z.value, 6)},
+                **{"published log-likelihood": test},
+                **{"log-likelihood": round(mean.value, 6), "seconds": round(took, 1)},
+            )
 
 
 def sandwich(data, quick):
@@ -77,12 +88,14 @@ def sandwich(data, quick):
     print("  digits, 16 hidden units; estimate less exact value (effective sample size)")
     print("  temperatures               forward                 reverse")
     for n_betas in (10, 30, 100, 300, 1000, 3000):
-        line = f"  {n_betas:12d}"
+        line, row = f"  {n_betas:12d}", {"temperatures": n_betas}
         for method in ("ais", "reverse_ais"):
             result = log_partition(rbm, method=method, betas=n_betas, random_state=0)
             ess = f"({result.effective_sample_size:.1f})"
             line += f"{result.value - exact:16.3f} {ess:>7s}"
+            row[method] = round(result.value - exact, 3)
         print(line, flush=True)
+        record("sandwich", **row)
 
 
 def speed(data, quick):
@@ -116,7 +129,10 @@ def speed(data, quick):
     print(f"  AIS, 784 x 500, 100 runs, {n_betas} temperatures   ms each   to the products")
     for name, took in times.items():
         over = ratio(took, times["its products alone"])
-        print(f"  {name:46s}{1e3 * np.median(took) / n_betas:10.2f}{over:18.2f}")
+        ms = 1e3 * np.median(took) / n_betas
+        print(f"  {name:46s}{ms:10.2f}{over:18.2f}")
+        row = {"ms per temperature": round(ms, 2), "to the products": round(over, 2)}
+        record("speed", what=name, **row)
 
     for n_components in (15, 20) if quick else (15, 20, 25):
         small = SimpleNamespace(
@@ -126,6 +142,7 @@ def speed(data, quick):
         )
         took = seconds(lambda small=small: log_partition(small, method="exact"))
         print(f"  exact, 784 x {n_components}: {took:.2f} s", flush=True)
+        record("speed", what=f"exact sum, 784 x {n_components}", seconds=round(took, 2))
 
 
 def by_rbms(rbm, n_betas):
@@ -150,11 +167,14 @@ def main():
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--quick", action="store_true", help="fewer temperatures")
     parser.add_argument("--data", type=Path, default=os.environ.get("SKRBM_DATA"))
+    add_option(parser)
     arguments = parser.parse_args()
     print_versions()
     for name in arguments.only:
         print(f"\n{name}")
         TABLES[name](arguments.data, arguments.quick)
+    if arguments.json:
+        save(arguments.json, "--quick" * arguments.quick)
 
 
 if __name__ == "__main__":

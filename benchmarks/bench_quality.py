@@ -11,6 +11,7 @@ hand-written loop in torch and the package rbms are included if they are install
 (``pip install ".[bench]"``).
 
     python benchmarks/bench_quality.py --data DIR [--only TABLE ...] [--quick]
+                                       [--json FILE]
 
 DIR, or the environment variable SKRBM_DATA, is the folder with the archives ``mnist.npz``,
 ``binarized_mnist.npz``, ``news20_w1000_counts_csr.npz`` and ``debd/*.npz``. Tables whose
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
+from results import add_option, record, save
 from scipy.ndimage import shift
 from scipy.special import expit
 from sklearn.base import clone
@@ -50,16 +52,16 @@ from skrbm.metrics import log_likelihood_scorer
 # of Liu and Van den Broeck (2021), the mean of the five runs in the logs of its authors.
 # Larochelle and Murray (2011) report -96.74 for an RBM with 23 hidden units on dna.
 DENSITY_SETS = {
-    "nltcs": "Chow-Liu tree -6.76, LearnSPN -6.11, HCLT -6.00",
-    "plants": "Chow-Liu tree -16.52, LearnSPN -12.98, HCLT -14.26",
-    "jester": "Chow-Liu tree -58.23, LearnSPN -53.48, HCLT -52.46",
-    "accidents": "Chow-Liu tree -33.19, LearnSPN -30.04, HCLT -26.74",
-    "dna": "Chow-Liu tree -87.66, LearnSPN -82.52, HCLT -79.06",
-    "kosarek": "Chow-Liu tree -11.49, LearnSPN -10.99, HCLT -10.67",
-    "msweb": "Chow-Liu tree -10.19, LearnSPN -10.25, HCLT -9.99",
-    "c20ng": "Chow-Liu tree -164.13, LearnSPN -155.93, HCLT -153.40",
-    "pumsb_star": "Chow-Liu tree -30.81, HCLT -23.65",
-    "caltech_silhouettes": "Chow-Liu tree -150.7",
+    "nltcs": {"Chow-Liu tree": -6.76, "LearnSPN": -6.11, "HCLT": -6.00},
+    "plants": {"Chow-Liu tree": -16.52, "LearnSPN": -12.98, "HCLT": -14.26},
+    "jester": {"Chow-Liu tree": -58.23, "LearnSPN": -53.48, "HCLT": -52.46},
+    "accidents": {"Chow-Liu tree": -33.19, "LearnSPN": -30.04, "HCLT": -26.74},
+    "dna": {"Chow-Liu tree": -87.66, "LearnSPN": -82.52, "HCLT": -79.06},
+    "kosarek": {"Chow-Liu tree": -11.49, "LearnSPN": -10.99, "HCLT": -10.67},
+    "msweb": {"Chow-Liu tree": -10.19, "LearnSPN": -10.25, "HCLT": -9.99},
+    "c20ng": {"Chow-Liu tree": -164.13, "LearnSPN": -155.93, "HCLT": -153.40},
+    "pumsb_star": {"Chow-Liu tree": -30.81, "HCLT": -23.65},
+    "caltech_silhouettes": {"Chow-Liu tree": -150.7},
 }
 
 # The best settings found by trial, where they are not the defaults.
@@ -103,7 +105,7 @@ CLUSTER_SETTINGS = [
 
 
 class Table:
-    """Train models on one data set and print a line for each.
+    """Train models on one data set, print a line for each and record it.
 
     Parameters
     ----------
@@ -118,7 +120,10 @@ class Table:
         Number of temperatures of annealed importance sampling.
     """
 
+    running = None  # the table of the results that lines are recorded in, if any
+
     def __init__(self, title, X, X_test, labels=None, *, C=1.0, n_betas=3000):
+        self.title = title.split(" (")[0]
         self.X, self.X_test, self.labels, self.C = X, X_test, labels, C
         self.betas = n_betas
         self.base_mean = np.asarray(X.mean(axis=0)).ravel()
@@ -197,6 +202,10 @@ class Table:
             for key, form in columns.items()
         )
         print(f"  {name:46s}{measures['seconds']:7.1f}{values}", flush=True)
+        if Table.running:
+            kept = [key for key in ("seconds", *columns) if key in measures]
+            row = {key: round(float(measures[key]), 4) for key in kept}
+            record(Table.running, data=self.title, model=name, **row)
 
 
 def longer_training(rbm):
@@ -265,9 +274,10 @@ class TorchPCD:
 
 
 class RbmsPCD:
-    """Centred PCD-1 of the package rbms at a constant learning rate.
+    """Centred PCD-1 of the package rbms 0.6 at a constant learning rate.
 
-    rbms scales the gradient to unit length, so the rate is the length of a step.
+    The gradient is scaled to unit length, as with its option ``--normalize_grad``, so the
+    rate is the length of a step.
     """
 
     def __init__(self, n_components, learning_rate=0.1, batch_size=100, n_iter=10):
@@ -277,7 +287,8 @@ class RbmsPCD:
     def fit(self, X):
         import torch
         from rbms.bernoulli_bernoulli.classes import BBRBM
-        from rbms.training.pcd import fit_batch_pcd
+        from rbms.pre_grad import NormalizeGrad
+        from rbms.sampler import PCD
 
         torch.manual_seed(0)
         X = torch.from_numpy(X)
@@ -288,15 +299,16 @@ class RbmsPCD:
         rbm = BBRBM.init_parameters(self.n_components, Data, "cpu", torch.float32)
         for parameter in rbm.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        chains = rbm.init_chains(self.batch_size)
+        sampler = PCD(rbm, rbm.init_chains(self.batch_size), num_steps=1)
         optimizer = torch.optim.SGD(rbm.parameters(), self.learning_rate, maximize=True)
-        weights = torch.ones(len(X), 1)
+        normalize = NormalizeGrad([optimizer])
         with torch.no_grad():
             for _ in range(self.n_iter):
                 for rows in torch.randperm(len(X)).split(self.batch_size):
                     optimizer.zero_grad(set_to_none=False)
-                    batch = X[rows], weights[rows]
-                    chains, _ = fit_batch_pcd(batch, chains, rbm, gibbs_steps=1, beta=1.0)
+                    batch = rbm.init_chains(len(rows), start_v=X[rows])
+                    rbm.compute_gradient(batch, sampler.get_conf_grad(X[rows]))
+                    normalize(None)
                     optimizer.step()
         self.components_ = rbm.weight_matrix.T.numpy()
         self.intercept_visible_ = rbm.vbias.numpy()
@@ -402,27 +414,36 @@ def parameters(data, quick):
 
 def density(data, quick):
     """Nine benchmark sets of Lowd and Davis (2010), and Caltech 101 silhouettes."""
+    Table.running = None  # one row for each data set instead
     for name, others in DENSITY_SETS.items():
         if not (data / "debd" / f"{name}.npz").exists():
             continue
         with np.load(data / "debd" / f"{name}.npz") as sets:
             X, X_test = (sets[key].astype(np.float32) for key in ("X_train", "X_test"))
         n_components = min(4 * X.shape[1], 500)
+        published = ", ".join(f"{model} {value}" for model, value in others.items())
         table = Table(
             f"{name}: {X.shape[0]} rows of {X.shape[1]}, {n_components} hidden units "
-            f"({others})",
+            f"({published})",
             X,
             X_test,
             n_betas=1000 if quick else 3000,
         )
+        row = {"data": name, "rows x features": f"{X.shape[0]} x {X.shape[1]}"}
         first = table.row("skrbm", BernoulliRBMEstimator(n_components, random_state=0))
-        if quick:
-            continue
-        name = f"skrbm: {DENSITY_RECIPE}, twice the epochs, best of 3 decays"
-        best = table.row(name, longer_training(first["estimator"]))
-        print(f"    weight_decay={best['estimator'].weight_decay:.3g}")
-        table.row("BernoulliRBM", BernoulliRBM(n_components, random_state=0))
-        table.best_of("BernoulliRBM", incumbents(n_components, sizes=(10,)))
+        row["seconds"] = round(first["seconds"], 1)
+        row["skrbm, forward"] = round(first["log_likelihood"], 2)
+        if "reverse" in first:
+            row["reverse"] = round(first["reverse"], 2)
+        if not quick:
+            settings = f"{DENSITY_RECIPE}, twice the epochs, best of 3 decays"
+            best = table.row(f"skrbm: {settings}", longer_training(first["estimator"]))
+            print(f"    weight_decay={best['estimator'].weight_decay:.3g}")
+            table.row("BernoulliRBM", BernoulliRBM(n_components, random_state=0))
+            grid = incumbents(n_components, sizes=(10,))
+            theirs = table.best_of("BernoulliRBM", grid)
+            row["BernoulliRBM"] = round(theirs["log_likelihood"], 2)
+        record("density", **row, **others)
 
 
 def flipped(data, quick):
@@ -631,6 +652,13 @@ def real_valued_sets(quick):
     yield title, *whitened(X, X_test), [{"n_components": 196}]
 
 
+def record_gaussian(title, X, name, seconds, values):
+    measures = zip(("train", "test", "reverse"), values, strict=False)
+    row = {key: round(float(value), 3) for key, value in measures}
+    data = f"{title.split(' (')[0]}, {len(X)} x {X.shape[1]}"
+    record("gaussian", data=data, model=name.strip(), seconds=round(seconds, 1), **row)
+
+
 def gaussian(data, quick):
     """Real values: mean log-likelihoods, exact or by AIS."""
     for title, X, X_test, settings in real_valued_sets(quick):
@@ -647,14 +675,14 @@ def gaussian(data, quick):
             method = "exact" if exact else "both"
             log_z = log_partition(rbm, method=method, betas=2000, random_state=0)
             forward, reverse = log_z.parts or (log_z, log_z)
-            minus_energy, of_test = -rbm.free_energy(X).mean(), -rbm.free_energy(X_test)
+            train, test = (-rbm.free_energy(v).mean() for v in (X, X_test))
+            values = (train - forward.value, test - forward.value, test - reverse.value)
+            name = f"skrbm {parameters or ''}"
             print(
-                f"  {f'skrbm {parameters or str()}':46s}{seconds:7.1f}"
-                f"{minus_energy - forward.value:10.3f}"
-                f"{of_test.mean() - forward.value:10.3f}"
-                f"{of_test.mean() - reverse.value:10.3f}",
+                f"  {name:46s}{seconds:7.1f}" + "".join(f"{x:10.3f}" for x in values),
                 flush=True,
             )
+            record_gaussian(title, X, name, seconds, values)
         scale, n_most = X.std(axis=0), min(10, X.shape[1] - 1)
         others = {
             "Gaussian": [GaussianMixture()],
@@ -673,6 +701,7 @@ def gaussian(data, quick):
             print(
                 f"  {name:46s}{seconds:7.1f}{scores[0]:10.3f}{scores[1]:10.3f}", flush=True
             )
+            record_gaussian(title, X, name, seconds, scores)
 
 
 # The tables and the archives they need.
@@ -698,6 +727,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="rough figures, in minutes")
     parser.add_argument("--long", action="store_true", help="add the recipe of 25 minutes")
     parser.add_argument("--picture", help="file to draw the curves of MNIST into")
+    add_option(parser)
     arguments = parser.parse_args()
     data = arguments.data or Path(os.environ.get("SKRBM_DATA", "."))
     for name in arguments.only:
@@ -709,7 +739,10 @@ def main():
         options = {}
         if name == "mnist":
             options = {"long": arguments.long, "picture": arguments.picture}
+        Table.running = name
         table(data, arguments.quick, **options)
+    if arguments.json:
+        save(arguments.json, "--quick" * arguments.quick + "--long" * arguments.long)
 
 
 if __name__ == "__main__":

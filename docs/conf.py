@@ -3,6 +3,8 @@
 import dataclasses
 import pydoc
 import re
+import sys
+from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -10,6 +12,8 @@ from sklearn.base import BaseEstimator
 from sphinx.util.nodes import make_id
 
 import skrbm
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "skrbm"
 author = "The skrbm developers"
@@ -25,6 +29,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "benchmark_tables",
 ]
 nitpicky = True  # a reference that leads nowhere is a warning
 exclude_patterns = ["_build"]
