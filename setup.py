@@ -4,10 +4,26 @@ The environment variable SKRBM_COMPILED decides: "0" does not build it, and "1" 
 failure to build it an error. Otherwise the package works without it, but more slowly.
 """
 
+import copy
 import os
 import sysconfig
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+
+class ParallelBuild(build_ext):
+    """Compiles the extensions at the same time, each in a folder of its own."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or len(levels)
+
+    def build_extension(self, ext):
+        command = copy.copy(self)
+        command.build_temp = os.path.join(self.build_temp, ext.name)
+        build_ext.build_extension(command, ext)
+
 
 # MSVC has no vector types, so that a compiler must be asked for on Windows.
 wanted = os.environ.get("SKRBM_COMPILED", "0" if os.name == "nt" else "")
@@ -20,6 +36,7 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of the target, not
     levels["_core_avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl"]
 
 setup(
+    cmdclass={"build_ext": ParallelBuild},
     ext_modules=[
         Extension(
             f"skrbm.{name}",
