@@ -57,7 +57,7 @@ class BenchmarkTable(CSVTable):
         self.table = tables.get(self.arguments.pop())
         if self.table is None:
             raise self.error(f"only {RESULTS.name} has the tables {sorted(tables)}")
-        self.options.setdefault("header-rows", 1)
+        self.options |= {"header-rows": 1, "class": ["benchmark"]}
         text, messages = self.state.inline_text(origin(self.table), self.lineno)
         below = nodes.paragraph("", "", *text, classes=["benchmark-origin"])
         return [*super().run(), below, *messages]
