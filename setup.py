@@ -50,5 +50,5 @@ setup(
         for name, level in levels.items()
     ]
     if wanted != "0"
-    else []
+    else [],
 )

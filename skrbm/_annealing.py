@@ -258,10 +258,11 @@ def anneal_until_even(path, n_runs, random_state, *, init=None, **options):
     """Run AIS with more and more temperatures, until a third of the runs count.
 
     Each attempt doubles the number of steps, from `FEWEST_STEPS` to at most `MOST_STEPS`,
-    until the effective number of runs is at least a third of their number. The weights of
-    earlier attempts are only used to place the temperatures: the variance of the log-weight
-    over a part of the path is inversely proportional to the number of steps in it, so the
-    variance of the sum is smallest if all steps contribute equally.
+    until the effective number of runs is at least a third of their number, and at least 2,
+    since a single run does not show how much the weights differ. The weights of earlier
+    attempts are only used to place the temperatures: the variance of the log-weight over a
+    part of the path is inversely proportional to the number of steps in it, so the variance
+    of the sum is smallest if all steps contribute equally.
 
     Parameters
     ----------
@@ -276,7 +277,7 @@ def anneal_until_even(path, n_runs, random_state, *, init=None, **options):
     n_betas : int
         Number of temperatures of the last attempt.
     even : bool
-        Whether the effective number of its runs is at least a third of their number.
+        Whether the effective number of its runs is that large.
     """
     order = 1 if init is None else -1
     options |= {"init": init, "n_parts": N_PARTS}
@@ -284,7 +285,7 @@ def anneal_until_even(path, n_runs, random_state, *, init=None, **options):
     while True:
         parts, _ = anneal_in_jobs(path, betas[::order], n_runs, random_state, **options)
         log_weights, n_steps = parts.sum(axis=1), len(betas) - 1
-        even = effective_number(log_weights) >= n_runs / 3
+        even = effective_number(log_weights) >= max(n_runs / 3, 2)
         if even or n_steps == MOST_STEPS:
             return log_weights, len(betas), even
         spread = parts.std(axis=0)[::order] + 1e-6

@@ -49,8 +49,8 @@ from skrbm._training import SCHEDULES, Epoch, Training
 SAMPLE_SIZE = 500
 # Largest number of results that are merged at once.
 GROUP_SIZE = 8
-# How many times as fast as without momentum the common model may move, at any time, and in
-# units of the initial learning rate.
+# How many times as far as without momentum the common model may move in a step, at the
+# present learning rate and at the initial one.
 LARGEST_FACTOR, LARGEST_SPEED = 7.0, 10 / 3
 # What random numbers are used for, as a part of their keys.
 CHAINS, STEPS, ROWS, PORTIONS, HELD_OUT = range(5)
@@ -374,7 +374,7 @@ class SharedState(TrainingState):
     solvers : list of Solver
         The packed solver of each shard, of which `solver` is a mixture.
     change : RBM
-        Change of the model in the last round.
+        Mean change of the model in a step of the last round.
     seed : int
         Seed of all draws.
     n_rounds : int
@@ -449,7 +449,7 @@ class Shared(NamedTuple):
     """What all shards need in a round."""
 
     learned: Learned  # without the average
-    drift: RBM | None  # how far momentum moves the model in the round
+    drift: RBM | None  # how far momentum moves the model in a step
     counts: Counts
     settings: Settings
     summary: Summary
@@ -508,10 +508,7 @@ def take_steps(shared, task, data_sets) -> Part:
     state = TrainingState(shared.learned.copy(), shared.counts, unpacked(task.solver), rng)
     n_steps = -(-len(data) // settings.batch_size)
     rates = _rates(shared, task.begin, task.end, n_steps)
-    drift = shared.drift
-    if drift is not None:  # in small parts, so that the chains can follow
-        drift = drift.map(lambda array: array / array.dtype.type(n_steps))
-    Learner(state, settings, data, drift).epoch(rates)
+    Learner(state, settings, data, shared.drift).epoch(rates)
     return Part(weight, state.learned, {task.shard: packed(state.solver)})
 
 
@@ -602,11 +599,9 @@ class Rounds:
         for number in range(n_done, n_rounds):
             start = time.perf_counter()
             rate = SCHEDULES[schedule](number / n_rounds)
-            momentum = outer_momentum(len(self.shards), rate)
-            drift = state.change.map(lambda array, m=momentum: array.dtype.type(m) * array)
             shared = Shared(
                 dataclasses.replace(state.learned, average=None),
-                drift if momentum and state.n_rounds else None,
+                self._drift(state, rate, settings.momentum),
                 state.counts,
                 settings,
                 self.found.summary,
@@ -624,9 +619,20 @@ class Rounds:
             ]
             part = self.executor.reduce(take_steps, shared, calls, Part.merge)
             with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
-                follow(state, part, settings.averaging)
+                follow(state, part, self.n_local_steps, settings.averaging)
             last = _rates(shared, *span, round(self.n_local_steps) or 1)[-1]
             yield Epoch(number + 1, last, time.perf_counter() - start)
+
+    def _drift(self, state, rate, momentum):
+        """Return how far momentum of the common model moves it in each local step.
+
+        It is part of the local steps, so that the chains can follow the model.
+        """
+        n_shards = sum(n > 0 for n in self.sizes)
+        part = outer_momentum(n_shards, rate, momentum)
+        if not part or not state.n_rounds:
+            return None
+        return state.change.map(lambda array: array.dtype.type(part) * array)
 
     def _tasks(self, state, place, span, shuffle):
         """Yield the tasks of a round, which is number `place` of its epoch."""
@@ -656,22 +662,25 @@ def suitable_local_steps(n_steps):
     return min(100, max(25, n_steps // 100))
 
 
-def outer_momentum(n_shards, rate):
+def outer_momentum(n_shards, rate, momentum):
     """Return the part of the last change of the model that is repeated in the next round.
 
     The shards together take as many steps as one process, but fewer in a row. Momentum m
     makes the model move 1 / (1 - m) times as far in a step, if possible as far as one
     process moves it in the steps of all shards. At a high learning rate, the chains could
-    not follow. `rate` is the learning rate as a part of the initial one.
+    not follow. `rate` is the learning rate as a part of the initial one, and `momentum`
+    that of the local steps, besides which less is stable.
     """
-    factor = min(n_shards, LARGEST_SPEED / rate, LARGEST_FACTOR)
-    return 1 - 1 / factor
+    factor = max(2.0, LARGEST_FACTOR * (1 - momentum))
+    return 1 - 1 / min(n_shards, LARGEST_SPEED / rate, factor)
 
 
-def follow(state, part, averaging):
+def follow(state, part, n_local_steps, averaging):
     """Replace the common model by the mean of the models of the shards."""
     learned, before, model = state.learned, state.model, part.learned.model
-    state.change = model.map(np.subtract, before)
+    state.change = model.map(
+        lambda new, old: (new - old) / new.dtype.type(n_local_steps), before
+    )
     average, n_averaged = None, 0
     if averaging:
         n_averaged = learned.n_averaged + 1 if learned.average is not None else 1

@@ -113,9 +113,10 @@ class LogPartition(_Number):
 
     converged : bool or None
         Whether the number of temperatures was chosen such that a third of the runs count,
-        that is, that `effective_sample_size` is at least a third of their number. False if
-        8001 temperatures were too few for that, and None if their number was given or there
-        were no runs. Like the bounds, this does not account for what all runs miss.
+        that is, that `effective_sample_size` is at least a third of their number, and at
+        least 2. False if 8001 temperatures were too few for that, and None if their number
+        was given or there were no runs. Like the bounds, this does not account for what all
+        runs miss.
     """
 
     value: float
@@ -195,11 +196,12 @@ def log_partition(
         1/30 of them are below 0.5 and 3/10 below 0.9. With a `ladder`, they are fractions
         of the way along it, and evenly spaced if an int. None chooses the number by the
         error: 501, 1001, 2001, 4001 and 8001 temperatures are tried until a third of the
-        runs count, that is, until the effective sample size is at least ``n_runs / 3``. The
-        standard error is then at most ``sqrt(2 / (n_runs - 1))``, 0.14 nats for 100 runs.
-        The first temperatures are evenly spaced, and the weights of each attempt tell where
-        to place those of the next. The result is that of the last attempt alone, and says
-        whether its temperatures were enough (`n_betas`, `converged`).
+        runs count, that is, until the effective sample size is at least ``n_runs / 3``, and
+        at least 2. The standard error is then at most ``sqrt(2 / (n_runs - 1))``, 0.14 nats
+        for 100 runs. The first temperatures are evenly spaced, and the weights of each
+        attempt tell where to place those of the next. The result is that of the last
+        attempt alone, and says whether its temperatures were enough (`n_betas`,
+        `converged`).
 
     n_runs : int, default=100
         Number of AIS runs.

@@ -293,6 +293,17 @@ def test_too_few_temperatures(monkeypatch):
     assert (both.converged, both.n_betas) == (False, 1001)
 
 
+def test_few_runs_cannot_tell_whether_temperatures_are_enough(monkeypatch):
+    monkeypatch.setattr(_annealing, "MOST_STEPS", 1000)
+    rbm = by_hand(tiny_rbm(20, 10, np.float32, 2.0))
+    for n_runs, expected in ((1, False), (100, True)):
+        result = log_partition(
+            rbm, method="ais", n_runs=n_runs, base_mean=0.5, random_state=0
+        )
+        assert result.converged is expected
+        assert result.n_betas == (501 if expected else 1001)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_chosen_temperatures_share_the_variance(monkeypatch, reverse, rng):
     parts = []

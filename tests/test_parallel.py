@@ -315,7 +315,8 @@ def test_rules():
     assert parallel.estimator_.h_samples_.shape == (10, 5)
     assert [_rounds.suitable_local_steps(n) for n in (50, 3000, 10**5)] == [25, 30, 100]
     for rate in (1.0, 0.5, 1e-9):
-        momenta = [_rounds.outer_momentum(n, rate) for n in range(1, 100)]
+        momenta = [_rounds.outer_momentum(n, rate, 0.0) for n in range(1, 100)]
         assert momenta == sorted(momenta)
         assert momenta[:2] == [0, 0.5]  # as fast as one process
         assert rate / (1 - momenta[-1]) <= _rounds.LARGEST_SPEED + 1e-9
+        assert _rounds.outer_momentum(99, rate, 0.9) == 0.5

@@ -221,7 +221,9 @@ def test_every_row_is_presented_once_per_epoch(stops, n_shards):
 def test_rounds_written_out(monkeypatch):
     """Two shards of two blocks of different sizes, with weights and in order."""
     momentum = {1.0: 0.9, 0.5: 0.25}  # by the learning rate, as a part of the first one
-    monkeypatch.setattr(_rounds, "outer_momentum", lambda n_shards, rate: momentum[rate])
+    monkeypatch.setattr(
+        _rounds, "outer_momentum", lambda n_shards, rate, of_steps: momentum[rate]
+    )
     weights = np.arange(1.0, 81.0)
     rounds, state = begin(blocks_of(X, [24, 80], weights), 2, n_local_steps=7)
     assert rounds.per_epoch == 2  # of 7 steps with the 14 minibatches of the larger block
@@ -249,7 +251,7 @@ def test_rounds_written_out(monkeypatch):
                 learner.step(batch, rate)
                 if drift is not None:
                     for array, change in zip(local.model, drift, strict=True):
-                        array += change / len(done)
+                        array += change / 7
             parts.append(local.learned)
             shares.append(weights[part].sum())
             rates.append(0.1 * (1 - done[-1]))
@@ -275,6 +277,30 @@ def test_rounds_written_out(monkeypatch):
     for one, other in zip(state.solvers, solvers, strict=True):
         assert_array_equal(_rounds.unpacked(one).chains, other.chains)
     assert [epoch.learning_rate for epoch in epochs] == pytest.approx([rates[1], rates[3]])
+
+
+def test_momentum_is_that_of_a_step():
+    """A short round repeats as much of the change of a long one as it has steps."""
+    settings = SETTINGS._replace(momentum=0.0, averaging=False)
+    long, state = begin(blocks_of(X, [40, 80]), 2, n_local_steps=10, settings=settings)
+    before = state.model.copy()
+    train(long, state, 1, settings=settings)
+    step = [(new - old) / 10 for new, old in zip(state.model, before, strict=True)]
+    before, short = state.copy(), begin(blocks_of(X, [4, 8]), 2, 1, settings=settings)[0]
+    train(short, state, 1, settings=settings._replace(learning_rate=0.0))
+    # Without learning, only momentum moves the model: half of the change in a step.
+    for new, old, change in zip(state.model, before.model, step, strict=True):
+        assert_allclose(new - old, 0.5 * change, rtol=1e-4, atol=1e-6)
+
+
+def test_empty_shards_give_no_momentum():
+    rounds, state = begin(blocks_of(X, [4]), 8, n_local_steps=1)
+    state.n_rounds = 1
+    assert sum(n > 0 for n in rounds.sizes) == 4
+    assert rounds._drift(state, 1.0, 0.0) is not None
+    rounds, state = begin(blocks_of(X, [1]), 8, n_local_steps=1)
+    state.n_rounds = 1
+    assert rounds._drift(state, 1.0, 0.0) is None
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 70])
