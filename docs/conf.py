@@ -76,7 +76,8 @@ sphinx_gallery_conf = {
 def write_mathml(translator, node):
     """Write a formula as MathML, which browsers show without scripts and fonts."""
     if isinstance(node, nodes.math_block):
-        formula = f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>'
+        mathml = tex2mathml(node.astext(), as_block=True)
+        formula = f'<div class="formula" tabindex="0">{mathml}</div>'  # it may scroll
     else:
         formula = tex2mathml(node.astext())
     translator.body.append(formula)
