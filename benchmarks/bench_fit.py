@@ -9,7 +9,7 @@ fit      Time of an epoch. The floor is the time of a step's matrix products alo
          stack both phases. For sparse data, both visible sides are sparse. BernoulliRBM
          converts uint8 to float64. Rows of 784 features are binarized MNIST, if --data or
          SKRBM_DATA is given, else random bits.
-defaults An epoch of each estimator at its defaults on digits and on MNIST.
+defaults An epoch of each estimator at its defaults on digits and on rows of 784 features.
 busy     Time of a fit with the default number of threads, relative to one thread, beside
          0, 1 and 2 busy processes, with and without the compiled core.
 peers    An epoch of 784 x 500 with minibatches of 64, compared with hand-written torch, the
@@ -41,6 +41,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -245,7 +246,9 @@ def fit(quick, picture):
 def defaults(quick, picture):
     print("  defaults of both, float32        epoch, ms: BernoulliRBM   skrbm   ratio")
     digits = (load_digits().data > 7).astype(np.float32)
-    for name, X in (("digits", digits), ("wide", make_data(784, 6000, 0.2, "float32"))):
+    wide = make_data(784, 6000, 0.2, "float32")
+    kind = "random bits, 784 features" if mnist_bits(1, "float32") is None else "MNIST"
+    for name, X in (("digits", digits), (kind, wide)):
         estimators = {"theirs": BernoulliRBM(random_state=0)}
         estimators["ours"] = BernoulliRBMEstimator(random_state=0)
         functions = {
@@ -334,15 +337,18 @@ def peers(quick, picture):
         estimators["torch by hand, PCD-1"] = TorchPCD(500, batch_size=64)
         estimators["torch, textbook CD-1"] = TextbookCD(500)
     if importlib.util.find_spec("rbms"):
-        estimators["rbms, PCD-1"] = RbmsPCD(500, batch_size=64)
+        estimators[f"rbms {version('rbms')}, PCD-1"] = RbmsPCD(500, batch_size=64)
     functions = contenders(X, 500, 64, 1 if quick else 2, estimators)
     for function in functions.values():
         function()  # imports and compiles
     result = in_turn(functions, 1 if quick else 5)
     print("784 x 500, minibatches of 64, float32      epoch, ms   to skrbm pcd")
-    for name, times in result.items():
+    names = {"floor": "products", "incumbent": "BernoulliRBM"}
+    names |= {"pcd": "skrbm, PCD-1", "cd": "skrbm, CD-1"}
+    for key, times in result.items():
         over = ratio(times, result["pcd"])
         ms = 1e3 * np.median(times)
+        name = names.get(key, key)
         print(f"  {name:38s}{ms:12.1f}{over:15.2f}")
         record("peers", package=name, **{"ms": round(ms, 1), "to skrbm": round(over, 2)})
 
@@ -539,7 +545,7 @@ def main():
         print(f"\n{name}")
         TABLES[name](arguments.quick, arguments.picture)
     if arguments.json:
-        save(arguments.json, "--quick" * arguments.quick)
+        save(arguments.json, ["--quick"] * arguments.quick)
 
 
 if __name__ == "__main__":

@@ -43,9 +43,11 @@ def published(data, quick):
     with np.load(data / "binarized_mnist.npz") as archive:
         X_train, X_test = archive["X_train"], archive["X_test"]
     n_betas = 2000 if quick else 14_501
-    for name, known, test in (
-        ("rbm15_pylearn2", "215.1384055253", -172.573601),
-        ("salakhutdinov_murray_cd25_500", "451.28 (AIS)", -86.34),
+    pylearn2 = "784 x 15 (test model of pylearn2)"
+    cd25 = "CD25(500) of Salakhutdinov and Murray (2008)"
+    for name, title, known, test in (
+        ("rbm15_pylearn2", pylearn2, "215.138406", -172.573601),
+        ("salakhutdinov_murray_cd25_500", cd25, "451.28 (AIS)", -86.34),
     ):
         with np.load(data / "fixtures" / f"{name}.npz") as arrays:
             rbm = SimpleNamespace(
@@ -53,7 +55,7 @@ def published(data, quick):
                 intercept_visible_=arrays["b"].ravel(),
                 intercept_hidden_=arrays["c"].ravel(),
             )
-        print(f"  {name}: log Z {known}, test log-likelihood {test}")
+        print(f"  {title}: log Z {known}, test log-likelihood {test}")
         annealed = {"betas": n_betas, "base_mean": X_train.mean(axis=0), "random_state": 0}
         methods = [{"method": "ais"} | annealed, {"method": "reverse_ais"} | annealed]
         methods.append({"method": "ais"} | annealed | {"base_mean": None})
@@ -73,7 +75,7 @@ def published(data, quick):
             uniform = arguments.get("base_mean", X_train) is None
             record(
                 "published",
-                model=name,
+                model=title,
                 method=log_z.method + ", uniform base" * uniform,
                 **{"published log Z": known, "log Z": round(log_z.value, 6)},
                 **{"published log-likelihood": test},
@@ -174,7 +176,7 @@ def main():
         print(f"\n{name}")
         TABLES[name](arguments.data, arguments.quick)
     if arguments.json:
-        save(arguments.json, "--quick" * arguments.quick)
+        save(arguments.json, ["--quick"] * arguments.quick)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Keep the tables of the benchmarks as JSON, with the computer and versions behind them.
 
 Option ``--json FILE`` of the scripts replaces the tables that were run in FILE and leaves
-the others as they are. The page of benchmarks is made from ``benchmarks/results.json``.
+the others as they are. The page of benchmarks is made from ``benchmarks/results.json``. Its
+tables with the key ``carried_over`` were typed in from printed output, and lose this key
+when they are run again.
 """
 
 import json
@@ -49,21 +51,31 @@ def versions():
     return found
 
 
-def save(path, options=""):
-    """Merge the recorded tables into a file.
+def labels(rows):
+    """Return what tells the rows of a table apart: their texts."""
+    return [", ".join(x for x in row.values() if isinstance(x, str)) for row in rows]
+
+
+def save(path, options=(), **more):
+    """Merge the recorded tables into a file, and print which of its rows this deletes.
 
     Parameters
     ----------
     path : Path
-    options : str, default=""
-        Options of the script that change its results, as in ``"--quick"``.
+    options : list of str, default=()
+        Options of the script that change its results, such as ``"--quick"``.
+    **more : dict of table to list of str
+        Options that change a single table.
     """
     kept = json.loads(path.read_text()) if path.exists() else {}
     blas = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
     for table, rows in _rows.items():
-        command = f"python benchmarks/{Path(sys.argv[0]).name} --only {table} {options}"
+        for lost in set(labels(kept.get(table, {"rows": []})["rows"])) - set(labels(rows)):
+            print(f"{path}: {table} no longer has the row {lost!r}")
+        script = f"benchmarks/{Path(sys.argv[0]).name}"
+        words = ["python", script, "--only", table, *options, *more.get(table, [])]
         kept[table] = {
-            "command": command.strip(),
+            "command": " ".join(words),
             "date": date.today().isoformat(),
             "processor": processor(),
             "cores": os.cpu_count(),

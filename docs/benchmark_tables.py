@@ -41,6 +41,8 @@ def origin(table):
     n = table["threads"]
     computer = f"{table['processor']}, {n} thread{'s' * (n != 1)}"
     parts = [table["date"], computer, table["core"], ", ".join(versions), table.get("note")]
+    if table.get("carried_over"):
+        parts.insert(0, "carried over from printed output")
     return f"``{table['command']}``; " + "; ".join(part for part in parts if part)
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RESULTS = json.loads((ROOT / "benchmarks" / "results.json").read_text())
 PAGE = (ROOT / "docs" / "benchmarks.rst").read_text()
+WRITTEN = {"command", "date", "processor", "cores", "threads", "core", "versions", "rows"}
 
 
 def load(path):
@@ -36,27 +38,54 @@ def test_tables_of_the_page_are_in_the_results():
         assert set(filter(None, map(str.strip, columns.split("|")))) <= known
 
 
-@pytest.mark.parametrize("name", RESULTS)
-def test_results_say_where_they_are_from(name):
-    table = RESULTS[name]
-    assert table["rows"]
-    assert all(table[key] for key in ("date", "processor", "cores", "threads", "core"))
-    assert table["versions"] or "not recorded" in table["note"]
+def check_origin(name, table):
+    """Check that a table was written by a script, or says that it was not."""
     script, option, only = table["command"].removeprefix("python ").split()[:3]
     assert (ROOT / script).is_file()
     assert (option, only) == ("--only", name)
+    assert table["rows"]
+    assert all(table[key] for key in ("date", "processor", "cores", "threads", "core"))
+    if table.get("carried_over"):
+        assert set(table) <= WRITTEN | {"carried_over", "note"}
+        assert table["versions"] or "not recorded" in table["note"]
+    else:
+        assert set(table) == WRITTEN
+        date.fromisoformat(table["date"])
+        assert set(table["versions"]) >= {"python", "skrbm", "numpy", "scipy"}
 
 
-def test_scripts_replace_only_their_tables(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_say_where_they_are_from(name):
+    check_origin(name, RESULTS[name])
+    origin = load(ROOT / "docs" / "benchmark_tables.py").origin(RESULTS[name])
+    assert RESULTS[name]["command"] in origin
+    assert ("carried over" in origin) == ("carried_over" in RESULTS[name])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, table in RESULTS.items() if "carried_over" in table]
+)
+def test_a_typed_in_table_does_not_pass_as_written(name):
+    table = {key: RESULTS[name][key] for key in WRITTEN}
+    with pytest.raises((AssertionError, ValueError)):
+        check_origin(name, table)
+
+
+def test_scripts_replace_only_their_tables(tmp_path, monkeypatch, capsys):
     results = load(ROOT / "benchmarks" / "results.py")
     path = tmp_path / "results.json"
-    path.write_text(json.dumps({"old": {"rows": [1]}, "fit": {"rows": [2]}}))
+    before = [{"size": "small", "a ratio": 0.1}, {"size": "large", "a ratio": 0.2}]
+    tables = {"old": {"rows": [1]}, "fit": {"carried_over": True, "rows": before}}
+    path.write_text(json.dumps(tables))
     monkeypatch.setattr("sys.argv", ["/somewhere/bench_fit.py", "--data", "/elsewhere"])
-    results.record("fit", size=3, **{"a ratio": 0.5})
-    results.save(path, "--quick")
+    results.record("fit", size="large", **{"a ratio": 0.5})
+    results.record("mnist", size=3)
+    results.save(path, ["--quick"], mnist=["--long"])
     saved = json.loads(path.read_text())
     assert saved["old"] == {"rows": [1]}
-    assert saved["fit"]["rows"] == [{"size": 3, "a ratio": 0.5}]
+    assert saved["fit"]["rows"] == [{"size": "large", "a ratio": 0.5}]
     assert saved["fit"]["command"] == "python benchmarks/bench_fit.py --only fit --quick"
-    assert set(saved["fit"]) == set(RESULTS["fit"])
+    assert saved["mnist"]["command"].endswith("--only mnist --quick --long")
+    check_origin("fit", saved["fit"])
     assert "elsewhere" not in path.read_text()
+    assert capsys.readouterr().out == f"{path}: fit no longer has the row 'small'\n"
