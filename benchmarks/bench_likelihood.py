@@ -24,6 +24,7 @@ import argparse
 import importlib.util
 import os
 import time
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -123,7 +124,7 @@ def speed(data, quick):
 
     functions = {"its products alone": products, "skrbm": ours}
     if importlib.util.find_spec("rbms"):
-        functions["rbms"] = by_rbms(rbm, n_betas)
+        functions[f"rbms {version('rbms')}"] = by_rbms(rbm, n_betas)
     functions = {name: lambda f=f: seconds(f) for name, f in functions.items()}
     for function in functions.values():
         function()
