@@ -70,7 +70,8 @@ def save(path, options=(), **more):
     kept = json.loads(path.read_text()) if path.exists() else {}
     blas = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
     for table, rows in _rows.items():
-        for lost in set(labels(kept.get(table, {"rows": []})["rows"])) - set(labels(rows)):
+        before = labels(kept[table]["rows"]) if table in kept else []
+        for lost in sorted(set(before) - set(labels(rows))):
             print(f"{path}: {table} no longer has the row {lost!r}")
         script = f"benchmarks/{Path(sys.argv[0]).name}"
         words = ["python", script, "--only", table, *options, *more.get(table, [])]
