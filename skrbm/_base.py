@@ -550,16 +550,14 @@ class BaseRBM(
         return len(self.components_)
 
     def _model_and_rows(self, X, clips=False, name="X"):
-        """Return the model and the validated rows as a data set.
+        """Return the model and the validated rows as a data set, after a range check.
 
-        `clips` and `name` are those of `check_range`. The range is not checked if `clips`
-        is None.
+        `clips` and `name` are those of `check_range`.
         """
         check_is_fitted(self)
         model = _inputs.model_of(self)
         data = _inputs.fitting_rows(model, self._validate(X))
-        if clips is not None:
-            self._check_range(data, X, clips=clips, name=name, warn=self._warns_of_range)
+        self._check_range(data, X, clips=clips, name=name, warn=self._warns_of_range)
         return model.for_rows(len(data)), data
 
     def _check_range(self, data, X, **options):
@@ -809,9 +807,10 @@ class BaseRBM(
         ValueError
             If `X` has values other than 0 and 1 and the model is one of binary data.
         """
-        _, data = self._model_and_rows(X, clips=None)
+        check_is_fitted(self)
+        X = self._validate(X)
         return likelihood.log_likelihood(
-            self, data.X, log_partition=log_partition, random_state=random_state
+            self, X, log_partition=log_partition, random_state=random_state
         )
 
     # Sampling ---------------------------------------------------------------------------

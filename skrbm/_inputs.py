@@ -202,13 +202,12 @@ def refuse_malformed(X):
         ) from error
 
 
-def check_rows(model, X, rbm=None, allow_nan=False, clips=None, name="X"):
+def check_rows(model, X, rbm=None, allow_nan=False):
     """Validate rows for the model, and return them as a data set.
 
     A data frame must have the columns on which the estimator `rbm` was fitted, in the same
-    order. The range of the values is checked if `clips` says how they are used.
+    order.
     """
-    given = X
     check_names(X, rbm)
     refuse_masked(X)
     refuse_malformed(X)
@@ -219,9 +218,17 @@ def check_rows(model, X, rbm=None, allow_nan=False, clips=None, name="X"):
         dtype=DTYPES,
         ensure_all_finite="allow-nan" if allow_nan else True,
     )
-    rows = fitting_rows(model, X)
-    if clips is not None and model.visible.binary:
-        check_range(rows.limits(), rows.ranges, given, rbm, clips=clips, name=name)
+    return fitting_rows(model, X)
+
+
+def check_rows_and_range(model, X, rbm, *, clips, name="X"):
+    """Validate rows as `check_rows` does, and check their range if the model is binary.
+
+    `clips` and `name` are those of `check_range`.
+    """
+    rows = check_rows(model, X, rbm)
+    if model.visible.binary:
+        check_range(rows.limits(), rows.ranges, X, rbm, clips=clips, name=name)
     return rows
 
 

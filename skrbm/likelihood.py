@@ -695,7 +695,7 @@ def pseudo_log_likelihood(
     """
     model = _inputs.model_of(rbm)
     _inputs.refuse_real_values(model, "The pseudo-log-likelihood")
-    data = _inputs.check_rows(model, X, rbm, clips=True)
+    data = _inputs.check_rows_and_range(model, X, rbm, clips=True)
     return score_rows(model.for_rows(len(data)), data, n_flips)
 
 

@@ -215,7 +215,8 @@ def _start(rbm, model, init, n_chains, random_state):
         return chains[order].astype(model.dtype)
     rows = init
     if not isinstance(rows, DataSet):  # passed by an estimator, which has checked it
-        rows = _inputs.check_rows(model, init, rbm, clips=False, name="init")
+        options = {"clips": False, "name": "init"}
+        rows = _inputs.check_rows_and_range(model, init, rbm, **options)
     if len(rows) > n_chains:
         raise ValueError(
             f"init has {len(rows)} rows, but the number of chains is only {n_chains}: "
