@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,9 +26,6 @@ from skrbm._compat.sklearn import (
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._inputs import unchanged_on_error, validate
 from skrbm._typing import RandomStateLike
-
-if TYPE_CHECKING:
-    from sklearn.impute import MissingIndicator
 
 
 class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -114,7 +111,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """
 
     rbm_: BaseRBM
-    indicator_: MissingIndicator | None
+    indicator_: Any  # MissingIndicator or None, whose module is slow to import
     random_state_: np.random.RandomState
     n_features_in_: int
     feature_names_in_: np.ndarray
@@ -241,7 +238,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self.add_indicator:
             from sklearn.impute import MissingIndicator  # slow to import
 
-            self.indicator_ = MissingIndicator(error_on_new=False).fit(X)
+            indicator = MissingIndicator(error_on_new=False)
+            self.indicator_ = indicator.set_output(transform="default").fit(X)
         self.random_state_ = np.random.RandomState(later)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -313,6 +311,7 @@ n_indicators)
         try:
             X = validate(self, X, reset=reset, **options)
             if X.dtype.kind not in "fiub":
+                X = X.astype(object)  # NaN is no value of a string dtype
                 X = np.where(_get_mask(X, self.missing_values), np.nan, X)
                 X = X.astype(np.float64)
         except ValueError as error:

@@ -62,6 +62,16 @@ def test_types(name):
     assert set(hints) == {*parameters, "return"}
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in OWN if inspect.isclass(pkgutil.resolve_name(name))]
+)
+def test_types_of_attributes(name):
+    """They can be resolved at run time, with what the module imports."""
+    public_class = pkgutil.resolve_name(name)
+    own = inspect.get_annotations(public_class)
+    assert own.keys() <= typing.get_type_hints(public_class).keys()
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_signature(name):
     """`help` opens with names of types, not with what they stand for or where they are."""

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from conftest import Enumerated, bars_and_stripes, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -564,6 +565,16 @@ def test_marks_of_missing_values(mark, dtype, gappy):
             imputer.transform(with_nan)
 
 
+@pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist, pd.DataFrame])
+def test_marks_among_numbers_in_strings(form):
+    strings = np.array([["?", "1"], ["0", "1"], ["1", "0"]])
+    imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=1), missing_values="?")
+    filled = imputer.fit_transform(form(strings))
+    assert_array_equal(filled.ravel()[1:], [1, 0, 1, 1, 0])
+    assert 0 < filled[0, 0] < 1
+    assert_array_equal(imputer.fit([["?", 1], [0, 1], [1, 0]]).transform([[0, 1]]), [[0, 1]])
+
+
 @pytest.mark.parametrize("form", [np.array, pd.DataFrame])
 def test_imputer_of_words(form, gappy):
     words = form(np.array([["no", "yes"], ["yes", "no"]] * 20, dtype=object))
@@ -579,18 +590,26 @@ def test_imputer_of_words(form, gappy):
     assert_array_equal(np.unique(filled), [0, 1])
 
 
-@pytest.mark.parametrize("output", ["default", "pandas"])
-def test_indicator_and_names_of_the_imputer(output, gappy):
+@pytest.mark.parametrize("in_context", [False, True])
+@pytest.mark.parametrize("output", ["default", "pandas", "polars"])
+def test_indicator_and_names_of_the_imputer(output, in_context, gappy):
+    if output != "default":
+        pytest.importorskip(output, reason=f"{output} is not installed")
     X = pd.DataFrame(gappy[0][:60]).rename(columns="p{}".format)
     X["p5"] = gappy[1][:60, 5]  # without gaps
     rbm = BernoulliRBMEstimator(4, n_iter=3)
     imputer = RBMImputer(rbm, random_state=0, add_indicator=True)
-    out = imputer.set_output(transform=output).fit_transform(X)
+    if in_context:
+        with config_context(transform_output=output):
+            out = imputer.fit_transform(X)
+    else:
+        out = imputer.set_output(transform=output).fit_transform(X)
     missing = X.columns[X.isna().any()]
     assert len(missing) == 63
     names = [*X.columns, *(f"missingindicator_{name}" for name in missing)]
     assert_array_equal(imputer.get_feature_names_out(), names)
-    if output == "pandas":
+    if output != "default":
+        assert type(out).__module__.startswith(output)
         assert_array_equal(out.columns, names)
     assert_array_equal(np.asarray(out)[:, 64:], X[missing].isna())
     plain = clone(imputer).set_params(add_indicator=False).fit(X)
