@@ -66,7 +66,7 @@ class BaseRBM(
     _units: type  # kind of the visible units
     _accept_sparse: str | bool = False
     _rate_factor = 1.0  # of the automatic learning rate
-    _warns_of_range = True  # whether the fitted model warns of values outside [0, 1]
+    _range_options: dict = {}  # of `check_range`, for all rows
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_gibbs_steps": [
@@ -557,18 +557,22 @@ class BaseRBM(
         check_is_fitted(self)
         model = _inputs.model_of(self)
         data = _inputs.fitting_rows(model, self._validate(X))
-        self._check_range(data, X, clips=clips, name=name, warn=self._warns_of_range)
+        self._check_range(data, X, clips=clips, name=name)
         return model.for_rows(len(data)), data
 
     def _check_range(self, data, X, **options):
         """Check the range of validated rows, `X` as the user passed them."""
         if self._units.binary:
+            options |= self._range_options
             check_range(data.limits(), data.ranges, X, self, **options)
 
-    def _without_warnings(self):
-        """Return a shallow copy that does not warn of values outside [0, 1]."""
+    def _without_warnings(self, **options):
+        """Return a shallow copy that does not warn of values outside [0, 1].
+
+        It refuses rows with the `options` of `check_range`.
+        """
         quiet = copy.copy(self)
-        quiet._warns_of_range = False
+        quiet._range_options = {"warn": False} | options
         return quiet
 
     def fit_transform(self, X: MatrixLike, y: Any = None, **fit_params: Any) -> np.ndarray:
@@ -997,7 +1001,7 @@ n_features), default=None
         rows = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
         model = _inputs.model_of(self)
         rows = _inputs.fitting_rows(model, rows).X
-        self._check_range(DataSet(np.nan_to_num(rows)), X, clips=False)
+        self._check_range(_inputs.observed(rows), X, clips=False)
         filled = sampling.fill(
             self,
             rows,

@@ -324,8 +324,9 @@ class BernoulliRBMEstimator(BaseRBM):
 
     def _check_training_range(self, data, X, ranges):
         """Check the range of training data, `X` as the user passed them."""
-        clips, when = self.stochastic_binarization, "during training, "
-        check_range(data.summary, ranges, X, self, clips=clips, when=when)
+        use = {"clips": self.stochastic_binarization, "when": "during training, "}
+        options = use | self._range_options
+        check_range(data.summary, ranges, X, self, **options)
 
     def _fixed_settings(self, data):
         """Return the settings that depend on the kind of units."""

@@ -24,7 +24,8 @@ from skrbm._compat.sklearn import (
     is_scalar_nan,
 )
 from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._inputs import unchanged_on_error, validate
+from skrbm._inputs import observed, unchanged_on_error, validate
+from skrbm._range import check_range
 from skrbm._typing import RandomStateLike
 
 
@@ -168,23 +169,26 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError
             If a parameter is out of range, or if `X` is empty, has infinite values, values
-            that are not numbers, or only missing values.
+            that are not numbers, or only missing values. If the model is one of binary
+            data, also if observed values are integers other than 0 and 1 of a dtype other
+            than int32 and int64.
 
         Warns
         -----
         UserWarning
-            If a feature has no observed values.
+            If a feature has no observed values, or if other observed values are outside
+            [0, 1] although the model is one of binary data.
         UserWarning, ConvergenceWarning
-            As for the `fit` of `rbm`: if `X` has values outside [0, 1], training diverged
-            or it was interrupted from the keyboard. The warnings are those of the last
-            round, whose model is kept. No further round is started after an interruption.
+            As for the `fit` of `rbm`: if training diverged or it was interrupted from the
+            keyboard. The warnings are those of the last round, whose model is kept. No
+            further round is started after an interruption.
         """
         with unchanged_on_error(self):
             self._fit(X)
         return self
 
     def _fit(self, X):
-        X = self._validate(X, reset=True)
+        given, X = X, self._validate(X, reset=True)
         random_state = check_random_state(self.random_state)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2 + self.n_rounds)
         self._seed, later, of_rbm, *of_rounds = seeds.tolist()
@@ -196,6 +200,10 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         if rbm.random_state is None:
             rbm.set_params(random_state=of_rbm)
+        if rbm._units.binary:
+            use = {"clips": rbm.stochastic_binarization, "when": "during training, "}
+            self._check_range(X, given, **use)
+        rbm = rbm._without_warnings()
         missing = np.isnan(X)
         if not missing.any():
             caught = _train(rbm, X)
@@ -233,6 +241,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             warnings.warn(warning)
         if hasattr(self, "feature_names_in_"):
             rbm.feature_names_in_ = self.feature_names_in_
+        del rbm._range_options
         self.rbm_ = rbm
         self.indicator_ = None
         if self.add_indicator:
@@ -241,6 +250,35 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             indicator = MissingIndicator(error_on_new=False)
             self.indicator_ = indicator.set_output(transform="default").fit(X)
         self.random_state_ = np.random.RandomState(later)
+
+    def fit_transform(self, X: ArrayLike, y: Any = None) -> np.ndarray:
+        """Train the model on the data `X`, and fill in their missing values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data, as for `fit`.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        X_filled : ndarray of shape (n_samples, n_features) or (n_samples, n_features + \
+n_indicators)
+            Training data with the missing values filled in, as by `transform`.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`.
+
+        Warns
+        -----
+        UserWarning, ConvergenceWarning
+            As for `fit`. `transform` does not repeat the warning of values outside [0, 1].
+        """
+        return self.fit(X, y)._transform(X, warn=False)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Fill in the missing values.
@@ -257,9 +295,27 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 n_indicators)
             Rows with the missing values filled in. Observed values are unchanged. If
             `add_indicator`, columns of 0 and 1 follow.
+
+        Raises
+        ------
+        ValueError
+            If `X` has infinite values or values that are not numbers, or if observed values
+            are integers that `fit` refuses.
+
+        Warns
+        -----
+        UserWarning
+            If other observed values are outside [0, 1] although the model is one of binary
+            data. They are returned unchanged, but when missing values are filled in, values
+            below 0 count as 0 and values above 1 as 1.
         """
         check_is_fitted(self)
+        return self._transform(X)
+
+    def _transform(self, X, warn=True):
         rows = self._validate(X, reset=False)
+        if self.rbm_._units.binary:
+            self._check_range(rows, X, clips=True, warn=warn)
         source = self.random_state_ if self.strategy == "draw" else self._seed
         filled = self._fill(self.rbm_, rows, self.strategy != "draw", source)
         if self.strategy == "mode":
@@ -297,6 +353,11 @@ n_indicators)
             probabilities=probabilities,
             random_state=random_state,
         )
+
+    def _check_range(self, rows, X, **options):
+        """Check the range of the observed values of validated rows."""
+        data = observed(rows)
+        check_range(data.limits(), data.ranges, X, self, **options)
 
     def _validate(self, X, reset):
         """Return validated rows as a floating array, with NaN for all missing values."""

@@ -232,6 +232,16 @@ def check_rows_and_range(model, X, rbm, *, clips, name="X"):
     return rows
 
 
+def observed(X):
+    """Return a data set with the range of values of an array with NaN, in each feature.
+
+    NaN is replaced by the smallest value of the feature, or of all if there is none.
+    """
+    low = np.fmin.reduce(X, axis=0)
+    low = np.where(np.isnan(low), np.nan_to_num(np.fmin.reduce(low)), low)
+    return DataSet(np.where(np.isnan(X), low, X))
+
+
 def refuse_real_values(model, what):
     """Raise an error if the visible units of the model are not binary."""
     if not model.visible.binary:

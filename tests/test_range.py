@@ -16,7 +16,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 
-from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator, ParallelRBM
+from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator, ParallelRBM, RBMImputer
 from skrbm._data import DataSet
 from skrbm.likelihood import pseudo_log_likelihood
 from skrbm.sampling import draw_chains
@@ -218,6 +218,55 @@ def test_rows_to_reconstruct_may_have_gaps():
     rows[0] = 3
     (message,) = messages(lambda: rbm.reconstruct(rows))
     assert "from 0 to 3" in message
+    (message,) = messages(lambda: rbm.reconstruct(np.where(LIKERT == 1, np.nan, LIKERT)))
+    assert "from 2 to 5" in message
+
+
+def imputer(rbm=None, **parameters):
+    defaults = {"n_rounds": 2, "n_gibbs_steps": 2, "random_state": 0}
+    return RBMImputer(rbm or make(), **defaults | parameters)
+
+
+def as_frame(X):
+    return pd.DataFrame(X, columns=NAMES)
+
+
+@pytest.mark.parametrize("form", [np.asarray, as_frame, np.ma.asarray])
+def test_imputers_check_observed_values_once(form):
+    small = form(np.where(BINARY, -1, 0).astype(np.int8))
+    fitted = imputer(missing_values=-1).fit(small)
+    features = "'a', 'b', 'c', 'd'" if form is as_frame else "0, 1, 2, 3"
+    use = f"below 0 count as 0 and values above 1 as 1, which makes features {features} (4"
+    for when, method in (
+        ("During training, values", fitted.fit),
+        ("During training, values", fitted.fit_transform),
+        ("Values", fitted.transform),
+    ):
+        assert messages(lambda m=method: m(small)) == []
+        with pytest.raises(ValueError, match="values from 2 to 5 and dtype int8"):
+            method(form(GAPS.astype(np.int8)))
+        (message,) = messages(lambda m=method: m(form(GAPS)))
+        assert message.startswith("X has values from 2 to 5 and dtype int64, but")
+        assert f" {when} {use}" in message
+
+
+def test_imputers_of_values_that_are_used_unchanged():
+    X = np.where(LIKERT == 1, np.nan, LIKERT * 0.5)
+    rbm = make(stochastic_binarization=False, learning_rate=1e-3)
+    fitted = imputer(rbm)
+    (message,) = messages(lambda: fitted.fit(X))
+    assert len(messages(lambda: fitted.rbm_.transform(LIKERT))) == 1
+    assert "from 1 to 2.5 and dtype float64" in message
+    assert "During training, they are used unchanged." in message
+
+
+def test_imputers_without_observed_or_with_real_values():
+    missing = np.full((3, 4), np.nan)
+    fitted = imputer().fit(np.where(BINARY, np.nan, 0.0))
+    assert messages(lambda: fitted.transform(missing)) == []
+    rbm = GaussianRBMEstimator(2, n_iter=1, random_state=0)
+    gaps = GAPS.astype(np.int8)
+    assert messages(lambda: imputer(rbm, missing_values=-1).fit_transform(gaps)) == []
 
 
 def test_models_of_others():
