@@ -65,9 +65,14 @@ def dtype_of(X):
         X = X[:0].to_numpy()
     dtypes = X.dtypes if hasattr(X, "dtypes") else [getattr(X, "dtype", object)]
     try:
-        return np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes))
+        return np.result_type(*map(_numpy_dtype, dtypes))
     except TypeError:  # a dtype of another package
         return np.dtype(object)
+
+
+def _numpy_dtype(dtype):
+    """Return the dtype of the values of a nullable or sparse dtype of pandas."""
+    return getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
 
 
 def feature_names(rbm, features):

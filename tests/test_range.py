@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
@@ -50,6 +49,10 @@ def messages(function):
 def mapped(X, path):
     np.save(path, X)
     return np.load(path, mmap_mode="r")
+
+
+def as_polars(X):
+    return pytest.importorskip("polars", reason="polars is not installed").DataFrame(X)
 
 
 def as_map(X):
@@ -131,7 +134,7 @@ def test_sums_that_bring_values_of_memory_maps_to_the_range(tmp_path):
 # Errors and warnings ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", [np.asarray, sp.csr_array, pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array, pd.DataFrame, as_polars])
 @pytest.mark.parametrize("dtype", ["int8", "uint8", ">i2", "uint16", "uint32", "uint64"])
 def test_integers_that_are_refused(dtype, form):
     def cast(X):
@@ -159,17 +162,20 @@ def test_integers_that_are_refused(dtype, form):
         (pd.DataFrame(LIKERT).astype("Int64"), " and dtype int64"),
         (pd.DataFrame(LIKERT).astype({0: "int8"}), " and dtype int64"),
         (pd.DataFrame(LIKERT).astype("category"), ""),
-        (pl.DataFrame(LIKERT), " and dtype int64"),
+        (pd.DataFrame(LIKERT).astype("Sparse[int32]"), " and dtype int32"),
+        (functools.partial(as_polars, LIKERT), " and dtype int64"),
     ],
 )
 def test_types_that_are_warned_about(X, given):
+    X = X() if callable(X) else X
     (message,) = messages(lambda: make().fit(X))
     assert message.startswith(f"X has values from 1 to 5{given}, but")
 
 
-def test_nullable_integers_are_refused():
+@pytest.mark.parametrize("dtype", ["Int8", "Sparse[int8]"])
+def test_nullable_and_sparse_integers_are_refused(dtype):
     with pytest.raises(ValueError, match="from 1 to 5 and dtype int8, but"):
-        make().fit(pd.DataFrame(LIKERT).astype("Int8"))
+        make().fit(pd.DataFrame(LIKERT).astype(dtype))
 
 
 METHODS = [
@@ -185,11 +191,13 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize(("method", "use"), METHODS)
+IN_PARALLEL = [(*method, True) for method in METHODS if hasattr(ParallelRBM, method[0])]
+
+
+@pytest.mark.parametrize(
+    ("method", "use", "parallel"), [(*method, False) for method in METHODS] + IN_PARALLEL
+)
 def test_each_method_warns_once_or_refuses(method, use, parallel):
-    if parallel and not hasattr(ParallelRBM, method):
-        pytest.skip("not a method of the meta-estimator")
     rbm = ParallelRBM(make(), n_shards=3) if parallel else make()
     rbm.fit(BINARY)
     (message,) = messages(lambda: getattr(rbm, method)(LIKERT * 1.0))
@@ -343,7 +351,7 @@ def test_features_that_clipping_makes_constant(parallel, form):
     assert "which makes features 0, 3, 8, 9 (4 of 10) constant." in message
 
 
-@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("frame", [pd.DataFrame, as_polars])
 def test_names_of_features(frame):
     X = frame({f"q{i}": LIKERT[:, 0] if i else LIKERT[:, 0] % 2 for i in range(8)})
     some = "'q1', 'q2', 'q3', 'q4', 'q5', ..."
