@@ -6,7 +6,9 @@ import numpy as np
 import scipy.sparse as sp
 
 
-def check_range(limits, ranges, X, rbm, *, clips, when="", name="X", warn=True):
+def check_range(
+    limits, ranges, X, rbm, *, clips, when="", name="X", warn=True, in_memory=True
+):
     """Refuse or warn about values outside [0, 1], the range of binary visible units.
 
     Integers are refused, except those of the dtypes int32 and int64, which scikit-learn's
@@ -31,6 +33,9 @@ def check_range(limits, ranges, X, rbm, *, clips, when="", name="X", warn=True):
         What the user calls the rows.
     warn : bool, default=True
         Whether to warn. Otherwise, values are only refused.
+    in_memory : bool, default=True
+        Whether the advice may be to copy the rows as a whole, unless `X` is a memory map or
+        a Dask collection.
     """
     low, high, *_ = limits
     if low >= 0 and high <= 1:
@@ -45,7 +50,7 @@ def check_range(limits, ranges, X, rbm, *, clips, when="", name="X", warn=True):
         f"{name} has values from {low:g} to {high:g}{given}, but the model expects values "
         "in [0, 1]: binary data, or probabilities."
     )
-    advice = _advice(low, high, ranges.whole, X)
+    advice = _advice(low, high, ranges.whole, X, in_memory)
     if refused:
         raise ValueError(f"{problem} {advice}")
     use = "they are used unchanged"
@@ -83,13 +88,14 @@ def feature_names(rbm, features):
     return f"feature{'s' if len(features) > 1 else ''} {', '.join(few)}{more}"
 
 
-def _advice(low, high, whole, X):
+def _advice(low, high, whole, X, in_memory):
     """Return what to do with values outside [0, 1]."""
-    # Scalers and encoders copy such data as a whole.
-    large = isinstance(X, np.memmap) or hasattr(X, "__dask_graph__")
+    # Scalers and encoders copy data as a whole.
+    mapped = isinstance(X, np.memmap)
+    large = mapped or hasattr(X, "__dask_graph__") or not in_memory
     advise = _advise_on_integers if whole and low >= -1 else _advise_on_reals
     advice = advise(low, high, large, sp.issparse(X))
-    if isinstance(X, np.memmap):
+    if mapped:
         advice.append("Pass the results to partial_fit in chunks, or save them in a file.")
     return " ".join(advice)
 
@@ -108,7 +114,7 @@ def _advise_on_integers(low, high, large, sparse):
         "KBinsDiscretizer.",
     ]
     if large:
-        other = ["Compare counts and ratings with a threshold."]
+        other = ["Compare counts with a threshold, and ratings with several."]
     elif sparse:
         other = ["Make counts binary with Binarizer(threshold=...)."]
     advice = gray + other if high > 16 else other + gray

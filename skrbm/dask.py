@@ -22,6 +22,7 @@ from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._parallel import ParallelRBM, load, split
 from skrbm._range import check_range
 from skrbm._rounds import GROUP_SIZE, in_groups, merge_in_groups
+from skrbm.likelihood import score_rows
 
 try:
     import dask
@@ -184,7 +185,13 @@ class DaskRBM(ParallelRBM):
         rbm = dask.delayed(rbm)
         scored = [dask.delayed(_score)(rbm, *block) for block in zip(*parts, strict=True)]
         with self._connect() as client:
-            means, totals, ranges = zip(*client.gather(client.compute(scored)), strict=True)
+            results = client.gather(client.compute(scored))
+        means, totals, n_rows, ranges = zip(*results, strict=True)
+        if not sum(n_rows):
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape=(0, {array.shape[1]})) while a "
+                "minimum of 1 is required."
+            )
         merged = Ranges.merge(ranges)
         limits = merged.low.min(), merged.high.max()
         check_range(limits, lambda: merged, X, self.estimator_, clips=True)
@@ -209,10 +216,11 @@ class DaskRBM(ParallelRBM):
     def _quiet_estimator(self, X):
         """Return the estimator to apply to the blocks of `X`, after checking their names.
 
-        It does not warn of each block.
+        It does not warn of each block. If it refuses one, it says so, with advice that
+        suits the collection.
         """
         check_is_fitted(self)
-        rbm = self.estimator_._without_warnings()
+        rbm = self.estimator_._without_warnings(name="A block of X", in_memory=False)
         _inputs.check_names(X, rbm)
         rbm._learning = None  # large, and only needed for further training
         return rbm
@@ -266,7 +274,7 @@ def _load_checked(block, n_features):
     _inputs.refuse_masked(X)
     _inputs.refuse_malformed(X)
     options = {"dtype": _inputs.DTYPES, "accept_sparse": "csr", "ensure_min_samples": 0}
-    X = check_array(X, **options)
+    X = check_array(X, input_name="X", **options)
     if X.shape[1] != n_features:
         raise ValueError(f"A block of X has {X.shape[1]} columns, but X has {n_features}.")
     if not weights:
@@ -287,14 +295,21 @@ def _check_weights(sample_weight, n_rows):
     return row_weights
 
 
-def _score(rbm, X, *weights):
-    """Return the mean score of a block, its total weight, and its ranges."""
-    n_rows = X.shape[0]
-    row_weights = _check_weights(weights[0] if weights else np.ones(n_rows), n_rows)
-    mean = 0.0
-    if row_weights.any():
-        mean = _inputs.weighted_mean(rbm.score_samples(X), row_weights)
-    return mean, row_weights.sum(), DataSet(X).ranges()
+def _score(rbm, *block):
+    """Return the mean score of a block, its total weight, number of rows, and ranges.
+
+    Values outside [0, 1] are left to the caller, who knows the ranges of all blocks.
+    """
+    model = _inputs.model_of(rbm)
+    data = _load_checked(block, len(model.visible))
+    n_rows = data.X.shape[0]
+    mean, total = 0.0, float(n_rows)
+    if data.weights is not None:
+        total = data.weights.sum()
+    if total:
+        scores = score_rows(model.for_rows(len(data)), data, None)
+        mean = _inputs.weighted_mean(scores, data.weights)
+    return mean, total, n_rows, data.ranges()
 
 
 class Loaded:

@@ -249,6 +249,19 @@ def test_scores_are_of_valid_weights(cluster):
             parallel.score(blocks, sample_weight=wrong)
 
 
+def test_errors_of_scores_are_those_in_memory(cluster):
+    parallel = distributed_rbm(n_iter=1).fit(X)
+    with_nan = np.where(np.arange(len(X))[:, None] == 7, np.nan, X)
+    first = da.from_array((np.arange(len(X)) >= 400) * 1.0, chunks=400)
+    blocks = da.from_array(with_nan, chunks=(400, 64))
+    for weights in (None, first):
+        with pytest.raises(ValueError, match=r"^Input X contains NaN"):
+            parallel.score(blocks, sample_weight=weights)
+    for empty in (blocks[:0], blocks[blocks[:, 0] > 99]):
+        with pytest.raises(ValueError, match=r"^Found array with 0 sample\(s\)"):
+            parallel.score(empty)
+
+
 def test_data_frames(cluster):
     dd = pytest.importorskip("dask.dataframe", reason="dask.dataframe is not installed")
     frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
@@ -283,10 +296,16 @@ def test_values_outside_the_range_are_warned_about_once(cluster):
     small = blocks.astype(np.uint8)
     with pytest.raises(ValueError, match="values from 1 to 17 and dtype uint8"):
         parallel.fit(small)
-    with pytest.raises(ValueError, match="and dtype uint8"):
-        parallel.score(small)
-    with pytest.raises(ValueError, match="and dtype uint8"):
-        parallel.transform(small).compute(scheduler="synchronous")
+    advice = r"\. Compare counts with a threshold, and ratings with several\.$"
+    zeros = da.zeros((400, 64), chunks=(400, 64), dtype=np.uint8)
+    for dtype in (np.uint8, np.int16):
+        larger = da.concatenate([zeros, small]).astype(dtype)
+        given = f"has values from 0 to 17 and dtype {larger.dtype}, .*{advice}"
+        with pytest.raises(ValueError, match=f"^X {given}"):
+            parallel.score(larger)
+        hidden = parallel.transform(larger)
+        with pytest.raises(ValueError, match=f"^A block of X {given}".replace("0", "1", 1)):
+            hidden.compute(scheduler="synchronous")
 
 
 @pytest.mark.parametrize("model_dtype", [np.float32, np.float64])
