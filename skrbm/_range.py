@@ -101,15 +101,17 @@ def _advice(low, high, whole, X, in_memory):
 
 
 def _advise_on_integers(low, high, large, sparse):
-    missing = [
-        "If -1 marks missing values, impute them with skrbm.RBMImputer(missing_values=-1)."
-    ]
+    impute = "impute them with skrbm.RBMImputer(missing_values=-1)."
     if high <= 1:
-        return [*missing, "If -1 and 1 are two states, pass X > 0."]
+        return [
+            f"If -1 marks missing values, {impute}",
+            "If -1 and 1 are two states, pass X > 0.",
+        ]
     white = 255 if 16 < high <= 255 else high
     gray = [f"Divide intensities, such as gray levels, by {white:g}."]
     other = [
-        "Encode ratings and categories with OneHotEncoder.",
+        "Split ratings by thresholds, (X[:, :, None] >= [...]).reshape(len(X), -1), and "
+        "encode categories with OneHotEncoder.",
         "Make counts binary with Binarizer(threshold=...), or bin them with "
         "KBinsDiscretizer.",
     ]
@@ -118,7 +120,9 @@ def _advise_on_integers(low, high, large, sparse):
     elif sparse:
         other = ["Make counts binary with Binarizer(threshold=...)."]
     advice = gray + other if high > 16 else other + gray
-    return missing + advice if low < 0 else advice
+    if low < 0:
+        advice = [f"If -1 marks missing values, encode the others and {impute}", *advice]
+    return advice
 
 
 def _advise_on_reals(low, high, large, sparse):

@@ -61,14 +61,18 @@ def as_map(X):
 
 # Advice ----------------------------------------------------------------------------------
 
-ENCODE, BIN = "with OneHotEncoder", "with KBinsDiscretizer"
+SPLIT, ENCODE = "Split ratings by thresholds", "encode categories with OneHotEncoder"
+BIN = "bin them with KBinsDiscretizer"
 BINARIZE, THRESHOLD = "with Binarizer(threshold=...)", "with a threshold"
-IMPUTE, TWO_STATES = "with skrbm.RBMImputer", "pass X > 0"
+IMPUTE, TWO_STATES = "impute them with skrbm.RBMImputer", "pass X > 0"
+ENCODE_OTHERS = "encode the others and impute them"
 GAUSSIAN, DENSE = "with GaussianRBMEstimator", "needs dense rows"
 MIN_MAX, MAX_ABS = "MinMaxScaler(clip=True)", "MaxAbsScaler"
 CHUNKS = "partial_fit in chunks"
 ADVICE = {
+    SPLIT,
     ENCODE,
+    ENCODE_OTHERS,
     BIN,
     BINARIZE,
     THRESHOLD,
@@ -85,11 +89,11 @@ ADVICE = {
 @pytest.mark.parametrize(
     ("X", "seen", "advice", "divisor"),
     [
-        (LIKERT, "from 1 to 5 ", [ENCODE, BINARIZE, BIN], 5),
-        (IMAGES, "from 0 to 254 ", [ENCODE, BINARIZE, BIN], 255),
-        (100 * LIKERT, "from 100 to 500 ", [ENCODE, BINARIZE, BIN], 500),
+        (LIKERT, "from 1 to 5 ", [SPLIT, ENCODE, BINARIZE, BIN], 5),
+        (IMAGES, "from 0 to 254 ", [SPLIT, ENCODE, BINARIZE, BIN], 255),
+        (100 * LIKERT, "from 100 to 500 ", [SPLIT, ENCODE, BINARIZE, BIN], 500),
         (MISSING, "from -1 to 1 ", [IMPUTE, TWO_STATES], None),
-        (GAPS, "from -1 to 5 ", [IMPUTE, ENCODE, BINARIZE, BIN], 5),
+        (GAPS, "from -1 to 5 ", [ENCODE_OTHERS, IMPUTE, SPLIT, ENCODE, BINARIZE, BIN], 5),
         (sp.csr_array(COUNTS), "from 0 to 6 ", [BINARIZE], 6),
         (sp.csc_matrix(IMAGES), "from 0 to 254 ", [BINARIZE], 255),
         (as_map(IMAGES), "from 0 to 254 ", [THRESHOLD, CHUNKS], 255),
