@@ -345,15 +345,8 @@ class BaseRBM(
 
     def _validate(self, X, reset=False, **options):
         options = {"accept_sparse": self._accept_sparse} | options
-        try:
+        with _inputs.advice_on_nan():
             return _inputs.validate(self, X, reset=reset, **options)
-        except ValueError as error:
-            if "contains NaN" not in str(error):
-                raise
-            raise ValueError(
-                "Input X contains NaN. Impute the missing values, for example with "
-                "skrbm.RBMImputer, or drop the rows that contain them."
-            ) from error
 
     def _settings(self, data, choose):
         """Return the settings for `data`, where `choose` gives the values of "auto"."""

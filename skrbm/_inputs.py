@@ -158,6 +158,20 @@ def validate(estimator, X, *, reset, **options):
     return check_array(X, estimator=estimator, input_name="X", **options)
 
 
+@contextlib.contextmanager
+def advice_on_nan():
+    """Add to the error that `X` contains NaN what to do with missing values."""
+    try:
+        yield
+    except ValueError as error:
+        if "contains NaN" not in str(error):
+            raise
+        raise ValueError(
+            "Input X contains NaN. Impute the missing values, for example with "
+            "skrbm.RBMImputer, or drop the rows that contain them."
+        ) from error
+
+
 def _warn_of_dask(X):
     """Warn if `X` is a Dask collection, which is about to be loaded."""
     if hasattr(X, "__dask_graph__"):

@@ -274,7 +274,8 @@ def _load_checked(block, n_features):
     _inputs.refuse_masked(X)
     _inputs.refuse_malformed(X)
     options = {"dtype": _inputs.DTYPES, "accept_sparse": "csr", "ensure_min_samples": 0}
-    X = check_array(X, input_name="X", **options)
+    with _inputs.advice_on_nan():
+        X = check_array(X, **options)
     if X.shape[1] != n_features:
         raise ValueError(f"A block of X has {X.shape[1]} columns, but X has {n_features}.")
     if not weights:
