@@ -356,6 +356,8 @@ n_indicators)
 
     def _check_range(self, rows, X, **options):
         """Check the range of the observed values of validated rows."""
+        if isinstance(X, np.memmap):
+            X = X.view(np.ndarray)  # copied as a whole in any case
         data = observed(rows)
         check_range(data.limits(), data.ranges, X, self, **options)
 

@@ -272,6 +272,14 @@ def test_imputers_of_values_that_are_used_unchanged():
     assert "During training, they are used unchanged." in message
 
 
+def test_imputers_of_memory_maps(tmp_path):
+    """They are copied, so the advice is that for other arrays."""
+    X = mapped(GAPS, tmp_path / "X.npy")
+    (message,) = messages(lambda: imputer(missing_values=-1).fit(X))
+    assert SPLIT in message
+    assert CHUNKS not in message
+
+
 def test_imputers_without_observed_or_with_real_values():
     missing = np.full((3, 4), np.nan)
     fitted = imputer().fit(np.where(BINARY, np.nan, 0.0))
