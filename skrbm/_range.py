@@ -101,10 +101,10 @@ def _advice(low, high, whole, X, in_memory):
 
 
 def _advise_on_integers(low, high, large, sparse):
-    impute = "impute them with skrbm.RBMImputer(missing_values=-1)."
+    imputer = "with skrbm.RBMImputer(missing_values=-1)."
     if high <= 1:
         return [
-            f"If -1 marks missing values, {impute}",
+            f"If -1 marks missing values, impute them {imputer}",
             "If -1 and 1 are two states, pass X > 0.",
         ]
     white = 255 if 16 < high <= 255 else high
@@ -121,7 +121,11 @@ def _advise_on_integers(low, high, large, sparse):
         other = ["Make counts binary with Binarizer(threshold=...)."]
     advice = gray + other if high > 16 else other + gray
     if low < 0:
-        advice = [f"If -1 marks missing values, encode the others and {impute}", *advice]
+        return [
+            "If -1 marks missing values, encode the other values, and impute the missing "
+            f"ones {imputer}",
+            *advice,
+        ]
     return advice
 
 
