@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import os
 
+_FOLDER = os.path.dirname(__file__)
 _LEVELS = {"": "baseline", "_avx2": "AVX2", "_avx512": "AVX-512"}
 
 
@@ -21,10 +22,11 @@ def _choose():
     except ImportError as error:
         if wanted == "1":
             raise ImportError(
-                "SKRBM_COMPILED is 1, but skrbm was installed without its compiled core: "
-                "install a C compiler, and skrbm again."
+                f"SKRBM_COMPILED is 1, but there is no compiled core in {_FOLDER}: install "
+                "a C compiler, and skrbm again. If this is a checkout, start Python from "
+                "another folder, or install skrbm with pip's option --editable."
             ) from error
-        return None, f"NumPy only, because the core cannot be imported: {error}"
+        return None, f"NumPy only, because there is no core in {_FOLDER}: {error}"
     for level in core.levels():  # those that this processor can run, the fastest first
         with contextlib.suppress(ImportError):  # the compiler could not build it
             module = importlib.import_module(f"skrbm._core{level}")

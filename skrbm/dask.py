@@ -1,7 +1,7 @@
 """Training of one model on a Dask cluster, and its application to Dask collections.
 
-This module needs the packages ``dask`` and ``distributed`` (``pip install "skrbm[dask]"``),
-which no other module imports.
+This module needs the packages ``dask`` and ``distributed`` (extra ``dask``), which no other
+module imports.
 """
 
 from __future__ import annotations
