@@ -181,11 +181,11 @@ def core_draws(mean, keys, stops, *, hidden):
 
 
 def exit_code(script):
-    """Run a script in a process group of its own; return its exit code, within a minute."""
+    """Run a script in a process group of its own; return its exit code, within five minutes."""
     command = [sys.executable, "-c", script]
     process = subprocess.Popen(command, start_new_session=True)
     try:
-        return process.wait(timeout=60)
+        return process.wait(timeout=300)
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
