@@ -55,6 +55,7 @@ html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
 }
+html_sidebars = {"index": [], "install": []}  # these have no pages below them
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]

@@ -1,7 +1,7 @@
 """
-==================
-A survey with gaps
-==================
+===============
+Skipped answers
+===============
 
 Respondents answer the questions of a survey by yes or no, and skip some of them.
 :class:`~skrbm.RBMImputer` fills in the skipped answers. This example compares it with
