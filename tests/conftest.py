@@ -181,7 +181,7 @@ def core_draws(mean, keys, stops, *, hidden):
 
 
 def exit_code(script):
-    """Run a script in a process group of its own; return its exit code, within five minutes."""
+    """Run a script in a process group of its own; return its code, within five minutes."""
     command = [sys.executable, "-c", script]
     process = subprocess.Popen(command, start_new_session=True)
     try:
