@@ -58,8 +58,43 @@ _UPDATES_FOR_GAP = 5_000
 _CHAINS_FOR_GAP = 20
 
 
+class RangeCheckMixin(TransformerMixin):
+    """Transformers that warn of values outside [0, 1], but once in `fit_transform`."""
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Fit to the data `X`, and transform them.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Training data.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        **fit_params : dict
+            Additional arguments of `fit`.
+
+        Returns
+        -------
+        X_new : as for `transform`
+            Transformed training data.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`.
+
+        Warns
+        -----
+        UserWarning, ConvergenceWarning
+            As for `fit`. The warning of values outside [0, 1] is not repeated.
+        """
+        return self.fit(X, y, **fit_params)._without_warnings().transform(X)
+
+
 class BaseRBM(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, RangeCheckMixin, BaseEstimator
 ):
     """Base class of all restricted Boltzmann machines, whatever their visible units."""
 
@@ -341,7 +376,16 @@ class BaseRBM(
         return data, settings, state, train_on_chunk
 
     def _check_training_data(self, X, reset):
-        return DataSet(self._validate(X, reset=reset))
+        data = DataSet(self._validate(X, reset=reset))
+        self._check_training_range(data, X)
+        return data
+
+    def _check_training_range(self, data, X, ranges=None):
+        """Check the range of training data, `X` as the user passed them.
+
+        By default, all values are in range. `ranges` returns the ranges of the features, if
+        the data set is only a sample of the rows.
+        """
 
     def _validate(self, X, reset=False, **options):
         options = {"accept_sparse": self._accept_sparse} | options
@@ -567,37 +611,6 @@ class BaseRBM(
         quiet = copy.copy(self)
         quiet._range_options = {"warn": False} | options
         return quiet
-
-    def fit_transform(self, X: MatrixLike, y: Any = None, **fit_params: Any) -> np.ndarray:
-        """Fit the model to the data `X`, and transform them.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, as for `fit`.
-
-        y : Ignored
-            Not used, present for API consistency.
-
-        **fit_params : dict
-            Additional arguments of `fit`.
-
-        Returns
-        -------
-        H : ndarray of shape (n_samples, n_components)
-            Probabilities of the hidden units, as from `transform`.
-
-        Raises
-        ------
-        ValueError
-            As for `fit`.
-
-        Warns
-        -----
-        UserWarning, ConvergenceWarning
-            As for `fit`. `transform` does not repeat the warning of values outside [0, 1].
-        """
-        return self.fit(X, y, **fit_params)._without_warnings().transform(X)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.

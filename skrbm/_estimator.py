@@ -317,16 +317,10 @@ class BernoulliRBMEstimator(BaseRBM):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _check_training_data(self, X, reset):
-        data = super()._check_training_data(X, reset)
-        self._check_training_range(data, X, data.ranges)
-        return data
-
-    def _check_training_range(self, data, X, ranges):
-        """Check the range of training data, `X` as the user passed them."""
-        use = {"clips": self.stochastic_binarization, "when": "during training, "}
-        options = use | self._range_options
-        check_range(data.summary, ranges, X, self, **options)
+    def _check_training_range(self, data, X, ranges=None):
+        options = {"clips": self.stochastic_binarization, "when": "during training, "}
+        options |= self._range_options
+        check_range(data.summary, ranges or data.ranges, X, self, **options)
 
     def _fixed_settings(self, data):
         """Return the settings that depend on the kind of units."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm import sampling
-from skrbm._base import BaseRBM
+from skrbm._base import BaseRBM, RangeCheckMixin
 from skrbm._compat.sklearn import (
     Interval,
     MissingValues,
@@ -25,11 +26,10 @@ from skrbm._compat.sklearn import (
 )
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._inputs import observed, unchanged_on_error, validate
-from skrbm._range import check_range
 from skrbm._typing import RandomStateLike
 
 
-class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     """Imputation of missing values by a restricted Boltzmann machine.
 
     An RBM is trained on the data, and the missing values of a row are filled in from their
@@ -200,9 +200,8 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         if rbm.random_state is None:
             rbm.set_params(random_state=of_rbm)
-        if rbm._units.binary:
-            use = {"clips": rbm.stochastic_binarization, "when": "during training, "}
-            self._check_range(X, given, **use)
+        self._name_features(rbm)
+        rbm._check_training_range(*_observed(X, given))
         rbm = rbm._without_warnings()
         missing = np.isnan(X)
         if not missing.any():
@@ -239,8 +238,7 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                     break
         for warning in caught:
             warnings.warn(warning)
-        if hasattr(self, "feature_names_in_"):
-            rbm.feature_names_in_ = self.feature_names_in_
+        self._name_features(rbm)
         del rbm._range_options
         self.rbm_ = rbm
         self.indicator_ = None
@@ -251,34 +249,11 @@ class RBMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self.indicator_ = indicator.set_output(transform="default").fit(X)
         self.random_state_ = np.random.RandomState(later)
 
-    def fit_transform(self, X: ArrayLike, y: Any = None) -> np.ndarray:
-        """Train the model on the data `X`, and fill in their missing values.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training data, as for `fit`.
-
-        y : Ignored
-            Not used, present for API consistency.
-
-        Returns
-        -------
-        X_filled : ndarray of shape (n_samples, n_features) or (n_samples, n_features + \
-n_indicators)
-            Training data with the missing values filled in, as by `transform`.
-
-        Raises
-        ------
-        ValueError
-            As for `fit`.
-
-        Warns
-        -----
-        UserWarning, ConvergenceWarning
-            As for `fit`. `transform` does not repeat the warning of values outside [0, 1].
-        """
-        return self.fit(X, y)._transform(X, warn=False)
+    def _without_warnings(self):
+        """Return a shallow copy that does not warn of values outside [0, 1]."""
+        quiet = copy.copy(self)
+        quiet.rbm_ = self.rbm_._without_warnings()
+        return quiet
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Fill in the missing values.
@@ -310,12 +285,8 @@ n_indicators)
             below 0 count as 0 and values above 1 as 1.
         """
         check_is_fitted(self)
-        return self._transform(X)
-
-    def _transform(self, X, warn=True):
         rows = self._validate(X, reset=False)
-        if self.rbm_._units.binary:
-            self._check_range(rows, X, clips=True, warn=warn)
+        self.rbm_._check_range(*_observed(rows, X), clips=True)
         source = self.random_state_ if self.strategy == "draw" else self._seed
         filled = self._fill(self.rbm_, rows, self.strategy != "draw", source)
         if self.strategy == "mode":
@@ -354,19 +325,16 @@ n_indicators)
             random_state=random_state,
         )
 
-    def _check_range(self, rows, X, **options):
-        """Check the range of the observed values of validated rows."""
-        if isinstance(X, np.memmap):
-            X = X.view(np.ndarray)  # copied as a whole in any case
-        data = observed(rows)
-        check_range(data.limits(), data.ranges, X, self, **options)
+    def _name_features(self, rbm):
+        """Give `rbm`, which is fitted to arrays, the feature names of the imputer."""
+        if hasattr(self, "feature_names_in_"):
+            rbm.feature_names_in_ = self.feature_names_in_
 
     def _validate(self, X, reset):
         """Return validated rows as a floating array, with NaN for all missing values."""
         options = {"ensure_all_finite": "allow-nan" if self._is_nan else True}
         if isinstance(X, np.ma.MaskedArray):
-            single = X.dtype in (np.bool_, np.uint8, np.float32)
-            X = X.astype(np.float32 if single else np.float64).filled(np.nan)
+            X = _as_floats(X).filled(np.nan)
             options["ensure_all_finite"] = "allow-nan"
         numeric = isinstance(self.missing_values, Real)
         if not numeric:  # then it may be among the numbers of an array of objects
@@ -385,8 +353,7 @@ n_indicators)
                 "imputer, for instance with sklearn.preprocessing.OrdinalEncoder, which "
                 "turns the values of a feature of two kinds into 0 and 1 and keeps NaN."
             ) from error
-        small = X.dtype in (np.bool_, np.uint8, np.float32)
-        rows = X.astype(np.float32 if small else np.float64, copy=False)
+        rows = _as_floats(X)
         if self._is_nan or not numeric:
             return rows
         return np.where(rows == float(self.missing_values), np.float32(np.nan), rows)
@@ -401,6 +368,19 @@ n_indicators)
         tags.input_tags.allow_nan = self._is_nan
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _as_floats(X):
+    """Return an array in float32 if its dtype is float32 or a smaller one, else float64."""
+    small = X.dtype in (np.bool_, np.uint8, np.float32)
+    return X.astype(np.float32 if small else np.float64, copy=False)
+
+
+def _observed(rows, X):
+    """Return the observed values of validated rows, given as `X`, for a range check."""
+    if isinstance(X, np.memmap):
+        X = X.view(np.ndarray)  # copied as a whole in any case
+    return observed(rows), X
 
 
 def _train(rbm, X):

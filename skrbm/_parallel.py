@@ -13,10 +13,11 @@ from typing import Any, Literal, Self
 import joblib
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm import _inputs
+from skrbm._base import RangeCheckMixin
 from skrbm._compat.sklearn import Interval, StrOptions, _fit_context
 from skrbm._data import DataSet
 from skrbm._estimator import BernoulliRBMEstimator
@@ -43,7 +44,7 @@ _LARGEST_BLOCK = 1 << 16
 _MOST_HELD_OUT = 10_000
 
 
-class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
     """Training of one model by several workers of joblib.
 
     The rows are divided into shards. In each round, every shard takes some learning steps
@@ -453,38 +454,11 @@ class ParallelRBM(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out(input_features)
 
-    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
-        """Fit the model to the data `X`, and transform them.
-
-        Parameters
-        ----------
-        X : as for `fit`
-            Training data.
-
-        y : Ignored
-            Not used, present for API consistency.
-
-        **fit_params : dict
-            Additional arguments of `fit`.
-
-        Returns
-        -------
-        H : array of shape (n_samples, n_components)
-            Probabilities of the hidden units, as from `transform`.
-
-        Raises
-        ------
-        ValueError
-            As for `fit`.
-
-        Warns
-        -----
-        UserWarning, ConvergenceWarning
-            As for `fit`. `transform` does not repeat the warning of values outside [0, 1].
-        """
-        quiet = copy.copy(self.fit(X, y, **fit_params))
+    def _without_warnings(self):
+        """Return a shallow copy that does not warn of values outside [0, 1]."""
+        quiet = copy.copy(self)
         quiet.estimator_ = self.estimator_._without_warnings()
-        return quiet.transform(X)
+        return quiet
 
     def transform(self, X: Any) -> Any:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
