@@ -23,15 +23,17 @@ from skrbm._data import DataSet
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._record import Record, Validation
 from skrbm._rounds import (
-    SAMPLE_SIZE,
     JoblibExecutor,
-    Reading,
     Rounds,
     RoundsTraining,
-    Sample,
-    count,
     first_shared_state,
     next_shared_state,
+)
+from skrbm._shards import (
+    SAMPLE_SIZE,
+    Reading,
+    Sample,
+    count,
     survey_blocks,
     survey_ranges,
 )

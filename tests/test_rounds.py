@@ -11,15 +11,11 @@ from skrbm._data import DataSet
 from skrbm._rounds import (
     JoblibExecutor,
     Part,
-    Reading,
     Rounds,
-    Sample,
-    Survey,
     first_shared_state,
-    make_shards,
     merge_in_groups,
-    survey,
 )
+from skrbm._shards import STEPS, Reading, Sample, Survey, make_shards, survey
 from skrbm._solvers import SOLVERS
 from skrbm._step import Learner, TrainingState, first_state
 
@@ -240,7 +236,7 @@ def test_rounds_written_out(monkeypatch):
         for shard, (solver, part) in enumerate(zip(solvers, rows, strict=True)):
             part = np.array(part)
             done = number / 2 + 0.5 * np.arange(len(part) / 4) / (len(part) / 4)
-            rng = np.random.Generator(np.random.SFC64((7, _rounds.STEPS, number, shard)))
+            rng = np.random.Generator(np.random.SFC64((7, STEPS, number, shard)))
             local = TrainingState(learned.copy(), start.counts, solver, rng)
             settings = SETTINGS._replace(averaging=False)
             data = DataSet(X).weigh(weights)

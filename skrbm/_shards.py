@@ -1,0 +1,282 @@
+"""The rows that are trained on in rounds: a survey of all blocks, and their shards.
+
+An executor, see ``_rounds``, owns the blocks of the data. What a block gives depends on the
+block and the seed, but not on where and how often it is read.
+
+This module does not depend on scikit-learn.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from skrbm._data import DataSet, Ranges, Summary
+
+# Number of rows from which the variances of the features are estimated.
+SAMPLE_SIZE = 500
+# What random numbers are used for, as a part of their keys.
+CHAINS, STEPS, ROWS, PORTIONS, HELD_OUT = range(5)
+
+
+def generator(*key):
+    """Return the random generator of a key, which consists of integers."""
+    return np.random.Generator(np.random.SFC64(key))
+
+
+# First pass over the data ----------------------------------------------------------------
+
+
+class Reading(NamedTuple):
+    """How the blocks of the data are read.
+
+    Attributes
+    ----------
+    n_sampled : float
+        Mean number of rows to sample from a block, of which it gives at least one.
+    held_out : float
+        Fraction of the rows of each block to hold out.
+    most_held_out : float
+        Largest mean number of rows to hold out from a block.
+    clip : bool
+        Whether values are clipped to [0, 1].
+    seed : int
+        Seed of the choice of held-out rows.
+    """
+
+    n_sampled: float
+    held_out: float
+    most_held_out: float
+    clip: bool
+    seed: int
+
+    def split(self, data, block):
+        """Return the held-out rows of a block, and its training rows."""
+        if not self.held_out:
+            return data.select(np.arange(0)), data
+        mean = min(self.held_out * len(data), self.most_held_out)
+        n = rounded(mean, block)
+        return data.split(n, generator(self.seed, HELD_OUT, block))
+
+
+def rounded(mean, block):
+    """Round a number up or down, so that the sum over blocks 0 to i is rounded up."""
+    before, after = (math.ceil(round(mean * n, 6)) for n in (block, block + 1))
+    return after - before
+
+
+@dataclasses.dataclass
+class Survey:
+    """What has to be known of the data before training.
+
+    Attributes
+    ----------
+    summary : Summary
+        Range of all values.
+    n_rows : list of int
+        Number of training rows of each block, without those of weight 0.
+    largest_weight, weight_sum, weight_square_sum : float
+        Largest weight of a training row, sum of the weights divided by the largest one,
+        and of the squares of these.
+    visible_sum : float64 ndarray of shape (n_features,)
+        Sum of the training rows, times their weights, divided by the largest weight.
+    samples, held_out : list of DataSet
+        Some training rows of each block, weighted by what they stand for, and the held-out
+        rows of each block. Blocks without any are left out.
+    """
+
+    summary: Summary
+    n_rows: list
+    largest_weight: float
+    weight_sum: float
+    weight_square_sum: float
+    visible_sum: np.ndarray
+    samples: list
+    held_out: list
+
+    @property
+    def mean_weight(self):
+        """Mean weight of the training rows."""
+        return self.largest_weight * (self.weight_sum / sum(self.n_rows))
+
+    @classmethod
+    def merge(cls, surveys) -> Self:
+        summaries = [survey.summary for survey in surveys]
+        largest = max(survey.largest_weight for survey in surveys)
+        scales = [survey.largest_weight / (largest or 1.0) for survey in surveys]
+
+        def total(name, power=1):
+            pairs = zip(scales, surveys, strict=True)
+            return sum(scale**power * getattr(survey, name) for scale, survey in pairs)
+
+        return cls(
+            Summary(
+                min(summary.low for summary in summaries),
+                max(summary.high for summary in summaries),
+                all(summary.binary for summary in summaries),
+            ),
+            [n for survey in surveys for n in survey.n_rows],
+            largest,
+            total("weight_sum"),
+            total("weight_square_sum", 2),
+            total("visible_sum"),
+            [
+                DataSet(data.X, row_weights=scale * data.row_weights)
+                for scale, survey in zip(scales, surveys, strict=True)
+                for data in survey.samples
+            ],
+            [data for survey in surveys for data in survey.held_out],
+        )
+
+
+def survey(reading, block, data_sets):
+    """Return the `Survey` of one block."""
+    (data,) = data_sets
+    held_out, training = reading.split(data, block)
+    weights = training.weights
+    if weights is None:
+        weights = np.ones(len(training))
+    largest = float(weights.max(initial=0.0))
+    shares = weights / (largest or 1.0)
+    found = Survey(
+        data.summary,
+        [len(training)],
+        largest,
+        float(shares.sum()),
+        float((shares**2).sum()),
+        _weighted_sum(training, shares, reading.clip),
+        [],
+        [DataSet.stack([held_out])] if len(held_out) else [],
+    )
+    if reading.n_sampled and len(training):
+        few, parts = training.draw(max(1, rounded(reading.n_sampled, block)))
+        rows = DataSet.stack([few]).X
+        found.samples.append(DataSet(rows, row_weights=parts * found.weight_sum))
+    return found
+
+
+def _weighted_sum(data, weights, clip):
+    total = np.zeros(data.n_features)
+    for places, v in data.copied_blocks():
+        if clip:
+            values = v.data if sp.issparse(v) else v
+            np.clip(values, 0, 1, out=values)
+        total += v.T @ weights[places]
+    return total
+
+
+def count(found, state, weight=1.0):
+    """Add the surveyed rows to the visible mean, and shift the visible units accordingly.
+
+    A row of this `weight` counts as one.
+    """
+    counts, scale = state.counts, found.largest_weight / weight
+    before = counts.visible_mean
+    counts.visible_sum += scale * found.visible_sum
+    counts.n_rows_seen += scale * found.weight_sum
+    for model in filter(None, (state.model, state.learned.average)):
+        model.visible.follow_mean(before, counts.visible_mean)
+
+
+class Sample(DataSet):
+    """A sample of rows, weighted by what they stand for, in place of all rows.
+
+    There are at most `SAMPLE_SIZE` rows, also from more blocks.
+    """
+
+    def __init__(self, found):
+        rows = DataSet.stack(found.samples)
+        few, shares = rows.draw(SAMPLE_SIZE)
+        few = DataSet.stack([few])
+        super().__init__(few.X, row_weights=shares * rows.row_weights.sum())
+        self.summary = found.summary
+        self._found = found
+
+    @property
+    def effective_size(self):
+        return self._found.weight_sum**2 / self._found.weight_square_sum
+
+    @property
+    def largest_weight(self):
+        ratio = self._found.largest_weight / self._found.mean_weight
+        return None if ratio == 1 else ratio
+
+
+def survey_blocks(executor, n_blocks, reading) -> Survey:
+    """Return the survey of all blocks."""
+    calls = [((block,), [block]) for block in range(n_blocks)]
+    return executor.reduce(survey, reading, calls, Survey.merge, keep=False)
+
+
+def survey_ranges(executor, n_blocks):
+    """Return the `Ranges` of the features in all blocks."""
+    calls = [((), [block]) for block in range(n_blocks)]
+    return executor.reduce(_ranges, None, calls, Ranges.merge, keep=False)
+
+
+def _ranges(shared, data_sets):
+    (data,) = data_sets
+    return data.ranges()
+
+
+# Shards ----------------------------------------------------------------------------------
+
+
+class Portion(NamedTuple):
+    """Every `n_parts`-th training row of a block, from row `part` on."""
+
+    block: int
+    part: int
+    n_parts: int
+    n_rows: int
+
+
+class Slice(NamedTuple):
+    """Consecutive rows of a portion, after it was shuffled."""
+
+    portion: Portion
+    start: int
+    stop: int
+
+
+def make_shards(n_rows, n_shards):
+    """Distribute blocks among shards.
+
+    Parameters
+    ----------
+    n_rows : list of int
+        Number of training rows of each block.
+    n_shards : int
+        Number of shards.
+
+    Returns
+    -------
+    shards : list of lists of Portion
+        Neighboring blocks go to different shards. If there are more shards than blocks,
+        the blocks are divided. Shards may be empty.
+    """
+    n_parts = -(-n_shards // len(n_rows))
+    portions = [
+        Portion(block, part, n_parts, len(range(part, n, n_parts)))
+        for part in range(n_parts)
+        for block, n in enumerate(n_rows)
+    ]
+    shards = [portions[i::n_shards] for i in range(n_shards)]
+    return [[portion for portion in shard if portion.n_rows] for shard in shards]
+
+
+def size(shard):
+    return sum(portion.n_rows for portion in shard)
+
+
+def slices(portions, start, stop):
+    """Return the slices of consecutive portions that make up these rows of a shard."""
+    found = []
+    for portion in portions:
+        first, last = max(start, 0), min(stop, portion.n_rows)
+        if first < last:
+            found.append(Slice(portion, first, last))
+        start, stop = start - portion.n_rows, stop - portion.n_rows
+    return found
