@@ -190,3 +190,27 @@ def exit_code(script):
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+class Watch:
+    """Callback that calls a function with the number of each finished round."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def setup(self, estimator, context):
+        pass
+
+    on_fit_task_begin = teardown = setup
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            return self.function(estimator._training.n_done)
+        return None
+
+
+def with_callbacks(parallel, *callbacks):
+    """Set callbacks on the estimator of a meta-estimator, or skip the test."""
+    pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+    parallel.estimator.set_callbacks(*callbacks)
+    return parallel

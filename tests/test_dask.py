@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from conftest import exit_code
+from conftest import Watch, exit_code, with_callbacks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
@@ -374,27 +374,9 @@ def test_errors_reach_the_user(cluster):
         make().fit(blocks)
 
 
-class AtRound:
-    """Callback that calls a function after some round."""
-
-    def __init__(self, number, function):
-        self.number, self.function = number, function
-
-    def setup(self, estimator, context):
-        pass
-
-    on_fit_task_begin = teardown = setup
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name == "epoch" and estimator._training.n_done == self.number:
-            return self.function()
-        return None
-
-
-def with_callbacks(parallel, *callbacks):
-    pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
-    parallel.estimator.set_callbacks(*callbacks)
-    return parallel
+def at_round(number, function):
+    """Return a callback that calls a function after some round."""
+    return Watch(lambda n_done: function() if n_done == number else None)
 
 
 def kill(pids):
@@ -421,7 +403,7 @@ def test_killed_and_late_workers_leave_the_bits(cluster):
     expected = on_joblib(in_memory, X)
     for data, n_killed in ((X, 1), (as_blocks(X, 3), 2)):
         pids = list(cluster.run(os.getpid).values())[:n_killed]
-        callback = AtRound(2 + n_killed, lambda pids=pids: kill(pids))
+        callback = at_round(2 + n_killed, lambda pids=pids: kill(pids))
         parallel = with_callbacks(clone(in_memory), callback)
         assert_same(expected, without_hanging(parallel.fit, data))
         assert not set(pids) & set(cluster.run(os.getpid).values())
@@ -430,7 +412,7 @@ def test_killed_and_late_workers_leave_the_bits(cluster):
 def test_another_worker_joins(cluster):
     blocks = as_blocks(X, 3)
     parallel = distributed_rbm(n_iter=6)
-    join = AtRound(2, lambda: cluster.cluster.scale(3))
+    join = at_round(2, lambda: cluster.cluster.scale(3))
     with_callbacks(parallel, join).fit(blocks)
     assert_same(on_joblib(distributed_rbm(n_iter=6), X), parallel)
     cluster.cluster.scale(2)
@@ -441,10 +423,11 @@ import os, sys
 sys.path.insert(0, {folder!r})
 import distributed
 from skrbm.callbacks import Checkpoint
-from test_dask import X, AtRound, distributed_rbm, with_callbacks
+from conftest import with_callbacks
+from test_dask import X, at_round, distributed_rbm
 
 client = distributed.Client({address!r})
-callbacks = Checkpoint({path!r}), AtRound(4, lambda: os._exit(7))
+callbacks = Checkpoint({path!r}), at_round(4, lambda: os._exit(7))
 with_callbacks(distributed_rbm(n_iter=6), *callbacks).fit(X)
 """
 

@@ -6,7 +6,15 @@ import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import Enumerated, bars_and_stripes, exact, states, tiny_rbm
+from conftest import (
+    Enumerated,
+    Watch,
+    bars_and_stripes,
+    exact,
+    states,
+    tiny_rbm,
+    with_callbacks,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
@@ -139,30 +147,6 @@ def test_early_stopping_with_as_many_shards_as_rows():
     weights = np.arange(40) == 5
     with pytest.raises(ValueError, match="no rows of 40 blocks are held out"):
         make(40, early_stopping=True).fit(X[:40], sample_weight=weights)
-
-
-class Watch:
-    """Callback that calls a function with the number of each finished round."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def setup(self, estimator, context):
-        pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
-
-    on_fit_task_begin = teardown = setup
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name == "epoch":
-            return self.function(estimator._training.n_done)
-        return None
-
-
-def with_callbacks(parallel, *callbacks):
-    if not hasattr(parallel.estimator, "set_callbacks"):
-        pytest.skip("scikit-learn before 1.9")
-    parallel.estimator.set_callbacks(*callbacks)
-    return parallel
 
 
 @pytest.mark.parametrize("options", [{}, {"early_stopping": True, "momentum": 0.5}])
