@@ -8,10 +8,23 @@ import sys
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
 
-from skrbm import _binary_rows
+from skrbm import (
+    BernoulliRBMEstimator,
+    _binary_rows,
+)
+from skrbm._annealing import (
+    TemperedChains,
+    independent,
+)
+from skrbm._data import DataSet
 from skrbm._model import RBM
-from skrbm._step import Settings
+from skrbm._record import Record
+from skrbm._solvers import SOLVERS
+from skrbm._step import Counts, Learned, Settings, TrainingState, first_state
+from skrbm._training import Training, train
 
 needs_core = pytest.mark.skipif(
     _binary_rows.core is None, reason="the compiled core is not installed or switched off"
@@ -214,3 +227,143 @@ def with_callbacks(parallel, *callbacks):
     pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
     parallel.estimator.set_callbacks(*callbacks)
     return parallel
+
+
+N_CHAINS = 200_000
+DIGITS = load_digits().data > 7
+GRAY = load_digits().data[:60] / 16
+BINARY = GRAY > 0.5
+SOLVER_NAMES = ["pcd", "cd", "pt"]
+FITTED = ["components_", "intercept_visible_", "intercept_hidden_", "h_samples_"]
+
+
+def assert_distributed(index, p):
+    """Assert that `index` has distribution `p`, within five standard deviations."""
+    expected = p * len(index)
+    common = expected >= 5
+    counts = np.bincount(index, minlength=len(p))
+    observed = np.append(counts[common], counts[~common].sum())
+    expected = np.append(expected[common], max(expected[~common].sum(), 1e-9))
+    if expected[-1] < 5:
+        observed, expected = observed[:-1], expected[:-1]
+    chi2 = ((observed - expected) ** 2 / expected).sum()
+    degrees = len(expected) - 1
+    assert chi2 < degrees + 5 * np.sqrt(2 * degrees)
+
+
+def draw(exact, dtype, seed=0):
+    """Return independent draws of pairs (v, h) from the exact joint distribution."""
+    rng = np.random.default_rng(seed)
+    pair = rng.choice(exact.joint.size, size=N_CHAINS, p=exact.joint.ravel())
+    v, h = np.divmod(pair, exact.joint.shape[1])
+    return exact.v[v].astype(dtype), exact.h[h].astype(dtype)
+
+
+def index(h):
+    return h.astype(int) @ (2 ** np.arange(h.shape[1] - 1, -1, -1))
+
+
+def by_hand(model):
+    """Estimator that has only its parameters, set by hand."""
+    rbm = BernoulliRBMEstimator()
+    rbm.components_ = model.weights.T
+    rbm.intercept_visible_, rbm.intercept_hidden_ = model.visible_bias, model.hidden_bias
+    return rbm
+
+
+def rungs(n_features, n_components, dtype=np.float32, scale=1.5):
+    """Three models: independent features, another one, and `tiny_rbm`."""
+    shape = n_features, n_components
+    other = tiny_rbm(*shape, dtype, scale=2 * scale / 3, seed=1)
+    model = tiny_rbm(*shape, dtype, scale=scale)
+    return [independent(model, other.visible), other, model]
+
+
+@pytest.fixture(scope="module")
+def digits_rbm():
+    return BernoulliRBMEstimator(12, n_iter=20, random_state=0).fit(DIGITS)
+
+
+def two_modes(dtype=np.float64):
+    """Model with two distant modes, all off and all on, that plain chains rarely leave."""
+    model = tiny_rbm(8, 2, dtype, scale=0.0)
+    model.weights[:, 0] = 6
+    model.visible_bias[...] = -3
+    model.hidden_bias[0] = -24
+    return model
+
+
+def assert_keeps(path, betas, exact):
+    """Chains started from the distributions of all rungs keep them."""
+    n, n_components = 100_000, len(path.model.hidden_bias)
+    rng = np.random.Generator(np.random.SFC64(0))
+    tempered = TemperedChains(path, np.array(betas), np.zeros((n, n_components)), rng)
+    v = states(len(path.base))
+    starts = [v[np.random.default_rng(0).choice(len(v), n, p=p)] for p in exact]
+    tempered.v[...] = np.concatenate(starts)
+    tempered._hidden_input[...] = path.hidden_input(tempered.v, tempered.beta)
+    for _ in range(4):
+        accept = tempered.step()
+        assert accept.shape == (len(betas) - 1, n)
+        assert 0.2 < accept.mean() < 1
+        for k, p in enumerate(exact):
+            assert_distributed(index(tempered.v[k * n : (k + 1) * n]), p)
+        hidden_input = path.hidden_input(tempered.v, tempered.beta)
+        assert_allclose(tempered._hidden_input, hidden_input, rtol=1e-4, atol=1e-6)
+
+
+def state_at(rbm, chains, seed=0, settings=PLAIN):
+    solver = SOLVERS[settings.solver](chains.astype(rbm.dtype), settings.n_gibbs_steps)
+    return TrainingState(
+        Learned(rbm.copy(), np.full(len(rbm.hidden_bias), 0.5, rbm.dtype)),
+        Counts(np.zeros(len(rbm.visible_bias))),
+        solver,
+        np.random.Generator(np.random.SFC64(seed)),
+    )
+
+
+def centered(gradient, mu, lam):
+    """Centered gradient, from the plain gradient, as in Melchior et al. (2016)."""
+    weights, visible, hidden = gradient
+    weights = weights - np.outer(mu, hidden) - np.outer(visible, lam)
+    return weights, visible - weights @ lam, hidden - weights.T @ mu
+
+
+def run(
+    settings=PLAIN,
+    *,
+    X=None,
+    rows=None,
+    validation=None,
+    n_epochs=4,
+    schedule="linear",
+    shuffle=True,
+):
+    """Train as `fit` does; return the training and its epochs."""
+    data = DataSet(bars_and_stripes() if X is None else X, rows)
+    state = first_state(settings, len(data), data.n_features, 6, np.float64, seed=0)
+    record = Record(data, state, n_epochs, validation)
+    training = Training(data, state, record, settings, n_epochs)
+    epochs = []
+    plan = {"n_epochs": n_epochs, "schedule": schedule, "shuffle": shuffle}
+    for epoch in train(state, settings, data, **plan):
+        training.add(epoch)
+        epochs.append((epoch, state.model.weights.copy()))
+        if training.record.exhausted:
+            break
+    return training, epochs
+
+
+def make(**parameters):
+    defaults = {"n_components": 8, "n_iter": 3, "random_state": 0}
+    return BernoulliRBMEstimator(**defaults | parameters)
+
+
+def assert_same_model(a, b, **tolerance):
+    for name in FITTED:
+        x, y = getattr(a, name), getattr(b, name)
+        assert x.dtype == y.dtype
+        if tolerance:
+            assert_allclose(x, y, err_msg=name, **tolerance)
+        else:
+            assert_array_equal(x, y, err_msg=name)

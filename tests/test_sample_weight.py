@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import Enumerated, bars_and_stripes, tiny_rbm
+from conftest import PLAIN, Enumerated, bars_and_stripes, centered, state_at, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
-from test_training import PLAIN, centered, state_at
 
 from skrbm import BernoulliRBMEstimator, _step
 from skrbm._data import DataSet

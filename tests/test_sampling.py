@@ -1,36 +1,27 @@
 """Plain and tempered chains, conditional draws, and diagnostics."""
 
-import dataclasses
-import pickle
-
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
-from conftest import Enumerated, bars_and_stripes, states, tiny_rbm
+from conftest import (
+    N_CHAINS,
+    Enumerated,
+    assert_distributed,
+    bars_and_stripes,
+    by_hand,
+    draw,
+    index,
+    tiny_rbm,
+    two_modes,
+)
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn import config_context
-from sklearn.base import clone
-from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import cross_val_score
-from sklearn.naive_bayes import BernoulliNB
+from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder
-from sklearn.utils import get_tags
-from test_likelihood import by_hand, rungs
-from test_solvers import assert_distributed, draw, index
 
-from skrbm import BernoulliRBMEstimator, RBMImputer, _training, sampling
-from skrbm._annealing import Path, TemperedChains, independent, ladder_of_equal_swaps
-from skrbm._ladders import ModelPath, Trajectory, ladder_of, models_of
+from skrbm import BernoulliRBMEstimator, RBMImputer
 from skrbm._model import RBM
-from skrbm._record import Record
-from skrbm.likelihood import log_partition
 from skrbm.sampling import (
     ChainDiagnostics,
-    ModelLadder,
     diagnose,
     draw_chains,
     effective_sample_size,
@@ -38,22 +29,11 @@ from skrbm.sampling import (
     split_r_hat,
 )
 
-N_CHAINS = 200_000
-
 
 @pytest.fixture(scope="module")
 def bars():
     X = np.tile(bars_and_stripes(), (20, 1))
     return BernoulliRBMEstimator(8, learning_rate=0.2, n_iter=200, random_state=0).fit(X)
-
-
-def two_modes(dtype=np.float64):
-    """Model with two distant modes, all off and all on, that plain chains rarely leave."""
-    model = tiny_rbm(8, 2, dtype, scale=0.0)
-    model.weights[:, 0] = 6
-    model.visible_bias[...] = -3
-    model.hidden_bias[0] = -24
-    return model
 
 
 # No drift -------------------------------------------------------------------------------
@@ -77,83 +57,6 @@ def test_plain_chains_do_not_drift(thinning, dtype):
     assert chains.dtype == dtype
     for number in range(2):
         assert_distributed(index(chains[:, number]), exact.p_v)
-
-
-def assert_keeps(path, betas, exact):
-    """Chains started from the distributions of all rungs keep them."""
-    n, n_components = 100_000, len(path.model.hidden_bias)
-    rng = np.random.Generator(np.random.SFC64(0))
-    tempered = TemperedChains(path, np.array(betas), np.zeros((n, n_components)), rng)
-    v = states(len(path.base))
-    starts = [v[np.random.default_rng(0).choice(len(v), n, p=p)] for p in exact]
-    tempered.v[...] = np.concatenate(starts)
-    tempered._hidden_input[...] = path.hidden_input(tempered.v, tempered.beta)
-    for _ in range(4):
-        accept = tempered.step()
-        assert accept.shape == (len(betas) - 1, n)
-        assert 0.2 < accept.mean() < 1
-        for k, p in enumerate(exact):
-            assert_distributed(index(tempered.v[k * n : (k + 1) * n]), p)
-        hidden_input = path.hidden_input(tempered.v, tempered.beta)
-        assert_allclose(tempered._hidden_input, hidden_input, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("betas", [[0.0, 0.4, 1.0], [0.5, 1.0]])
-def test_tempered_chains_do_not_drift(betas):
-    model = tiny_rbm(4, 3, scale=1.5)
-    mean = np.array([0.2, 0.5, 0.7, 0.4])
-    v = states(4)
-    p = []
-    for beta in betas:
-        bias = (1 - beta) * np.log(mean / (1 - mean)) + beta * model.visible_bias
-        inputs = beta * (v @ model.weights + model.hidden_bias)
-        log_p = v @ bias + np.log1p(np.exp(inputs)).sum(axis=1)
-        p.append(np.exp(log_p) / np.exp(log_p).sum())
-    assert_keeps(Path(model, mean), betas, p)
-
-
-@pytest.mark.parametrize("betas", [[0.0, 0.5, 1.0], [0.2, 0.7, 1.0]])
-def test_chains_on_a_ladder_do_not_drift(betas):
-    first, other, last = models = rungs(4, 3)
-    between = {
-        0.0: first,
-        0.2: first.map(lambda a, b: 0.6 * a + 0.4 * b, other),
-        0.5: other,
-        0.7: other.map(lambda a, b: 0.6 * a + 0.4 * b, last),
-        1.0: last,
-    }
-    exact = [Enumerated(*between[beta]).p_v for beta in betas]
-    assert_keeps(ModelPath(models), betas, exact)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_draws_on_a_ladder_do_not_drift(dtype):
-    *_, model = models = rungs(4, 3, dtype)
-    exact = Enumerated(*model)
-    v, _ = draw(exact, dtype)
-    settings = {"n_gibbs_steps": 30, "ladder": ladder_of(models), "random_state": 0}
-    chains = draw_chains(by_hand(model), 50_000, 2, init=v[:50_000], **settings)
-    assert chains.dtype == dtype
-    for number in range(2):
-        assert_distributed(index(chains[:, number]), exact.p_v)
-
-
-def test_swaps_move_states_between_temperatures():
-    """With equal distributions at all temperatures, every alternating swap is accepted."""
-    path = Path(tiny_rbm(3, 2, scale=0.0), np.full(3, 0.5))
-    rng = np.random.Generator(np.random.SFC64(0))
-    tempered = TemperedChains(path, np.array([0, 0.5, 1.0]), np.zeros((2, 2)), rng)
-    moves = []
-
-    def mark(v, *_):
-        v[...] = np.arange(6)[:, None]
-
-    tempered.path = type("Marked", (), {"gibbs": staticmethod(mark)})()
-    tempered.path.hidden_input, tempered.path.log_ratio = path.hidden_input, path.log_ratio
-    for _ in range(2):
-        assert_allclose(tempered.step(), 1)
-        moves.append(tempered.v[:, 0].astype(int).tolist())
-    assert moves == [[2, 3, 0, 1, 4, 5], [0, 1, 4, 5, 2, 3]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -238,121 +141,6 @@ def test_tempered_chains_mix_where_plain_ones_do_not(betas):
     assert tempered.dtype == np.float32
 
 
-def test_temperatures_are_chosen_by_acceptance():
-    """All neighbors swap about equally often, and more often with more temperatures."""
-    model = tiny_rbm(12, 6, scale=2.0)
-    path = Path(model, np.full(12, 0.5))
-    rng = np.random.Generator(np.random.SFC64(0))
-    least = []
-    for n_betas in (3, 6):
-        betas = ladder_of_equal_swaps(path, np.zeros((4, 6)), rng, n_betas)
-        assert len(betas) == n_betas
-        assert (betas[0], betas[-1]) == (0, 1)
-        assert (np.diff(betas) > 0).all()
-        tempered = TemperedChains(path, betas, np.zeros((200, 6)), rng)
-        accept = np.mean([tempered.step() for _ in range(200)][100:], axis=(0, 2))
-        assert np.ptp(accept) < 0.15
-        least.append(accept.min())
-    assert least[0] < least[1]
-
-
-# Ladders of models ----------------------------------------------------------------------
-
-
-def test_chains_on_a_ladder_mix_where_plain_ones_do_not():
-    """The rungs are those of a training that moves the two modes apart."""
-    model = two_modes(np.float32)
-    rng = np.random.Generator(np.random.SFC64(0))
-    base = independent(model, model.visible.independent(np.full(8, 0.5), np.float32))
-    trajectory = Trajectory([base], 0.25, rng)
-    for part in np.linspace(0, 1, 50, dtype=np.float32):
-        trajectory.add(base.map(lambda a, b, part=part: a + part * (b - a), model))
-    assert 1 < len(trajectory.models) < 10
-    ladder = trajectory.ladder(model)
-    exact = Enumerated(*model)
-    expected = (exact.p_v * exact.v.mean(axis=1)).sum()
-    v = draw_chains(
-        by_hand(model),
-        300,
-        20,
-        ladder=ladder,
-        init=np.ones((1, 8)),
-        n_gibbs_steps=200,
-        thinning=5,
-        random_state=0,
-    )
-    assert_allclose(v.mean(), expected, atol=0.05)
-
-
-@pytest.mark.parametrize("acceptance", [0.25, 0.6])
-def test_rungs_swap_as_often_as_asked(acceptance):
-    """This holds although the models of the training are far apart."""
-    models = rungs(30, 10)
-    models[1] = models[1].map(lambda a: 2 * a)
-    rng = np.random.Generator(np.random.SFC64(0))
-    trajectory = Trajectory(models[:1], acceptance, rng)
-    for model in models:
-        trajectory.add(model)
-    assert len(trajectory.models) == 3
-    ladder = trajectory.ladder(models[-1])
-    path = ModelPath(models_of(ladder))
-    betas = np.linspace(0, 1, len(ladder))
-    tempered = TemperedChains(path, betas, np.zeros((200, 10)), rng)
-    accept = np.mean([tempered.step() for _ in range(300)][100:], axis=(0, 2))
-    assert abs(accept.mean() - acceptance) < 0.1
-    assert np.ptp(accept) < 0.25
-
-
-def test_jobs_and_seeds_on_a_ladder():
-    models = rungs(6, 3)
-    settings = {"n_gibbs_steps": 3, "ladder": ladder_of(models), "random_state": 1}
-    one = by_hand(models[-1]).sample(600, **settings)
-    assert_array_equal(one, by_hand(models[-1]).sample(600, n_jobs=2, **settings))
-    p = by_hand(models[-1]).sample(20_000, output="probabilities", **settings)
-    v = by_hand(models[-1]).sample(20_000, **settings)
-    assert ((p > 0) & (p < 1)).all()
-    assert_allclose(p.mean(axis=0), v.mean(axis=0), atol=0.02)
-
-
-def test_a_ladder_is_pickled():
-    models = rungs(6, 3)
-    ladder = ladder_of(models)
-    again = pickle.loads(pickle.dumps(ladder))
-    assert len(again) == 3
-    assert repr(again) == "ModelLadder of 3 rungs with 3 x 6 weights"
-    for model, other in zip(models, models_of(again), strict=True):
-        for a, b in zip(model, other, strict=True):
-            assert_array_equal(a, b)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        ladder.components = again.components
-
-
-def test_what_is_no_ladder():
-    models = rungs(6, 3)
-    with pytest.raises(ValueError, match=r"must have shapes .*\(2, 3, 6\), \(2, 3\) and"):
-        ModelLadder(np.zeros((2, 3, 6)), np.zeros((2, 3)), np.zeros((2, 3)))
-    with pytest.raises(ValueError, match=r"must have shapes .* but have \(3, 6\)"):
-        ModelLadder(np.zeros((3, 6)), np.zeros((3, 6)), np.zeros((3, 3)))
-    for wrong in (models[:1], models[1:]):
-        with pytest.raises(ValueError, match="at least 2 rungs and start at independent"):
-            ladder_of(wrong)
-
-
-@pytest.mark.parametrize("function", [draw_chains, log_partition])
-def test_ladders_of_other_models(function):
-    models = rungs(6, 3)
-    rbm, ladder = by_hand(models[-1]), ladder_of(models)
-    method = {"method": "ais"} if function is log_partition else {}
-    with pytest.raises(TypeError, match=r"must be a ModelLadder, .*, but got \["):
-        function(rbm, ladder=models, **method)
-    with pytest.raises(ValueError, match=r"\(6, 3\) .* units, but the model has \(6, 4\)"):
-        function(by_hand(tiny_rbm(6, 4)), ladder=ladder, **method)
-    with pytest.raises(
-        ValueError, match="ends with another model, or with this one before"
-    ):
-        function(by_hand(models[1]), ladder=ladder, **method)
-
-
 # Conditional draws ----------------------------------------------------------------------
 
 
@@ -420,261 +208,6 @@ def test_reconstruct(bars):
     X[:, 4] = np.nan
     centre = bars.reconstruct(X, random_state=0)[:, 4]
     assert ((centre > 0.5) == bars_and_stripes()[:, 4]).mean() > 0.9
-
-
-# Imputer --------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def gappy():
-    """Digits with one fifth of the pixels missing, and the complete digits."""
-    X = (load_digits().data > 7).astype(np.float32)
-    mask = np.random.default_rng(0).random(X.shape) < 0.2
-    return np.where(mask, np.nan, X), X, mask
-
-
-def test_imputer_beats_the_means(gappy):
-    X, truth, mask = gappy
-    imputer = RBMImputer(BernoulliRBMEstimator(64, n_iter=20), random_state=0).fit(X)
-    p = imputer.transform(X)
-    assert_array_equal(p[~mask], truth[~mask])
-    mean = np.broadcast_to(np.nanmean(X, axis=0), X.shape)
-    error = ((p - truth)[mask] ** 2).mean()
-    of_means = ((mean - truth)[mask] ** 2).mean()
-    assert error < 0.7 * of_means
-    assert_array_equal(p, imputer.transform(X))
-    assert np.abs(p[:10] - imputer.transform(X[:10])).mean() < 0.02
-    mode = imputer.set_params(strategy="mode").transform(X)
-    assert_array_equal(mode, np.where(mask, p > 0.5, truth))
-    drawn = imputer.set_params(strategy="draw").transform(X)
-    assert set(np.unique(drawn)) == {0, 1}
-    assert (drawn != imputer.transform(X)).any()
-    assert_allclose(drawn[mask].mean(), p[mask].mean(), atol=0.02)
-
-
-@pytest.mark.parametrize("n_rounds", [1, 3])
-def test_rounds_of_the_imputer_written_out(gappy, n_rounds):
-    X = gappy[0][:200]
-    rbm = BernoulliRBMEstimator(8, n_iter=3)
-    options = {"n_rounds": n_rounds, "n_gibbs_steps": 4, "random_state": 0}
-    imputer = RBMImputer(rbm, **options).fit(X)
-    seeds = np.random.RandomState(0).randint(np.iinfo(np.int32).max, size=2 + n_rounds)
-    _, _, seed, *of_rounds = seeds.tolist()
-    expected = clone(rbm).set_params(random_state=seed)
-    expected.fit(np.where(np.isnan(X), np.nanmean(X, axis=0), X))
-    for seed in of_rounds:
-        drawn = sample_conditional(expected, X, n_gibbs_steps=4, random_state=seed)
-        assert set(np.unique(drawn)) == {0, 1}
-        expected.fit(drawn)
-    assert len(of_rounds) == n_rounds - 1
-    assert_allclose(imputer.rbm_.components_, expected.components_, rtol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32, np.float64])
-def test_what_is_masked_is_missing(dtype, gappy):
-    with_nan = gappy[0][:60]
-    mask = np.isnan(with_nan)
-    masked = np.ma.masked_array(np.where(mask, 1, with_nan).astype(dtype), mask)
-    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=3), random_state=0)
-    double = dtype == np.float64
-    expected = imputer.fit_transform(with_nan.astype(np.float64 if double else "f"))
-    filled = imputer.fit_transform(masked)
-    assert not np.ma.isMaskedArray(filled)
-    assert_array_equal(filled, expected)
-
-
-def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
-    add, epochs = Record.add, []
-
-    def interrupting(self, *args):
-        improved = add(self, *args)
-        epochs.append(args)
-        if len(epochs) == 9:
-            raise KeyboardInterrupt
-        return improved
-
-    monkeypatch.setattr(Record, "add", interrupting)
-    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=6), random_state=0)
-    with pytest.warns(UserWarning, match="interrupted by the user after 2 of 6 epochs"):
-        imputer.fit(gappy[0][:100])
-    assert len(epochs) == 9
-    assert imputer.rbm_.n_iter_ == 2
-    assert not np.isnan(imputer.transform(gappy[0][:5])).any()
-
-
-@pytest.mark.parametrize(
-    ("module", "name", "rounds"), [(_training, "train", 1), (sampling, "fill", 2)]
-)
-def test_an_interruption_keeps_the_rounds_of_the_imputer(
-    gappy, monkeypatch, module, name, rounds
-):
-    """This holds even before the first epoch of the next round is finished."""
-    function, calls = getattr(module, name), []
-
-    def interrupting(*args, **options):
-        calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return function(*args, **options)
-
-    X = gappy[0][:100]
-    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=6), random_state=0)
-    expected = clone(imputer).set_params(n_rounds=rounds).fit(X)
-    monkeypatch.setattr(module, name, interrupting)
-    with pytest.warns(UserWarning, match=f"interrupted by the user after {rounds} of 3"):
-        imputer.fit(X)
-    monkeypatch.undo()
-    assert_array_equal(imputer.rbm_.components_, expected.rbm_.components_)
-    assert_array_equal(imputer.transform(X[:5]), expected.transform(X[:5]))
-
-
-@pytest.mark.parametrize(
-    ("mark", "dtype"),
-    [
-        (-1, np.int64),
-        (255, np.uint8),
-        (-1.5, np.float32),
-        (np.float64(-0.1), np.float32),
-        (None, object),
-        (pd.NA, object),
-        ("?", object),
-        (pd.NA, "Int64"),
-        (np.nan, "Int64"),
-        (np.nan, object),
-    ],
-)
-def test_marks_of_missing_values(mark, dtype, gappy):
-    with_nan = gappy[0][:60]
-    mask = np.isnan(with_nan)
-    if dtype == "Int64":
-        X = pd.DataFrame(with_nan).astype(dtype)
-    else:
-        X = np.where(mask, 1, with_nan).astype(dtype)
-        X[mask] = mark
-    rbm = BernoulliRBMEstimator(4, n_iter=3)
-    imputer = RBMImputer(rbm, missing_values=mark, random_state=0).fit(X)
-    single = dtype in (np.float32, np.uint8)
-    expected = RBMImputer(rbm, random_state=0).fit(with_nan.astype("f" if single else "d"))
-    filled = imputer.transform(X)
-    assert filled.dtype == (np.float32 if single else np.float64)
-    assert_array_equal(filled, expected.transform(with_nan.astype(filled.dtype)))
-    nan = mark is pd.NA or (isinstance(mark, float) and np.isnan(mark))
-    assert get_tags(imputer).input_tags.allow_nan == nan
-    if not nan:
-        with pytest.raises(ValueError, match="contains NaN"):
-            imputer.transform(with_nan)
-
-
-@pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist, pd.DataFrame])
-def test_marks_among_numbers_in_strings(form):
-    strings = np.array([["?", "1"], ["0", "1"], ["1", "0"]])
-    imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=1), missing_values="?")
-    filled = imputer.fit_transform(form(strings))
-    assert_array_equal(filled.ravel()[1:], [1, 0, 1, 1, 0])
-    assert 0 < filled[0, 0] < 1
-    mixed = [["?", 1], [0, 1], [1, 0]]
-    assert_array_equal(imputer.fit(mixed).transform(mixed)[1:], mixed[1:])
-
-
-@pytest.mark.parametrize("form", [np.array, pd.DataFrame])
-def test_imputer_of_words(form, gappy):
-    words = form(np.array([["no", "yes"], ["yes", "no"]] * 20, dtype=object))
-    imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=2), random_state=0)
-    for missing_values in (np.nan, None, -1):
-        imputer.set_params(missing_values=missing_values)
-        with pytest.raises(ValueError, match=r"not numbers: .*'no'.* with .*OrdinalEnc"):
-            imputer.fit(words)
-    words = np.array(words)
-    words[3, 0] = words[8, 1] = np.nan
-    imputer.set_params(missing_values=np.nan, strategy="mode")
-    filled = make_pipeline(OrdinalEncoder(), imputer).fit_transform(form(words))
-    assert_array_equal(np.unique(filled), [0, 1])
-
-
-@pytest.mark.parametrize("in_context", [False, True])
-@pytest.mark.parametrize("output", ["default", "pandas", "polars"])
-def test_indicator_and_names_of_the_imputer(output, in_context, gappy):
-    if output != "default":
-        pytest.importorskip(output, reason=f"{output} is not installed")
-    X = pd.DataFrame(gappy[0][:60]).rename(columns="p{}".format)
-    X["p5"] = gappy[1][:60, 5]  # without gaps
-    rbm = BernoulliRBMEstimator(4, n_iter=3)
-    imputer = RBMImputer(rbm, random_state=0, add_indicator=True)
-    if in_context:
-        with config_context(transform_output=output):
-            out = imputer.fit_transform(X)
-    else:
-        out = imputer.set_output(transform=output).fit_transform(X)
-    missing = X.columns[X.isna().any()]
-    assert len(missing) == 63
-    names = [*X.columns, *(f"missingindicator_{name}" for name in missing)]
-    assert_array_equal(imputer.get_feature_names_out(), names)
-    if output != "default":
-        assert type(out).__module__.startswith(output)
-        assert_array_equal(out.columns, names)
-    assert_array_equal(np.asarray(out)[:, 64:], X[missing].isna())
-    plain = clone(imputer).set_params(add_indicator=False).fit(X)
-    assert plain.indicator_ is None
-    assert_array_equal(np.asarray(out)[:, :64], np.asarray(plain.transform(X)))
-    assert_array_equal(plain.get_feature_names_out(), X.columns)
-    assert_array_equal(plain.rbm_.feature_names_in_, X.columns)
-    assert plain.rbm_.transform(plain.set_output(transform="pandas").transform(X)).shape
-    assert not hasattr(RBMImputer(rbm).fit(gappy[0][:60]).rbm_, "feature_names_in_")
-
-
-def test_warnings_of_the_imputer_come_once(gappy):
-    X = 3 * gappy[0][:60]
-    rbm = BernoulliRBMEstimator(4, n_iter=3, learning_rate=1e6)
-    imputer = RBMImputer(rbm, random_state=0)
-    with pytest.warns() as record:
-        imputer.fit(X)
-    messages = [str(warning.message).split()[:2] for warning in record]
-    assert messages == [["X", "has"], ["Training", "diverged"]]
-    assert record[1].category is ConvergenceWarning
-
-
-def test_imputer_in_a_pipeline(gappy):
-    X, y = gappy[0][:300], load_digits().target[:300]
-    rbm = BernoulliRBMEstimator(8, n_iter=2)
-    pipeline = make_pipeline(RBMImputer(rbm, random_state=0), BernoulliNB())
-    assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.5
-    imputer = pipeline[0].fit(X)
-    assert rbm.random_state is None
-    assert not hasattr(rbm, "components_")
-    assert imputer.rbm_.n_components == 8
-    assert imputer.get_feature_names_out()[0] == "x0"
-
-
-def test_imputer_of_a_column_that_is_never_seen():
-    X = np.array([[0, np.nan, 1], [1, np.nan, 0]] * 10)
-    imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=2), random_state=0)
-    with pytest.warns(UserWarning, match=r"Features \[1\] have no observed values"):
-        filled = imputer.fit_transform(X)
-    assert filled.shape == X.shape
-    assert not np.isnan(filled).any()
-    with pytest.raises(ValueError, match="All values of X are missing"):
-        imputer.fit(np.full((5, 2), np.nan))
-
-
-def test_seeds_of_the_imputer_and_of_its_rbm(gappy):
-    X = gappy[0][:100]
-    rbm = BernoulliRBMEstimator(4, n_iter=2)
-    one, two = (RBMImputer(rbm, random_state=0).fit(X).rbm_ for _ in range(2))
-    assert_array_equal(one.components_, two.components_)
-    rbm.set_params(random_state=7)
-    assert RBMImputer(rbm, random_state=0).fit(X).rbm_.random_state == 7
-
-
-def test_an_imputer_that_fails_to_fit_again_is_as_it_was(gappy):
-    X = gappy[0][:100]
-    rbm = BernoulliRBMEstimator(4, n_iter=2)
-    imputer = RBMImputer(rbm, random_state=0).fit(X)
-    before = vars(imputer).copy()
-    rbm.set_params(learning_rate=-1)
-    with pytest.raises(ValueError, match="learning_rate"):
-        imputer.fit(X[:, :20])
-    assert vars(imputer) == before
-    assert imputer.transform(X).shape == X.shape
 
 
 # Diagnostics ----------------------------------------------------------------------------

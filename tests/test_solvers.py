@@ -10,7 +10,18 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import PLAIN, Enumerated, bars_and_stripes, exact, needs_core, tiny_rbm
+from conftest import (
+    N_CHAINS,
+    PLAIN,
+    Enumerated,
+    assert_distributed,
+    bars_and_stripes,
+    draw,
+    exact,
+    index,
+    needs_core,
+    tiny_rbm,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm import BernoulliRBMEstimator, _binary_rows, _kernels
@@ -20,34 +31,6 @@ from skrbm._model import RBM
 from skrbm._phases import BinaryPhases, DensePhases, SparsePhases
 from skrbm._solvers import SOLVERS, PersistentContrastiveDivergence
 from skrbm._step import Counts, Learned, Learner, TrainingState
-
-N_CHAINS = 200_000
-
-
-def assert_distributed(index, p):
-    """Assert that `index` has distribution `p`, within five standard deviations."""
-    expected = p * len(index)
-    common = expected >= 5
-    counts = np.bincount(index, minlength=len(p))
-    observed = np.append(counts[common], counts[~common].sum())
-    expected = np.append(expected[common], max(expected[~common].sum(), 1e-9))
-    if expected[-1] < 5:
-        observed, expected = observed[:-1], expected[:-1]
-    chi2 = ((observed - expected) ** 2 / expected).sum()
-    degrees = len(expected) - 1
-    assert chi2 < degrees + 5 * np.sqrt(2 * degrees)
-
-
-def draw(exact, dtype, seed=0):
-    """Return independent draws of pairs (v, h) from the exact joint distribution."""
-    rng = np.random.default_rng(seed)
-    pair = rng.choice(exact.joint.size, size=N_CHAINS, p=exact.joint.ravel())
-    v, h = np.divmod(pair, exact.joint.shape[1])
-    return exact.v[v].astype(dtype), exact.h[h].astype(dtype)
-
-
-def index(h):
-    return h.astype(int) @ (2 ** np.arange(h.shape[1] - 1, -1, -1))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

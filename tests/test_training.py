@@ -9,8 +9,11 @@ from conftest import (
     PLAIN,
     Enumerated,
     bars_and_stripes,
+    centered,
     core_draws,
     needs_core,
+    run,
+    state_at,
     states,
     tiny_rbm,
 )
@@ -18,20 +21,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm import _binary_rows, _step, _training
 from skrbm._data import DataSet
-from skrbm._record import Record, Validation, log_partition_gap
-from skrbm._solvers import SOLVERS
-from skrbm._step import Counts, Learned, Learner, Settings, TrainingState, first_state
-from skrbm._training import Training, train
-
-
-def state_at(rbm, chains, seed=0, settings=PLAIN):
-    solver = SOLVERS[settings.solver](chains.astype(rbm.dtype), settings.n_gibbs_steps)
-    return TrainingState(
-        Learned(rbm.copy(), np.full(len(rbm.hidden_bias), 0.5, rbm.dtype)),
-        Counts(np.zeros(len(rbm.visible_bias))),
-        solver,
-        np.random.Generator(np.random.SFC64(seed)),
-    )
+from skrbm._step import Counts, Learner, Settings, first_state
+from skrbm._training import train
 
 
 def chains_of(rbm, n, seed=1):
@@ -39,13 +30,6 @@ def chains_of(rbm, n, seed=1):
     exact = Enumerated(*rbm)
     rows = np.random.default_rng(seed).choice(len(exact.h), size=n, p=exact.p_h)
     return exact.h[rows]
-
-
-def centered(gradient, mu, lam):
-    """Centered gradient, from the plain gradient, as in Melchior et al. (2016)."""
-    weights, visible, hidden = gradient
-    weights = weights - np.outer(mu, hidden) - np.outer(visible, lam)
-    return weights, visible - weights @ lam, hidden - weights.T @ mu
 
 
 @pytest.mark.parametrize("form", [np.array, sp.csr_array, np.uint8, "csr_uint8"])
@@ -335,31 +319,6 @@ def test_visible_mean_follows_the_rows(n_rows):
     assert_allclose(state.model.visible_bias, np.log(mean / (1 - mean)), atol=1e-12)
 
 
-def run(
-    settings=PLAIN,
-    *,
-    X=None,
-    rows=None,
-    validation=None,
-    n_epochs=4,
-    schedule="linear",
-    shuffle=True,
-):
-    """Train as `fit` does; return the training and its epochs."""
-    data = DataSet(bars_and_stripes() if X is None else X, rows)
-    state = first_state(settings, len(data), data.n_features, 6, np.float64, seed=0)
-    record = Record(data, state, n_epochs, validation)
-    training = Training(data, state, record, settings, n_epochs)
-    epochs = []
-    plan = {"n_epochs": n_epochs, "schedule": schedule, "shuffle": shuffle}
-    for epoch in train(state, settings, data, **plan):
-        training.add(epoch)
-        epochs.append((epoch, state.model.weights.copy()))
-        if training.record.exhausted:
-            break
-    return training, epochs
-
-
 def test_schedules():
     def rates(schedule):
         return [epoch.learning_rate for epoch, _ in run(schedule=schedule)[1]]
@@ -367,30 +326,6 @@ def test_schedules():
     assert_array_equal(rates("constant"), [0.1] * 4)
     # 16 rows make two steps per epoch, so the last of 8 steps has one eighth of the rate.
     assert_allclose(rates("linear"), 0.1 * np.array([7, 5, 3, 1]) / 8)
-
-
-def test_early_stopping():
-    """Training stops after more than `patience` epochs without gain; the best is kept."""
-    scores = iter([1.0, 3.0, 3.25, 2.0, 3.1, 3.5, 9.0])
-
-    class Scripted(Validation):
-        def score(self, model, log_partition=None):
-            return next(scores)
-
-    validation = Scripted(DataSet(bars_and_stripes()), tol=0.5, patience=2)
-    training, epochs = run(n_epochs=9, validation=validation)
-    assert validation.scores == [1.0, 3.0, 3.25, 2.0, 3.1]
-    assert training.n_done == len(epochs) == 5
-    assert_array_equal(training.end().model.weights, epochs[2][1])
-
-
-def test_validation_scores_are_pseudo_log_likelihoods():
-    rbm, v = tiny_rbm(9, 6), bars_and_stripes()
-    rows = np.array([1, 4, 5, 9])
-    expected = rbm.pseudo_log_likelihood(v[rows]).mean()
-    for X in (v, sp.csr_array(v)):
-        validation = Validation(DataSet(X, rows), tol=0, patience=1)
-        assert_allclose(validation.score(rbm), expected)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -416,20 +351,6 @@ def test_enough_epochs_of_many_rows():
     assert _training.enough_epochs(60_000, 20, 784 * 10_000) == 7
     assert _training.enough_epochs(10**7, 20, 10**4) == 1
     assert _training.enough_epochs(10**6, 20, 10**3) == 10
-
-
-def test_log_partition_gap():
-    """It is about 0 if the chains are in the larger mode, and above 0 if they miss it.
-
-    All units are off in one mode and on in the other, which is e^5 times as probable.
-    """
-    rbm = tiny_rbm(6, 1, scale=0.0)
-    rbm.weights[...] = 12.0
-    rbm.visible_bias[...] = -6.0
-    rbm.hidden_bias[...] = -31.0
-    assert_allclose(Enumerated(*rbm).p_h, [1 / (1 + np.exp(5)), 1 / (1 + np.exp(-5))])
-    assert log_partition_gap(state_at(rbm, np.ones((100, 1)))) < 1
-    assert log_partition_gap(state_at(rbm, np.zeros((100, 1)))) > 2
 
 
 @pytest.mark.parametrize("solver", ["cd", "pcd"])

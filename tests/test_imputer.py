@@ -1,0 +1,277 @@
+"""Imputation of missing values by conditional draws, in rounds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import cross_val_score
+from sklearn.naive_bayes import BernoulliNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from sklearn.utils import get_tags
+
+from skrbm import BernoulliRBMEstimator, RBMImputer, _training, sampling
+from skrbm._record import Record
+from skrbm.sampling import sample_conditional
+
+
+@pytest.fixture(scope="module")
+def gappy():
+    """Digits with one fifth of the pixels missing, and the complete digits."""
+    X = (load_digits().data > 7).astype(np.float32)
+    mask = np.random.default_rng(0).random(X.shape) < 0.2
+    return np.where(mask, np.nan, X), X, mask
+
+
+def test_imputer_beats_the_means(gappy):
+    X, truth, mask = gappy
+    imputer = RBMImputer(BernoulliRBMEstimator(64, n_iter=20), random_state=0).fit(X)
+    p = imputer.transform(X)
+    assert_array_equal(p[~mask], truth[~mask])
+    mean = np.broadcast_to(np.nanmean(X, axis=0), X.shape)
+    error = ((p - truth)[mask] ** 2).mean()
+    of_means = ((mean - truth)[mask] ** 2).mean()
+    assert error < 0.7 * of_means
+    assert_array_equal(p, imputer.transform(X))
+    assert np.abs(p[:10] - imputer.transform(X[:10])).mean() < 0.02
+    mode = imputer.set_params(strategy="mode").transform(X)
+    assert_array_equal(mode, np.where(mask, p > 0.5, truth))
+    drawn = imputer.set_params(strategy="draw").transform(X)
+    assert set(np.unique(drawn)) == {0, 1}
+    assert (drawn != imputer.transform(X)).any()
+    assert_allclose(drawn[mask].mean(), p[mask].mean(), atol=0.02)
+
+
+@pytest.mark.parametrize("n_rounds", [1, 3])
+def test_rounds_of_the_imputer_written_out(gappy, n_rounds):
+    X = gappy[0][:200]
+    rbm = BernoulliRBMEstimator(8, n_iter=3)
+    options = {"n_rounds": n_rounds, "n_gibbs_steps": 4, "random_state": 0}
+    imputer = RBMImputer(rbm, **options).fit(X)
+    seeds = np.random.RandomState(0).randint(np.iinfo(np.int32).max, size=2 + n_rounds)
+    _, _, seed, *of_rounds = seeds.tolist()
+    expected = clone(rbm).set_params(random_state=seed)
+    expected.fit(np.where(np.isnan(X), np.nanmean(X, axis=0), X))
+    for seed in of_rounds:
+        drawn = sample_conditional(expected, X, n_gibbs_steps=4, random_state=seed)
+        assert set(np.unique(drawn)) == {0, 1}
+        expected.fit(drawn)
+    assert len(of_rounds) == n_rounds - 1
+    assert_allclose(imputer.rbm_.components_, expected.components_, rtol=1e-5)
+
+
+def test_imputer_in_a_pipeline(gappy):
+    X, y = gappy[0][:300], load_digits().target[:300]
+    rbm = BernoulliRBMEstimator(8, n_iter=2)
+    pipeline = make_pipeline(RBMImputer(rbm, random_state=0), BernoulliNB())
+    assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.5
+    imputer = pipeline[0].fit(X)
+    assert rbm.random_state is None
+    assert not hasattr(rbm, "components_")
+    assert imputer.rbm_.n_components == 8
+    assert imputer.get_feature_names_out()[0] == "x0"
+
+
+def test_seeds_of_the_imputer_and_of_its_rbm(gappy):
+    X = gappy[0][:100]
+    rbm = BernoulliRBMEstimator(4, n_iter=2)
+    one, two = (RBMImputer(rbm, random_state=0).fit(X).rbm_ for _ in range(2))
+    assert_array_equal(one.components_, two.components_)
+    rbm.set_params(random_state=7)
+    assert RBMImputer(rbm, random_state=0).fit(X).rbm_.random_state == 7
+
+
+@pytest.mark.parametrize("in_context", [False, True])
+@pytest.mark.parametrize("output", ["default", "pandas", "polars"])
+def test_indicator_and_names_of_the_imputer(output, in_context, gappy):
+    if output != "default":
+        pytest.importorskip(output, reason=f"{output} is not installed")
+    X = pd.DataFrame(gappy[0][:60]).rename(columns="p{}".format)
+    X["p5"] = gappy[1][:60, 5]  # without gaps
+    rbm = BernoulliRBMEstimator(4, n_iter=3)
+    imputer = RBMImputer(rbm, random_state=0, add_indicator=True)
+    if in_context:
+        with config_context(transform_output=output):
+            out = imputer.fit_transform(X)
+    else:
+        out = imputer.set_output(transform=output).fit_transform(X)
+    missing = X.columns[X.isna().any()]
+    assert len(missing) == 63
+    names = [*X.columns, *(f"missingindicator_{name}" for name in missing)]
+    assert_array_equal(imputer.get_feature_names_out(), names)
+    if output != "default":
+        assert type(out).__module__.startswith(output)
+        assert_array_equal(out.columns, names)
+    assert_array_equal(np.asarray(out)[:, 64:], X[missing].isna())
+    plain = clone(imputer).set_params(add_indicator=False).fit(X)
+    assert plain.indicator_ is None
+    assert_array_equal(np.asarray(out)[:, :64], np.asarray(plain.transform(X)))
+    assert_array_equal(plain.get_feature_names_out(), X.columns)
+    assert_array_equal(plain.rbm_.feature_names_in_, X.columns)
+    assert plain.rbm_.transform(plain.set_output(transform="pandas").transform(X)).shape
+    assert not hasattr(RBMImputer(rbm).fit(gappy[0][:60]).rbm_, "feature_names_in_")
+
+
+# What is missing ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32, np.float64])
+def test_what_is_masked_is_missing(dtype, gappy):
+    with_nan = gappy[0][:60]
+    mask = np.isnan(with_nan)
+    masked = np.ma.masked_array(np.where(mask, 1, with_nan).astype(dtype), mask)
+    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=3), random_state=0)
+    double = dtype == np.float64
+    expected = imputer.fit_transform(with_nan.astype(np.float64 if double else "f"))
+    filled = imputer.fit_transform(masked)
+    assert not np.ma.isMaskedArray(filled)
+    assert_array_equal(filled, expected)
+
+
+@pytest.mark.parametrize(
+    ("mark", "dtype"),
+    [
+        (-1, np.int64),
+        (255, np.uint8),
+        (-1.5, np.float32),
+        (np.float64(-0.1), np.float32),
+        (None, object),
+        (pd.NA, object),
+        ("?", object),
+        (pd.NA, "Int64"),
+        (np.nan, "Int64"),
+        (np.nan, object),
+    ],
+)
+def test_marks_of_missing_values(mark, dtype, gappy):
+    with_nan = gappy[0][:60]
+    mask = np.isnan(with_nan)
+    if dtype == "Int64":
+        X = pd.DataFrame(with_nan).astype(dtype)
+    else:
+        X = np.where(mask, 1, with_nan).astype(dtype)
+        X[mask] = mark
+    rbm = BernoulliRBMEstimator(4, n_iter=3)
+    imputer = RBMImputer(rbm, missing_values=mark, random_state=0).fit(X)
+    single = dtype in (np.float32, np.uint8)
+    expected = RBMImputer(rbm, random_state=0).fit(with_nan.astype("f" if single else "d"))
+    filled = imputer.transform(X)
+    assert filled.dtype == (np.float32 if single else np.float64)
+    assert_array_equal(filled, expected.transform(with_nan.astype(filled.dtype)))
+    nan = mark is pd.NA or (isinstance(mark, float) and np.isnan(mark))
+    assert get_tags(imputer).input_tags.allow_nan == nan
+    if not nan:
+        with pytest.raises(ValueError, match="contains NaN"):
+            imputer.transform(with_nan)
+
+
+@pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist, pd.DataFrame])
+def test_marks_among_numbers_in_strings(form):
+    strings = np.array([["?", "1"], ["0", "1"], ["1", "0"]])
+    imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=1), missing_values="?")
+    filled = imputer.fit_transform(form(strings))
+    assert_array_equal(filled.ravel()[1:], [1, 0, 1, 1, 0])
+    assert 0 < filled[0, 0] < 1
+    mixed = [["?", 1], [0, 1], [1, 0]]
+    assert_array_equal(imputer.fit(mixed).transform(mixed)[1:], mixed[1:])
+
+
+@pytest.mark.parametrize("form", [np.array, pd.DataFrame])
+def test_imputer_of_words(form, gappy):
+    words = form(np.array([["no", "yes"], ["yes", "no"]] * 20, dtype=object))
+    imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=2), random_state=0)
+    for missing_values in (np.nan, None, -1):
+        imputer.set_params(missing_values=missing_values)
+        with pytest.raises(ValueError, match=r"not numbers: .*'no'.* with .*OrdinalEnc"):
+            imputer.fit(words)
+    words = np.array(words)
+    words[3, 0] = words[8, 1] = np.nan
+    imputer.set_params(missing_values=np.nan, strategy="mode")
+    filled = make_pipeline(OrdinalEncoder(), imputer).fit_transform(form(words))
+    assert_array_equal(np.unique(filled), [0, 1])
+
+
+def test_imputer_of_a_column_that_is_never_seen():
+    X = np.array([[0, np.nan, 1], [1, np.nan, 0]] * 10)
+    imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=2), random_state=0)
+    with pytest.warns(UserWarning, match=r"Features \[1\] have no observed values"):
+        filled = imputer.fit_transform(X)
+    assert filled.shape == X.shape
+    assert not np.isnan(filled).any()
+    with pytest.raises(ValueError, match="All values of X are missing"):
+        imputer.fit(np.full((5, 2), np.nan))
+
+
+# Failures and interrupts --------------------------------------------------------------
+
+
+def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
+    add, epochs = Record.add, []
+
+    def interrupting(self, *args):
+        improved = add(self, *args)
+        epochs.append(args)
+        if len(epochs) == 9:
+            raise KeyboardInterrupt
+        return improved
+
+    monkeypatch.setattr(Record, "add", interrupting)
+    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=6), random_state=0)
+    with pytest.warns(UserWarning, match="interrupted by the user after 2 of 6 epochs"):
+        imputer.fit(gappy[0][:100])
+    assert len(epochs) == 9
+    assert imputer.rbm_.n_iter_ == 2
+    assert not np.isnan(imputer.transform(gappy[0][:5])).any()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "rounds"), [(_training, "train", 1), (sampling, "fill", 2)]
+)
+def test_an_interruption_keeps_the_rounds_of_the_imputer(
+    gappy, monkeypatch, module, name, rounds
+):
+    """This holds even before the first epoch of the next round is finished."""
+    function, calls = getattr(module, name), []
+
+    def interrupting(*args, **options):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return function(*args, **options)
+
+    X = gappy[0][:100]
+    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=6), random_state=0)
+    expected = clone(imputer).set_params(n_rounds=rounds).fit(X)
+    monkeypatch.setattr(module, name, interrupting)
+    with pytest.warns(UserWarning, match=f"interrupted by the user after {rounds} of 3"):
+        imputer.fit(X)
+    monkeypatch.undo()
+    assert_array_equal(imputer.rbm_.components_, expected.rbm_.components_)
+    assert_array_equal(imputer.transform(X[:5]), expected.transform(X[:5]))
+
+
+def test_warnings_of_the_imputer_come_once(gappy):
+    X = 3 * gappy[0][:60]
+    rbm = BernoulliRBMEstimator(4, n_iter=3, learning_rate=1e6)
+    imputer = RBMImputer(rbm, random_state=0)
+    with pytest.warns() as record:
+        imputer.fit(X)
+    messages = [str(warning.message).split()[:2] for warning in record]
+    assert messages == [["X", "has"], ["Training", "diverged"]]
+    assert record[1].category is ConvergenceWarning
+
+
+def test_an_imputer_that_fails_to_fit_again_is_as_it_was(gappy):
+    X = gappy[0][:100]
+    rbm = BernoulliRBMEstimator(4, n_iter=2)
+    imputer = RBMImputer(rbm, random_state=0).fit(X)
+    before = vars(imputer).copy()
+    rbm.set_params(learning_rate=-1)
+    with pytest.raises(ValueError, match="learning_rate"):
+        imputer.fit(X[:, :20])
+    assert vars(imputer) == before
+    assert imputer.transform(X).shape == X.shape
