@@ -188,55 +188,14 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         return self
 
     def _fit(self, X):
-        given, X = X, self._validate(X, reset=True)
+        rows = self._validate(X, reset=True)
         random_state = check_random_state(self.random_state)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2 + self.n_rounds)
         self._seed, later, of_rbm, *of_rounds = seeds.tolist()
-        rbm = BernoulliRBMEstimator() if self.rbm is None else clone(self.rbm)
-        if self.strategy == "mode" and not rbm._units.binary:
-            raise ValueError(
-                "strategy='mode' is only available for binary data. Use 'probability', the "
-                "conditional mean, or 'draw'."
-            )
-        if rbm.random_state is None:
-            rbm.set_params(random_state=of_rbm)
-        self._name_features(rbm)
-        rbm._check_training_range(*_observed(X, given))
+        rbm = self._new_rbm(of_rbm)
+        rbm._check_training_range(*_observed(rows, X))
         rbm = rbm._without_warnings()
-        missing = np.isnan(X)
-        if not missing.any():
-            caught = _train(rbm, X)
-        else:
-            known = (~missing).sum(axis=0)
-            unseen = np.flatnonzero(known == 0)
-            if len(unseen) == len(known):
-                raise ValueError(
-                    "All values of X are missing. At least one must be observed."
-                )
-            if len(unseen):
-                warnings.warn(
-                    f"Features {unseen.tolist()} have no observed values. The overall mean "
-                    "of the observed values is used for them. Drop these features, or do "
-                    "not rely on the values that are filled in for them."
-                )
-            total = np.where(missing, 0, X).sum(axis=0, dtype=np.float64)
-            overall = total.sum() / max(1, known.sum())
-            mean = np.where(known > 0, total / np.maximum(known, 1), overall)
-            filled = np.where(missing, mean.astype(X.dtype), X)
-            caught = _train(rbm, filled)
-            for n_done, seed in enumerate(of_rounds, start=1):
-                if rbm._interrupted:
-                    break
-                try:
-                    filled = self._fill(rbm, X, False, seed)
-                    caught = _train(rbm, filled)
-                except KeyboardInterrupt:  # before the first epoch of a round ended
-                    warnings.warn(
-                        f"Training was interrupted by the user after {n_done} of "
-                        f"{self.n_rounds} rounds. The model of the last one is kept."
-                    )
-                    break
-        for warning in caught:
+        for warning in self._train_in_rounds(rbm, rows, of_rounds):
             warnings.warn(warning)
         self._name_features(rbm)
         del rbm._range_options
@@ -246,8 +205,61 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
             from sklearn.impute import MissingIndicator  # slow to import
 
             indicator = MissingIndicator(error_on_new=False)
-            self.indicator_ = indicator.set_output(transform="default").fit(X)
+            self.indicator_ = indicator.set_output(transform="default").fit(rows)
         self.random_state_ = np.random.RandomState(later)
+
+    def _new_rbm(self, seed):
+        """Return the estimator to train, with the seed if it has none of its own."""
+        rbm = BernoulliRBMEstimator() if self.rbm is None else clone(self.rbm)
+        if self.strategy == "mode" and not rbm._units.binary:
+            raise ValueError(
+                "strategy='mode' is only available for binary data. Use 'probability', the "
+                "conditional mean, or 'draw'."
+            )
+        if rbm.random_state is None:
+            rbm.set_params(random_state=seed)
+        self._name_features(rbm)
+        return rbm
+
+    def _train_in_rounds(self, rbm, X, seeds):
+        """Train `rbm`, with a seed for each round but the first.
+
+        Returns the warnings of the last round.
+        """
+        if not np.isnan(X).any():
+            return _train(rbm, X)
+        caught = _train(rbm, self._fill_means(X))
+        for n_done, seed in enumerate(seeds, start=1):
+            if rbm._interrupted:
+                break
+            try:
+                filled = self._fill(rbm, X, False, seed)
+                caught = _train(rbm, filled)
+            except KeyboardInterrupt:  # before the first epoch of a round ended
+                warnings.warn(
+                    f"Training was interrupted by the user after {n_done} of "
+                    f"{self.n_rounds} rounds. The model of the last one is kept."
+                )
+                break
+        return caught
+
+    def _fill_means(self, X):
+        """Fill in the mean of the observed values of each feature, or else of all."""
+        missing = np.isnan(X)
+        n_observed = (~missing).sum(axis=0)
+        unseen = np.flatnonzero(n_observed == 0)
+        if len(unseen) == len(n_observed):
+            raise ValueError("All values of X are missing. At least one must be observed.")
+        if len(unseen):
+            warnings.warn(
+                f"Features {unseen.tolist()} have no observed values. The overall mean "
+                "of the observed values is used for them. Drop these features, or do "
+                "not rely on the values that are filled in for them."
+            )
+        total = np.where(missing, 0, X).sum(axis=0, dtype=np.float64)
+        overall = total.sum() / n_observed.sum()
+        mean = np.where(n_observed > 0, total / np.maximum(n_observed, 1), overall)
+        return np.where(missing, mean.astype(X.dtype), X)
 
     def _without_warnings(self):
         """Return a shallow copy that does not warn of values outside [0, 1]."""
