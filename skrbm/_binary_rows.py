@@ -187,6 +187,7 @@ def visible(
     base=None,
     scale=None,
     keys=None,
+    total=None,
     mean=None,
     states=None,
     work=None,
@@ -204,6 +205,8 @@ def visible(
         The log-odds are ``base + scale * (h W' + b)``.
     keys : tuple of two ndarray, default=None
         See `draw_keys`.
+    total : ndarray of shape (n_rows, n_features), default=None
+        If given, set to ``h W' + b``.
     mean : ndarray of shape (n_rows, n_features), default=None
         If given, set to the means.
     states : uint8 ndarray of shape (n_rows, n_features), default=None
@@ -220,6 +223,7 @@ def visible(
         scale,
         *(keys or (None, None)),
         work,
+        total,
         mean,
         states,
         base,

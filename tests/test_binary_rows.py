@@ -316,18 +316,22 @@ def test_visible(n_units, dtype):
 def check_visible(n_units, n_rows, dtype):
     h, model = random_states(n_rows, 37), random_model(n_units, 37, dtype)
     rows, (weights, bias, _) = lists(h), model
-    mean = np.full((n_rows, n_units), np.nan, dtype=dtype)
-    states = np.full(mean.shape, 9, np.uint8)
+    total = np.full((n_rows, n_units), np.nan, dtype=dtype)
+    mean, states = total.copy(), np.full(total.shape, 9, np.uint8)
+    _binary_rows.visible(rows, weights, bias, total=total)
+    wide = h @ weights.T.astype(float) + bias
+    assert_allclose(total, wide, rtol=0, atol=100 * eps(dtype))
     keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(n_units)))
     _binary_rows.visible(rows, weights, bias, keys=keys, mean=mean, states=states)
-    expected = expit(h @ weights.T.astype(float) + bias)
-    assert_allclose(mean, expected, rtol=100 * eps(dtype))
+    assert_allclose(mean, expit(total.astype(np.longdouble)), rtol=4 * eps(dtype))
     assert_array_equal(states, core_draws(mean, *keys, hidden=False))
-    mean_alone, states_alone = np.full_like(mean, np.nan), np.full_like(states, 9)
-    _binary_rows.visible(rows, weights, bias, mean=mean_alone)
-    _binary_rows.visible(rows, weights, bias, keys=keys, states=states_alone)
-    assert_array_equal(mean_alone, mean)
-    assert_array_equal(states_alone, states)
+
+    together = np.full_like(total, np.nan), np.full_like(mean, np.nan)
+    alone = np.full_like(states, 9)
+    _binary_rows.visible(rows, weights, bias, total=together[0], mean=together[1])
+    _binary_rows.visible(rows, weights, bias, keys=keys, states=alone)
+    for result, expected in zip((*together, alone), (total, mean, states), strict=True):
+        assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -367,7 +371,8 @@ def test_inverse_temperatures(dtype):
     again = _binary_rows.draw_hidden(total, model.weights, scale, keys)
     assert_array_equal(again, states)
 
-    mean, states = np.empty((9, 37), dtype), np.empty((9, 37), np.uint8)
+    total, mean = np.empty((2, 9, 37), dtype)
+    states = np.empty((9, 37), np.uint8)
     _binary_rows.visible(
         lists(h),
         model.weights,
@@ -375,11 +380,13 @@ def test_inverse_temperatures(dtype):
         base=base,
         scale=scale,
         keys=keys,
+        total=total,
         mean=mean,
         states=states,
     )
-    log_odds = h @ model.weights.T.astype(float) + model.visible_bias
-    log_odds = base + scale[:, None] * log_odds
+    wide = h @ model.weights.T.astype(float) + model.visible_bias
+    assert_allclose(total, wide, rtol=0, atol=100 * eps(dtype))
+    log_odds = base + scale[:, None] * wide
     assert_allclose(mean, expit(log_odds), rtol=100 * eps(dtype))
     assert_array_equal(states, core_draws(mean, *keys, hidden=False))
 
@@ -671,14 +678,12 @@ def half_steps(dtype):
         (_binary_rows.hidden, v, model.hidden_bias),
         (_binary_rows.visible, h, model.visible_bias),
     ):
-        mean = np.empty((50, len(bias)), dtype)
+        total, mean = np.empty((2, 50, len(bias)), dtype)
         states = np.empty(mean.shape, np.uint8)
-        options = {"scale": scale, "keys": keys, "mean": mean, "states": states}
-        half_step(lists(rows), model.weights, bias, **options)
-        results += [mean, states]
-    total = np.empty_like(results[0])
-    _binary_rows.hidden(lists(v), model.weights, model.hidden_bias, total=total)
-    return [*results, total]
+        outputs = {"total": total, "mean": mean, "states": states}
+        half_step(lists(rows), model.weights, bias, scale=scale, keys=keys, **outputs)
+        results += outputs.values()
+    return results
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -794,7 +799,13 @@ def test_wrong_arrays_are_refused():
     arguments = chains, model.weights, model.visible_bias
     work = _binary_rows.work_space(model.weights)
     _binary_rows.visible(*arguments, keys=keys, states=gaps[:, :9].copy(), work=work)
-    for options in ({"states": gaps[:, :9]}, {"work": work[:, 1:]}, {"work": work[:0]}):
+    floats = np.empty((4, 12), np.float32)
+    for options in (
+        {"states": gaps[:, :9]},
+        {"total": floats[:, :9]},
+        {"work": work[:, 1:]},
+        {"work": work[:0]},
+    ):
         options = {"keys": keys, "states": gaps[:, :9].copy()} | options
         with pytest.raises(ValueError, match="do not fit together"):
             _binary_rows.visible(*arguments, **options)

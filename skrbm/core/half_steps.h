@@ -198,9 +198,9 @@ void EXPORT(hidden)(const Py_buffer *a, int n_threads) {
 
 /* Visible units given hidden rows ----------------------------------------------------------
  *
- *     log-odds[r] = base + scale[r] (b + sum of W[:, j] over the units j that are on)
+ *     total[r] = b + sum of W[:, j] over the units j of row r that are on
  *
- * and their means and draws. A tile of 16 visible units is transposed once, serves all rows
+ * means logistic(base + scale[r] total[r]), and draws. A tile of 16 visible units is transposed once, serves all rows
  * from the L1 cache, and is as wide as a batch of random numbers.
  */
 
@@ -210,7 +210,7 @@ typedef struct {
     length n_rows, n_features, stride;
     const REAL *weights, *bias, *scale, *base;
     draws draws;
-    REAL *mean, *scratch;
+    REAL *total, *mean, *scratch;
     uint8_t *states;
 } visible_job;
 
@@ -239,11 +239,12 @@ static void run_visible(const void *arguments, length number, int thread) {
     enum { WIDTH = BATCH * sizeof(REAL) / VECTOR, SUMS = ACCUMULATORS / WIDTH };
     const length first = number * BATCH, stride = job->stride;
     const int count = (int)MIN(BATCH, job->n_features - first);
+    const size_t size = (size_t)count * sizeof(REAL);
     REAL *columns = job->scratch + thread * stride * BATCH;
     transpose(job->weights + first * stride, count, stride, columns);
-    union { vec v[WIDTH]; REAL x[BATCH]; } bias = {0}, base = {0}, mean;
-    memcpy(bias.x, job->bias + first, (size_t)count * sizeof(REAL));
-    if (job->base) memcpy(base.x, job->base + first, (size_t)count * sizeof(REAL));
+    union { vec v[WIDTH]; REAL x[BATCH]; } bias = {0}, base = {0}, total, mean;
+    memcpy(bias.x, job->bias + first, size);
+    if (job->base) memcpy(base.x, job->base + first, size);
     stream g;
     length group = 0, stop = 0;
     int32_t threshold[BATCH] = {0};
@@ -262,12 +263,17 @@ static void run_visible(const void *arguments, length number, int thread) {
                 a[0][q] += load(columns + job->indices[k] * BATCH + q * LANES);
         UNROLL for (int u = 1; u < SUMS; u++)
             UNROLL for (int q = 0; q < WIDTH; q++) a[0][q] += a[u][q];
+        const length at = r * job->n_features + first;
+        if (job->total) {
+            UNROLL for (int q = 0; q < WIDTH; q++) total.v[q] = a[0][q];
+            memcpy(job->total + at, total.x, size);
+        }
+        if (!job->mean && !job->states) continue;
         UNROLL for (int q = 0; q < WIDTH; q++) {
             if (job->scale) a[0][q] *= job->scale[r];
             mean.v[q] = logistic(a[0][q] + base.v[q]);
         }
-        const length at = r * job->n_features + first;
-        if (job->mean) memcpy(job->mean + at, mean.x, (size_t)count * sizeof(REAL));
+        if (job->mean) memcpy(job->mean + at, mean.x, size);
         if (!job->states) continue;
         for (; r == stop; stop = job->draws.stops[group++])
             seed(&g, job->draws.keys[group], 2 * (uint64_t)number + 1);
@@ -280,8 +286,9 @@ static void run_visible(const void *arguments, length number, int thread) {
 void EXPORT(visible)(const Py_buffer *a, int n_threads) {
     visible_job job = {
         .indptr = a[0].buf, .indices = a[1].buf, .weights = a[2].buf, .bias = a[3].buf,
-        .scale = a[4].buf, .base = a[10].buf, .mean = a[8].buf, .states = a[9].buf,
-        .scratch = a[7].buf, .draws = {a[0].shape[0] - 1, a[6].buf, a[5].buf},
+        .scale = a[4].buf, .total = a[8].buf, .mean = a[9].buf, .states = a[10].buf,
+        .base = a[11].buf, .scratch = a[7].buf,
+        .draws = {a[0].shape[0] - 1, a[6].buf, a[5].buf},
         .n_rows = a[0].shape[0] - 1, .n_features = a[3].shape[0], .stride = STRIDE(a[2])};
     n_threads = (int)MIN(n_threads, a[7].shape[0]); /* each has a row of the work space */
     run_tiles(run_visible, &job, (job.n_features + BATCH - 1) / BATCH, n_threads);

@@ -74,10 +74,11 @@ static int hidden_fits(const Py_buffer *a) {
 
 static int visible_fits(const Py_buffer *a) {
     const length n_rows = a[0].shape[0] - 1, n = a[2].shape[0];
-    return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehik", a[2].itemsize) &&
+    return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehijl", a[2].itemsize) &&
            has_length(a + 3, n) && has_length(a + 4, n_rows) &&
-           (!a[9].buf || (a[5].buf && a[6].buf)) && is_whole(a + 8, n_rows, n) &&
-           is_whole(a + 9, n_rows, n) && has_length(a + 10, n) && a[7].ndim == 2 &&
+           (!a[10].buf || (a[5].buf && a[6].buf)) && is_whole(a + 8, n_rows, n) &&
+           is_whole(a + 9, n_rows, n) && is_whole(a + 10, n_rows, n) &&
+           has_length(a + 11, n) && a[7].ndim == 2 &&
            a[7].shape[0] > 0 && a[7].shape[1] >= STRIDE(a[2]) * BATCH;
 }
 
@@ -130,7 +131,7 @@ static PyObject *py_hidden(PyObject *self, PyObject *const *args, Py_ssize_t n) 
 
 static PyObject *py_visible(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
-    return call(args, n, "rrrrRRRwWWR", 2, visible_fits, visible_float, visible_double);
+    return call(args, n, "rrrrRRRwWWWR", 2, visible_fits, visible_float, visible_double);
 }
 
 static PyObject *py_update(PyObject *self, PyObject *const *args, Py_ssize_t n) {
