@@ -21,9 +21,9 @@ from skrbm._base import RangeCheckMixin
 from skrbm._compat.sklearn import Interval, StrOptions, _fit_context
 from skrbm._data import DataSet
 from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._executors import JoblibExecutor
 from skrbm._record import Record, Validation
 from skrbm._rounds import (
-    JoblibExecutor,
     Rounds,
     RoundsTraining,
     first_shared_state,

@@ -12,23 +12,15 @@ Stich, S. U. (2019). Local SGD converges fast and communicates little. ICLR 2019
 Wang, J., Tantia, V., Ballas, N. and Rabbat, M. (2020). SlowMo: improving
 communication-efficient distributed SGD with slow momentum. ICLR 2020.
 
-An executor owns the blocks of the data, and runs tasks on them by a single method.
-``reduce(function, shared, calls, merge, keep)`` calls ``function(shared, *arguments,
-data_sets)`` for each pair ``(arguments, blocks)`` of `calls`, where `data_sets` are the
-blocks with these numbers, and returns ``merge_in_groups(merge, results)``. `keep` says
-whether the blocks will soon be needed again.
-
 This module does not depend on scikit-learn.
 """
 
 import copy
 import dataclasses
-import pickle
 import time
 from typing import NamedTuple, Self
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from skrbm._data import DataSet, Summary
 from skrbm._model import RBM
@@ -54,24 +46,9 @@ from skrbm._step import (
 )
 from skrbm._training import SCHEDULES, Epoch, Training
 
-# Largest number of results that are merged at once.
-GROUP_SIZE = 8
 # How many times as far as without momentum the common model may move in a step, at the
 # present learning rate and at the initial one.
 LARGEST_FACTOR, LARGEST_SPEED = 7.0, 10 / 3
-
-
-def merge_in_groups(merge, results):
-    """Merge a list of results by a tree whose shape depends on their number only."""
-    while len(results) > GROUP_SIZE:
-        results = [merge(group) for group in in_groups(results)]
-    return merge(results)
-
-
-def in_groups(results):
-    """Split a list into lists of at most `GROUP_SIZE` elements."""
-    starts = range(0, len(results), GROUP_SIZE)
-    return [results[start : start + GROUP_SIZE] for start in starts]
 
 
 # Rounds ----------------------------------------------------------------------------------
@@ -277,8 +254,8 @@ class Rounds:
 
     Parameters
     ----------
-    executor : executor
-        Runs the tasks on the blocks of the data, see above.
+    executor : Executor
+        Runs the tasks on the blocks of the data.
     found : Survey
         The survey of the blocks.
     reading : Reading
@@ -487,53 +464,3 @@ class RoundsTraining(Training):
     def n_updates(self):
         """Number of updates of each shard so far."""
         return round(self.n_done * self.n_local_steps)
-
-
-# Executor --------------------------------------------------------------------------------
-
-
-class JoblibExecutor:
-    """Executor on the workers of joblib.
-
-    Parameters
-    ----------
-    blocks : list
-        The blocks of the data.
-    load : callable
-        Returns the `DataSet` of a block.
-    n_jobs : int or None
-        Number of workers, as for joblib.
-    n_shards : int, default=1
-        Number of shards to divide the blocks into.
-    """
-
-    def __init__(self, blocks, load, n_jobs, n_shards=1):
-        self.blocks = blocks
-        self.n_blocks = len(blocks)
-        self.n_shards = n_shards
-        self.load = load
-        self.parallel = Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="all")
-
-    def __enter__(self):
-        self.parallel.__enter__()
-        return self
-
-    def __exit__(self, *error):
-        self.parallel.__exit__(*error)
-
-    def reduce(self, function, shared, calls, merge, keep=True):
-        """Return the merged results of the calls; all blocks are kept anyway."""
-        # In bytes, because joblib would write arrays to a new file in each round.
-        shared = pickle.dumps(shared, protocol=pickle.HIGHEST_PROTOCOL)
-        results = self.parallel(
-            delayed(_call)(
-                function, shared, arguments, self.load, [self.blocks[b] for b in blocks]
-            )
-            for arguments, blocks in calls
-        )
-        return merge_in_groups(merge, results)
-
-
-def _call(function, shared, arguments, load, blocks):
-    data_sets = [load(block) for block in blocks]
-    return function(pickle.loads(shared), *arguments, data_sets)

@@ -1,7 +1,7 @@
 """The rows that are trained on in rounds: a survey of all blocks, and their shards.
 
-An executor, see ``_rounds``, owns the blocks of the data. What a block gives depends on the
-block and the seed, but not on where and how often it is read.
+An executor, see ``_executors``, owns the blocks of the data. What a block gives depends on
+the block and the seed, but not on where and how often it is read.
 
 This module does not depend on scikit-learn.
 """

@@ -19,9 +19,9 @@ from skrbm import _inputs
 from skrbm._base import _dtype_for
 from skrbm._data import DataSet, Ranges
 from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._executors import GROUP_SIZE, Executor, in_groups, merge_in_groups
 from skrbm._parallel import ParallelRBM, load, split
 from skrbm._range import check_range
-from skrbm._rounds import GROUP_SIZE, in_groups, merge_in_groups
 from skrbm.likelihood import score_rows
 
 try:
@@ -145,7 +145,7 @@ class DaskRBM(ParallelRBM):
         if not dask.is_dask_collection(X):
             X, row_weights = self._validate_array(rbm, X, sample_weight, reset)
             blocks = [Value(block) for block in split(X, row_weights, n_shards)]
-            return DaskExecutor(client, blocks, load, n_shards)
+            return stack.enter_context(DaskExecutor(blocks, load, n_shards, client))
         array = _as_array(X)
         n_features = array.shape[1]
         names = np.empty((1, n_features)) if array is X else X._meta
@@ -157,7 +157,7 @@ class DaskRBM(ParallelRBM):
             weights = _aligned(sample_weight, array)
             blocks = [Loaded(*pair) for pair in zip(rows, weights, strict=True)]
         check = functools.partial(_load_checked, n_features=n_features)
-        return DaskExecutor(client, blocks, check, n_shards)
+        return stack.enter_context(DaskExecutor(blocks, check, n_shards, client))
 
     @contextlib.contextmanager
     def _connect(self):
@@ -338,7 +338,7 @@ class Value:
 # Executor --------------------------------------------------------------------------------
 
 
-class DaskExecutor:
+class DaskExecutor(Executor):
     """Executor on the workers of a Dask cluster.
 
     Arguments are sent to the workers before the tasks that need them. Dask cannot rebuild
@@ -347,30 +347,23 @@ class DaskExecutor:
 
     Parameters
     ----------
+    blocks : list of Loaded or Value
+        The blocks of the data. They stay on the workers until a call does not need them.
+    load, n_shards
+        As for `Executor`.
     client : distributed.Client
         Client of the cluster.
-    blocks : list of Loaded or Value
-        The blocks of the data.
-    load : callable
-        Returns the `DataSet` of a block.
-    n_shards : int
-        Number of shards to divide the blocks into.
     """
 
-    def __init__(self, client, blocks, load, n_shards):
+    def __init__(self, blocks, load, n_shards, client):
+        super().__init__(blocks, load, n_shards)
         self.client = client
-        self.blocks = blocks
-        self.n_blocks = len(blocks)
-        self.load = load
-        self.n_shards = n_shards
         self._held = {}
 
-    def reduce(self, function, shared, calls, merge, keep=True):
-        """Return the merged results of the calls.
+    def __exit__(self, *error):
+        self._held.clear()
 
-        Blocks stay on the workers until the next call if `keep` is True, else until they
-        are no longer needed.
-        """
+    def reduce(self, function, shared, calls, merge, keep=True):
         unit = 1
         while -(-len(calls) // unit) > GROUP_SIZE:
             unit *= GROUP_SIZE

@@ -8,13 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm import _binary_rows, _rounds
 from skrbm._data import DataSet
-from skrbm._rounds import (
-    JoblibExecutor,
-    Part,
-    Rounds,
-    first_shared_state,
-    merge_in_groups,
-)
+from skrbm._executors import JoblibExecutor, merge_in_groups
+from skrbm._rounds import Part, Rounds, first_shared_state
 from skrbm._shards import STEPS, Reading, Sample, Survey, make_shards, survey
 from skrbm._solvers import SOLVERS
 from skrbm._step import Learner, TrainingState, first_state
@@ -164,19 +159,19 @@ def test_shards_have_all_rows_once(n_rows, n_shards):
     assert sorted(rows) == [(b, row) for b, n in enumerate(n_rows) for row in range(n)]
 
 
-class Spy:
+class Spy(JoblibExecutor):
     """Executor that notes the first feature of all rows, in place of training."""
 
     def __init__(self, blocks):
-        self.executor = JoblibExecutor(blocks, load, None)
+        super().__init__(blocks, load, None)
         self.seen = []
 
     def reduce(self, function, shared, calls, merge, keep=True):
         if function is survey:
-            return self.executor.reduce(function, shared, calls, merge)
+            return super().reduce(function, shared, calls, merge)
         parts = []
         for (task,), blocks in calls:
-            data_sets = [load(self.executor.blocks[block]) for block in blocks]
+            data_sets = [load(self.blocks[block]) for block in blocks]
             pairs = zip(task.slices, data_sets, strict=True)
             rows = [_rounds._rows_of(shared, task, *pair) for pair in pairs]
             values = [data.X[data.rows, 0] for data in rows]
