@@ -54,29 +54,37 @@ LARGEST_FACTOR, LARGEST_SPEED = 7.0, 10 / 3
 # Rounds ----------------------------------------------------------------------------------
 
 
-class Chains(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chains:
     """Hidden states in single bits, as they are kept and sent between rounds."""
 
     bits: np.ndarray
     n_components: int
     dtype: np.dtype
 
-    def __array__(self, dtype=None, copy=None):
+    @classmethod
+    def pack(cls, h) -> Self:
+        return cls(np.packbits(h.astype(bool), axis=1), h.shape[1], h.dtype)
+
+    def __len__(self):
+        return len(self.bits)
+
+    def unpack(self):
+        """Return the states as an array of shape (n_chains, n_components)."""
         return np.unpackbits(self.bits, axis=1, count=self.n_components).astype(self.dtype)
 
 
 def packed(solver) -> Solver:
     """Return a solver whose chains are packed."""
     solver = copy.copy(solver)
-    h = solver.chains
-    solver.chains = Chains(np.packbits(h.astype(bool), axis=1), h.shape[1], h.dtype)
+    solver.chains = Chains.pack(solver.chains)
     return solver
 
 
 def unpacked(solver) -> Solver:
     """Return a deep copy of a packed solver, with its chains as an array."""
     solver = solver.copy()
-    solver.chains = np.asarray(solver.chains)
+    solver.chains = solver.chains.unpack()
     return solver
 
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skrbm import _binary_rows, _rounds
 from skrbm._data import DataSet
 from skrbm._executors import JoblibExecutor, merge_in_groups
-from skrbm._rounds import Part, Rounds, first_shared_state
+from skrbm._rounds import Chains, Part, Rounds, first_shared_state
 from skrbm._shards import STEPS, Reading, Sample, Survey, make_shards, survey
 from skrbm._solvers import SOLVERS
 from skrbm._step import Learner, TrainingState, first_state
@@ -309,6 +309,21 @@ def test_results_are_merged_by_weight(n):
     assert_allclose(merged.learned.model.weights, expected, rtol=1e-5)
     assert list(merged.solvers) == list(range(n))
     assert_allclose(merged.weight, weights.sum())
+
+
+@pytest.mark.parametrize("n_components", [1, 8, 13])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_packed_chains(n_components, dtype):
+    h = np.random.default_rng(0).integers(0, 2, (5, n_components)).astype(dtype)
+    solver = SOLVERS["pcd"](h, n_gibbs_steps=1)
+    packed = _rounds.packed(solver)
+    assert isinstance(packed.chains, Chains)
+    assert packed.chains.bits.nbytes == 5 * -(-n_components // 8)
+    assert packed.n_negative(3) == solver.n_negative(3) == 5
+    chains = _rounds.unpacked(packed).chains
+    assert chains.dtype == dtype
+    assert_array_equal(chains, h)
+    assert solver.chains is h
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
