@@ -332,7 +332,7 @@ class Value:
 
     @staticmethod
     def send(client, parts):
-        return client.scatter(parts, hash=False)
+        return _scatter(client, parts)
 
 
 # Executor --------------------------------------------------------------------------------
@@ -401,7 +401,7 @@ class DaskExecutor(Executor):
     def _submit(self, function, shared, units, merge, keep):
         """Submit groups of calls; return the future of each group with its key."""
         arguments = [call[0] for calls in units.values() for call in calls]
-        shared, *arguments = self.client.scatter([shared, *arguments], hash=False)
+        shared, *arguments = _scatter(self.client, [shared, *arguments])
         needed = {b for calls in units.values() for _, blocks in calls for b in blocks}
         held = {b: futures for b, futures in self._held.items() if b in needed}
         held |= self._send(sorted(needed - held.keys()))
@@ -428,3 +428,11 @@ class DaskExecutor(Executor):
 
 def _call(function, shared, arguments, load, blocks):
     return function(shared, *arguments, [load(block) for block in blocks])
+
+
+def _scatter(client, values):
+    """Send values to the workers, and return their futures."""
+    try:
+        return client.scatter(values, hash=False)
+    except KeyError as error:  # of the address, which the scheduler does not know any more
+        raise OSError("A worker was lost while it received data.") from error

@@ -418,6 +418,38 @@ def test_another_worker_joins(cluster):
     cluster.cluster.scale(2)
 
 
+def lose_a_worker(number):
+    """Return a function that makes the scheduler lose a worker in a call of scatter."""
+
+    def patch(dask_scheduler):
+        from distributed import scheduler
+
+        real, n_calls = scheduler.scatter_to_workers, itertools.count(1)
+
+        async def scatter(workers, data, rpc):
+            keys, who_has, nbytes = await real(workers, data, rpc=rpc)
+            if next(n_calls) == number:
+                scheduler.scatter_to_workers = real
+                (address,) = next(iter(who_has.values()))
+                await dask_scheduler.remove_worker(address, stimulus_id="test")
+            return keys, who_has, nbytes
+
+        scheduler.scatter_to_workers = scatter
+
+    return patch
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_worker_is_lost_while_it_receives_data(number):
+    """Arguments of tasks, or blocks in memory."""
+    parallel = distributed_rbm(n_iter=1)
+    with two_workers() as client:
+        client.run_on_scheduler(lose_a_worker(number))
+        without_hanging(parallel.fit, X)
+        assert len(client.nthreads()) == 1
+    assert_same(on_joblib(parallel, X), parallel)
+
+
 CLIENT = """
 import os, sys
 sys.path.insert(0, {folder!r})
