@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import warnings
 from concurrent.futures import CancelledError
 from typing import Literal
 
@@ -36,8 +37,16 @@ except ImportError as error:
 
 __all__ = ["DaskRBM"]
 
-# Number of times that lost data are sent again without any result in between.
-_MOST_ATTEMPTS = 10
+# Number of times in a row that tasks may be lost with their workers, without any result.
+_MOST_LOSSES = 5
+# Seconds without any running worker, after which there is a warning and an error.
+_WARNED_WAIT, _LONGEST_WAIT = 10, 300
+# What to do if workers die.
+_ADVICE = (
+    "Do the blocks of rows fit into the memory_limit of the workers? If not, use smaller "
+    "chunks, workers with more memory, or more of them if X was persisted. The logs of the "
+    "workers tell more."
+)
 
 
 class DaskRBM(ParallelRBM):
@@ -139,8 +148,8 @@ class DaskRBM(ParallelRBM):
 
     def _open(self, rbm, stack, X, sample_weight, reset, n_shards):
         client = stack.enter_context(self._connect())
+        _wait_for_workers(client)
         if n_shards is None:
-            client.wait_for_workers(1)
             n_shards = sum(client.nthreads().values())
         if not dask.is_dask_collection(X):
             X, row_weights = self._validate_array(rbm, X, sample_weight, reset)
@@ -367,28 +376,40 @@ class DaskExecutor(Executor):
         unit = 1
         while -(-len(calls) // unit) > GROUP_SIZE:
             unit *= GROUP_SIZE
-        left = {start: calls[start : start + unit] for start in range(0, len(calls), unit)}
-        order, results, attempts = list(left), {}, 0
-        while left:
-            failed = None
+        units = {start: calls[start : start + unit] for start in range(0, len(calls), unit)}
+        results, n_losses = {}, 0
+        while len(results) < len(units):
+            left = {start: unit for start, unit in units.items() if start not in results}
             try:
                 futures = self._submit(function, shared, left, merge, keep)
-                for future in distributed.as_completed(futures, loop=self.client.loop):
-                    if future.status == "error":
-                        failed = future
-                        break
-                    results[futures[future]] = future.result()
-                    del left[futures[future]]
-                    attempts = 0
-            except (CancelledError, OSError, TimeoutError):
-                attempts += 1
-                if self.client.status != "running" or attempts == _MOST_ATTEMPTS:
-                    raise
+                error = self._collect(futures, results)
+            except (CancelledError, OSError, TimeoutError) as loss:
                 self._held.clear()
-                self.client.wait_for_workers(1)
-            if failed is not None:
-                failed.result()  # raises the error of the task
-        return merge_in_groups(merge, [results[start] for start in order])
+                if self.client.status != "running":
+                    raise
+                stuck = len(left) == len(units) - len(results)
+                n_losses = n_losses + 1 if stuck else 1
+                if n_losses == _MOST_LOSSES:
+                    raise _killed(n_losses) from loss
+                _wait_for_workers(self.client, n_losses)
+            else:
+                if isinstance(error, distributed.KilledWorker):
+                    raise _killed(error.allowed_failures + 1) from error
+                if error is not None:
+                    raise error
+        return merge_in_groups(merge, [results[start] for start in units])
+
+    def _collect(self, futures, results):
+        """Add all results, by the keys of their futures; or return the error of a task."""
+        try:
+            for future in distributed.as_completed(futures, loop=self.client.loop):
+                if future.status == "error":
+                    return future.exception().with_traceback(future.traceback())
+                results[futures[future]] = future.result()
+        finally:
+            for future in futures:
+                future.release()  # also if an error refers to this frame
+        return None
 
     def _send(self, numbers):
         """Return the futures of the parts of some blocks, all requested at once."""
@@ -433,6 +454,37 @@ def _call(function, shared, arguments, load, blocks):
 def _scatter(client, values):
     """Send values to the workers, and return their futures."""
     try:
-        return client.scatter(values, hash=False)
+        return client.scatter(values, hash=False, timeout=1)  # then wait for workers
     except KeyError as error:  # of the address, which the scheduler does not know any more
         raise OSError("A worker was lost while it received data.") from error
+
+
+def _killed(n_losses):
+    """Return the error that says that workers died again and again."""
+    return RuntimeError(
+        f"The same tasks were lost {n_losses} times in a row, because the workers that ran "
+        f"them, or had their data, died. {_ADVICE}"
+    )
+
+
+def _wait_for_workers(client, n_losses=0):
+    """Wait for a running worker, but not without end."""
+    lost = ""
+    if n_losses:
+        lost = f" Workers were lost while they ran tasks (losses in a row: {n_losses})."
+    try:
+        client.wait_for_workers(1, timeout=_WARNED_WAIT)
+        return
+    except TimeoutError:
+        warnings.warn(
+            f"Waiting for workers: the cluster has had none for {_WARNED_WAIT} seconds. "
+            f"After {_LONGEST_WAIT} seconds, this is an error.{lost}",
+            stacklevel=2,
+        )
+    try:
+        client.wait_for_workers(1, timeout=_LONGEST_WAIT - _WARNED_WAIT)
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"The cluster has had no running worker for {_LONGEST_WAIT} seconds.{lost} "
+            f"Start workers, and see why the last ones died or did not start. {_ADVICE}"
+        ) from error

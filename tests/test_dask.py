@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -448,6 +449,77 @@ def test_a_worker_is_lost_while_it_receives_data(number):
         without_hanging(parallel.fit, X)
         assert len(client.nthreads()) == 1
     assert_same(on_joblib(parallel, X), parallel)
+
+
+def close_workers(client):
+    client.cluster.scale(0)
+    while client.nthreads():
+        time.sleep(0.05)
+
+
+def test_waiting_for_workers_ends(monkeypatch):
+    monkeypatch.setattr("skrbm.dask._WARNED_WAIT", 0.3)
+    monkeypatch.setattr("skrbm.dask._LONGEST_WAIT", 0.7)
+    with two_workers() as client:
+        parallel = with_callbacks(
+            distributed_rbm(), at_round(2, lambda: close_workers(client))
+        )
+        with (
+            pytest.warns(UserWarning, match="Waiting for workers: .* none for 0.3 seconds"),
+            pytest.raises(TimeoutError, match=r"losses in a row: 1\).*memory_limit"),
+        ):
+            parallel.fit(X)
+        for n_shards in (None, 2):
+            with (
+                pytest.warns(UserWarning, match="Waiting for workers"),
+                pytest.raises(TimeoutError, match=r"no running worker for 0.7 seconds\. S"),
+            ):
+                distributed_rbm(n_shards).fit(X)
+
+
+def deadly(block):
+    os._exit(1)
+
+
+def test_a_block_that_kills_its_workers_ends_the_fit(monkeypatch):
+    monkeypatch.setattr("skrbm.dask._MOST_LOSSES", 2)
+    blocks = da.from_array(X, chunks=(400, 64))
+    blocks = blocks.map_blocks(deadly, dtype=X.dtype, meta=np.empty((0, 0)))
+    with (
+        two_workers(),
+        pytest.raises(RuntimeError, match=r"lost 2 times in a row, .*memory_limit"),
+    ):
+        distributed_rbm().fit(blocks)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (OSError("of a task"), OSError, "of a task"),
+        (
+            distributed.KilledWorker("load", SimpleNamespace(address="tcp://worker"), 3),
+            RuntimeError,
+            "lost 4 times in a row",
+        ),
+    ],
+)
+def test_errors_of_tasks_are_not_repeated(cluster, error, kind, message):
+    """Also those of a type that the loss of a worker has. They leave nothing behind."""
+
+    def fail(block):
+        raise error
+
+    blocks = da.from_array(X, chunks=(400, 64))
+    blocks = blocks.map_blocks(fail, dtype=X.dtype, meta=np.empty((0, 0)))
+    with pytest.raises(kind, match=message) as kept:
+        distributed_rbm().fit(blocks)
+    assert kept.value.__traceback__ is not None
+    for _ in range(100):
+        tasks = cluster.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))
+        if not tasks:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{tasks} are still on the scheduler")
 
 
 CLIENT = """
