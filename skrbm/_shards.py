@@ -207,7 +207,22 @@ class Sample(DataSet):
 def survey_blocks(executor, n_blocks, reading) -> Survey:
     """Return the survey of all blocks."""
     calls = [((block,), [block]) for block in range(n_blocks)]
-    return executor.reduce(survey, reading, calls, Survey.merge, keep=False)
+    found = executor.reduce(survey, reading, calls, Survey.merge, keep=False)
+    _refuse_mixture(found)
+    return found
+
+
+def _refuse_mixture(found):
+    """Raise an error if some blocks are sparse and others are not."""
+    blocks = [block for block, n_rows in enumerate(found.n_rows) if n_rows]
+    kinds = ["sparse" if data.is_sparse else "dense" for data in found.samples]
+    for block, kind in zip(blocks, kinds, strict=True):
+        if kind != kinds[0]:
+            raise ValueError(
+                f"Block {block} of X is {kind}, but block {blocks[0]} is {kinds[0]} "
+                "(counted from 0). Make all blocks sparse, for example by "
+                "X.map_blocks(scipy.sparse.csr_array), or all of them dense."
+            )
 
 
 def survey_ranges(executor, n_blocks):

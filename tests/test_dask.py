@@ -375,6 +375,26 @@ def test_errors_reach_the_user(cluster):
         make().fit(blocks)
 
 
+def test_sparse_blocks_among_dense_ones_are_refused(cluster):
+    n = 3
+    for first, other, message in [
+        (np.asarray, sp.csr_array, "^Block 1 of X is sparse, but block 0 is dense"),
+        (sp.csr_array, np.asarray, "^Block 1 of X is dense, but block 0 is sparse"),
+    ]:
+        parts = [form(X[i::n]) for i, form in enumerate([first, other, first])]
+        blocks = da.concatenate(
+            [da.from_delayed(dask.delayed(part), part.shape, part.dtype) for part in parts]
+        )
+        parallel = distributed_rbm(n, n_iter=1)
+        for fit in (parallel.fit, parallel.partial_fit):
+            with pytest.raises(ValueError, match=message):
+                fit(blocks)
+        parallel.fit(blocks.map_blocks(sp.csr_array))  # as the message says
+        assert_same(on_joblib(parallel, X), parallel)
+        empty = da.from_delayed(dask.delayed(other(X[:0])), (0, 64), X.dtype)
+        parallel.fit(da.concatenate([empty, da.from_array(first(X), chunks=(599, 64))]))
+
+
 def at_round(number, function):
     """Return a callback that calls a function after some round."""
     return Watch(lambda n_done: function() if n_done == number else None)
