@@ -150,6 +150,7 @@ def validate(estimator, X, *, reset, **options):
     options = {"dtype": DTYPES} | options
     _warn_of_dask(X)
     refuse_masked(X)
+    refuse_blocks(X)
     refuse_malformed(X)
     if not _is_polars(X):
         return validate_data(estimator, X, reset=reset, **options)
@@ -197,6 +198,29 @@ def refuse_masked(array, name="X"):
         )
 
 
+def refuse_blocks(X):
+    """Raise an error for a list of blocks of rows, which NumPy would try to stack."""
+    first = X[0] if isinstance(X, (list, tuple)) and len(X) else None
+    if hasattr(type(first), "__dask_graph__"):
+        join = {
+            "Array": "dask.array.concatenate(X)",
+            "DataFrame": "dask.dataframe.concat(X)",
+        }.get(
+            type(first).__name__,
+            "dask.array.concatenate([dask.array.from_delayed(block, shape, dtype) for "
+            "block in X]), where the shape may be (numpy.nan, n_features)",
+        )
+        join += ", and train on them by skrbm.dask.DaskRBM"
+    elif len(getattr(first, "shape", ())) == 2:
+        join = "numpy.concatenate, scipy.sparse.vstack or pandas.concat"
+    else:
+        return
+    raise ValueError(
+        f"X must be a single array or data frame, but got a {type(X).__name__} of blocks, "
+        f"{len(X)} in number, of type {type(first).__name__}. Join them by {join}."
+    )
+
+
 def refuse_malformed(X):
     """Raise an error for a sparse array that refers to entries outside of its memory.
 
@@ -224,6 +248,7 @@ def check_rows(model, X, rbm=None, allow_nan=False):
     """
     check_names(X, rbm)
     refuse_masked(X)
+    refuse_blocks(X)
     refuse_malformed(X)
     sparse = model.visible.binary and not allow_nan
     X = check_array(

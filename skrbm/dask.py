@@ -29,6 +29,7 @@ try:
     import dask
     import dask.array
     import distributed
+    from dask.delayed import Delayed
 except ImportError as error:
     raise ImportError(
         "skrbm.dask needs the packages dask and distributed. Install them with "
@@ -248,7 +249,7 @@ def _as_array(X):
     if not isinstance(array, dask.array.Array) or array.ndim != 2:
         raise ValueError(
             "X must be a Dask array with two dimensions or a Dask data frame, but got "
-            f"{type(X).__name__}{getattr(X, 'shape', '')}."
+            f"{_name_of(X)}. {_way_out(X)}"
         )
     if array.numblocks[1] > 1:
         raise ValueError(
@@ -256,6 +257,32 @@ def _as_array(X):
             "chunks of columns. Use X.rechunk({1: -1})."
         )
     return array
+
+
+def _name_of(X):
+    if isinstance(X, dask.array.Array):
+        return f"an array of shape {X.shape}"
+    return "Delayed" if isinstance(X, Delayed) else type(X).__name__
+
+
+def _way_out(X):
+    """Return what to do with a Dask collection that is no array of rows."""
+    join = (
+        "dask.array.concatenate([dask.array.from_delayed({}, shape, dtype) for {} in {}])"
+    )
+    unknown = "where the shape may be (numpy.nan, n_features)"
+    if isinstance(X, Delayed):
+        blocks = join.format("block", "block", "blocks")
+        return f"Join delayed blocks of rows by {blocks}, {unknown}."
+    if hasattr(X, "to_dataframe"):  # a bag
+        blocks = join.format(
+            "dask.delayed(numpy.concatenate)(part)", "part", "X.to_delayed()"
+        )
+        return (
+            "If its items are rows, use X.to_dataframe(). If they are blocks of rows, join "
+            f"them by {blocks}, {unknown}."
+        )
+    return "Pass rows with one column for each feature."
 
 
 def _aligned(sample_weight, X):
@@ -272,7 +299,8 @@ def _aligned(sample_weight, X):
     if not same or not np.array_equal(weights.chunks[0], X.chunks[0], equal_nan=True):
         raise ValueError(
             "sample_weight must be one-dimensional, with the same chunks of rows as X, "
-            f"{X.chunks[0]}, but has the chunks {weights.chunks}. Use rechunk."
+            f"{X.chunks[0]}, but has the chunks {weights.chunks}. Use rechunk, after "
+            "to_dask_array(lengths=True) if the chunks of a data frame are unknown (nan)."
         )
     return weights.to_delayed().ravel()
 

@@ -272,6 +272,10 @@ def test_data_frames(cluster):
     assert parallel.transform(parts).compute().shape == (len(X), 8)
     with pytest.raises(ValueError, match="feature names"):
         parallel.transform(parts[frame.columns[::-1]])
+    weights = da.from_array(WEIGHTS, chunks=599)
+    with pytest.raises(ValueError, match=r"to_dask_array\(lengths=True\)"):
+        parallel.fit(parts, sample_weight=weights)
+    parallel.fit(parts.to_dask_array(lengths=True), sample_weight=weights)
 
 
 def test_values_outside_the_range_are_warned_about_once(cluster):
@@ -373,6 +377,33 @@ def test_errors_reach_the_user(cluster):
     assert not hasattr(parallel, "estimator_")
     with pytest.warns(UserWarning, match=r"DaskRBM trains on its blocks"):
         make().fit(blocks)
+
+
+def test_other_collections_are_refused_with_a_way_out(cluster):
+    bags = pytest.importorskip("dask.bag", reason="dask.bag is not installed")
+    parallel = distributed_rbm(2, n_iter=1).fit(X)
+    parts = X[:900], X[900:]
+    lazy = [dask.delayed(part) for part in parts]
+    bag = bags.from_sequence(parts, npartitions=2)
+    for wrong, message in [
+        (lazy, r"got a list of blocks, 2 in number, .*dask.array.from_delayed"),
+        ([da.from_array(part) for part in parts], r"dask\.array\.concatenate\(X\)"),
+        (list(parts), r"type ndarray\. Join them by numpy\.concatenate"),
+        (lazy[0], r"got Delayed\. .*from_delayed\(block, "),
+        (bag, r"got Bag\. .*to_dataframe\(\).* part in X\.to_delayed"),
+        (da.from_array(X[:, 0]), r"got an array of shape \(1797,\)"),
+    ]:
+        for method in (parallel.fit, parallel.partial_fit, parallel.transform):
+            with pytest.raises(ValueError, match=f"^X must be a .*{message}"):
+                method(wrong)
+    # As the messages say.
+    shape, dtype = (np.nan, 64), X.dtype
+    one = da.concatenate([da.from_delayed(block, shape, dtype) for block in lazy])
+    join = dask.delayed(np.concatenate)
+    other = da.concatenate(
+        [da.from_delayed(join(part), shape, dtype) for part in bag.to_delayed()]
+    )
+    assert_same(parallel.fit(one), clone(parallel).fit(other))
 
 
 def test_sparse_blocks_among_dense_ones_are_refused(cluster):
@@ -512,6 +543,10 @@ def test_a_block_that_kills_its_workers_ends_the_fit(monkeypatch):
         distributed_rbm().fit(blocks)
 
 
+def tasks_of(client):
+    return set(client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks)))
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
@@ -529,17 +564,16 @@ def test_errors_of_tasks_are_not_repeated(cluster, error, kind, message):
     def fail(block):
         raise error
 
+    before = tasks_of(cluster)
     blocks = da.from_array(X, chunks=(400, 64))
     blocks = blocks.map_blocks(fail, dtype=X.dtype, meta=np.empty((0, 0)))
     with pytest.raises(kind, match=message) as kept:
         distributed_rbm().fit(blocks)
     assert kept.value.__traceback__ is not None
-    for _ in range(100):
-        tasks = cluster.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))
-        if not tasks:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{tasks} are still on the scheduler")
+    left, end = {None}, time.monotonic() + 60
+    while left and time.monotonic() < end:
+        left = tasks_of(cluster) - before
+    assert not left
 
 
 CLIENT = """

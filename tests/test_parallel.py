@@ -304,3 +304,14 @@ def test_rules():
         assert momenta[:2] == [0, 0.5]  # as fast as one process
         assert rate / (1 - momenta[-1]) <= _rounds.LARGEST_SPEED + 1e-9
         assert _rounds.outer_momentum(99, rate, 0.9) == 0.5
+
+
+def test_lists_of_blocks_are_refused():
+    parallel = make(n_iter=1).fit(X.tolist())  # a list of rows
+    for blocks, kind in [
+        ([X[:9], X[9:]], "ndarray"),
+        ((sp.csr_array(X), sp.csr_array(X)), "csr_array"),
+    ]:
+        for method in (parallel.fit, parallel.partial_fit, parallel.transform):
+            with pytest.raises(ValueError, match=f"2 in number, of type {kind}. Join them"):
+                method(blocks)
