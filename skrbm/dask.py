@@ -195,6 +195,7 @@ class DaskRBM(ParallelRBM):
         rbm = dask.delayed(rbm)
         scored = [dask.delayed(_score)(rbm, *block) for block in zip(*parts, strict=True)]
         with self._connect() as client:
+            _wait_for_workers(client)
             results = client.gather(client.compute(scored))
         means, totals, n_rows, ranges = zip(*results, strict=True)
         if not sum(n_rows):

@@ -526,6 +526,12 @@ def test_waiting_for_workers_ends(monkeypatch):
                 pytest.raises(TimeoutError, match=r"no running worker for 0.7 seconds\. S"),
             ):
                 distributed_rbm(n_shards).fit(X)
+        parallel.estimator_ = make().fit(X)
+        with (
+            pytest.warns(UserWarning, match="Waiting for workers"),
+            pytest.raises(TimeoutError, match="no running worker"),
+        ):
+            parallel.score(da.from_array(X))
 
 
 def deadly(block):
