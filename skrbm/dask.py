@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import os
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -147,6 +149,131 @@ class DaskRBM(ParallelRBM):
 
     # Training ---------------------------------------------------------------------------
 
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the model to the data `X`, by the workers of the cluster.
+
+        Parameters
+        ----------
+        X : {Dask array, Dask data frame, array-like, sparse matrix} of shape \
+                (n_samples, n_features)
+            Training data. Each chunk of a Dask array has some rows with all columns, dense
+            or sparse, and numbers of rows may be unknown. Chunks are loaded by the workers
+            and not gathered, except for a sample of at most 500 rows and the rows that are
+            held out for `early_stopping`. Other arrays are sent to the workers in blocks.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        sample_weight : Dask array, series or array-like of shape (n_samples,), default=None
+            Non-negative weights of the rows, as for the `fit` of the estimator. For a Dask
+            collection `X`, weights in Dask have the same chunks of rows.
+
+        Returns
+        -------
+        self : DaskRBM
+            The fitted meta-estimator. If training fails, it is unchanged.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or the data are invalid, as for the `fit` of the
+            estimator, or if chunks do not have all columns.
+        RuntimeError
+            If the same tasks were lost 5 times in a row because their workers died.
+        TimeoutError
+            If there is no running worker for 300 seconds.
+
+        Warns
+        -----
+        UserWarning, ConvergenceWarning
+            As for the `fit` of the estimator, and if there is no running worker for 10
+            seconds. If training was interrupted from the keyboard, the model of the last
+            round is kept.
+        """
+        return super().fit(X, y, sample_weight)
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Update the model with one pass over the rows of `X`, by the workers.
+
+        The learning rate is constant, as in the `partial_fit` of the estimator. Each call
+        should have many times more rows than a round.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Training data, for example one of several Dask arrays.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        sample_weight : as for `fit`, default=None
+            Non-negative weights of the rows, which are not normalized.
+
+        Returns
+        -------
+        self : DaskRBM
+            The fitted meta-estimator. If training fails, it is unchanged.
+
+        Raises
+        ------
+        ValueError, RuntimeError, TimeoutError
+            As for `fit`.
+
+        Warns
+        -----
+        UserWarning, ConvergenceWarning
+            As for the `partial_fit` of the estimator, and if workers are waited for.
+        """
+        return super().partial_fit(X, y, sample_weight)
+
+    def resume(
+        self,
+        path: str | os.PathLike,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        callbacks: Sequence[Any] = (),
+    ) -> Self:
+        """Resume a training that was saved by :class:`skrbm.callbacks.Checkpoint`.
+
+        It is continued after the last round that was saved, also on another cluster and by
+        another client, and ends with bitwise the same model as a training that was never
+        interrupted. The file is unpickled, which can run arbitrary code. Only resume from
+        files that you trust.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File written by the callback on the estimator, on the computer of the client.
+
+        X : as for `fit`
+            Training data, the same as before, in the same chunks.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        sample_weight : as for `fit`, default=None
+            Weights of the rows, the same as before.
+
+        callbacks : sequence of callbacks, default=()
+            Callbacks for the rest of the training, which the client calls.
+
+        Returns
+        -------
+        self : DaskRBM
+            The fitted meta-estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data are not the same as before, or if the file was not written during
+            the `fit` of a meta-estimator.
+        RuntimeError, TimeoutError
+            As for `fit`.
+        """
+        return super().resume(path, X, y, sample_weight=sample_weight, callbacks=callbacks)
+
     def _open(self, rbm, stack, X, sample_weight, reset, n_shards):
         client = stack.enter_context(self._connect())
         _wait_for_workers(client)
@@ -184,6 +311,124 @@ class DaskRBM(ParallelRBM):
             yield client
 
     # The fitted model -------------------------------------------------------------------
+
+    def transform(self, X: Any) -> Any:
+        """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Rows to transform.
+
+        Returns
+        -------
+        H : array or Dask array of shape (n_samples, n_components)
+            Probabilities, as from the `transform` of the estimator. For a Dask collection
+            `X`, a lazy array with the same chunks of rows.
+
+        Raises
+        ------
+        ValueError
+            As for the estimator. Invalid values in the chunks of a Dask collection are
+            only found when the result is computed.
+
+        Warns
+        -----
+        UserWarning
+            As for the estimator, but not for a Dask collection.
+        """
+        return super().transform(X)
+
+    def free_energy(self, X: Any) -> Any:
+        """Compute the free energy of each row.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Rows to score.
+
+        Returns
+        -------
+        free_energy : float64 array or Dask array of shape (n_samples,)
+            Free energies, in nats. For a Dask collection `X`, a lazy array with the same
+            chunks.
+
+        Raises
+        ------
+        ValueError
+            As for the estimator. Invalid values in the chunks of a Dask collection are
+            only found when the result is computed.
+
+        Warns
+        -----
+        UserWarning
+            As for the estimator, but not for a Dask collection.
+        """
+        return super().free_energy(X)
+
+    def score_samples(self, X: Any) -> Any:
+        """Compute the pseudo-log-likelihood of each row.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Rows to score.
+
+        Returns
+        -------
+        score : float64 array or Dask array of shape (n_samples,)
+            Pseudo-log-likelihoods, in nats. For a Dask collection `X`, a lazy array with
+            the same chunks.
+
+        Raises
+        ------
+        ValueError
+            As for the estimator. Invalid values in the chunks of a Dask collection are
+            only found when the result is computed.
+
+        Warns
+        -----
+        UserWarning
+            As for the estimator, but not for a Dask collection.
+        """
+        return super().score_samples(X)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Compute the mean pseudo-log-likelihood of the rows.
+
+        It is computed at once. The workers score the chunks of a Dask collection, and only
+        means, weights and ranges of the chunks are gathered.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Rows to score.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        sample_weight : as for `fit`, default=None
+            Non-negative weights of the rows in the mean.
+
+        Returns
+        -------
+        score : float
+            Mean of `score_samples` over the rows, in nats.
+
+        Raises
+        ------
+        ValueError
+            If a weight is negative, if no weight is greater than 0, if the weights do not
+            have as many rows as `X`, or other chunks of rows, or as for the estimator.
+        TimeoutError
+            If there is no running worker for 300 seconds.
+
+        Warns
+        -----
+        UserWarning
+            As for the estimator, and if there is no running worker for 10 seconds.
+        """
+        return super().score(X, y, sample_weight)
 
     def _score(self, X, sample_weight):
         if not dask.is_dask_collection(X):
