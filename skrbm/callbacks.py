@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import shutil
 import tempfile
 from collections.abc import Sequence
 from numbers import Real
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
@@ -48,20 +48,7 @@ class _FitCallback:
     """Base class of callbacks, with the type check and hooks that do nothing."""
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Check the type of the estimator (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator that is about to be fitted.
-        context : CallbackContext
-            Context of the fit.
-
-        Raises
-        ------
-        TypeError
-            If the estimator is of another type, for example a pipeline or a search.
-        """
+        """Refuse an estimator of another type, for example a pipeline or a search."""
         if not isinstance(estimator, BaseRBM):
             name = type(self).__name__
             raise TypeError(
@@ -71,26 +58,10 @@ class _FitCallback:
             )
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator that is being fitted.
-        context : CallbackContext
-            Context of the fit or epoch that begins.
-        """
+        """Do nothing."""
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator whose fit has ended.
-        context : CallbackContext
-            Context of the fit.
-        """
+        """Do nothing."""
 
 
 def _is_due(rbm, context, every):
@@ -173,23 +144,7 @@ class LikelihoodMonitor(_FitCallback):
         )
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Check the data and start a new history (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator that is about to be fitted.
-        context : CallbackContext
-            Context of the fit.
-
-        Raises
-        ------
-        TypeError
-            If the estimator is of another type, for example a pipeline or a search.
-        ValueError
-            If `X` does not have the features of the training data, or has values other
-            than 0 and 1 although the model is one of binary data.
-        """
+        """Check that `X` suits the training data, and start a new history."""
         super().setup(estimator, context)
         check_names(self.X, estimator)
         n_features = np.shape(self.X)[1]
@@ -213,17 +168,7 @@ class LikelihoodMonitor(_FitCallback):
         *,
         fitted_estimator: Any,
     ) -> None:
-        """Evaluate the model if it is due (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator that is being fitted.
-        context : CallbackContext
-            Context of the fit or epoch that ends.
-        fitted_estimator : estimator
-            Copy of the estimator, as fitted so far.
-        """
+        """Evaluate the model, as fitted so far, if it is due."""
         if not _is_due(estimator, context, self.every):
             return
         training = estimator._training
@@ -241,15 +186,7 @@ class LikelihoodMonitor(_FitCallback):
             entered.append(entry)
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Discard the annealed runs (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator whose fit has ended.
-        context : CallbackContext
-            Context of the fit.
-        """
+        """Discard the annealed runs."""
         self._fits.pop(id(estimator), None)  # missing if setup failed
 
 
@@ -321,21 +258,7 @@ class TrajectoryLadder(_FitCallback):
         self._fits: dict[int, Trajectory] = {}
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Begin a trajectory, or continue it in a warm start (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator that is about to be fitted.
-        context : CallbackContext
-            Context of the fit.
-
-        Raises
-        ------
-        TypeError
-            If the estimator is of another type, for example a pipeline or a search, or
-            if its visible units are not binary.
-        """
+        """Check that visible units are binary, and continue the ladder of a warm start."""
         super().setup(estimator, context)
         if not estimator._units.binary:
             raise TypeError(
@@ -356,15 +279,7 @@ class TrajectoryLadder(_FitCallback):
         return Trajectory(models, self.acceptance, rng, self.n_chains)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        """Keep a model, or make the ladder (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator that is being fitted.
-        context : CallbackContext
-            Context of the fit or epoch that ends.
-        """
+        """Keep a model, or make the ladder at the end of the fit."""
         ends = context.task_name != "epoch"
         if ends:
             model, mean = model_of(estimator), estimator.visible_mean_
@@ -383,15 +298,7 @@ class TrajectoryLadder(_FitCallback):
             trajectory.add(model)
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Discard the models kept (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator whose fit has ended.
-        context : CallbackContext
-            Context of the fit.
-        """
+        """Discard the models kept."""
         self._fits.pop(id(estimator), None)  # missing if setup failed
 
 
@@ -427,26 +334,11 @@ class Checkpoint(_FitCallback):
 
     def __init__(self, path: str | os.PathLike, *, every: int = 1) -> None:
         # Resolved now because the working directory may change during fit.
-        self.path = Path(path).expanduser().resolve()
+        self.path = pathlib.Path(path).expanduser().resolve()
         self.every = check_integer(every, "every", 1)
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Check that the file can be written (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator that is about to be fitted.
-        context : CallbackContext
-            Context of the fit.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        TypeError
-            If the estimator is of another type, for example a pipeline or a search.
-        """
+        """Check that the file can be written."""
         super().setup(estimator, context)
         if not self.path.parent.is_dir():
             raise FileNotFoundError(
@@ -470,18 +362,10 @@ class Checkpoint(_FitCallback):
         try:
             yield name
         finally:
-            Path(name).unlink(missing_ok=True)
+            pathlib.Path(name).unlink(missing_ok=True)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        """Save the training if it is due (called by scikit-learn).
-
-        Parameters
-        ----------
-        estimator : estimator
-            Estimator that is being fitted.
-        context : CallbackContext
-            Context of the fit or epoch that ends.
-        """
+        """Save the training if it is due."""
         if not _is_due(estimator, context, self.every):
             return
         saved = SavedTraining.of(estimator)
