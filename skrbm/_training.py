@@ -139,7 +139,7 @@ class Training:
     @property
     def epochs_done(self):
         """Number of finished epochs, which may be a fraction if epochs have parts."""
-        return self.n_done / self.per_epoch
+        return self.n_done if self.per_epoch == 1 else self.n_done / self.per_epoch
 
     @property
     def n_updates(self):

@@ -4,6 +4,9 @@ Callbacks require scikit-learn 1.9 or later, where they are experimental. Regist
 ``set_callbacks(...)`` before ``fit``. scikit-learn's own callbacks, `ProgressBar` and
 `ScoringMonitor` of :mod:`sklearn.callback`, also work (as of 1.9.1, the latter needs a dict
 of scorers).
+
+During the `fit` of a meta-estimator, such as :class:`skrbm.ParallelRBM`, the callbacks set
+on its estimator are called after each round, and their `every` counts rounds.
 """
 
 from __future__ import annotations
@@ -65,7 +68,10 @@ class _FitCallback:
 
 
 def _is_due(rbm, context, every):
-    """Return whether the callback is due: after every `every`-th and the last epoch."""
+    """Return whether the callback is due: after every `every`-th and the last epoch.
+
+    scikit-learn is told that rounds on shards are epochs, and they are counted as such.
+    """
     if context.task_name != "epoch":
         return False
     training = rbm._training
@@ -85,8 +91,8 @@ class LikelihoodMonitor(_FitCallback):
         Rows to evaluate, with values 0 and 1, on which the model is not trained.
 
     every : int, default=1
-        Number of epochs between evaluations. The last of `n_iter` epochs is always
-        evaluated.
+        Number of epochs between evaluations, or of rounds of a meta-estimator. The last of
+        `n_iter` epochs is always evaluated.
 
     n_betas : int, default=100
         Number of temperatures between evaluations.
@@ -101,12 +107,13 @@ class LikelihoodMonitor(_FitCallback):
     Attributes
     ----------
     history_ : dict of lists
-        One entry per evaluation of the last `fit`: "epoch", counted from 1;
-        "log_likelihood", the mean in nats, with bounds "lower" and "upper" from three
-        standard errors of the log partition function; and "free_energy_gap", as in the
-        `history_` of the estimator, with `X` as the held-out rows. A gap that grows while
-        the log-likelihood falls indicates overfitting. Fits in other processes, for example
-        those of a search with `n_jobs`, are not recorded here.
+        One entry per evaluation of the last `fit`: "epoch", as in the `history_` of the
+        estimator (counted from 1, with fractions after rounds); "log_likelihood", the mean
+        in nats, with bounds "lower" and "upper" from three standard errors of the log
+        partition function; and "free_energy_gap", as in that `history_`, with `X` as the
+        held-out rows. A gap that grows while the log-likelihood falls indicates
+        overfitting. Fits in other processes, for example those of a search with `n_jobs`,
+        are not recorded here.
 
     Examples
     --------
@@ -181,7 +188,7 @@ class LikelihoodMonitor(_FitCallback):
             training.data,
             binarize=training.record.binarize,
         )
-        entries = training.n_done, look.value, look.lower, look.upper, gap
+        entries = training.epochs_done, look.value, look.lower, look.upper, gap
         for entered, entry in zip(history.values(), entries, strict=True):
             entered.append(entry)
 
@@ -200,10 +207,11 @@ class TrajectoryLadder(_FitCallback):
     divide their probability among the modes as the fitted one does, as they do after slow
     training with many Gibbs steps.
 
-    Chains follow the training, and the model after an epoch is kept when swaps with the
-    last model kept become rare. At the end, rungs are placed on the straight lines from
-    independent features through all models kept to the fitted one, so that all neighbors
-    swap equally often. With early stopping, only models that were the best so far count.
+    Chains follow the training, and the model after an epoch (or round) is kept when swaps
+    with the last model kept become rare. At the end, rungs are placed on the straight lines
+    from independent features through all models kept to the fitted one, so that all
+    neighbors swap equally often. With early stopping, only models that were the best so far
+    count.
 
     Parameters
     ----------
@@ -212,7 +220,7 @@ class TrajectoryLadder(_FitCallback):
         values give more rungs.
 
     n_chains : int, default=100
-        Number of chains that follow the training, with ten Gibbs steps per epoch.
+        Number of chains that follow the training, with ten Gibbs steps per epoch or round.
 
     random_state : int, RandomState instance or None, default=None
         Controls the draws, which are independent of those of training. If None, a new
@@ -320,7 +328,8 @@ class Checkpoint(_FitCallback):
         as in a search, the last one to write is kept.
 
     every : int, default=1
-        Number of epochs between checkpoints. The last of `n_iter` epochs is always saved.
+        Number of epochs between checkpoints, or of rounds of a meta-estimator. The last of
+        `n_iter` epochs is always saved.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, ParallelRBM
 from skrbm._annealing import TemperedChains
 from skrbm._data import DataSet
 from skrbm._ladders import ModelPath, models_of
@@ -195,7 +195,8 @@ def test_likelihood_monitor(n_components):
     monitor = LikelihoodMonitor(X[150:], every=2, random_state=0)
     rbm = make(n_components=n_components, n_iter=6).set_callbacks(monitor).fit(X[:150])
     history = monitor.history_
-    assert history["epoch"] == [2, 4, 6]
+    assert history["epoch"] == [2, 4, 6] == rbm.history_["epoch"][1::2]
+    assert all(isinstance(number, int) for number in history["epoch"])
     exact = rbm.log_partition(method="exact")
     mean = mean_log_likelihood(rbm, X[150:], log_partition=exact).value
     assert_allclose(
@@ -221,6 +222,16 @@ def test_likelihood_monitor_is_that_of_the_likelihood_module():
     for name, attribute in [("log_likelihood", "value"), ("lower",) * 2, ("upper",) * 2]:
         assert monitor.history_[name] == [getattr(look, attribute) for look in looks]
     assert monitor.history_["lower"] < monitor.history_["upper"]
+
+
+def test_likelihood_monitor_counts_epochs_of_a_training_in_rounds():
+    monitor = LikelihoodMonitor(X[150:], every=2, random_state=0)
+    rbm = make(n_iter=2).set_callbacks(monitor)
+    parallel = ParallelRBM(rbm, n_shards=2, n_local_steps=1).fit(X[:150])
+    rounds = parallel.estimator_.history_["epoch"]
+    assert len(rounds) > 2
+    assert monitor.history_["epoch"] == rounds[1::2]
+    assert monitor.history_["epoch"][-1] == 2
 
 
 def test_likelihood_monitor_draws_from_no_source_of_the_training():
