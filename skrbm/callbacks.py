@@ -12,15 +12,16 @@ on its estimator are called after each round, and their `every` counts rounds.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pathlib
+import pickle
 import shutil
 import tempfile
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
@@ -323,9 +324,9 @@ class Checkpoint(_FitCallback):
     ----------
     path : str or path-like
         File to write. Its directory must exist. A new file is readable only by its owner;
-        an existing file keeps its permissions. The file is a pickle: load only files that
-        you trust. It holds a single training. If several trainings write to the same file,
-        as in a search, the last one to write is kept.
+        an existing file keeps its permissions. It holds a single training. If several
+        trainings write to the same file, as in a search, the last one to write is kept.
+        What follows the header is a pickle: load only files that you trust.
 
     every : int, default=1
         Number of epochs between checkpoints, or of rounds of a meta-estimator. The last of
@@ -379,8 +380,8 @@ class Checkpoint(_FitCallback):
             return
         saved = SavedTraining.of(estimator)
         with self._temporary() as temporary:
-            with open(temporary, "wb") as file:
-                joblib.dump(saved, file)
+            with open(temporary, "w+b") as file:
+                saved.dump(file)
                 file.flush()
                 os.fsync(file.fileno())
             if self.path.exists():
@@ -392,6 +393,20 @@ class Checkpoint(_FitCallback):
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+# A checkpoint file is this header, the hash of the rest, and the rest, which is a pickle.
+# Raise the number if `SavedTraining` or anything in it changes.
+_KIND = b"skrbm checkpoint "
+_HEADER = _KIND + b"1\n"
+_HASH_SIZE = 32
+_START = len(_HEADER) + _HASH_SIZE
+
+
+def _hash(file):
+    """Return the hash of the pickle in a checkpoint file."""
+    file.seek(_START)
+    return hashlib.file_digest(file, "sha256").digest()
 
 
 class SavedTraining(NamedTuple):
@@ -410,19 +425,42 @@ class SavedTraining(NamedTuple):
                 setattr(settings, name, getattr(rbm, name))
         return cls(settings, rbm._training)
 
-    @classmethod
-    def load(cls, path):
-        """Return the content of a checkpoint file."""
-        not_one = f"{path} was not written by skrbm.callbacks.Checkpoint, or is damaged."
-        try:
-            saved = joblib.load(path)
-        except (OSError, ImportError, MemoryError):
-            raise
-        except Exception as error:  # unpickling may raise anything
-            raise ValueError(not_one) from error
-        if not isinstance(saved, cls):
-            raise ValueError(not_one)
-        return saved
+    def dump(self, file):
+        """Write a checkpoint file. The header comes last, when the rest is complete."""
+        file.seek(_START)
+        pickle.dump(self, file, protocol=pickle.HIGHEST_PROTOCOL)
+        header = _HEADER + _hash(file)
+        file.seek(0)
+        file.write(header)
+
+    @staticmethod
+    def load(path):
+        """Return the content of a checkpoint file, which is not unpickled if damaged."""
+        with open(path, "rb") as file:
+            header, expected = file.read(len(_HEADER)), file.read(_HASH_SIZE)
+            if not header.startswith(_KIND):
+                raise ValueError(
+                    f"{path} was not written by skrbm.callbacks.Checkpoint. If it is a "
+                    "saved estimator, load it with what it was saved with."
+                )
+            other_version = (
+                f"{path} was written by another version of skrbm or of its dependencies. "
+                "Resume it with the versions that wrote it."
+            )
+            if header != _HEADER:
+                raise ValueError(other_version)
+            if _hash(file) != expected:
+                raise ValueError(
+                    f"{path} is damaged: it does not have the content that was written. "
+                    "Resume from a copy of it, or train again."
+                )
+            file.seek(_START)
+            try:
+                return pickle.load(file)
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:  # from what this version does not have
+                raise ValueError(other_version) from error
 
 
 def resume(
@@ -464,8 +502,8 @@ def resume(
     ------
     ValueError
         If `X` or `sample_weight` is not the same as before, or if the file was not written
-        by :class:`Checkpoint`. The shape of `X`, all weights and some of the rows are
-        compared.
+        by :class:`Checkpoint`, was written by another version, or is damaged. The shape of
+        `X`, all weights and some of the rows are compared.
     """
     saved = SavedTraining.load(path)
     if isinstance(saved.training, RoundsTraining):

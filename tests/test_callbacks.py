@@ -20,11 +20,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
-from skrbm import BernoulliRBMEstimator, ParallelRBM
+from skrbm import BernoulliRBMEstimator, ParallelRBM, _training
 from skrbm._annealing import TemperedChains
 from skrbm._data import DataSet
 from skrbm._ladders import ModelPath, models_of
-from skrbm.callbacks import Checkpoint, LikelihoodMonitor, TrajectoryLadder, resume
+from skrbm.callbacks import (
+    Checkpoint,
+    LikelihoodMonitor,
+    SavedTraining,
+    TrajectoryLadder,
+    resume,
+)
 from skrbm.likelihood import LogLikelihoodTracker, mean_log_likelihood
 from skrbm.metrics import pseudo_likelihood_scorer
 
@@ -454,7 +460,7 @@ def test_a_resumed_training_ends_with_the_same_bits(parameters, form, tmp_path):
     else:
         cut.fit(data)
     spy = Spy()
-    done = joblib.load(tmp_path / "rbm.ckpt").training.n_done
+    done = SavedTraining.load(tmp_path / "rbm.ckpt").training.n_done
     assert 0 < done < whole.n_iter_
     rbm = resume(tmp_path / "rbm.ckpt", data, callbacks=[spy])
     epochs = [event for event in spy.events if event.startswith("end epoch")]
@@ -517,20 +523,20 @@ def test_a_killed_process(tmp_path):
 def test_a_checkpoint_is_not_lost_with_the_next_one(tmp_path, monkeypatch):
     """A write that fails midway leaves the previous file unchanged."""
     path = tmp_path / "rbm.ckpt"
-    dump = joblib.dump
+    dump = pickle.dump
 
-    def failing(value, file):
-        dump(value, file)
+    def failing(value, file, **options):
+        dump(value, file, **options)
         if value.training.n_done == 3:
             file.truncate(100)
             raise OSError("disk full")
 
-    monkeypatch.setattr(joblib, "dump", failing)
+    monkeypatch.setattr(pickle, "dump", failing)
     with pytest.raises(OSError, match="disk full"):
         make().set_callbacks(Checkpoint(path)).fit(X)
     monkeypatch.undo()
     assert [file.name for file in tmp_path.iterdir()] == ["rbm.ckpt"]
-    assert joblib.load(path).training.n_done == 2
+    assert SavedTraining.load(path).training.n_done == 2
     assert_array_equal(resume(path, X).components_, make().fit(X).components_)
 
 
@@ -540,9 +546,9 @@ def test_the_file_of_a_checkpoint_is_replaced_at_once(tmp_path, monkeypatch):
 
     def replacing(new, old):
         steps.append("replace")
-        assert joblib.load(new).training.n_done == steps.count("replace")
+        assert SavedTraining.load(new).training.n_done == steps.count("replace")
         if steps.count("replace") == 3:
-            assert joblib.load(old).training.n_done == 2
+            assert SavedTraining.load(old).training.n_done == 2
             raise OSError("no")
         replace(new, old)
 
@@ -555,7 +561,7 @@ def test_the_file_of_a_checkpoint_is_replaced_at_once(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no"):
         make().set_callbacks(Checkpoint(path)).fit(X)
     assert steps == ["fsync", "replace", "fsync folder"] * 2 + ["fsync", "replace"]
-    assert joblib.load(path).training.n_done == 2
+    assert SavedTraining.load(path).training.n_done == 2
     assert [file.name for file in tmp_path.iterdir()] == ["rbm.ckpt"]
 
 
@@ -629,7 +635,9 @@ def test_a_resumed_training_with_weights_labels_and_names(tmp_path):
             resume(path, rows, sample_weight=other_weights)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello world", b"\x80\x04junk"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello world", b"\x80\x04junk", pickle.dumps(make())]
+)
 def test_a_file_that_is_no_checkpoint(content, tmp_path):
     path = tmp_path / "rbm.ckpt"
     path.write_bytes(content)
@@ -637,6 +645,40 @@ def test_a_file_that_is_no_checkpoint(content, tmp_path):
         resume(path, X)
     with pytest.raises(FileNotFoundError):
         resume(tmp_path / "no.ckpt", X)
+
+
+def test_a_damaged_checkpoint_is_refused_before_it_is_unpickled(tmp_path, monkeypatch):
+    path = tmp_path / "rbm.ckpt"
+    make(n_iter=1).set_callbacks(Checkpoint(path)).fit(X)
+    whole = path.read_bytes()
+    n_bits = 8 * len(whole)
+    monkeypatch.setattr(pickle, "load", pytest.fail)
+    for bit in [*range(8 * 80), *range(8 * 80, n_bits, n_bits // 500)]:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"is damaged|not written by|another version"):
+            resume(path, X)
+    for damaged in (whole[:-1], whole[:60], whole[:20], whole + b"0"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged"):
+            resume(path, X)
+
+
+def test_a_checkpoint_of_another_version(tmp_path, monkeypatch):
+    path = tmp_path / "rbm.ckpt"
+    make().set_callbacks(Checkpoint(path)).fit(X)
+    whole = path.read_bytes()
+    header, rest = whole.split(b"\n", 1)
+    path.write_bytes(header + b"0\n" + rest)
+    with pytest.raises(ValueError, match="another version of skrbm"):
+        resume(path, X)
+    path.write_bytes(whole)
+    monkeypatch.delattr(_training, "Training")
+    with pytest.raises(ValueError, match="another version of skrbm"):
+        resume(path, X)
+    monkeypatch.undo()
+    assert_array_equal(resume(path, X).components_, make().fit(X).components_)
 
 
 @pytest.mark.parametrize("estimator", [PIPELINE, GridSearchCV(make(), {"n_iter": [1, 2]})])
@@ -650,20 +692,15 @@ def test_callbacks_are_for_rbms(estimator, tmp_path):
 def test_the_last_epoch_is_saved_whatever_every_says(tmp_path):
     path = tmp_path / "rbm.ckpt"
     make(n_iter=5).set_callbacks(Checkpoint(path, every=3)).fit(X)
-    assert joblib.load(path).training.n_done == 5
+    assert SavedTraining.load(path).training.n_done == 5
 
 
 def test_errors_of_checkpoints(tmp_path):
     path = tmp_path / "rbm.ckpt"
-    rbm = make().set_callbacks(Checkpoint(path)).fit(X)
-    with pytest.raises(TypeError, match=r"got a checkpoint: continue .*callbacks\.resume"):
-        mean_log_likelihood(joblib.load(path), X)
+    make().set_callbacks(Checkpoint(path)).fit(X)
     for rows in (X[:100], X[:, :60]):
         with pytest.raises(ValueError, match=r"features|pass the same rows"):
             resume(path, rows)
-    joblib.dump(rbm, path)
-    with pytest.raises(ValueError, match="was not written by"):
-        resume(path, X)
     with pytest.raises(FileNotFoundError, match="no directory"):
         make().set_callbacks(Checkpoint(tmp_path / "no" / "rbm.ckpt")).fit(X)
     with pytest.raises(IsADirectoryError, match="it is a directory"):
