@@ -123,7 +123,6 @@ def attributes_of(model):
 
 def _refuse_other_objects(rbm):
     """Raise a TypeError that says what to pass, unless `rbm` may be an unfitted RBM."""
-    name = type(rbm).__name__
     if hasattr(rbm, "steps"):
         instead = (
             "pass its last step, pipeline[-1], and the rows transformed by the other "
@@ -133,8 +132,6 @@ def _refuse_other_objects(rbm):
         instead = "pass its best_estimator_"
     elif hasattr(rbm, "estimator_"):
         instead = "pass its estimator_"
-    elif hasattr(rbm, "training"):
-        name, instead = "checkpoint", "continue it with skrbm.callbacks.resume"
     elif not hasattr(rbm, "n_components"):
         instead = (
             "pass a BernoulliRBMEstimator, a GaussianRBMEstimator, or scikit-learn's "
@@ -142,7 +139,7 @@ def _refuse_other_objects(rbm):
         )
     else:
         return
-    raise TypeError(f"Expected a fitted RBM, but got a {name}: {instead}.")
+    raise TypeError(f"Expected a fitted RBM, but got a {type(rbm).__name__}: {instead}.")
 
 
 def validate(estimator, X, *, reset, **options):

@@ -317,6 +317,7 @@ def test_bad_rows_and_bad_models():
         (parallel, r"a ParallelRBM: pass its estimator_"),
         (LogisticRegression().fit([[0], [1]], [0, 1]), r"a LogisticRegression: pass a Ber"),
         (search, r"a GridSearchCV: pass its best_estimator_"),
+        (SimpleNamespace(training=True), r"a SimpleNamespace: pass a Bern"),  # as of torch
     ]
     for other, match in others:
         with pytest.raises(TypeError, match=match):
