@@ -18,6 +18,7 @@ import pathlib
 import pickle
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
@@ -318,7 +319,8 @@ class Checkpoint(_FitCallback):
     training that is continued with :func:`resume` ends with bitwise the same model as one
     that was never interrupted. The file is replaced atomically: if the process is killed,
     either the new or the previous checkpoint remains. At worst a file whose name ends in
-    ".part" is left beside it, which can be deleted.
+    ".part" is left beside it, which can be deleted. If a checkpoint cannot be written, for
+    example because the disk is full, training continues with a warning.
 
     Parameters
     ----------
@@ -378,7 +380,16 @@ class Checkpoint(_FitCallback):
         """Save the training if it is due."""
         if not _is_due(estimator, context, self.every):
             return
-        saved = SavedTraining.of(estimator)
+        try:
+            self._write(SavedTraining.of(estimator))
+        except OSError as error:
+            warnings.warn(
+                f"Checkpoint could not write {self.path}: {error.strerror or error}. The "
+                "training goes on. An earlier checkpoint in this file, if any, is kept."
+            )
+
+    def _write(self, saved):
+        """Replace the file by one with `saved`, atomically."""
         with self._temporary() as temporary:
             with open(temporary, "w+b") as file:
                 saved.dump(file)
