@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import re
 import shutil
 import signal
 import stat
@@ -70,6 +71,13 @@ class Spy:
             if context.task_id == self.fail_after:
                 raise OSError("disk full")
             return context.task_id == self.stop_after
+
+
+@pytest.mark.parametrize("given", [print, Spy, [Spy()]])
+def test_what_is_no_callback(given):
+    expected = f"methods setup, .* and teardown, but one is {re.escape(repr(given))}.*guide"
+    with pytest.raises(TypeError, match=expected):
+        make().set_callbacks(Spy(), given)
 
 
 def test_events_and_snapshots():

@@ -4,6 +4,7 @@ Parameter constraints and `_fit_context` are also used by scikit-learn's project
 and are unchanged from 1.6 to 1.9. Callbacks are new and experimental in 1.9.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -32,7 +33,22 @@ class Interval(_Interval):
 try:
     from sklearn import callback
 
-    CallbackSupportMixin: Any = callback.CallbackSupportMixin
+    class _CallbackSupport(callback.CallbackSupportMixin):
+        """scikit-learn's mixin, which tells what a callback is if given another object."""
+
+        @functools.wraps(callback.CallbackSupportMixin.set_callbacks)
+        def set_callbacks(self, *callbacks):
+            for given in callbacks:
+                if isinstance(given, type) or not isinstance(given, callback.FitCallback):
+                    raise TypeError(
+                        "Each callback must be an object with the methods setup, "
+                        "on_fit_task_begin, on_fit_task_end and teardown, but one is "
+                        f'{given!r}. For an example, see "Monitoring and callbacks" in the '
+                        "user guide."
+                    )
+            return super().set_callbacks(*callbacks)
+
+    CallbackSupportMixin: Any = _CallbackSupport
 except ImportError:
 
     class _NoCallbacks:
