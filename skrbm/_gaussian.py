@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skrbm import likelihood
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import StrOptions
+from skrbm._partition import belongs_to
 from skrbm._range import feature_names
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits
@@ -311,7 +312,7 @@ class GaussianRBMEstimator(BaseRBM):
         """
         model, data = self._model_and_rows(X)
         kept = vars(self).get("_log_partition")
-        if kept is None or not likelihood.belongs_to(kept, model):
+        if kept is None or not belongs_to(kept, model):
             kept = self._log_partition = likelihood.log_partition(
                 self, betas=_N_BETAS, random_state=0
             )

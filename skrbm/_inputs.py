@@ -14,10 +14,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import validate_data
 
-from skrbm._annealing import settled_chains
 from skrbm._compat.sklearn import CALLBACK_STATE, _check_sample_weight
 from skrbm._data import DataSet
-from skrbm._ladders import ModelLadder, ModelPath, models_of
 from skrbm._model import RBM
 from skrbm._range import check_range
 from skrbm._visible import GaussianUnits
@@ -378,62 +376,6 @@ def check_betas(betas, *, from_zero=True, words="the number of temperatures"):
             f"end with 1, but got {betas!r}."
         )
     return array
-
-
-def check_ladder(ladder, model):
-    """Return the path along a ladder, which must end with the model."""
-    if not isinstance(ladder, ModelLadder):
-        raise TypeError(
-            "ladder must be a ModelLadder, for example the ladder_ of a TrajectoryLadder "
-            f"after fit, but got {ladder!r}."
-        )
-    refuse_real_values(model, "A ladder of models")
-    path = ModelPath(models_of(ladder))
-    shapes = path.model.weights.shape, model.weights.shape
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            "The rungs of the ladder have {} visible and hidden units, but the model has "
-            "{}: pass the ladder of this model.".format(*shapes)
-        )
-    pairs = zip(path.model, model, strict=True)
-    if not all(np.array_equal(a, b.astype(np.float32)) for a, b in pairs):
-        raise ValueError(
-            "The ladder ends with another model, or with this one before it was trained "
-            "further: pass the ladder of the last fit of this model."
-        )
-    return path
-
-
-def check_base_mean(rbm, model, base_mean, random_state):
-    """Return the means of independent features, the base distribution of annealing.
-
-    These are `base_mean` if given, else the means of the training data, else the means of
-    chains of the model.
-    """
-    n_features = len(model.visible)
-    if not model.visible.binary:
-        if base_mean is not None:
-            raise ValueError(
-                "base_mean has no effect on real-valued features, for which annealing "
-                "starts at independent Gaussians with the means and variances of the "
-                "training data: do not pass it."
-            )
-        return None
-    if base_mean is None:
-        base_mean = getattr(rbm, "visible_mean_", None)
-        if base_mean is None:
-            base_mean = settled_chains(model, 100, random_state)[1]
-        # It may be outside [0, 1] if training used such values unchanged.
-        base_mean = np.clip(base_mean, 0, 1)
-    mean = np.asarray(base_mean, dtype=np.float64)
-    if mean.shape not in ((), (n_features,)):
-        raise ValueError(
-            f"base_mean must be a number or have shape ({n_features},), one mean per "
-            f"feature, but has shape {mean.shape}."
-        )
-    if not ((mean >= 0) & (mean <= 1)).all():
-        raise ValueError("base_mean must only have values from 0 to 1.")
-    return np.broadcast_to(mean, n_features)
 
 
 @contextlib.contextmanager

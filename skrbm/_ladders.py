@@ -1,7 +1,6 @@
 """Ladders of models, and paths along them for annealed runs and replica exchange.
 
-This module does not depend on scikit-learn. User input is validated by the callers, except
-for the arrays of a `ModelLadder`.
+Only `ModelLadder` and `check_ladder` validate their arguments.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from skrbm._annealing import (
     ladder_of_equal_swaps,
     log_partition_without_weights,
 )
+from skrbm._inputs import refuse_real_values
 from skrbm._model import RBM
 
 
@@ -174,6 +174,30 @@ def _shares(models, n_rows):
     n = n_rows // len(models)
     for number, model in enumerate(models):
         yield slice(number * n, (number + 1) * n), model
+
+
+def check_ladder(ladder, model):
+    """Return the path along the ladder of a user, which must end with the model."""
+    if not isinstance(ladder, ModelLadder):
+        raise TypeError(
+            "ladder must be a ModelLadder, for example the ladder_ of a TrajectoryLadder "
+            f"after fit, but got {ladder!r}."
+        )
+    refuse_real_values(model, "A ladder of models")
+    path = ModelPath(models_of(ladder))
+    shapes = path.model.weights.shape, model.weights.shape
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "The rungs of the ladder have {} visible and hidden units, but the model has "
+            "{}: pass the ladder of this model.".format(*shapes)
+        )
+    pairs = zip(path.model, model, strict=True)
+    if not all(np.array_equal(a, b.astype(np.float32)) for a, b in pairs):
+        raise ValueError(
+            "The ladder ends with another model, or with this one before it was trained "
+            "further: pass the ladder of the last fit of this model."
+        )
+    return path
 
 
 class Trajectory:

@@ -34,12 +34,11 @@ from skrbm._data import DataSet
 from skrbm._inputs import (
     DTYPES,
     check_integer,
-    check_ladder,
     check_names,
     check_rows,
     model_of,
 )
-from skrbm._ladders import ModelLadder, Trajectory
+from skrbm._ladders import ModelLadder, Trajectory, check_ladder
 from skrbm._record import free_energy_gap
 from skrbm._rounds import RoundsTraining
 from skrbm._training import Training

@@ -23,7 +23,8 @@ from skrbm._diagnostics import (
     effective_sample_size,
     split_r_hat,
 )
-from skrbm._ladders import ModelLadder
+from skrbm._ladders import ModelLadder, check_ladder
+from skrbm._partition import check_base_mean
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
@@ -169,10 +170,10 @@ n_features), default=None
     if betas is not None and ladder is not None:
         raise ValueError("Pass either betas or ladder: a ladder replaces the temperatures.")
     if ladder is not None:
-        path = _inputs.check_ladder(ladder, model)
+        path = check_ladder(ladder, model)
         run = functools.partial(_run_tempered, path, np.linspace(0, 1, len(ladder)))
     elif betas is not None:
-        mean = _inputs.check_base_mean(rbm, model, None, source)
+        mean = check_base_mean(rbm, model, None, source)
         path = _annealing.Path(model, mean)
         run = functools.partial(
             _run_tempered, path, _tempering_betas(path, betas, h, source)

@@ -329,3 +329,9 @@ def test_estimates_that_contradict_each_other_warn():
     forward, reverse = result.parts
     assert reverse.value < forward.value
     assert result.lower == reverse.lower < log_partition(rbm).value < result.upper
+
+
+def test_results_are_pickled_under_their_public_name():
+    assert pickle.loads(b"cskrbm.likelihood\nLogPartition\n.") is LogPartition
+    assert b"skrbm.likelihood" in pickle.dumps(log_partition(by_hand(tiny_rbm(3, 2))))
+    assert log_partition.__module__ == LogPartition.__module__ == "skrbm.likelihood"

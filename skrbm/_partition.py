@@ -1,0 +1,454 @@
+"""Log partition functions: exact sums and estimates by annealed importance sampling.
+
+The public part belongs to :mod:`skrbm.likelihood`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
+
+from skrbm import _annealing, _inputs
+from skrbm._enumeration import exact_draws, exact_log_partition
+from skrbm._ladders import ModelLadder, check_ladder
+from skrbm._typing import MatrixLike, RandomStateLike
+
+# Largest size of the smaller layer for which an exact sum is possible, and for which
+# method="auto" uses it.
+_LARGEST_EXACT = 25
+LARGEST_EXACT_AUTO = 20
+
+_INITS = {
+    "exact": "exact draws",
+    "chains": "draws of chains",
+    "given": "given rows",
+}
+_METHODS = {
+    "exact": "exact sum",
+    "ais": "annealed importance sampling",
+    "reverse_ais": "reverse annealed importance sampling",
+    "both": "forward and reverse annealed importance sampling",
+}
+
+
+class Number:
+    """Result that converts and formats like its `value`."""
+
+    value: float
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, format_spec: str) -> str:
+        return format(self.value, format_spec) if format_spec else repr(self)
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class LogPartition(Number):
+    """Logarithm of a partition function, as returned by `log_partition`.
+
+    Parameters
+    ----------
+    value : float
+        Log Z or its estimate, in nats. `float()` and format specifications such as ``.2f``
+        apply to it.
+
+    lower, upper : float
+        The estimate minus and plus three standard errors, in nats; equal to `value` if it
+        is exact. They measure the scatter between runs, and do not account for anything
+        that all runs miss.
+
+    method : {"exact", "ais", "reverse_ais", "both", "given"}
+        How `value` was obtained; "given" means that the user passed a number.
+
+    of : tuple of float
+        Projections of the model's parameters, used to check that the value is not applied
+        to another model.
+
+    log_weights : float64 ndarray of shape (n_runs,) or None
+        Logarithms of the importance weights; None unless `method` is "ais" or
+        "reverse_ais".
+
+    effective_sample_size : float or None
+        Effective number of runs, ``(sum w)^2 / sum w^2``; the smaller of the two estimates
+        if `method` is "both", and None if there were no runs.
+
+    n_betas : int or None
+        Number of temperatures, or of models on a ladder; None if there were no runs.
+
+    init : str or None
+        Start of the reverse runs: "exact" draws of the model, draws from "chains", or rows
+        that were "given"; None if there were no reverse runs.
+
+    parts : tuple of LogPartition or None
+        The forward and the reverse estimate, if `method` is "both".
+
+    n_rungs : int or None
+        Number of rungs of the ladder along which the runs moved; None if there was none.
+
+    converged : bool or None
+        Whether the number of temperatures was chosen such that a third of the runs count,
+        that is, that `effective_sample_size` is at least a third of their number, and at
+        least 2. False if 8001 temperatures were too few for that, and None if their number
+        was given or there were no runs. Like the bounds, this does not account for what all
+        runs miss.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    method: str
+    of: tuple[float, ...]
+    log_weights: np.ndarray | None = None
+    effective_sample_size: float | None = None
+    n_betas: int | None = None
+    init: str | None = None
+    parts: tuple[LogPartition, LogPartition] | None = None
+    n_rungs: int | None = None
+    converged: bool | None = None
+
+    def __repr__(self) -> str:
+        if self.parts is not None:
+            return (
+                f"log Z = {self.value:.2f}, between {self.lower:.2f} and {self.upper:.2f} "
+                f"(forward: {self.parts[0]!r}; reverse: {self.parts[1]!r})"
+            )
+        if self.log_weights is None:
+            return f"log Z = {self.value:.6f} ({self.method})"
+        init = f" from {_INITS[self.init]}" if self.init else ""
+        ladder = f" on a ladder of {self.n_rungs} rungs" if self.n_rungs else ""
+        places = f"{self.n_betas} {'models' if ladder else 'temperatures'}{ladder}"
+        if self.converged is not None:
+            places += " (chosen)" if self.converged else " (the most tried, too few)"
+        return (
+            f"log Z = {self.value:.2f}, 3 sigma: {self.lower:.2f} to {self.upper:.2f} "
+            f"({_METHODS[self.method]}, {len(self.log_weights)} runs{init}, "
+            f"{places}, effective sample size {self.effective_sample_size:.1f})"
+        )
+
+
+def log_partition(
+    rbm: Any,
+    *,
+    method: Literal["auto", "exact", "ais", "reverse_ais", "both"] = "auto",
+    betas: int | ArrayLike | None = None,
+    n_runs: int = 100,
+    base_mean: ArrayLike | None = None,
+    ladder: ModelLadder | None = None,
+    init: MatrixLike | None = None,
+    n_jobs: int | None = None,
+    random_state: RandomStateLike = None,
+    verbose: int = 0,
+) -> LogPartition:
+    """Compute or estimate the log partition function.
+
+    Annealed importance sampling (AIS) [1]_ moves runs from independent features to the
+    model through many temperatures. The mean of the importance weights is an unbiased
+    estimate of Z. The estimate of log Z is therefore, with high probability, **too low**,
+    and the resulting log-likelihood **too high**: slightly if there are enough
+    temperatures, considerably if all runs miss a mode of the model. Reverse AIS [2]_ starts
+    from draws of the model, runs in the opposite direction and errs in the opposite
+    direction. With high probability, log Z lies between the two estimates, provided that
+    the reverse runs start from draws of the model. Use both to evaluate a model.
+
+    Parameters
+    ----------
+    rbm : estimator
+        A fitted estimator, or one with `components_`, `intercept_visible_` and
+        `intercept_hidden_` set by hand.
+
+    method : {"auto", "exact", "ais", "reverse_ais", "both"}, default="auto"
+        "exact" sums over all states of the smaller layer (hidden or visible; hidden if the
+        visible units are real-valued), which may have up to 25 units. "auto" uses "exact"
+        up to 20 units and "ais" beyond. The parameters of AIS have no effect on an exact
+        sum. "both" runs "ais" and "reverse_ais": its value is the midpoint of the two
+        estimates, its bounds are the outer ones, and it warns if the two estimates
+        contradict each other.
+
+    betas : int or array-like of shape (n_betas,), default=None
+        Inverse temperatures of AIS, non-decreasing from 0 to 1. An int is the number of
+        temperatures, which are then spaced as in [1]_, with most of them close to 1: about
+        1/30 of them are below 0.5 and 3/10 below 0.9. With a `ladder`, they are fractions
+        of the way along it, and evenly spaced if an int. None chooses the number by the
+        error: 501, 1001, 2001, 4001 and 8001 temperatures are tried until a third of the
+        runs count, that is, until the effective sample size is at least ``n_runs / 3``, and
+        at least 2. The standard error is then at most ``sqrt(2 / (n_runs - 1))``, 0.14 nats
+        for 100 runs. The first temperatures are evenly spaced, and the weights of each
+        attempt tell where to place those of the next. The result is that of the last
+        attempt alone, and says whether its temperatures were enough (`n_betas`,
+        `converged`).
+
+    n_runs : int, default=100
+        Number of AIS runs.
+
+    base_mean : float or array-like of shape (n_features,), default=None
+        Means of the independent features from which AIS starts. The means of the training
+        data work best. None uses `visible_mean_` of the estimator if available, and the
+        means of chains of the model otherwise. 0.5, the uniform distribution, needs far
+        more temperatures. The means are clipped to [0.001, 0.999]. For real-valued
+        features, AIS starts from independent Gaussians with the means and variances of the
+        training data, and only None is allowed.
+
+    ladder : ModelLadder, default=None
+        Models for the runs to move through in place of temperatures, for example those that
+        the training passed through [3]_, as collected by
+        :class:`skrbm.callbacks.TrajectoryLadder`. It must start at independent features,
+        which replace `base_mean`, and end with the model of `rbm`. Between its rungs,
+        parameters are interpolated. A step costs one and a half times as much as one
+        between temperatures.
+
+    init : array-like of shape (n_rows, n_features), default=None
+        Rows from which the reverse AIS runs start, used cyclically; they should be draws of
+        the model. None draws them: exactly if the smaller layer has at most 20 units, and
+        otherwise by 1000 Gibbs steps from the persistent chains of training (`h_samples_`)
+        or, if there are none, from the final states of AIS runs.
+
+    n_jobs : int, default=None
+        Number of joblib jobs that share the AIS runs. None means 1 unless in a
+        `joblib.parallel_config` context. Matrix products use threads in any case.
+
+    random_state : int, RandomState instance or None, default=None
+        Controls the draws. Pass an int for reproducible results across calls.
+
+    verbose : int, default=0
+        Whether to print the progress of AIS at each tenth of the temperatures.
+
+    Returns
+    -------
+    result : LogPartition
+        Log Z and its error, in nats.
+
+    Raises
+    ------
+    ValueError
+        If the model is too large for an exact sum, its parameters have inconsistent shapes
+        or are not finite, or an argument is out of range.
+    NotFittedError
+        If `rbm` has no parameters.
+
+    Warns
+    -----
+    UserWarning
+        If one of many runs has nearly all the weight, or the reverse estimate is below the
+        forward one by more than their errors. The estimates are then unreliable.
+
+    References
+    ----------
+    .. [1] Salakhutdinov, R. and Murray, I. (2008). On the quantitative analysis of deep
+       belief networks. ICML 2008, 872-879.
+    .. [2] Burda, Y., Grosse, R. and Salakhutdinov, R. (2015). Accurate and conservative
+       estimates of MRF log-likelihood using reverse annealing. AISTATS 2015, 102-110.
+    .. [3] Bereux, N., Decelle, A., Furtlehner, C., Rosset, L. and Seoane, B. (2025). Fast
+       training and sampling of restricted Boltzmann machines. ICLR 2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.likelihood import log_partition
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=10, n_iter=5, random_state=0).fit(X)
+    >>> exact = log_partition(rbm)
+    >>> exact.method
+    'exact'
+    >>> ais = log_partition(rbm, method="ais", betas=1000, random_state=0)
+    >>> abs(ais.value - exact.value) < 0.5
+    True
+    """
+    model = _inputs.model_of(rbm)
+    _inputs.check_option("method", method, ("auto", *_METHODS))
+    if init is not None and method not in ("reverse_ais", "both"):
+        raise ValueError(
+            "init is only used by method='reverse_ais' and method='both', but got "
+            f"method={method!r}."
+        )
+    if base_mean is not None and ladder is not None:
+        raise ValueError(
+            "base_mean has no effect on a ladder, which starts at features of its own: "
+            "pass only one of them."
+        )
+    _inputs.check_n_jobs(n_jobs)
+    _inputs.check_integer(n_runs, "n_runs", 1)
+    if betas is not None:
+        betas = _inputs.check_betas(betas)
+    if isinstance(betas, Integral):
+        evenly = ladder is not None
+        betas = np.linspace(0, 1, betas) if evenly else _annealing.ladder(betas)
+    if method == "auto":
+        method = "exact" if model.n_enumerated <= LARGEST_EXACT_AUTO else "ais"
+    path = None if ladder is None else check_ladder(ladder, model)
+    if method == "exact":
+        return _exact(model)
+    source = check_random_state(random_state)
+    if path is None:
+        base_mean = check_base_mean(rbm, model, base_mean, source)
+        path = _annealing.Path(model, base_mean)
+    arguments = path, model, betas, n_runs, source, n_jobs, verbose
+    estimates = []
+    if method in ("ais", "both"):
+        estimates.append(_annealed(*arguments))
+    if method in ("reverse_ais", "both"):
+        draws = _model_draws(rbm, path, init, n_runs, source)
+        estimates.append(_annealed(*arguments, *draws))
+    return _both(*estimates) if method == "both" else estimates[0]
+
+
+def check_base_mean(rbm, model, base_mean, random_state):
+    """Return the means of independent features, the base distribution of annealing.
+
+    These are `base_mean` if given, else the means of the training data, else the means of
+    chains of the model.
+    """
+    n_features = len(model.visible)
+    if not model.visible.binary:
+        if base_mean is not None:
+            raise ValueError(
+                "base_mean has no effect on real-valued features, for which annealing "
+                "starts at independent Gaussians with the means and variances of the "
+                "training data: do not pass it."
+            )
+        return None
+    if base_mean is None:
+        base_mean = getattr(rbm, "visible_mean_", None)
+        if base_mean is None:
+            base_mean = _annealing.settled_chains(model, 100, random_state)[1]
+        # It may be outside [0, 1] if training used such values unchanged.
+        base_mean = np.clip(base_mean, 0, 1)
+    mean = np.asarray(base_mean, dtype=np.float64)
+    if mean.shape not in ((), (n_features,)):
+        raise ValueError(
+            f"base_mean must be a number or have shape ({n_features},), one mean per "
+            f"feature, but has shape {mean.shape}."
+        )
+    if not ((mean >= 0) & (mean <= 1)).all():
+        raise ValueError("base_mean must only have values from 0 to 1.")
+    return np.broadcast_to(mean, n_features)
+
+
+def _exact(model):
+    """Return log Z as a sum over all states of the smaller layer."""
+    n_visible, n_hidden = model.weights.shape
+    if model.n_enumerated > _LARGEST_EXACT:
+        raise ValueError(
+            f"method='exact' supports up to {_LARGEST_EXACT} units in the smaller layer, "
+            f"but the model has {n_visible} visible and {n_hidden} hidden units. Use "
+            "method='ais', and method='reverse_ais' to check it."
+        )
+    value = float(exact_log_partition(model))
+    return LogPartition(value, value, value, "exact", projections(model))
+
+
+def _annealed(path, model, betas, n_runs, source, n_jobs, verbose, init=None, kind=None):
+    """Return log Z estimated by AIS, or by reverse AIS from the draws `init`."""
+    reverse, converged = init is not None, None
+    options = {"init": init, "n_jobs": n_jobs, "verbose": verbose}
+    if betas is None:
+        runs = _annealing.anneal_until_even(path, n_runs, source, **options)
+        log_weights, n_betas, converged = runs
+    else:
+        log_weights, _ = _annealing.anneal_in_jobs(
+            path, betas[::-1] if reverse else betas, n_runs, source, **options
+        )
+        n_betas = len(betas)
+    log_mean = _annealing.log_mean(log_weights)
+    value = float(path.base_log_partition + (-log_mean if reverse else log_mean))
+    error = _annealing.standard_error(log_weights)
+    method = "reverse_ais" if reverse else "ais"
+    result = estimate(value, error, method, model, log_weights, n_betas, kind)
+    result = dataclasses.replace(result, n_rungs=path.n_rungs, converged=converged)
+    if result.effective_sample_size < 2 <= n_runs / 5:
+        closer = "a base_mean closer to the means of the model"
+        if path.n_rungs is not None:
+            closer = "a ladder with more rungs"
+        warnings.warn(
+            f"The estimate of log Z is dominated by one of {n_runs} runs, so it may be off "
+            "by much more than its error. Use more temperatures (betas, which were "
+            f"{n_betas}), more runs (n_runs), or {closer}."
+        )
+    return result
+
+
+def estimate(value, error, method, model, log_weights, n_betas, init=None):
+    """Return an AIS estimate with its bounds and diagnostics."""
+    bounds = value - 3 * error, value + 3 * error
+    size = _annealing.effective_number(log_weights)
+    of = projections(model)
+    return LogPartition(value, *bounds, method, of, log_weights, size, n_betas, init)
+
+
+def _both(forward, reverse):
+    """Combine a forward and a reverse estimate; warn if they contradict each other."""
+    error = np.hypot(forward.upper - forward.value, reverse.upper - reverse.value)
+    if reverse.value < forward.value - error:
+        warnings.warn(
+            f"The reverse estimate of log Z, {reverse.value:.2f}, is below the forward "
+            f"one, {forward.value:.2f}, by more than their errors, {error:.2f}: either "
+            "the reverse runs did not start from draws of the model, or its chains do not "
+            "mix. Neither estimate is reliable. Pass draws of the model as init, for "
+            "example rbm.sample(100, betas='auto'), or train a model that mixes."
+        )
+    sizes = forward.effective_sample_size, reverse.effective_sample_size
+    return dataclasses.replace(
+        reverse,
+        value=(forward.value + reverse.value) / 2,
+        lower=min(forward.lower, reverse.lower),
+        upper=max(forward.upper, reverse.upper),
+        method="both",
+        log_weights=None,
+        effective_sample_size=min(sizes),
+        parts=(forward, reverse),
+        n_betas=max(forward.n_betas, reverse.n_betas),
+        converged=forward.converged and reverse.converged,
+    )
+
+
+def projections(model):
+    """Return one projection of each parameter array, to identify the model.
+
+    The directions are random but fixed. Unlike norms, projections depend on the signs and
+    the order of the values.
+    """
+    rng = np.random.RandomState(0)
+    visible, hidden = (rng.uniform(-1, 1, size=n) for n in model.weights.shape)
+    weighted = model.weights @ hidden.astype(model.dtype)
+    arrays = weighted, *model.visible.arrays_of_partition
+    of_visible = [float(array @ visible) for array in arrays]
+    return *of_visible, float(model.hidden_bias @ hidden)
+
+
+def belongs_to(log_partition, model):
+    """Return whether a LogPartition is that of this model."""
+    of_model = projections(model)
+    if len(log_partition.of) != len(of_model):
+        return False
+    arrays = model.weights, *model.visible.arrays_of_partition, model.hidden_bias
+    limits = [1e-5 * np.linalg.norm(array) + 1e-12 for array in arrays]
+    return bool((np.abs(np.subtract(log_partition.of, of_model)) <= limits).all())
+
+
+def _model_draws(rbm, path, init, n, random_state):
+    """Return `n` (approximate) draws of the model and how they were obtained."""
+    model = path.model
+    if init is not None:
+        rows = _inputs.check_rows(model, init, rbm)
+        if not model.visible.are_states(rows.summary):
+            raise ValueError("init must be draws of the model, with values 0 and 1 only.")
+        rows = rows.select(np.resize(np.arange(len(rows)), n)).copy_rows(np.float32)
+        return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
+    rng = _annealing.generator(random_state.randint(2**31 - 1))
+    if model.n_enumerated <= LARGEST_EXACT_AUTO:
+        return exact_draws(model, n, rng), "exact"
+    chains = getattr(rbm, "h_samples_", np.empty((0, 0)))
+    if chains.shape[1:] == model.hidden_bias.shape and len(chains):
+        h = np.resize(rng.permutation(len(chains)), n)
+        h = chains[h].astype(np.float32)
+        model.gibbs(h, 1000, rng)
+    else:
+        h, _ = _annealing.settled_chains(model, n, random_state)
+    return model.sample_visible(h, rng), "chains"
