@@ -10,7 +10,9 @@ beta = 1 the distribution is that of the model. Another path, through several mo
 callers.
 """
 
+import abc
 import dataclasses
+import functools
 import itertools
 import time
 
@@ -37,87 +39,124 @@ def draw_seeds(n, random_state):
     return random_state.randint(np.iinfo(np.int32).max, size=n).tolist()
 
 
-class Path:
-    """Temperatures between independent features with given means and a model.
+class Path(abc.ABC):
+    """Path of distributions from independent features to a model.
 
-    All computations use float32, which is accurate enough for drawing states and faster
-    than float64. Callers accumulate log-weights in float64.
+    Fractions of the way go from 0 to 1. The method `at` turns them into what the other
+    methods take as places: one place for all rows, or several, each for an equal share of
+    the rows. All computations use float32, which is accurate enough for drawing states and
+    faster than float64. Callers accumulate log-weights in float64.
 
     Parameters
     ----------
     model : RBM
-    base_mean : ndarray of shape (n_features,)
-        Means of the independent features.
+        The model at the end, in float32.
+    base : object
+        Visible units of the independent features at the start.
 
     Attributes
     ----------
+    base : object
+        The units at the start, in float32.
     n_rungs : int or None
         Number of models that the path leads through; None for temperatures.
     """
 
     n_rungs = None
 
-    def __init__(self, model, base_mean):
-        model = model.map(lambda a: np.ascontiguousarray(a, dtype=np.float32))
+    def __init__(self, model, base):
         self.model = model.align()
-        base = model.visible.independent(base_mean, np.float64)
-        self.base = base.map(lambda a: a.astype(np.float32))
-        self.base_log_partition = log_partition_without_weights(model, base)
+        self.base, self._exact_base = base.map(np.float32), base
+
+    @functools.cached_property
+    def base_log_partition(self):
+        """Log Z at the start, where the hidden units are unbiased."""
+        base = self._exact_base.map(np.float64)
+        normalizer = base.log_normalizer(np.zeros((1, len(base))))[0]
+        return float(normalizer + np.log(2) * len(self.model.hidden_bias))
 
     def draw_base(self, n, rng):
         """Draw `n` rows of independent features."""
         v = np.zeros((n, len(self.base)), dtype=np.float32)
         return self.base.sample(v, rng, v)
 
-    def at(self, betas):
-        """Return what the methods below take as `beta`.
+    @abc.abstractmethod
+    def at(self, fractions):
+        """Return the place, or the places, at a fraction of the way, or at several."""
 
-        This is a number for one inverse temperature, and a column for several, each for an
-        equal share of the rows.
+    @abc.abstractmethod
+    def hidden_input(self, v, place, out=None):
+        """Return the hidden input of rows at a place."""
+
+    @abc.abstractmethod
+    def log_ratio(self, v, hidden_input, place, after):
+        """Return the log of ``p_after(v) / p_place(v)`` without the partition functions.
+
+        `hidden_input` is that of the rows at `place`, and is overwritten by that at
+        `after`.
         """
-        if np.ndim(betas) == 0:
-            return betas
-        return np.asarray(betas, dtype=np.float32)[:, None]
 
-    def hidden_input(self, v, beta, out=None):
-        """Return the hidden input of rows, which does not depend on the temperature."""
+    @abc.abstractmethod
+    def gibbs(self, v, hidden_input, place, generators):
+        """Take one Gibbs step for rows, which are overwritten, and so is `hidden_input`.
+
+        `hidden_input` is that of the rows at `place`. `generators` are pairs (slice of
+        rows, generator for these rows). With several places, there is only one, for all
+        rows.
+        """
+
+
+class TemperaturePath(Path):
+    """Temperatures between independent features with given means and a model.
+
+    Places are inverse temperatures: a number, or a column of several. Hidden inputs do not
+    depend on them.
+
+    Parameters
+    ----------
+    model : RBM
+    base_mean : ndarray of shape (n_features,)
+        Means of the independent features.
+    """
+
+    def __init__(self, model, base_mean):
+        base = model.visible.independent(base_mean, np.float64)
+        model = model.map(lambda a: np.ascontiguousarray(a, dtype=np.float32))
+        super().__init__(model, base)
+
+    def at(self, fractions):
+        if np.ndim(fractions) == 0:
+            return fractions
+        return np.asarray(fractions, dtype=np.float32)[:, None]
+
+    def hidden_input(self, v, place, out=None):
         return self.model.hidden_input(v, out)
 
-    def log_ratio(self, v, hidden_input, beta, after):
-        """Return the log of ``p_after(v) / p_beta(v)`` without the partition functions.
+    def log_ratio(self, v, hidden_input, place, after):
+        """Return the log of ``p_after(v) / p_place(v)`` without the partition functions.
 
-        `beta` and `after` are as returned by `at`. With hidden input x, which is the same
-        at both, the difference of softplus(after x) and softplus(beta x) is ::
+        With hidden input x, which is the same at both, the difference of softplus(after x)
+        and softplus(place x) is ::
 
-            (after - beta) max(x, 0) + log((1 + exp(-after |x|)) / (1 + exp(-beta |x|)))
+            (after - place) max(x, 0) + log((1 + exp(-after |x|)) / (1 + exp(-place |x|)))
         """
-        beta, after = (_for_rows(b, len(v)) for b in (beta, after))
+        place, after = (_for_rows(beta, len(v)) for beta in (place, after))
         linear = self.model.visible.log_ratio_to(self.base, v)
         linear += np.maximum(hidden_input, 0).sum(axis=1)
         size = np.abs(hidden_input)
         ratio = np.exp(size * -after)
         ratio += 1
-        size *= -beta
+        size *= -place
         np.exp(size, out=size)
         size += 1
         ratio /= size
         np.log(ratio, out=ratio)
-        change = np.asarray(after - beta, dtype=np.float64).reshape(-1)
+        change = np.asarray(after - place, dtype=np.float64).reshape(-1)
         return change * linear + ratio.sum(axis=1)
 
-    def gibbs(self, v, hidden_input, beta, generators):
-        """Take one Gibbs step for rows, in place; `hidden_input` is overwritten.
-
-        `generators` are pairs (slice of rows, generator for these rows).
-        """
-        beta = _for_rows(beta, len(v))
+    def gibbs(self, v, hidden_input, place, generators):
+        beta = _for_rows(place, len(v))
         gibbs_step(self.model, self.base, v, hidden_input, beta, generators)
-
-
-def log_partition_without_weights(model, base):
-    """Return log Z of independent units: visible ones of `base`, unbiased hidden ones."""
-    nothing = np.zeros((1, len(base)))
-    return float(base.log_normalizer(nothing)[0] + np.log(2) * len(model.hidden_bias))
 
 
 def _for_rows(beta, n_rows):
@@ -168,7 +207,7 @@ def interpolate(model, other, part):
 # Annealed runs --------------------------------------------------------------------------
 
 
-def ladder(n_betas):
+def usual_betas(n_betas):
     """Return `n_betas` inverse temperatures from 0 to 1, with the usual spacing for AIS.
 
     Of 14500 steps, 500 lead to 0.5, the next 4000 to 0.9 and the last 10000 to 1, as in
@@ -187,6 +226,7 @@ def anneal(path, betas, seeds, init=None, tick=None, n_parts=None):
     ----------
     path : Path
     betas : sequence of float
+        Fractions of the way: inverse temperatures, if the path is one of temperatures.
     seeds : list of pairs (n_runs, seed)
     init : ndarray of shape (sum of n_runs, n_features), default=None
         Draws of the distribution at the first temperature. None draws them at beta = 0.
@@ -215,11 +255,11 @@ def anneal(path, betas, seeds, init=None, tick=None, n_parts=None):
     hidden_input = None
     parts = np.zeros((len(v), n_parts or 1))
     part_of = np.arange(len(betas) - 1) * parts.shape[1] // (len(betas) - 1)
-    for number, (beta, after) in enumerate(itertools.pairwise(map(path.at, betas))):
+    for number, (place, after) in enumerate(itertools.pairwise(map(path.at, betas))):
         if number > 0:
-            path.gibbs(v, hidden_input, beta, generators)
-        hidden_input = path.hidden_input(v, beta, out=hidden_input)
-        parts[:, part_of[number]] += path.log_ratio(v, hidden_input, beta, after)
+            path.gibbs(v, hidden_input, place, generators)
+        hidden_input = path.hidden_input(v, place, out=hidden_input)
+        parts[:, part_of[number]] += path.log_ratio(v, hidden_input, place, after)
         if tick is not None:
             tick(number)
     return parts if n_parts else parts[:, 0], v
@@ -315,9 +355,9 @@ def settled_chains(model, n, random_state):
     Annealing uses 1000 temperatures and is followed by 1000 Gibbs steps. Return the final
     hidden states, and the mean of the visible units over the second half of the steps.
     """
-    path = Path(model, np.full(len(model.visible), 0.5))
+    path = TemperaturePath(model, np.full(len(model.visible), 0.5))
     model = path.model
-    _, v = anneal_in_jobs(path, ladder(1000), n, random_state, n_jobs=1)
+    _, v = anneal_in_jobs(path, usual_betas(1000), n, random_state, n_jobs=1)
     rng = generator(random_state.randint(2**31 - 1))
     h = model.sample_hidden(v, rng)
     model.gibbs(h, 500, rng)
@@ -438,10 +478,11 @@ class TemperedChains:
     """
 
     def __init__(self, path, betas, h, rng):
-        self.path, self.beta, self.n_chains, self.rng = path, path.at(betas), len(h), rng
+        self.path, self.places = path, path.at(betas)
+        self.n_chains, self.rng = len(h), rng
         v = path.model.sample_visible(h.astype(np.float32), rng)
         self.v = np.tile(v, (len(betas), 1))
-        self._hidden_input = path.hidden_input(self.v, self.beta)
+        self._hidden_input = path.hidden_input(self.v, self.places)
         self._accept = np.ones((len(betas) - 1, len(h)))
         self._odd = False
 
@@ -451,11 +492,11 @@ class TemperedChains:
         Even and odd pairs of adjacent temperatures swap in alternate steps. The
         probabilities, of shape (n_betas - 1, n_chains), are the latest ones of all pairs.
         """
-        path, v, a, beta = self.path, self.v, self._hidden_input, self.beta
-        path.gibbs(v, a, beta, [(slice(None), self.rng)])
-        path.hidden_input(v, beta, out=a)
+        path, v, a, places = self.path, self.v, self._hidden_input, self.places
+        path.gibbs(v, a, places, [(slice(None), self.rng)])
+        path.hidden_input(v, places, out=a)
         swapped = slice(int(self._odd), None, 2)
-        self._accept[swapped] = swap_pairs(path, beta, v, a, swapped.start, self.rng)
+        self._accept[swapped] = swap_pairs(path, places, v, a, swapped.start, self.rng)
         self._odd = not self._odd
         return self._accept.copy()
 
@@ -464,20 +505,20 @@ class TemperedChains:
         return self.v[-self.n_chains :]
 
 
-def swap_pairs(path, beta, v, hidden_input, first, rng):
-    """Swap states between every second pair of adjacent temperatures, in place.
+def swap_pairs(path, places, v, hidden_input, first, rng):
+    """Swap states between every second pair of adjacent places, overwriting them.
 
     Parameters
     ----------
     path : Path
-    beta : list or ndarray
-        Increasing inverse temperatures, as returned by ``path.at``.
-    v : ndarray of shape (n_betas * n_chains, n_features)
-        The states. Those at the same temperature are in adjacent rows.
-    hidden_input : ndarray of shape (n_betas * n_chains, n_components)
+    places : list or ndarray
+        Places along the path, as returned by ``path.at``.
+    v : ndarray of shape (n_places * n_chains, n_features)
+        The states. Those at the same place are in adjacent rows.
+    hidden_input : ndarray of shape (n_places * n_chains, n_components)
         Their hidden input.
     first : int
-        0 or 1, the lower temperature of the first pair.
+        0 or 1, the lower place of the first pair.
     rng : numpy.random.Generator
 
     Returns
@@ -485,12 +526,12 @@ def swap_pairs(path, beta, v, hidden_input, first, rng):
     accept : ndarray of shape (n_pairs, n_chains)
         Acceptance probabilities.
     """
-    n = len(v) // len(beta)
-    numbers = range(first, len(beta) - 1, 2)
+    n = len(v) // len(places)
+    numbers = range(first, len(places) - 1, 2)
     accept = np.empty((len(numbers), n))
     for pair, k in enumerate(numbers):
         rows = slice(k * n, (k + 1) * n), slice((k + 1) * n, (k + 2) * n)
-        low, high = beta[k : k + 1], beta[k + 1 : k + 2]
+        low, high = places[k : k + 1], places[k + 1 : k + 2]
         (v_low, v_high), (a_low, a_high) = ([x[i] for i in rows] for x in (v, hidden_input))
         raised, lowered = a_low.copy(), a_high.copy()
         ratio = path.log_ratio(v_low, raised, low, high)
@@ -514,7 +555,7 @@ def respaced(betas, share, n_betas):
     return betas
 
 
-def ladder_of_equal_swaps(path, h, rng, n_betas=None, *, acceptance=0.5, n_first=16):
+def betas_of_equal_swaps(path, h, rng, n_betas=None, *, acceptance=0.5, n_first=16):
     """Return inverse temperatures at which all adjacent pairs swap equally often.
 
     The sum of all rejection rates hardly depends on the temperatures at which it is

@@ -9,13 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from skrbm._annealing import (
-    Path,
-    gibbs_step,
-    interpolate,
-    ladder_of_equal_swaps,
-    log_partition_without_weights,
-)
+from skrbm._annealing import Path, betas_of_equal_swaps, gibbs_step, interpolate
 from skrbm._inputs import refuse_real_values
 from skrbm._model import RBM
 
@@ -109,10 +103,8 @@ def models_of(ladder):
 class ModelPath(Path):
     """Straight lines from model to model, the first of which has independent features.
 
-    A place on the path is a number from 0, the first model, to 1, the last one, and between
-    neighboring models their parameters are interpolated. Models on the path are at the
-    places k / (n_models - 1). The methods take lists of models as `beta`, as returned by
-    `at`, each for an equal share of the rows.
+    Places are lists of models. Those that the path leads through are at equal distances,
+    and between neighbors the parameters are interpolated.
 
     Parameters
     ----------
@@ -122,50 +114,38 @@ class ModelPath(Path):
 
     def __init__(self, models):
         self.models, self.n_rungs = [model.align() for model in models], len(models)
-        self.model, self.base = self.models[-1], self.models[0].visible
-        base = self.base.map(np.float64)
-        self.base_log_partition = log_partition_without_weights(self.model, base)
+        super().__init__(self.models[-1], self.models[0].visible)
 
-    def at(self, betas):
-        """Return the models at these places."""
-        return [self._between(beta) for beta in np.atleast_1d(betas)]
+    def at(self, fractions):
+        return [self._between(fraction) for fraction in np.atleast_1d(fractions)]
 
-    def _between(self, beta):
-        place = beta * (len(self.models) - 1)
-        number = int(place + 1e-9)
-        part = np.float32(place - number)
+    def _between(self, fraction):
+        steps = fraction * (len(self.models) - 1)
+        number = int(steps + 1e-9)
+        part = np.float32(steps - number)
         if part < 1e-6:
             return self.models[number]
         ends = self.models[number : number + 2]
         return interpolate(*ends, part).align()
 
-    def hidden_input(self, v, beta, out=None):
-        """Return the hidden input of rows at the models `beta`."""
+    def hidden_input(self, v, place, out=None):
         out = self.model._empty(len(v), len(self.model.hidden_bias)) if out is None else out
-        for rows, model in _shares(beta, len(v)):
+        for rows, model in _shares(place, len(v)):
             model.hidden_input(v[rows], out=out[rows])
         return out
 
-    def log_ratio(self, v, hidden_input, beta, after):
-        """Return the log of ``p_after(v) / p_beta(v)`` without the partition functions.
-
-        `hidden_input` is that of the rows at `beta`, and becomes that at `after`.
-        """
-        ratio = self._free_energy(v, hidden_input, beta)
+    def log_ratio(self, v, hidden_input, place, after):
+        ratio = self._free_energy(v, hidden_input, place)
         self.hidden_input(v, after, out=hidden_input)
         return ratio - self._free_energy(v, hidden_input, after)
 
-    def _free_energy(self, v, hidden_input, beta):
-        shares = _shares(beta, len(v))
+    def _free_energy(self, v, hidden_input, place):
+        shares = _shares(place, len(v))
         parts = [model.free_energy(v[rows], hidden_input[rows]) for rows, model in shares]
         return np.concatenate(parts)
 
-    def gibbs(self, v, hidden_input, beta, generators):
-        """Take one Gibbs step for rows, in place; `hidden_input` is overwritten.
-
-        `generators` are as for `Path`; with several models, only one for all rows.
-        """
-        for rows, model in _shares(beta, len(v)):
+    def gibbs(self, v, hidden_input, place, generators):
+        for rows, model in _shares(place, len(v)):
             gibbs_step(model, self.base, v[rows], hidden_input[rows], 1.0, generators)
 
 
@@ -246,7 +226,7 @@ class Trajectory:
     def ladder(self, model):
         """Return a ladder to a float32 model whose neighbors all swap equally often."""
         path = ModelPath([*self.models, model])
-        betas = ladder_of_equal_swaps(
+        betas = betas_of_equal_swaps(
             path,
             model.sample_hidden(self._follow(model), self._rng),
             self._rng,

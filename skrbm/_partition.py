@@ -279,7 +279,7 @@ def log_partition(
         betas = _inputs.check_betas(betas)
     if isinstance(betas, Integral):
         evenly = ladder is not None
-        betas = np.linspace(0, 1, betas) if evenly else _annealing.ladder(betas)
+        betas = np.linspace(0, 1, betas) if evenly else _annealing.usual_betas(betas)
     if method == "auto":
         method = "exact" if model.n_enumerated <= LARGEST_EXACT_AUTO else "ais"
     path = None if ladder is None else check_ladder(ladder, model)
@@ -288,7 +288,7 @@ def log_partition(
     source = check_random_state(random_state)
     if path is None:
         base_mean = check_base_mean(rbm, model, base_mean, source)
-        path = _annealing.Path(model, base_mean)
+        path = _annealing.TemperaturePath(model, base_mean)
     arguments = path, model, betas, n_runs, source, n_jobs, verbose
     estimates = []
     if method in ("ais", "both"):

@@ -212,7 +212,7 @@ class Record:
             return exact_log_partition(model)
         model, n_steps = model.map(lambda a: a.astype(np.float32)), self.N_STEPS
         if self._runs is None:
-            path = _annealing.Path(model, self.start.counts.visible_mean)
+            path = _annealing.TemperaturePath(model, self.start.counts.visible_mean)
             rng = _annealing.generator(0)
             self._runs = _annealing.FollowingRuns(path, self.N_RUNS, rng)
             n_steps *= 10
@@ -298,12 +298,12 @@ def log_partition_gap(state):
     pseudo-log-likelihood, hardly change when a model acquires such modes. The largest
     weight of each direction is left out, so that no single run decides.
     """
-    path = _annealing.Path(state.result, state.counts.visible_mean)
+    path = _annealing.TemperaturePath(state.result, state.counts.visible_mean)
     rng = _annealing.generator(0)
     h = state.solver.chains[:100].astype(np.float32)
     path.model.gibbs(h, 100, rng)
     v = path.model.sample_visible(h, rng)
-    betas = _annealing.ladder(500).tolist()
+    betas = _annealing.usual_betas(500).tolist()
     forward, _ = _annealing.anneal(path, betas, [(len(v), 1)])
     reverse, _ = _annealing.anneal(path, betas[::-1], [(len(v), 2)], init=v)
     without_largest = [np.sort(weights)[:-1] for weights in (forward, reverse)]

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from skrbm import _kernels
-from skrbm._annealing import Path, respaced, swap_pairs
+from skrbm._annealing import TemperaturePath, respaced, swap_pairs
 
 # Number of temperatures of parallel tempering.
 N_TEMPERATURES = 10
@@ -184,7 +184,7 @@ class ParallelTempering(Solver):
         if self.v is None:
             v = model.sample_visible(self.chains, rng)
             self.v = np.tile(v.astype(np.uint8), (len(self.betas), 1, 1))
-        self._step(Path(model, self.base_mean), rng)
+        self._step(TemperaturePath(model, self.base_mean), rng)
         model.sample_hidden(self.v[-1].astype(model.dtype), rng, out=self.chains)
         phases.sample_negative(model, self.chains, rng, infer_positive=True)
         if self.n_minibatches % RESPACING_INTERVAL == 0:
@@ -192,18 +192,18 @@ class ParallelTempering(Solver):
 
     def _step(self, path, rng):
         """Let neighbors swap, and take a Gibbs step at each temperature, in turn."""
-        beta, n = path.at(self.betas), len(self.chains)
+        places, n = path.at(self.betas), len(self.chains)
         v = self.v.reshape(-1, self.v.shape[2]).astype(np.float32)
         hidden_input = None
         for _ in range(self.n_gibbs_steps):
-            hidden_input = path.hidden_input(v, beta, out=hidden_input)
+            hidden_input = path.hidden_input(v, places, out=hidden_input)
             first = self.n_swaps % 2
-            accept = swap_pairs(path, beta, v, hidden_input, first, rng)
+            accept = swap_pairs(path, places, v, hidden_input, first, rng)
             rejected = self.rejected[first::2]
             rejected += REJECTION_SHARE * (1 - accept.mean(axis=1) - rejected)
             self.n_swaps += 1
             v[:n] = path.draw_base(n, rng)
-            path.gibbs(v[n:], hidden_input[n:], beta[1:], [(slice(None), rng)])
+            path.gibbs(v[n:], hidden_input[n:], places[1:], [(slice(None), rng)])
         self.v[...] = v.reshape(self.v.shape)
 
     def _respace(self):

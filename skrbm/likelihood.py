@@ -399,7 +399,9 @@ class LogLikelihoodTracker:
         runs, n_betas = self._runs, self.n_betas
         if runs is None:
             random_state = check_random_state(self.random_state)
-            path = _annealing.Path(model, check_base_mean(rbm, model, None, random_state))
+            path = _annealing.TemperaturePath(
+                model, check_base_mean(rbm, model, None, random_state)
+            )
             rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
             runs, n_betas = _annealing.FollowingRuns(path, self.n_runs, rng), 10 * n_betas
         elif model.weights.shape != runs.model.weights.shape:

@@ -174,7 +174,7 @@ n_features), default=None
         run = functools.partial(_run_tempered, path, np.linspace(0, 1, len(ladder)))
     elif betas is not None:
         mean = check_base_mean(rbm, model, None, source)
-        path = _annealing.Path(model, mean)
+        path = _annealing.TemperaturePath(model, mean)
         run = functools.partial(
             _run_tempered, path, _tempering_betas(path, betas, h, source)
         )
@@ -269,7 +269,7 @@ def _tempering_betas(path, betas, h, random_state):
         if not isinstance(n_betas, Integral):
             return n_betas
     rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
-    return _annealing.ladder_of_equal_swaps(path, h, rng, n_betas)
+    return _annealing.betas_of_equal_swaps(path, h, rng, n_betas)
 
 
 # Conditional draws ----------------------------------------------------------------------

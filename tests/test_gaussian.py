@@ -732,4 +732,4 @@ def test_binary_models_are_no_gaussian_ones():
     rbm = BernoulliRBMEstimator(2, n_iter=1).fit(np.eye(4))
     assert model_of(rbm).visible.binary
     assert not model_of(make().fit(WINE)).visible.binary
-    assert _annealing.Path(model_of(make().fit(WINE)), None).base.binary is False
+    assert _annealing.TemperaturePath(model_of(make().fit(WINE)), None).base.binary is False

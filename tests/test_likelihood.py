@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from skrbm import BernoulliRBMEstimator
 from skrbm._model import RBM
+from skrbm._visible import BernoulliUnits
 from skrbm.likelihood import (
     LogLikelihoodTracker,
     LogPartition,
@@ -335,3 +336,31 @@ def test_results_are_pickled_under_their_public_name():
     assert pickle.loads(b"cskrbm.likelihood\nLogPartition\n.") is LogPartition
     assert b"skrbm.likelihood" in pickle.dumps(log_partition(by_hand(tiny_rbm(3, 2))))
     assert log_partition.__module__ == LogPartition.__module__ == "skrbm.likelihood"
+
+
+def paths():
+    model = tiny_rbm(5, 3, np.float32)
+    return [TemperaturePath(model, np.full(5, 0.3)), ModelPath(rungs(5, 3))]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("fraction", [0.2, [0.2, 0.6]])
+def test_log_ratios_move_the_hidden_input(number, fraction):
+    """That of all paths is the one at the second place afterwards."""
+    path, v = paths()[number], states(5).astype(np.float32)
+    place, after = path.at(fraction), path.at(np.add(fraction, 0.3))
+    hidden_input = path.hidden_input(v, place)
+    there = path.log_ratio(v, hidden_input, place, after)
+    assert_allclose(hidden_input, path.hidden_input(v, after), rtol=1e-5)
+    back = path.log_ratio(v, hidden_input, after, place)
+    assert_allclose(there, -back, atol=1e-5)
+    assert_allclose(hidden_input, path.hidden_input(v, place), rtol=1e-5)
+
+
+def test_paths_sum_over_states_only_if_asked(monkeypatch):
+    """Training by parallel tempering makes a path for each minibatch, and never asks."""
+    expected = [path.base_log_partition for path in paths()]
+    with monkeypatch.context() as patch:
+        patch.delattr(BernoulliUnits, "log_normalizer")
+        made = paths()
+    assert [path.base_log_partition for path in made] == expected
