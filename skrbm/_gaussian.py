@@ -11,13 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 from skrbm import likelihood
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import StrOptions
-from skrbm._partition import belongs_to
+from skrbm._partition import N_BETAS_OF_SCORES, belongs_to
 from skrbm._range import feature_names
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits
-
-# Number of temperatures for the log partition function in scores.
-_N_BETAS = 2000
 
 
 class GaussianRBMEstimator(BaseRBM):
@@ -314,6 +311,6 @@ class GaussianRBMEstimator(BaseRBM):
         kept = vars(self).get("_log_partition")
         if kept is None or not belongs_to(kept, model):
             kept = self._log_partition = likelihood.log_partition(
-                self, betas=_N_BETAS, random_state=0
+                self, betas=N_BETAS_OF_SCORES, random_state=0
             )
         return -data.apply(model.free_energy, model) - kept.value

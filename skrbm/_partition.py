@@ -24,6 +24,9 @@ from skrbm._typing import MatrixLike, RandomStateLike
 _LARGEST_EXACT = 25
 LARGEST_EXACT_AUTO = 20
 
+# Number of temperatures for scores, which do not depend on chance.
+N_BETAS_OF_SCORES = 2000
+
 _INITS = {
     "exact": "exact draws",
     "chains": "draws of chains",

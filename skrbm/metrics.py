@@ -14,6 +14,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm._inputs import weighted_mean
+from skrbm._partition import N_BETAS_OF_SCORES
 from skrbm._typing import MatrixLike
 from skrbm.likelihood import log_likelihood, log_partition, pseudo_log_likelihood
 
@@ -164,5 +165,5 @@ def log_likelihood_scorer(
     """
     estimator, X = _last_step(estimator, X)
     minus_free_energy = log_likelihood(estimator, X, log_partition=0)  # checks the rows
-    log_z = log_partition(estimator, betas=2000, random_state=0)
+    log_z = log_partition(estimator, betas=N_BETAS_OF_SCORES, random_state=0)
     return weighted_mean(minus_free_energy, sample_weight) - log_z.value
