@@ -231,7 +231,7 @@ def anneal(path, betas, seeds, init=None, tick=None, n_parts=None):
     init : ndarray of shape (sum of n_runs, n_features), default=None
         Draws of the distribution at the first temperature. None draws them at beta = 0.
     tick : callable, default=None
-        Called at each temperature with its index.
+        Called after each step with its index.
     n_parts : int, default=None
         Number of parts, with equally many steps, to sum the log-weights over.
 
@@ -273,10 +273,13 @@ def anneal_in_jobs(
     *,
     init=None,
     n_jobs=None,
-    verbose=0,
+    title=None,
     n_parts=None,
 ):
-    """Call `anneal` in parallel jobs; return log-weights and final states of all runs."""
+    """Call `anneal` in parallel jobs; return log-weights and final states of all runs.
+
+    If there is a `title`, progress is printed under it.
+    """
     n_generators = -(-n_runs // RUNS_TO_A_GENERATOR)
     shares = np.diff(np.linspace(0, n_runs, n_generators + 1).astype(int)).tolist()
     seeds = draw_seeds(n_generators, random_state)
@@ -288,13 +291,15 @@ def anneal_in_jobs(
     for start, stop in itertools.pairwise(cuts):
         part = list(zip(shares, seeds, strict=True))[start:stop]
         begin = None if init is None else init[rows[start] : rows[stop]]
-        tick = _Printer(len(betas) - 1) if verbose and start == 0 else None
+        tick = None
+        if title is not None and start == 0:
+            tick = _Printer(title, len(betas), path)
         calls.append(delayed(anneal)(path, betas, part, begin, tick, n_parts))
     parts = Parallel(n_jobs=n_jobs_now)(calls)
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
-def anneal_until_even(path, n_runs, random_state, *, init=None, **options):
+def anneal_until_even(path, n_runs, random_state, *, init=None, title=None, **options):
     """Run AIS with more and more temperatures, until a third of the runs count.
 
     Each attempt doubles the number of steps, from `FEWEST_STEPS` to at most `MOST_STEPS`,
@@ -306,7 +311,7 @@ def anneal_until_even(path, n_runs, random_state, *, init=None, **options):
 
     Parameters
     ----------
-    path, n_runs, random_state, options
+    path, n_runs, random_state, title, options
         As for `anneal_in_jobs`.
     init : ndarray of shape (n_runs, n_features), default=None
         Draws of the model, from which to run in reverse.
@@ -322,7 +327,9 @@ def anneal_until_even(path, n_runs, random_state, *, init=None, **options):
     order = 1 if init is None else -1
     options |= {"init": init, "n_parts": N_PARTS}
     betas = np.linspace(0, 1, FEWEST_STEPS + 1)
-    while True:
+    for attempt in itertools.count(1):
+        if title is not None:
+            options["title"] = f"{title}, attempt {attempt}"
         parts, _ = anneal_in_jobs(path, betas[::order], n_runs, random_state, **options)
         log_weights, n_steps = parts.sum(axis=1), len(betas) - 1
         even = effective_number(log_weights) >= max(n_runs / 3, 2)
@@ -333,18 +340,20 @@ def anneal_until_even(path, n_runs, random_state, *, init=None, **options):
 
 
 class _Printer:
-    """Progress printer with one line at each tenth of the temperatures."""
+    """Progress printer with one line at each tenth of the temperatures, or models."""
 
-    def __init__(self, n_steps):
-        self.n_steps = n_steps
+    def __init__(self, title, n_betas, path):
+        self.title, self.n_betas = title, n_betas
+        self.places = "temperatures" if path.n_rungs is None else "models"
         self.start = time.perf_counter()
 
     def __call__(self, number):
-        done = number + 1
-        if done * 10 // self.n_steps > number * 10 // self.n_steps:
+        done = number + 2  # a step leads from one temperature to the next
+        if done * 10 // self.n_betas > (done - 1) * 10 // self.n_betas:
             seconds = time.perf_counter() - self.start
             print(
-                f"[log_partition] {done} of {self.n_steps} temperatures, {seconds:.1f}s",
+                f"[log_partition] {self.title}: {done} of {self.n_betas} {self.places}, "
+                f"{seconds:.1f}s",
                 flush=True,
             )
 

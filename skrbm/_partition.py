@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 
 from skrbm import _annealing, _inputs
 from skrbm._enumeration import exact_draws, exact_log_partition
@@ -220,7 +220,8 @@ def log_partition(
         Controls the draws. Pass an int for reproducible results across calls.
 
     verbose : int, default=0
-        Whether to print the progress of AIS at each tenth of the temperatures.
+        Whether to print the progress of AIS at each tenth of the temperatures. If several
+        numbers of them are tried, each attempt is numbered.
 
     Returns
     -------
@@ -278,6 +279,7 @@ def log_partition(
         )
     _inputs.check_n_jobs(n_jobs)
     _inputs.check_integer(n_runs, "n_runs", 1)
+    check_scalar(verbose, "verbose", Integral, min_val=0)
     if betas is not None:
         betas = _inputs.check_betas(betas)
     if isinstance(betas, Integral):
@@ -292,13 +294,14 @@ def log_partition(
     if path is None:
         base_mean = check_base_mean(rbm, model, base_mean, source)
         path = _annealing.TemperaturePath(model, base_mean)
-    arguments = path, model, betas, n_runs, source, n_jobs, verbose
+    options = {"betas": betas, "n_runs": n_runs, "n_jobs": n_jobs, "verbose": verbose}
     estimates = []
     if method in ("ais", "both"):
-        estimates.append(_annealed(*arguments))
+        estimates.append(_annealed(path, model, source, **options))
     if method in ("reverse_ais", "both"):
-        draws = _model_draws(rbm, path, init, n_runs, source)
-        estimates.append(_annealed(*arguments, *draws))
+        draws, origin = _model_draws(rbm, path.model, init, n_runs, source)
+        options |= {"draws": draws, "origin": origin}
+        estimates.append(_annealed(path, model, source, **options))
     return _both(*estimates) if method == "both" else estimates[0]
 
 
@@ -344,13 +347,24 @@ def _exact(model):
             "method='ais', and method='reverse_ais' to check it."
         )
     value = float(exact_log_partition(model))
-    return LogPartition(value, value, value, "exact", projections(model))
+    return without_error(value, "exact", model)
 
 
-def _annealed(path, model, betas, n_runs, source, n_jobs, verbose, init=None, kind=None):
-    """Return log Z estimated by AIS, or by reverse AIS from the draws `init`."""
-    reverse, converged = init is not None, None
-    options = {"init": init, "n_jobs": n_jobs, "verbose": verbose}
+def without_error(value, method, model):
+    """Return log Z of a model for which the value is taken to be exact."""
+    return LogPartition(
+        value=value, lower=value, upper=value, method=method, of=projections(model)
+    )
+
+
+def _annealed(
+    path, model, source, *, betas, n_runs, n_jobs, verbose, draws=None, origin=None
+):
+    """Return log Z estimated by AIS, or by reverse AIS from draws of the model."""
+    reverse, converged = draws is not None, None
+    options = {"init": draws, "n_jobs": n_jobs}
+    if verbose:
+        options["title"] = "reverse AIS" if reverse else "AIS"
     if betas is None:
         runs = _annealing.anneal_until_even(path, n_runs, source, **options)
         log_weights, n_betas, converged = runs
@@ -360,12 +374,18 @@ def _annealed(path, model, betas, n_runs, source, n_jobs, verbose, init=None, ki
         )
         n_betas = len(betas)
     log_mean = _annealing.log_mean(log_weights)
-    value = float(path.base_log_partition + (-log_mean if reverse else log_mean))
-    error = _annealing.standard_error(log_weights)
-    method = "reverse_ais" if reverse else "ais"
-    result = estimate(value, error, method, model, log_weights, n_betas, kind)
-    result = dataclasses.replace(result, n_rungs=path.n_rungs, converged=converged)
-    if result.effective_sample_size < 2 <= n_runs / 5:
+    result = estimate(
+        value=float(path.base_log_partition + (-log_mean if reverse else log_mean)),
+        error=_annealing.standard_error(log_weights),
+        model=model,
+        log_weights=log_weights,
+        method="reverse_ais" if reverse else "ais",
+        n_betas=n_betas,
+        init=origin,
+        n_rungs=path.n_rungs,
+        converged=converged,
+    )
+    if n_runs >= 10 and result.effective_sample_size < 2:
         closer = "a base_mean closer to the means of the model"
         if path.n_rungs is not None:
             closer = "a ladder with more rungs"
@@ -377,12 +397,17 @@ def _annealed(path, model, betas, n_runs, source, n_jobs, verbose, init=None, ki
     return result
 
 
-def estimate(value, error, method, model, log_weights, n_betas, init=None):
-    """Return an AIS estimate with its bounds and diagnostics."""
-    bounds = value - 3 * error, value + 3 * error
-    size = _annealing.effective_number(log_weights)
-    of = projections(model)
-    return LogPartition(value, *bounds, method, of, log_weights, size, n_betas, init)
+def estimate(*, value, error, model, log_weights, **others):
+    """Return an AIS estimate with its bounds, diagnostics and other fields."""
+    return LogPartition(
+        value=value,
+        lower=value - 3 * error,
+        upper=value + 3 * error,
+        of=projections(model),
+        log_weights=log_weights,
+        effective_sample_size=_annealing.effective_number(log_weights),
+        **others,
+    )
 
 
 def _both(forward, reverse):
@@ -435,9 +460,19 @@ def belongs_to(log_partition, model):
     return bool((np.abs(np.subtract(log_partition.of, of_model)) <= limits).all())
 
 
-def _model_draws(rbm, path, init, n, random_state):
-    """Return `n` (approximate) draws of the model and how they were obtained."""
-    model = path.model
+def training_chains(rbm, model, n, rng):
+    """Return hidden states of `n` persistent chains of training in random order, or None.
+
+    They are repeated if there are fewer, and None if the estimator has none that fit.
+    """
+    chains = np.asarray(getattr(rbm, "h_samples_", ()))
+    if len(chains) == 0 or chains.shape[1:] != model.hidden_bias.shape:
+        return None
+    return chains[np.resize(rng.permutation(len(chains)), n)].astype(model.dtype)
+
+
+def _model_draws(rbm, model, init, n, random_state):
+    """Return `n` (approximate) draws of a float32 model and how they were obtained."""
     if init is not None:
         rows = _inputs.check_rows(model, init, rbm)
         if not model.visible.are_states(rows.summary):
@@ -447,11 +482,9 @@ def _model_draws(rbm, path, init, n, random_state):
     rng = _annealing.generator(random_state.randint(2**31 - 1))
     if model.n_enumerated <= LARGEST_EXACT_AUTO:
         return exact_draws(model, n, rng), "exact"
-    chains = getattr(rbm, "h_samples_", np.empty((0, 0)))
-    if chains.shape[1:] == model.hidden_bias.shape and len(chains):
-        h = np.resize(rng.permutation(len(chains)), n)
-        h = chains[h].astype(np.float32)
-        model.gibbs(h, 1000, rng)
-    else:
+    h = training_chains(rbm, model, n, rng)
+    if h is None:
         h, _ = _annealing.settled_chains(model, n, random_state)
+    else:
+        model.gibbs(h, 1000, rng)
     return model.sample_visible(h, rng), "chains"

@@ -26,7 +26,7 @@ from skrbm._partition import (
     check_base_mean,
     estimate,
     log_partition,
-    projections,
+    without_error,
 )
 from skrbm._typing import MatrixLike, RandomStateLike
 
@@ -123,7 +123,7 @@ def _checked_log_partition(rbm, model, given, random_state):
             value = float(given)
         except (TypeError, ValueError):
             value = np.nan
-        log_z = LogPartition(value, value, value, "given", of=projections(model))
+        log_z = without_error(value, "given", model)
     if not np.isfinite(log_z.value):
         raise ValueError(
             "log_partition must be a LogPartition returned by log_partition(), or a finite "
@@ -411,4 +411,11 @@ class LogLikelihoodTracker:
             )
         value, error, log_weights = runs.move_to(model, n_betas)
         self._runs = runs
-        return estimate(value, error, "ais", model, log_weights, n_betas)
+        return estimate(
+            value=value,
+            error=error,
+            model=model,
+            log_weights=log_weights,
+            method="ais",
+            n_betas=n_betas,
+        )

@@ -24,7 +24,7 @@ from skrbm._diagnostics import (
     split_r_hat,
 )
 from skrbm._ladders import ModelLadder, check_ladder
-from skrbm._partition import check_base_mean
+from skrbm._partition import check_base_mean, training_chains
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
@@ -199,21 +199,20 @@ def _start(rbm, model, init, n_chains, random_state):
     """Return the initial hidden states of the chains."""
     rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
     n_components = len(model.hidden_bias)
-    chains = np.asarray(getattr(rbm, "h_samples_", np.empty((0, 0))))
-    has_chains = len(chains) > 0 and chains.shape[1:] == (n_components,)
-    if init is None:
-        init = "chains" if has_chains else "noise"
     if isinstance(init, str):
         _inputs.check_option("init", init, ("chains", "noise"))
-        if init == "noise":
-            return (rng.random((n_chains, n_components)) < 0.5).astype(model.dtype)
-        if not has_chains:
+    if init is None or (isinstance(init, str) and init == "chains"):
+        h = training_chains(rbm, model, n_chains, rng)
+        if h is not None:
+            return h
+        if init is not None:
             raise ValueError(
                 "init='chains' requires the chains of training, but this "
                 f"{type(rbm).__name__} has none (h_samples_): pass init='noise' or rows."
             )
-        order = np.resize(rng.permutation(len(chains)), n_chains)
-        return chains[order].astype(model.dtype)
+        init = "noise"
+    if isinstance(init, str):
+        return (rng.random((n_chains, n_components)) < 0.5).astype(model.dtype)
     rows = init
     if not isinstance(rows, DataSet):  # passed by an estimator, which has checked it
         options = {"clips": False, "name": "init"}

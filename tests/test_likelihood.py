@@ -69,7 +69,7 @@ def test_progress(capsys):
     log_partition(rbm, method="ais", betas=101, n_runs=2, verbose=1, random_state=0)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10
-    assert lines[-1].startswith("[log_partition] 100 of 100 temperatures")
+    assert lines[-1].startswith("[log_partition] AIS: 101 of 101 temperatures")
 
 
 # Likelihoods ----------------------------------------------------------------------------
@@ -364,3 +364,39 @@ def test_paths_sum_over_states_only_if_asked(monkeypatch):
         patch.delattr(BernoulliUnits, "log_normalizer")
         made = paths()
     assert [path.base_log_partition for path in made] == expected
+
+
+def test_progress_names_direction_attempt_and_places(monkeypatch, capsys):
+    """All temperatures are counted, although there is one step fewer."""
+    monkeypatch.setattr(_annealing, "effective_number", lambda log_weights: 1.0)
+    monkeypatch.setattr(_annealing, "MOST_STEPS", 1000)
+    rbm, settings = by_hand(tiny_rbm(3, 2)), {"n_runs": 2, "verbose": True}
+    log_partition(rbm, method="both", random_state=0, **settings)
+    lines = capsys.readouterr().out.splitlines()
+    ends = [line.rsplit(",", 1)[0] for line in lines[9::10]]
+    assert ends == [
+        f"[log_partition] {way}, attempt {attempt}: {n} of {n} temperatures"
+        for way in ("AIS", "reverse AIS")
+        for attempt, n in ((1, 501), (2, 1001))
+    ]
+    models = rungs(3, 2)
+    settings |= {"betas": 20, "ladder": ladder_of(models)}
+    log_partition(by_hand(models[-1]), method="ais", random_state=0, **settings)
+    assert "[log_partition] AIS: 20 of 20 models, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verbose", [-1, "yes", None])
+def test_bad_verbose(verbose):
+    with pytest.raises((TypeError, ValueError), match="verbose"):
+        log_partition(by_hand(tiny_rbm(3, 2)), verbose=verbose)
+
+
+def test_chains_set_by_hand_as_a_list():
+    rbm = by_hand(tiny_rbm(24, 22, scale=0.1))
+    settings = {"method": "reverse_ais", "betas": 20, "n_runs": 4, "base_mean": 0.5}
+    rbm.h_samples_ = np.eye(3, 22)
+    expected = log_partition(rbm, random_state=0, **settings)
+    rbm.h_samples_ = rbm.h_samples_.tolist()
+    result = log_partition(rbm, random_state=0, **settings)
+    assert result.init == expected.init == "chains"
+    assert_array_equal(result.log_weights, expected.log_weights)
