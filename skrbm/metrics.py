@@ -1,7 +1,8 @@
 """Scorers for model selection: callables ``(estimator, X, y=None, sample_weight=None)``.
 
-Higher is better. The scorers accept an estimator, a pipeline whose last step is one, and a
-search over either. With scikit-learn's metadata routing, they request `sample_weight`.
+Higher is better. The scorers accept an estimator, also one trained by several workers, a
+pipeline whose last step is one, and a search over any of these. With scikit-learn's
+metadata routing, they request `sample_weight`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ __all__ = [
 
 
 def _last_step(estimator, X):
-    """Return the RBM estimator in a pipeline or search, and `X` transformed for it."""
-    while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
+    """Return the RBM estimator in which an estimator ends, and `X` transformed for it."""
+    while True:
         if isinstance(estimator, Pipeline):
             X = estimator[:-1].transform(X) if len(estimator) > 1 else X
             estimator = estimator[-1]
-        else:  # a search
+        elif hasattr(estimator, "best_estimator_"):  # a search
             estimator = estimator.best_estimator_
+        elif hasattr(estimator, "estimator_"):  # trained by several workers
+            estimator = estimator.estimator_
+        else:
+            break
     is_rbm = hasattr(estimator, "score_samples")
     if is_rbm and not hasattr(estimator, "intercept_visible_"):
         check_is_fitted(estimator)  # raises unless fitted: then it is no RBM
@@ -39,7 +44,8 @@ def _last_step(estimator, X):
     if not is_rbm:
         raise TypeError(
             "Likelihood scorers expect a BernoulliRBMEstimator or a GaussianRBMEstimator, "
-            f"or a pipeline whose last step is one, but got {type(estimator).__name__}."
+            "a ParallelRBM or a DaskRBM of one, or a pipeline whose last step is one, but "
+            f"got {type(estimator).__name__}."
         )
     return estimator, X
 
@@ -72,9 +78,9 @@ def pseudo_likelihood_scorer(
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator, Pipeline or search
+    estimator : BernoulliRBMEstimator, ParallelRBM, DaskRBM, Pipeline or search
         Fitted estimator, fitted pipeline whose last step is one, or fitted search such as
-        GridSearchCV over either.
+        GridSearchCV over either. scikit-learn's BernoulliRBM is also accepted.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows to score.
@@ -118,7 +124,8 @@ def log_likelihood_scorer(
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator, GaussianRBMEstimator, Pipeline or search
+    estimator : BernoulliRBMEstimator, GaussianRBMEstimator, ParallelRBM, DaskRBM, \
+Pipeline or search
         Fitted estimator, fitted pipeline whose last step is one, or fitted search such as
         GridSearchCV over either. scikit-learn's BernoulliRBM is also accepted.
 

@@ -11,7 +11,7 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, MinMaxScaler
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, ParallelRBM
 from skrbm.likelihood import mean_log_likelihood, pseudo_log_likelihood
 from skrbm.metrics import (
     log_likelihood_scorer,
@@ -141,3 +141,18 @@ def test_search_by_log_likelihood():
         n_jobs=2,
     ).fit(BINARY)
     assert search.best_params_ == {"n_iter": 60}
+
+
+@pytest.mark.parametrize("scorer", [pseudo_likelihood_scorer, log_likelihood_scorer])
+def test_models_trained_by_several_workers(scorer):
+    parallel = ParallelRBM(BernoulliRBMEstimator(4, n_iter=2, random_state=0), n_shards=2)
+    folds = cross_val_score(parallel, BINARY, scoring=scorer, cv=2)
+    assert (folds < 0).all()
+    pipeline = make_pipeline(Binarizer(threshold=7), parallel)
+    assert_allclose(cross_val_score(pipeline, X, scoring=scorer, cv=2), folds)
+    search = GridSearchCV(pipeline, {"parallelrbm__n_shards": [1, 2]}, scoring=scorer, cv=2)
+    search.fit(X)
+    inner = search.best_estimator_[-1].estimator_
+    assert_allclose(scorer(search, X), scorer(inner, BINARY))
+    with pytest.raises(NotFittedError):
+        scorer(parallel, BINARY)
