@@ -36,6 +36,7 @@ from threadpoolctl import threadpool_info
 
 from skrbm import BernoulliRBMEstimator, ParallelRBM
 from skrbm.callbacks import LikelihoodMonitor
+from skrbm.metrics import log_likelihood_scorer
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask.array is not installed")
@@ -609,3 +610,9 @@ def test_a_killed_client_is_resumed_with_the_same_bits(cluster, tmp_path):
     folder, address = os.path.dirname(__file__), cluster.scheduler.address
     assert exit_code(CLIENT.format(folder=folder, address=address, path=str(path))) == 7
     assert_same(on_joblib(parallel, X), parallel.resume(path, X))
+
+
+def test_likelihood_of_a_model_trained_on_a_cluster(cluster):
+    parallel = distributed_rbm().fit(X)
+    expected = log_likelihood_scorer(parallel.estimator_, X)
+    assert log_likelihood_scorer(parallel, X) == expected
