@@ -818,10 +818,9 @@ class BaseRBM(
             If `X` has values other than 0 and 1 and the model is one of binary data.
         """
         check_is_fitted(self)
-        X = self._validate(X)
-        return likelihood.log_likelihood(
-            self, X, log_partition=log_partition, random_state=random_state
-        )
+        model = _inputs.model_of(self)
+        data = _inputs.fitting_rows(model, self._validate(X))
+        return likelihood._log_likelihood(self, model, data, log_partition, random_state)
 
     # Sampling ---------------------------------------------------------------------------
 

@@ -378,4 +378,4 @@ class BernoulliRBMEstimator(BaseRBM):
            Statistician, 24(3), 179-195.
         """
         model, data = self._model_and_rows(X, clips=True)
-        return likelihood.score_rows(model, data, n_flips)
+        return likelihood._score_rows(model, data, n_flips)

@@ -43,7 +43,7 @@ from skrbm._record import free_energy_gap
 from skrbm._rounds import RoundsTraining
 from skrbm._training import Training
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm.likelihood import LogLikelihoodTracker, check_states
+from skrbm.likelihood import LogLikelihoodTracker, _check_states
 
 __all__ = ["Checkpoint", "LikelihoodMonitor", "TrajectoryLadder", "resume"]
 
@@ -162,7 +162,7 @@ class LikelihoodMonitor(_FitCallback):
                 f"data have {estimator.n_features_in_}."
             )
         rows = check_array(self.X, accept_sparse="csr", dtype=DTYPES)
-        check_states(DataSet(rows), estimator._units)
+        _check_states(DataSet(rows), estimator._units)
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
         history: dict[str, list] = {name: [] for name in names}
         # A search may run several fits at once, each with its own estimator.

@@ -591,7 +591,7 @@ def _score(rbm, *block):
     if data.weights is not None:
         total = data.weights.sum()
     if total:
-        scores = score_rows(model.for_rows(len(data)), data, None)
+        scores = _score_rows(model.for_rows(len(data)), data, None)
         mean = _inputs.weighted_mean(scores, data.weights)
     return mean, total, n_rows, data.ranges()
 

@@ -95,13 +95,24 @@ def log_likelihood(
     """
     model = _inputs.model_of(rbm)
     data = _inputs.check_rows(model, X, rbm)
-    check_states(data, model.visible)
+    return _log_likelihood(rbm, model, data, log_partition, random_state)
+
+
+def _log_likelihood(rbm, model, data, log_partition, random_state):
+    """Implement `log_likelihood` for validated rows."""
+    rows = _minus_free_energy(model, data)
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
+    return rows - log_z.value
+
+
+def _minus_free_energy(model, data):
+    """Return the log-likelihoods of validated rows without log Z."""
+    _check_states(data, model.visible)
     model = model.for_rows(len(data))
-    return -data.apply(model.free_energy, model) - log_z.value
+    return -data.apply(model.free_energy, model)
 
 
-def check_states(data, units):
+def _check_states(data, units):
     """Raise an error if rows have values that are not states of the visible units."""
     summary = data.summary
     if not units.are_states(summary):
@@ -117,24 +128,23 @@ def _checked_log_partition(rbm, model, given, random_state):
     """Return what the user gave as log Z as a LogPartition; compute it if it is None."""
     if given is None:
         return log_partition(rbm, random_state=random_state)
-    log_z = given
-    if not isinstance(given, LogPartition):
-        try:
-            value = float(given)
-        except (TypeError, ValueError):
-            value = np.nan
-        log_z = without_error(value, "given", model)
-    if not np.isfinite(log_z.value):
+    try:
+        value = float(given)
+    except (TypeError, ValueError):
+        value = np.nan
+    if not np.isfinite(value):
         raise ValueError(
             "log_partition must be a LogPartition returned by log_partition(), or a finite "
             f"number in nats, but got {given!r}."
         )
-    if not belongs_to(log_z, model):
+    if not isinstance(given, LogPartition):
+        return without_error(value, "given", model)
+    if not belongs_to(given, model):
         raise ValueError(
             "log_partition belongs to another model, or to this model before it was "
             "trained further: call log_partition() again."
         )
-    return log_z
+    return given
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -169,10 +179,13 @@ class MeanLogLikelihood(Number):
     log_partition: LogPartition
 
     def __repr__(self) -> str:
+        log_z, bounds = self.log_partition, ""
+        if log_z.lower < log_z.upper:
+            bounds = f", between {self.lower:.3f} and {self.upper:.3f}"
         return (
-            f"mean log-likelihood = {self.value:.3f} nats, standard error "
-            f"{self.standard_error:.3f} over {self.n_samples} rows; between "
-            f"{self.lower:.3f} and {self.upper:.3f} given {self.log_partition!r}"
+            f"mean log-likelihood = {self.value:.3f} nats{bounds}, standard error "
+            f"{self.standard_error:.3f} over {self.n_samples} rows "
+            f"(log Z = {log_z.value:.2f}, {log_z.method})"
         )
 
 
@@ -222,13 +235,19 @@ def mean_log_likelihood(
     >>> result.lower == result.value == result.upper
     True
     """
-    rows = log_likelihood(rbm, X, log_partition=0)  # validates X
     model = _inputs.model_of(rbm)
+    rows = _minus_free_energy(model, _inputs.check_rows(model, X, rbm))
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
     mean = float(rows.mean())
     error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf
-    value, lower, upper = (mean - z for z in (log_z.value, log_z.upper, log_z.lower))
-    return MeanLogLikelihood(value, error, lower, upper, len(rows), log_z)
+    return MeanLogLikelihood(
+        value=mean - log_z.value,
+        standard_error=error,
+        lower=mean - log_z.upper,
+        upper=mean - log_z.lower,
+        n_samples=len(rows),
+        log_partition=log_z,
+    )
 
 
 def pseudo_log_likelihood(
@@ -292,10 +311,10 @@ def pseudo_log_likelihood(
     model = _inputs.model_of(rbm)
     _inputs.refuse_real_values(model, "The pseudo-log-likelihood")
     data = _inputs.check_rows_and_range(model, X, rbm, clips=True)
-    return score_rows(model.for_rows(len(data)), data, n_flips)
+    return _score_rows(model.for_rows(len(data)), data, n_flips)
 
 
-def score_rows(model, data, n_flips):
+def _score_rows(model, data, n_flips):
     """Implement `pseudo_log_likelihood` for validated rows."""
     columns = None
     if n_flips is not None:

@@ -140,11 +140,13 @@ def test_mean_log_likelihood():
     assert_allclose([result.lower, result.upper], [rows.mean() - 2, rows.mean() + 1])
     assert result.n_samples == 4
     assert "over 4 rows" in repr(result)
-    assert "3 runs" in repr(result)
+    assert repr(result).endswith(f"(log Z = {z:.2f}, ais)")
+    assert len(repr(result)) < 160
     assert mean_log_likelihood(by_hand(model), X[:1]).standard_error == np.inf
     given = mean_log_likelihood(by_hand(model), X, log_partition=z)
     assert_allclose(given.value, rows.mean())
-    assert repr(given).endswith("(given)")
+    assert repr(given).endswith(", given)")
+    assert "between" not in repr(given)
     assert pickle.loads(pickle.dumps(result)).value == result.value
     assert result != mean_log_likelihood(by_hand(model), X, log_partition=bounds)
     assert len({result, bounds}) == 2
@@ -400,3 +402,32 @@ def test_chains_set_by_hand_as_a_list():
     result = log_partition(rbm, random_state=0, **settings)
     assert result.init == expected.init == "chains"
     assert_array_equal(result.log_weights, expected.log_weights)
+
+
+def count(monkeypatch, module, name):
+    """Count the calls of a function, in a list."""
+    function, calls = getattr(module, name), []
+
+    def counting(*args, **options):
+        calls.append(name)
+        return function(*args, **options)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls
+
+
+def test_likelihoods_do_nothing_twice(monkeypatch):
+    """One model, one check of its rows, and nothing to compare a number with."""
+    rbm = by_hand(tiny_rbm(6, 4))
+    calls = [
+        count(monkeypatch, module, name)
+        for module, name in [
+            (_inputs, "model_of"),
+            (_inputs, "fitting_rows"),
+            (_partition, "projections"),
+        ]
+    ]
+    mean_log_likelihood(rbm, states(6), log_partition=3.0)
+    assert [len(c) for c in calls] == [1, 1, 1]
+    rbm.log_likelihood(states(6), log_partition=3.0)
+    assert [len(c) for c in calls] == [2, 2, 2]
