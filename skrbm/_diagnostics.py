@@ -159,6 +159,9 @@ class ChainDiagnostics:
     moving : bool
         Whether the free energy changes at all, within or between chains.
 
+    free_energy : ndarray of shape (n_chains, n_draws)
+        Free energy of each draw, in nats.
+
     Attributes
     ----------
     trusted : bool
@@ -177,6 +180,7 @@ class ChainDiagnostics:
     n_chains: int
     n_draws: int
     moving: bool
+    free_energy: np.ndarray
 
     @property
     def trusted(self) -> bool:
@@ -307,11 +311,12 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
     series = {name: x.reshape(n_chains, n_draws) for name, x in series.items()}
     sizes = np.array([effective_sample_size(x) for x in series.values()])
     return ChainDiagnostics(
-        list(series),
-        np.array([split_r_hat(x) for x in series.values()]),
-        sizes,
-        n_chains * (n_draws // 2 * 2) / sizes,
-        n_chains,
-        n_draws,
-        not _is_constant(free_energy, 1e-5),
+        statistics=list(series),
+        r_hat=np.array([split_r_hat(x) for x in series.values()]),
+        effective_sample_size=sizes,
+        autocorrelation_time=n_chains * (n_draws // 2 * 2) / sizes,
+        n_chains=n_chains,
+        n_draws=n_draws,
+        moving=not _is_constant(free_energy, 1e-5),
+        free_energy=series["free energy"],
     )

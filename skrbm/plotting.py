@@ -17,7 +17,7 @@ from skrbm._compat.sklearn import _safe_indexing, check_matplotlib_support
 from skrbm._data import spread
 from skrbm._inputs import check_integer, check_rows, model_of
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm.sampling import ChainDiagnostics, diagnose
+from skrbm.sampling import ChainDiagnostics, diagnose, draw_chains
 
 __all__ = [
     "ActivationsDisplay",
@@ -203,7 +203,7 @@ class FiltersDisplay(_OneAxes):
 
 
 class SamplesDisplay:
-    """Data, their reconstructions and samples of the model, as images.
+    """Samples of the model, and data with their reconstructions, as images.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ class SamplesDisplay:
     def from_estimator(
         cls,
         rbm: Any,
-        X: MatrixLike,
+        X: MatrixLike | None = None,
         *,
         image_shape: tuple[int, int] | None = None,
         n_images: int = 36,
@@ -260,7 +260,7 @@ class SamplesDisplay:
         ax: Any = None,
         **im_kw: Any,
     ) -> Self:
-        """Plot rows of the data, their reconstructions and samples of the model.
+        """Plot samples of the model and, if given, rows of data and reconstructions.
 
         Colors range from 0 to 1 or, for real-valued features, from the smallest to the
         largest value of all panels.
@@ -271,9 +271,9 @@ class SamplesDisplay:
             A fitted estimator. scikit-learn's BernoulliRBM is not supported, since it
             cannot draw samples.
 
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), default=None
             Rows of data, from which `n_images` evenly spaced ones are plotted. NaN values
-            are left blank.
+            are left blank. None plots samples only.
 
         image_shape : tuple of (int, int), default=None
             Height and width of a row as an image. If None, images are square.
@@ -284,7 +284,7 @@ class SamplesDisplay:
         random_state : int, RandomState instance or None, default=None
             Controls the samples, and the values that replace NaN in the reconstructions.
 
-        ax : array-like of three matplotlib Axes, default=None
+        ax : array-like of three matplotlib Axes, or of one without `X`, default=None
             Axes to plot on. If None, a new figure is created.
 
         **im_kw : dict
@@ -304,16 +304,16 @@ class SamplesDisplay:
                 f"got a {type(rbm).__name__}."
             )
         shape = _image_shape(len(model.visible), image_shape)
-        rows_of_X = sp.csr_array(X) if sp.issparse(X) else X
-        few = _safe_indexing(rows_of_X, spread(np.shape(X)[0], n_images))
-        if sp.issparse(few):
-            few = few.toarray()
-        rows = check_rows(model, few, rbm, allow_nan=True).X
-        images = {
-            "data": rows,
-            "reconstructions": rbm.reconstruct(few, random_state=random_state),
-            "samples": rbm.sample(len(rows), random_state=random_state),
-        }
+        images = {}
+        if X is not None:
+            rows_of_X = sp.csr_array(X) if sp.issparse(X) else X
+            few = _safe_indexing(rows_of_X, spread(np.shape(X)[0], n_images))
+            if sp.issparse(few):
+                few = few.toarray()
+            images["data"] = check_rows(model, few, rbm, allow_nan=True).X
+            images["reconstructions"] = rbm.reconstruct(few, random_state=random_state)
+            n_images = len(images["data"])
+        images["samples"] = rbm.sample(n_images, random_state=random_state)
         limits = 0.0, 1.0
         if not model.visible.binary:
             values = np.concatenate([np.ravel(panel) for panel in images.values()])
@@ -562,9 +562,6 @@ class ChainsDisplay(_OneAxes):
 
     Parameters
     ----------
-    free_energy : ndarray of shape (n_chains, n_draws)
-        Free energy of each draw, in nats.
-
     diagnostics : ChainDiagnostics
         Diagnostics of the chains, from :func:`skrbm.sampling.diagnose`.
 
@@ -584,20 +581,23 @@ class ChainsDisplay(_OneAxes):
     >>> from sklearn.datasets import load_digits
     >>> from skrbm import BernoulliRBMEstimator
     >>> from skrbm.plotting import ChainsDisplay
-    >>> from skrbm.sampling import draw_chains
     >>> X = load_digits().data > 7
     >>> rbm = BernoulliRBMEstimator(n_components=16, n_iter=5, random_state=0).fit(X)
-    >>> chains = draw_chains(rbm, init="noise", n_gibbs_steps=1, random_state=0)
-    >>> display = ChainsDisplay.from_estimator(rbm, chains)
+    >>> display = ChainsDisplay.from_estimator(rbm, random_state=0)
     """
 
-    def __init__(self, free_energy: np.ndarray, diagnostics: ChainDiagnostics) -> None:
-        self.free_energy = free_energy
+    def __init__(self, diagnostics: ChainDiagnostics) -> None:
         self.diagnostics = diagnostics
 
     @classmethod
     def from_estimator(
-        cls, rbm: Any, chains: np.ndarray, *, ax: Any = None, **line_kw: Any
+        cls,
+        rbm: Any,
+        chains: np.ndarray | None = None,
+        *,
+        random_state: RandomStateLike = None,
+        ax: Any = None,
+        **line_kw: Any,
     ) -> Self:
         """Plot the free energy of chains under a fitted model.
 
@@ -606,8 +606,13 @@ class ChainsDisplay(_OneAxes):
         rbm : estimator
             A fitted estimator, including scikit-learn's BernoulliRBM.
 
-        chains : ndarray of shape (n_chains, n_draws, n_features)
-            Draws returned by :func:`skrbm.sampling.draw_chains`.
+        chains : ndarray of shape (n_chains, n_draws, n_features), default=None
+            Draws returned by :func:`skrbm.sampling.draw_chains`. None draws 4 chains of
+            1000 draws, in successive Gibbs steps from noise. They show how soon chains
+            agree, wherever they start.
+
+        random_state : int, RandomState instance or None, default=None
+            Controls the draws if there are no `chains`.
 
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
@@ -620,17 +625,15 @@ class ChainsDisplay(_OneAxes):
         display : ChainsDisplay
             The display.
         """
-        diagnostics = diagnose(rbm, chains)
-        model = model_of(rbm)
-        chains = np.asarray(chains)
-        n_chains, n_draws, _ = chains.shape
-        rows = check_rows(model, chains.reshape(n_chains * n_draws, -1))
-        free_energy = rows.apply(model.free_energy, model).reshape(n_chains, n_draws)
-        return cls(free_energy, diagnostics).plot(ax, **line_kw)
+        if chains is None:
+            chains = draw_chains(
+                rbm, n_gibbs_steps=1, init="noise", random_state=random_state
+            )
+        return cls(diagnose(rbm, chains)).plot(ax, **line_kw)
 
     def _draw(self, ax, line_kw):
         settings = _line_settings({"linewidth": 0.7, "alpha": 0.8}, line_kw)
-        self.lines_ = ax.plot(self.free_energy.T, **settings)
+        self.lines_ = ax.plot(self.diagnostics.free_energy.T, **settings)
         least = self.diagnostics.effective_sample_size.min()
         title = (
             f"largest R-hat {self.diagnostics.r_hat.max():.3f}, "

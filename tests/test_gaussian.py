@@ -626,7 +626,7 @@ def test_chains_are_diagnosed():
     assert diagnose(rbm, chains * scale, n_features=1).statistics == found.statistics
     display = ChainsDisplay.from_estimator(rbm, chains * scale)
     expected = [rbm.free_energy(chain * scale) for chain in chains]
-    assert_allclose(display.free_energy, expected)
+    assert_allclose(display.diagnostics.free_energy, expected)
     plt.close("all")
 
 

@@ -237,3 +237,19 @@ def test_without_matplotlib(rbm, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"FiltersDisplay\.plot requires matplotlib"):
         FiltersDisplay.from_estimator(rbm)
+
+
+def test_samples_without_data(rbm):
+    display = SamplesDisplay.from_estimator(rbm, n_images=9, random_state=0)
+    assert [axes.get_title() for axes in display.axes_] == ["samples"]
+    assert_array_equal(display.images["samples"], rbm.sample(9, random_state=0))
+    _, ax = plt.subplots()
+    assert SamplesDisplay.from_estimator(rbm, n_images=9, ax=ax).axes_[0] is ax
+
+
+def test_chains_that_the_display_draws(rbm):
+    display = ChainsDisplay.from_estimator(rbm, random_state=0, lw=2)
+    chains = draw_chains(rbm, n_gibbs_steps=1, init="noise", random_state=0)
+    for line, chain in zip(display.lines_, chains, strict=True):
+        assert_allclose(line.get_ydata(), rbm.free_energy(chain), rtol=1e-6)
+    assert_array_equal(diagnose(rbm, chains).r_hat, display.diagnostics.r_hat)

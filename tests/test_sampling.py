@@ -280,6 +280,7 @@ def test_figures_of_constant_chains():
 
 def test_chains_that_agree_roughly():
     figures = {"autocorrelation_time": [9.0], "n_chains": 2, "n_draws": 99, "moving": True}
+    figures["free_energy"] = np.zeros((2, 99))
     some = ChainDiagnostics(["x"], np.array([1.05]), np.array([30.0]), **figures)
     assert not some.trusted
     assert some.verdict.startswith("The chains agree roughly (R-hat 1.050)")
@@ -291,6 +292,7 @@ def test_chains_that_agree_roughly():
 )
 def test_what_is_trusted(r_hat, size, trusted):
     figures = {"autocorrelation_time": [9.0], "n_chains": 4, "n_draws": 999, "moving": True}
+    figures["free_energy"] = np.zeros((4, 999))
     r_hat, size = np.array([1.0, r_hat]), np.array([900.0, size])
     assert ChainDiagnostics(["x", "y"], r_hat, size, **figures).trusted == trusted
 
