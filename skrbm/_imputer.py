@@ -26,6 +26,7 @@ from skrbm._compat.sklearn import (
 )
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._inputs import observed, unchanged_on_error, validate
+from skrbm._range import feature_names
 from skrbm._typing import RandomStateLike
 
 
@@ -34,9 +35,9 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
 
     An RBM is trained on the data, and the missing values of a row are filled in from their
     conditional distribution given the observed values of the row. The missing values of the
-    training data are initialized with the mean of the observed values of their feature.
-    After that, training the model and drawing the missing values from it alternate, which
-    is a stochastic form of expectation-maximization [1]_.
+    training data are initialized with the mean of the observed values of their feature or,
+    if it has none, of all features. After that, training the model and drawing the missing
+    values from it alternate, which is a stochastic form of expectation-maximization [1]_.
 
     Parameters
     ----------
@@ -252,8 +253,9 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
             raise ValueError("All values of X are missing. At least one must be observed.")
         if len(unseen):
             warnings.warn(
-                f"Features {unseen.tolist()} have no observed values. The overall mean "
-                "of the observed values is used for them. Drop these features, or do "
+                f"X has no observed values of {feature_names(self, unseen)}. Training "
+                "starts from the overall mean of the observed values, and the model then "
+                "fills in values of its own. Drop features without observed values, or do "
                 "not rely on the values that are filled in for them."
             )
         total = np.where(missing, 0, X).sum(axis=0, dtype=np.float64)

@@ -15,7 +15,7 @@ from skrbm.sampling import draw_chains, sample_conditional
 # With a learning rate of 1, some tiny models get worse and training warns about it.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Training did not converge"),
-    pytest.mark.filterwarnings("ignore:Features .* have no observed values"),
+    pytest.mark.filterwarnings("ignore:X has no observed values"),
 ]
 
 settings.register_profile(
