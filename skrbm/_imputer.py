@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from numbers import Integral, Real
 from typing import Any, Literal, Self
@@ -10,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm import sampling
@@ -26,7 +27,7 @@ from skrbm._compat.sklearn import (
 )
 from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._inputs import observed, unchanged_on_error, validate
-from skrbm._range import feature_names
+from skrbm._range import dtype_of, feature_names
 from skrbm._typing import RandomStateLike
 
 
@@ -47,8 +48,8 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
 
     missing_values : int, float, str, NaN, None or pandas.NA, default=NaN
         Placeholder of missing values, for example -1 in integer data. NaN and pandas.NA
-        both stand for the missing values of a data frame, whatever its dtypes. Masked
-        values of a masked array are missing in any case.
+        both stand for the missing values of an array or a data frame, whatever its dtypes:
+        NaN, None and pandas.NA. Masked values of a masked array are missing in any case.
 
     strategy : {"probability", "mode", "draw"}, default="probability"
         Values to fill in. "probability" is the probability of a 1 or, for real values, the
@@ -350,15 +351,29 @@ n_indicators)
         if isinstance(X, np.ma.MaskedArray):
             X = _as_floats(X).filled(np.nan)
             options["ensure_all_finite"] = "allow-nan"
-        numeric = isinstance(self.missing_values, Real)
+        mark = _pandas_na() if self._is_nan and _has_objects(X) else self.missing_values
+        numeric = isinstance(mark, Real)
         if not numeric:  # then it may be among the numbers of an array of objects
             options["dtype"] = None
         try:
             X = validate(self, X, reset=reset, **options)
             if X.dtype.kind not in "fiub":
                 X = X.astype(object)  # NaN is no value of a string dtype
-                X = np.where(_get_mask(X, self.missing_values), np.nan, X)
-                X = X.astype(np.float64)
+                X = np.where(_get_mask(X, mark), np.nan, X)
+                X = check_array(
+                    X,
+                    dtype=np.float64,
+                    ensure_all_finite="allow-nan",
+                    estimator=self,
+                    input_name="X",
+                )
+        except TypeError as error:
+            if "NAType" not in str(error) and "value of NA" not in str(error):
+                raise
+            raise ValueError(
+                f"X has values pandas.NA, but missing_values is {self.missing_values!r}. "
+                "Set missing_values=pandas.NA, or replace these values."
+            ) from error
         except ValueError as error:
             if "could not convert string" not in str(error):
                 raise
@@ -382,6 +397,17 @@ n_indicators)
         tags.input_tags.allow_nan = self._is_nan
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _has_objects(X):
+    """Return whether `X` is an array or a data frame with values of dtype object."""
+    return (hasattr(X, "dtype") or hasattr(X, "dtypes")) and dtype_of(X).kind == "O"
+
+
+def _pandas_na():
+    """Return pandas.NA or, if nothing has imported pandas and so used it, NaN."""
+    pandas = sys.modules.get("pandas")
+    return np.nan if pandas is None else pandas.NA
 
 
 def _as_floats(X):

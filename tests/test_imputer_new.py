@@ -29,3 +29,37 @@ def test_a_feature_without_observed_values():
     assert ((filled > 0) & (filled < 1)).all()
     with pytest.warns(UserWarning, match=r"no observed values of features 1, 2\. "):
         imputer.fit(X.assign(drinks=np.nan).to_numpy())
+
+
+@pytest.mark.parametrize("missing_values", [np.nan, pd.NA])
+@pytest.mark.parametrize("form", [lambda frame: frame, pd.DataFrame.to_numpy])
+def test_pandas_na_among_objects(form, missing_values):
+    frame = pd.DataFrame({"a": [1, 0, pd.NA, None, np.nan], "b": [0, 1, 1, 0.0, 1]})
+    frame = pd.concat([frame] * 6, ignore_index=True)
+    assert frame["a"].dtype == object
+    imputer = make(missing_values=missing_values)
+    filled = imputer.fit_transform(form(frame))
+    assert filled.dtype == np.float64
+    floats = frame.mask(frame.isna(), np.nan).to_numpy(dtype=float)
+    assert_array_equal(filled, imputer.fit_transform(floats))
+
+
+@pytest.mark.parametrize(
+    ("missing_values", "form"),
+    [(-1, pd.DataFrame), (None, pd.DataFrame), ("?", np.array), (np.nan, list)],
+)
+def test_pandas_na_that_is_not_expected(missing_values, form):
+    X = [[1, 0], [0, pd.NA]] * 5
+    imputer = make(missing_values=missing_values)
+    with pytest.raises(ValueError, match=r"Set missing_values=pandas\.NA"):
+        imputer.fit(form(X))
+    assert imputer.set_params(missing_values=pd.NA).fit(form(X)).n_features_in_ == 2
+
+
+@pytest.mark.parametrize("missing_values", [np.nan, None, "?"])
+def test_infinite_objects_are_refused(missing_values):
+    X = np.array([[1, 0], [0, 1]] * 5, dtype=object)
+    imputer = make(missing_values=missing_values).fit(X)
+    X[3, 0] = np.inf
+    with pytest.raises(ValueError, match="X contains infinity"):
+        imputer.transform(X)
