@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 from skrbm._compat.sklearn import CALLBACK_STATE, _check_sample_weight
 from skrbm._data import DataSet
 from skrbm._model import RBM
-from skrbm._range import check_range
+from skrbm._range import check_range, is_dask
 from skrbm._visible import GaussianUnits
 
 # The dtypes of rows that are not converted.
@@ -170,7 +170,7 @@ def advice_on_nan():
 
 def _warn_of_dask(X):
     """Warn if `X` is a Dask collection, which is about to be loaded."""
-    if hasattr(X, "__dask_graph__"):
+    if is_dask(X):
         warnings.warn(
             f"X is a {type(X).__module__.split('.')[0]} {type(X).__name__}, all of which "
             "is loaded into the memory of this process. skrbm.dask.DaskRBM trains on its "

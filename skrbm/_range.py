@@ -75,6 +75,11 @@ def dtype_of(X):
         return np.dtype(object)
 
 
+def is_dask(X):
+    """Return whether `X` is a Dask collection. An array of xarray may have no graph."""
+    return hasattr(X, "__dask_graph__") and X.__dask_graph__() is not None
+
+
 def _numpy_dtype(dtype):
     """Return the dtype of the values of a nullable or sparse dtype of pandas."""
     return getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
@@ -92,7 +97,7 @@ def _advice(low, high, whole, X, in_memory):
     """Return what to do with values outside [0, 1]."""
     # Scalers and encoders copy data as a whole.
     mapped = isinstance(X, np.memmap)
-    large = mapped or hasattr(X, "__dask_graph__") or not in_memory
+    large = mapped or is_dask(X) or not in_memory
     advise = _advise_on_integers if whole and low >= -1 else _advise_on_reals
     advice = advise(low, high, large, sp.issparse(X))
     if mapped:

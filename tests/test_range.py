@@ -419,3 +419,22 @@ def test_data_are_not_copied(form, tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < 0.75 * size
+
+
+class WithGraph(np.ndarray):
+    """Array with a graph of Dask or, like those of xarray in memory, without one."""
+
+    graph = None
+
+    def __dask_graph__(self):
+        return self.graph
+
+
+def test_only_arrays_with_a_graph_are_of_dask():
+    rows = POSITIVE.view(WithGraph)
+    (out_of_range,) = messages(lambda: make().fit(rows))
+    assert "MinMaxScaler" in out_of_range  # which copies the rows
+    rows.graph = {}
+    of_dask, out_of_range = messages(lambda: make().fit(rows))
+    assert "WithGraph, all of which is loaded into the memory" in of_dask
+    assert "MinMaxScaler" not in out_of_range
