@@ -301,14 +301,14 @@ def assert_keeps(path, betas, exact):
     v = states(len(path.base))
     starts = [v[np.random.default_rng(0).choice(len(v), n, p=p)] for p in exact]
     tempered.v[...] = np.concatenate(starts)
-    tempered._hidden_input[...] = path.hidden_input(tempered.v, tempered.beta)
+    tempered._hidden_input[...] = path.hidden_input(tempered.v, tempered.places)
     for _ in range(4):
         accept = tempered.step()
         assert accept.shape == (len(betas) - 1, n)
         assert 0.2 < accept.mean() < 1
         for k, p in enumerate(exact):
             assert_distributed(index(tempered.v[k * n : (k + 1) * n]), p)
-        hidden_input = path.hidden_input(tempered.v, tempered.beta)
+        hidden_input = path.hidden_input(tempered.v, tempered.places)
         assert_allclose(tempered._hidden_input, hidden_input, rtol=1e-4, atol=1e-6)
 
 

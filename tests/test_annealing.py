@@ -7,16 +7,15 @@ from numpy.testing import assert_allclose
 
 from skrbm import _annealing
 from skrbm._annealing import (
-    Path,
+    TemperaturePath,
     TemperedChains,
     _redraw,
     anneal,
     anneal_in_jobs,
     anneal_until_even,
-    ladder,
-    ladder_of_equal_swaps,
+    betas_of_equal_swaps,
+    usual_betas,
 )
-from skrbm._annealing import Path as AnnealingPath
 from skrbm._enumeration import exact_draws
 from skrbm._model import RBM
 from skrbm.likelihood import (
@@ -31,7 +30,7 @@ def test_path(beta, rng):
     """Log-ratios match the explicit distributions, which Gibbs steps leave invariant."""
     model = tiny_rbm(4, 3, scale=1.5)
     base_mean = np.array([0.2, 0.5, 0.7, 0.4])
-    path = AnnealingPath(model, base_mean)
+    path = TemperaturePath(model, base_mean)
     v = states(4).astype(np.float32)
 
     def log_p(beta):
@@ -141,7 +140,7 @@ def test_extreme_models(shape, scale, dtype):
 
 def test_anneal_shares_runs_among_generators():
     """Each group of runs uses its own random numbers, wherever it is executed."""
-    path = AnnealingPath(tiny_rbm(5, 3), np.full(5, 0.5))
+    path = TemperaturePath(tiny_rbm(5, 3), np.full(5, 0.5))
     betas = np.linspace(0, 1, 10).tolist()
     together, _ = anneal(path, betas, [(3, 7), (2, 8)])
     apart = [anneal(path, betas, [group])[0] for group in ((3, 7), (2, 8))]
@@ -162,7 +161,7 @@ def test_runs_are_drawn_anew_by_weight():
 
 
 def test_betas():
-    betas = ladder(14_501)
+    betas = usual_betas(14_501)
     published = [np.arange(500) / 1e3, np.arange(5000, 9000) / 1e4]
     published += [np.arange(90_000, 100_001) / 1e5]
     assert_allclose(betas, np.concatenate(published), atol=1e-12)
@@ -226,7 +225,7 @@ def test_chosen_temperatures_share_the_variance(monkeypatch, reverse, rng):
     monkeypatch.setattr(_annealing, "effective_number", lambda log_weights: 1.0)
     monkeypatch.setattr(_annealing, "MOST_STEPS", 1000)
     model = tiny_rbm(8, 4, np.float32, scale=3.0)
-    path, source = AnnealingPath(model, np.full(8, 0.1)), np.random.RandomState(0)
+    path, source = TemperaturePath(model, np.full(8, 0.1)), np.random.RandomState(0)
     init = exact_draws(model, 400, rng).astype(np.float32) if reverse else None
     log_weights, n_betas, even = anneal_until_even(path, 400, source, init=init)
     assert [n_betas, even] == [1001, False]
@@ -250,12 +249,12 @@ def test_tempered_chains_do_not_drift(betas):
         inputs = beta * (v @ model.weights + model.hidden_bias)
         log_p = v @ bias + np.log1p(np.exp(inputs)).sum(axis=1)
         p.append(np.exp(log_p) / np.exp(log_p).sum())
-    assert_keeps(Path(model, mean), betas, p)
+    assert_keeps(TemperaturePath(model, mean), betas, p)
 
 
 def test_swaps_move_states_between_temperatures():
     """With equal distributions at all temperatures, every alternating swap is accepted."""
-    path = Path(tiny_rbm(3, 2, scale=0.0), np.full(3, 0.5))
+    path = TemperaturePath(tiny_rbm(3, 2, scale=0.0), np.full(3, 0.5))
     rng = np.random.Generator(np.random.SFC64(0))
     tempered = TemperedChains(path, np.array([0, 0.5, 1.0]), np.zeros((2, 2)), rng)
     moves = []
@@ -274,11 +273,11 @@ def test_swaps_move_states_between_temperatures():
 def test_temperatures_are_chosen_by_acceptance():
     """All neighbors swap about equally often, and more often with more temperatures."""
     model = tiny_rbm(12, 6, scale=2.0)
-    path = Path(model, np.full(12, 0.5))
+    path = TemperaturePath(model, np.full(12, 0.5))
     rng = np.random.Generator(np.random.SFC64(0))
     least = []
     for n_betas in (3, 6):
-        betas = ladder_of_equal_swaps(path, np.zeros((4, 6)), rng, n_betas)
+        betas = betas_of_equal_swaps(path, np.zeros((4, 6)), rng, n_betas)
         assert len(betas) == n_betas
         assert (betas[0], betas[-1]) == (0, 1)
         assert (np.diff(betas) > 0).all()

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import DIGITS, Enumerated, by_hand, states, tiny_rbm
+from conftest import DIGITS, Enumerated, by_hand, rungs, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, _annealing, _inputs, _partition
+from skrbm._annealing import TemperaturePath
+from skrbm._ladders import ModelPath, ladder_of
 from skrbm._model import RBM
 from skrbm._visible import BernoulliUnits
 from skrbm.likelihood import (
