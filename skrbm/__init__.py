@@ -2,7 +2,7 @@
 
 import importlib
 
-from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._bernoulli import BernoulliRBMEstimator
 from skrbm._gaussian import GaussianRBMEstimator
 from skrbm._imputer import RBMImputer
 from skrbm._parallel import ParallelRBM

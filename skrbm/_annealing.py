@@ -20,8 +20,6 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import logsumexp
 
-from skrbm import _binary_rows, _kernels
-
 # Maximum number of runs per random generator. Up to rounding, results depend on the seed,
 # but not on how the runs are shared among jobs.
 RUNS_TO_A_GENERATOR = 25
@@ -50,14 +48,14 @@ class Path(abc.ABC):
     Parameters
     ----------
     model : RBM
-        The model at the end, in float32.
-    base : object
-        Visible units of the independent features at the start.
+        The model at the end.
+    base : VisibleUnits
+        The independent features at the start.
 
     Attributes
     ----------
-    base : object
-        The units at the start, in float32.
+    base : VisibleUnits
+        The independent features at the start, in float32.
     n_rungs : int or None
         Number of models that the path leads through; None for temperatures.
     """
@@ -65,7 +63,7 @@ class Path(abc.ABC):
     n_rungs = None
 
     def __init__(self, model, base):
-        self.model = model.align()
+        self.model = model.astype(np.float32)
         self.base, self._exact_base = base.map(np.float32), base
 
     @functools.cached_property
@@ -120,9 +118,7 @@ class TemperaturePath(Path):
     """
 
     def __init__(self, model, base_mean):
-        base = model.visible.independent(base_mean, np.float64)
-        model = model.map(lambda a: np.ascontiguousarray(a, dtype=np.float32))
-        super().__init__(model, base)
+        super().__init__(model, model.visible.independent(base_mean, np.float64))
 
     def at(self, fractions):
         if np.ndim(fractions) == 0:
@@ -156,42 +152,12 @@ class TemperaturePath(Path):
 
     def gibbs(self, v, hidden_input, place, generators):
         beta = _for_rows(place, len(v))
-        gibbs_step(self.model, self.base, v, hidden_input, beta, generators)
+        self.model.gibbs_between(self.base, v, hidden_input, beta, generators)
 
 
 def _for_rows(beta, n_rows):
     """Repeat a column for equal shares of the rows, and return a number as it is."""
     return beta if np.ndim(beta) == 0 else np.repeat(beta, n_rows // len(beta), axis=0)
-
-
-def gibbs_step(model, base, v, hidden_input, beta, generators):
-    """Take one Gibbs step at inverse temperature `beta` between base and model."""
-    if model.is_aligned:
-        _gibbs_on_lists(model, base, v, hidden_input, beta, generators)
-        return
-    h = hidden_input
-    h *= 0.5 * beta
-    for rows, rng in generators:
-        _kernels.bernoulli_from_half_log_odds(h[rows], rng, out=h[rows])
-    _kernels.product_with_transpose(h, model.weights, v)
-    model.visible.sample_between(base, v, beta, generators)
-
-
-def _gibbs_on_lists(model, base, v, hidden_input, beta, generators):
-    scale = np.empty((len(v), 1), dtype=np.float32)
-    scale[...] = beta
-    keys = _binary_rows.draw_keys(generators)
-    h = _binary_rows.draw_hidden(hidden_input, model.weights, scale[:, 0], keys)
-    states = np.empty(v.shape, dtype=np.uint8)
-    model.visible.from_lists(
-        _binary_rows.lists(h),
-        model.weights,
-        base=base,
-        scale=scale[:, 0],
-        keys=keys,
-        states=states,
-    )
-    v[...] = states
 
 
 def independent(model, base):
@@ -201,7 +167,7 @@ def independent(model, base):
 
 def interpolate(model, other, part):
     """Return the model at a part of the way from one model to the other."""
-    return model.map(lambda a, b: a + part * (b - a), other)
+    return model.map(lambda a, b: a + part * (b - a), other).align()
 
 
 # Annealed runs --------------------------------------------------------------------------
@@ -451,7 +417,7 @@ class FollowingRuns:
         before, present = self.model, self.model
         v, log_weights = self._v.copy(), self._log_weights.copy()
         for part in np.linspace(0, 1, n_steps + 1)[1:].astype(np.float32):
-            following = interpolate(before, model, part).align()
+            following = interpolate(before, model, part)
             log_weights += present.free_energy(v) - following.free_energy(v)
             hidden = following.sample_hidden(v, self._rng)
             following.sample_visible(hidden, self._rng, out=v)

@@ -122,6 +122,20 @@ def draw_keys(generators):
     return np.array(words, dtype=np.uint64), np.array(stops, dtype=np.int64)
 
 
+def generators_of(keys, n_rows):
+    """Return pairs (slice of rows, generator), one for each of the `draw_keys`.
+
+    For draws that the core does not make itself.
+    """
+    words, stops = keys
+    ends = np.minimum(stops, n_rows).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        (slice(start, end), np.random.Generator(np.random.SFC64(int(word))))
+        for start, end, word in zip(starts, ends, words, strict=True)
+    ]
+
+
 def _n_threads(rows, weights):
     n_multiplications = (len(rows.indptr) - 1) * weights.size
     if n_multiplications < 2 * _WORK_PER_THREAD:
@@ -271,7 +285,7 @@ class Update:
             self._starts,
             self._rows,
             weights,
-            model.visible_bias,
+            model.visible.bias,
             model.hidden_bias,
             self._hidden,
             self._shares,

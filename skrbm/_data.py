@@ -124,11 +124,11 @@ class DataSet:
 
     Attributes
     ----------
-    standard : tuple of (location, scale) or None
-        What rows are standardized with when they are read, see `standardize`.
+    encoder : object or None
+        What rows are encoded by when they are read, see `encode`.
     """
 
-    standard = None
+    encoder = None
 
     def __init__(self, X, rows=None, row_weights=None):
         self.X = canonical(X)
@@ -140,7 +140,13 @@ class DataSet:
 
     @property
     def n_features(self):
+        """Number of columns of the data."""
         return self.X.shape[1]
+
+    @property
+    def n_encoded(self):
+        """Number of columns of the encoded rows, which is that of visible units."""
+        return self.n_features if self.encoder is None else self.encoder.n_encoded
 
     @property
     def is_sparse(self):
@@ -161,35 +167,40 @@ class DataSet:
     @functools.cached_property
     def summary(self):
         """Range of the values of `X`, and whether all of them are 0 or 1."""
-        X = self.X
-        if X.dtype == bool:
+        if self.X.dtype == bool:
             return Summary(0.0, 1.0, True)
         low, high, binary = np.inf, -np.inf, True
-        values = X.data.reshape(-1, 1) if self.is_sparse else X
-        pages = MappedPages(values)
-        for rows in _kernels.row_blocks(*values.shape):
-            block = values[rows]
-            pages.have_read(len(block))
-            low = min(low, float(block.min()))
-            high = max(high, float(block.max()))
+        for block in self._read_values():
+            low, high = min(low, float(block.min())), max(high, float(block.max()))
             binary = binary and bool(((block == 0) | (block == 1)).all())
-        pages.give_back()
         return Summary(*self._with_zeros(low, high), binary)
 
     def limits(self):
         """Return the range of the values of `X`, in less time than the summary takes."""
-        X = self.X
-        if X.dtype == bool or "summary" in vars(self):
+        if self.X.dtype == bool or "summary" in vars(self):
             return self.summary[:2]
         low, high = np.inf, -np.inf
-        values = X.data.reshape(-1, 1) if self.is_sparse else X
-        pages = MappedPages(values)
-        for rows in _kernels.row_blocks(*values.shape, 4 * _kernels.BLOCK_SIZE):
-            block = values[rows]
-            pages.have_read(len(block))
+        for block in self._read_values(4 * _kernels.BLOCK_SIZE):
             low, high = min(low, float(block.min())), max(high, float(block.max()))
-        pages.give_back()
         return self._with_zeros(low, high)
+
+    def _read_values(self, size=_kernels.BLOCK_SIZE):
+        """Yield blocks of the values of `X`, without the zeros that it does not store."""
+        values = self.X.data.reshape(-1, 1) if self.is_sparse else self.X
+        return (block for _, block in DataSet(values)._read(values.shape[1], size))
+
+    def _read(self, row_size, size=_kernels.BLOCK_SIZE):
+        """Yield ``(places, rows)``: a slice of the data set, and its rows of `X`.
+
+        `size` bounds the number of values in a block of rows of `row_size` values. Pages of
+        a memory map are given back.
+        """
+        pages = self.mapped_pages()
+        for places in _kernels.row_blocks(len(self), row_size, size):
+            rows = self.X[self._at(places)]
+            pages.have_read(rows.shape[0], scattered=self.rows is not None)
+            yield places, rows
+        pages.give_back()
 
     def _with_zeros(self, low, high):
         """Return the range of values and of the zeros that sparse `X` does not store."""
@@ -199,23 +210,20 @@ class DataSet:
 
     def ranges(self):
         """Return the `Ranges` of the features of `X`."""
-        X, pages = self.X, self.mapped_pages()
+        X = self.X
         n = X.shape[1]
         ranges = Ranges(np.full(n, np.inf), np.full(n, -np.inf), True)
         row_size = X.nnz // max(1, X.shape[0]) if self.is_sparse else n
-        for rows in _kernels.row_blocks(X.shape[0], row_size):
-            block = X[rows]
-            pages.have_read(block.shape[0])
+        for _, block in DataSet(X)._read(row_size):
             ends = block.min(axis=0), block.max(axis=0)
             low, high = (x.toarray().ravel() if self.is_sparse else x for x in ends)
             values = block.data if self.is_sparse else block
             whole = values.dtype.kind != "f" or bool((values == np.floor(values)).all())
             ranges = Ranges.merge([ranges, Ranges(low, high, whole)])
-        pages.give_back()
         return ranges
 
     def variances(self, prepare):
-        """Return the `Variances` of the rows, estimated from at most 500 of them.
+        """Return the `Variances` of the encoded rows, estimated from at most 500 of them.
 
         These rows are drawn in proportion to their weights, always with the same random
         numbers, and passed to `prepare`, which may change them in place. The matrix of
@@ -224,7 +232,8 @@ class DataSet:
         rounded, since rows in another form are multiplied in another order.
         """
         few, shares = self.draw(500)
-        v = prepare(few.copy_rows(np.float64))
+        v = few.copy_rows(np.float64)
+        prepare(v.data if self.is_sparse else v)
         with np.errstate(over="ignore", invalid="ignore"):
             products = v @ v.T
             products = products.toarray() if sp.issparse(v) else products
@@ -232,7 +241,7 @@ class DataSet:
             products += shares @ means - means - means[:, None]
             scale = np.sqrt(shares)
             products *= scale * scale[:, None]
-        if not np.isfinite(products).all():  # training will diverge at any rate
+        if not np.isfinite(products).all():  # training diverges whatever the rate
             return Variances(0.0, 0.0)
         values = np.trace(products), np.linalg.eigvalsh(products)[-1]
         return Variances(*(float(f"{v:.3g}") if v > 1e-9 else 0.0 for v in values))
@@ -257,15 +266,17 @@ class DataSet:
         return float(weights.sum() ** 2 / (weights**2).sum())
 
     def moments(self):
-        """Return the weighted mean and variance of each feature of a dense array."""
+        """Return the weighted mean and variance of each column of dense rows."""
         weights = np.ones(len(self)) if self.weights is None else self.weights
-        mean, variance = np.zeros((2, self.n_features))
+        mean, variance = np.zeros((2, self.n_encoded))
         with np.errstate(over="ignore", invalid="ignore"):
-            for total, center in ((mean, 0.0), (variance, mean)):
-                for places, v in self.copied_blocks():
-                    v -= center
-                    total += weights[places] @ (np.square(v) if total is variance else v)
-                total /= weights.sum()
+            for places, v in self.copied_blocks():
+                mean += weights[places] @ v
+            mean /= weights.sum()
+            for places, v in self.copied_blocks():
+                v -= mean
+                variance += weights[places] @ np.square(v)
+            variance /= weights.sum()
         return mean, variance
 
     # Selections of rows -------------------------------------------------------------------
@@ -313,24 +324,25 @@ class DataSet:
             pages.give_back()
         stack = sp.vstack if data_sets[0].is_sparse else np.concatenate
         weights = [data.weights for data in data_sets]
-        return cls(
+        stacked = cls(
             stack(arrays),
             row_weights=None if weights[0] is None else np.concatenate(weights),
         )
+        return stacked.encode(data_sets[0].encoder)
 
-    def standardize(self, location, scale):
-        """Return a data set whose rows, when read, are ``(X - location) / scale``."""
-        standard = copy.copy(self)
-        standard.standard = location, scale
-        return standard
+    def encode(self, encoder) -> Self:
+        """Return a data set whose rows are encoded when they are read.
 
-    def _standardized(self, v):
-        """Standardize rows in place."""
-        if self.standard is not None:
-            location, scale = self.standard
-            np.subtract(v, location, out=v, casting="same_kind")
-            np.divide(v, scale, out=v, casting="same_kind")
-        return v
+        Parameters
+        ----------
+        encoder : object or None
+            Has `n_encoded`, the number of columns of encoded rows, and the method
+            ``encode(rows, out)``, which writes them into `out`. None leaves rows as they
+            are. Sparse rows are never encoded.
+        """
+        encoded = copy.copy(self)
+        encoded.encoder = encoder
+        return encoded
 
     def mapped_pages(self):
         """Return a `MappedPages` instance for `X`."""
@@ -353,18 +365,18 @@ class DataSet:
             yield rows if order is None else order[rows]
 
     def take_dense(self, rows, out):
-        """Copy rows of dense `X` into the first rows of `out` and return these."""
+        """Write encoded rows of dense `X` into the first rows of `out`; return these."""
         X = self.X
-        if isinstance(rows, slice):
-            out = out[: rows.stop - rows.start]
+        out = out[: rows.stop - rows.start if isinstance(rows, slice) else len(rows)]
+        if self.encoder is not None:
+            self.encoder.encode(X[rows], out)
+        elif isinstance(rows, slice):
             out[...] = X[rows]
-        else:
-            out = out[: len(rows)]
-            if X.dtype == out.dtype and X.flags.c_contiguous and X.flags.aligned:
-                X.take(rows, axis=0, out=out, mode="clip")  # "raise" would buffer
-            else:  # X.take would copy all of X first
-                out[...] = X[rows]
-        return self._standardized(out)
+        elif X.dtype == out.dtype and X.flags.c_contiguous and X.flags.aligned:
+            X.take(rows, axis=0, out=out, mode="clip")  # "raise" would buffer
+        else:  # X.take would copy all of X first
+            out[...] = X[rows]
+        return out
 
     def take_sparse(self, rows, dtype):
         """Return rows of sparse `X` as a CSR array with a writable copy of the values."""
@@ -373,37 +385,36 @@ class DataSet:
         return sp.csr_array((data, batch.indices, batch.indptr), shape=batch.shape)
 
     def copy_rows(self, dtype):
-        """Return a copy of all rows of a small data set, C-contiguous or CSR."""
+        """Return a copy of the encoded rows of a small data set, C-contiguous or CSR."""
         rows = slice(0, len(self)) if self.rows is None else self.rows
         if self.is_sparse:
             return self.take_sparse(rows, dtype)
-        return self.take_dense(rows, np.empty((len(self), self.n_features), dtype))
+        return self.take_dense(rows, np.empty((len(self), self.n_encoded), dtype))
 
     def copied_blocks(self):
-        """Yield ``(places, v)``: a slice of the rows, and a copy of these in float64."""
-        pages = self.mapped_pages()
-        for places in _kernels.row_blocks(len(self), self.n_features):
-            v = self.X[self._at(places)].astype(np.float64)
-            pages.have_read(v.shape[0], scattered=self.rows is not None)
-            yield places, v
-        pages.give_back()
+        """Yield ``(places, v)``: a slice of the rows, and a float64 copy of these."""
+        for places, rows in self._read(self.n_encoded):
+            yield places, self._encoded(rows, np.float64, copy=True)
 
     def blocks(self, model):
         """Yield ``(places, v)``: a slice of the rows, and these rows, dense or CSR.
 
-        Rows are cast to the dtype of the model. A block has at most ``16 * BLOCK_SIZE``
-        values, which is enough for fast matrix products and still bounds memory.
+        Rows are encoded, and cast to the dtype of the model. A block has at most ``16 *
+        BLOCK_SIZE`` values, which is enough for fast matrix products and still bounds
+        memory.
         """
-        X, row_size = self.X, model.row_size(self.is_sparse)
-        pages = self.mapped_pages()
-        n_values = 16 * _kernels.BLOCK_SIZE
-        for places in _kernels.row_blocks(len(self), row_size, n_values):
-            v = X[self._at(places)]
-            pages.have_read(v.shape[0], scattered=self.rows is not None)
+        row_size = model.row_size(self.is_sparse)
+        for places, rows in self._read(row_size, 16 * _kernels.BLOCK_SIZE):
+            yield places, self._encoded(rows, model.dtype)
+
+    def _encoded(self, rows, dtype, copy=False):
+        """Return encoded rows in a dtype."""
+        if self.encoder is None:
             with np.errstate(over="ignore"):
-                copy = self.standard is not None
-                yield places, self._standardized(v.astype(model.dtype, copy=copy))
-        pages.give_back()
+                return rows.astype(dtype, copy=copy)
+        out = np.empty((len(rows), self.n_encoded), dtype)
+        self.encoder.encode(rows, out)
+        return out
 
     def apply(self, function, model, *, n_columns=None, dtype=np.float64, threads=False):
         """Apply a function of the model to all rows, in bounded memory.
@@ -470,3 +481,8 @@ _limiting = _Limiting()
 def spread(n, size):
     """Return at most `size` evenly spread indices out of ``range(n)``."""
     return np.linspace(0, n - 1, min(n, size)).astype(int)
+
+
+def dtype_for(model, X):
+    """Return the dtype of results for `X`: its own if it is floating, else the model's."""
+    return X.dtype if X.dtype.kind == "f" else model.dtype

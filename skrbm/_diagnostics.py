@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skrbm._inputs import check_integer, check_rows, model_of, refuse_masked
+from skrbm._attributes import model_of
+from skrbm._inputs import check_integer, check_rows, refuse_masked
 
 
 def split_r_hat(x: ArrayLike) -> float:
@@ -298,14 +299,12 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
         )
     n_chains, n_draws, _ = chains.shape
     data = check_rows(model, chains.reshape(n_chains * n_draws, -1))
-    rows, free_energy = data.X, data.apply(model.free_energy, model)
+    free_energy = data.apply(model.free_energy, model)
     series = {"free energy": free_energy}
-    if model.visible.binary:
+    rows = data.copy_rows(model.dtype)
+    if model.visible.rows_are_bits:
         series["units on"] = rows.sum(axis=1, dtype=np.float64)
-        mean = rows.mean(axis=0, dtype=np.float64)
-        variance = mean * (1 - mean)
-    else:
-        variance = rows.var(axis=0, dtype=np.float64) / model.visible.scale**2
+    _, variance = data.moments()
     most = np.argsort(-variance, kind="stable")[:n_features]
     series |= {f"feature {i}": rows[:, i] for i in most}
     series = {name: x.reshape(n_chains, n_draws) for name, x in series.items()}

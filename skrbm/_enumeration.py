@@ -4,7 +4,6 @@ import numpy as np
 from scipy.special import logsumexp
 
 from skrbm._kernels import WORK_SIZE
-from skrbm._model import RBM
 
 
 def _bits(numbers, n):
@@ -13,16 +12,11 @@ def _bits(numbers, n):
 
 
 def _by_smaller_side(model):
-    """Return the model in float64, its smaller layer hidden, and whether it was swapped.
-
-    Only binary layers are swapped.
-    """
+    """Return the model in float64, its smaller layer hidden, and whether it was swapped."""
     model = model.map(lambda a: np.asarray(a, np.float64))
     if model.n_enumerated == len(model.hidden_bias):
         return model, False
-    weights, visible_bias, hidden_bias = model
-    weights = np.ascontiguousarray(weights.T)
-    return RBM.bernoulli(weights, hidden_bias, visible_bias), True
+    return model.exchanged(), True
 
 
 def _log_marginals(model):

@@ -8,13 +8,11 @@ from typing import Literal
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skrbm import likelihood
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import StrOptions
-from skrbm._partition import N_BETAS_OF_SCORES, belongs_to
-from skrbm._range import feature_names
+from skrbm._inputs import feature_names
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm._visible import SMALLEST_VARIANCE, GaussianUnits
+from skrbm._units.gaussian import SMALLEST_VARIANCE, GaussianUnits
 
 
 class GaussianRBMEstimator(BaseRBM):
@@ -219,11 +217,9 @@ class GaussianRBMEstimator(BaseRBM):
     visible_variance_: np.ndarray
 
     _units = GaussianUnits
-    # A value of any size may switch a hidden unit, so that these respond more strongly to
-    # changes of the weights than with binary data.
-    _rate_factor = 0.5
+    _solvers = "pcd", "cd"
     _parameter_constraints: dict = BaseRBM._parameter_constraints | {
-        "solver": [StrOptions({"pcd", "cd"})],
+        "solver": [StrOptions(set(_solvers))],
     }
 
     def __init__(
@@ -265,21 +261,17 @@ class GaussianRBMEstimator(BaseRBM):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _fixed_settings(self, data):
-        """Return the settings that are not parameters."""
-        return {
-            "momentum": 0.0,
-            "centering": True,
-            "averaging": True,
-            "binarize": False,
-            "compiled": False,
-        }
+    def _warn_of_units(self, units):
+        if (constant := np.flatnonzero(units.constant)).size:
+            warnings.warn(
+                f"X is constant in {feature_names(self, constant)}. The density of such a "
+                "feature is arbitrary: drop it, for example with sklearn.feature_selection."
+                "VarianceThreshold."
+            )
 
-    def _warn_at_the_end(self, stopped, training, warm):
-        super()._warn_at_the_end(stopped, training, warm)
-        visible = training.kept.result.visible
+    def _warn_of_result(self, model):
         lowest = 1.01 * SMALLEST_VARIANCE
-        if (collapsed := np.flatnonzero(visible.variance < lowest)).size:
+        if (collapsed := np.flatnonzero(model.visible.variance < lowest)).size:
             warnings.warn(
                 f"The variance of {feature_names(self, collapsed)} given the hidden units "
                 f"has reached its lower bound, {SMALLEST_VARIANCE:g} of the variance in "
@@ -307,10 +299,4 @@ class GaussianRBMEstimator(BaseRBM):
         score : float64 ndarray of shape (n_samples,)
             Log-likelihoods, in nats: logarithms of densities in the units of the features.
         """
-        model, data = self._model_and_rows(X)
-        kept = vars(self).get("_log_partition")
-        if kept is None or not belongs_to(kept, model):
-            kept = self._log_partition = likelihood.log_partition(
-                self, betas=N_BETAS_OF_SCORES, random_state=0
-            )
-        return -data.apply(model.free_energy, model) - kept.value
+        return self._score_samples(X)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 import warnings
 from numbers import Integral, Real
@@ -14,8 +13,9 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skrbm import sampling
+from skrbm import _inputs, sampling
 from skrbm._base import BaseRBM, RangeCheckMixin
+from skrbm._bernoulli import BernoulliRBMEstimator
 from skrbm._compat.sklearn import (
     Interval,
     MissingValues,
@@ -25,10 +25,10 @@ from skrbm._compat.sklearn import (
     is_pandas_na,
     is_scalar_nan,
 )
-from skrbm._estimator import BernoulliRBMEstimator
-from skrbm._inputs import observed, unchanged_on_error, validate
-from skrbm._range import dtype_of, feature_names
+from skrbm._fitting import Fit, unchanged_on_error
+from skrbm._inputs import feature_names, validate
 from skrbm._typing import RandomStateLike
+from skrbm._units.unit_interval import dtype_of
 
 
 class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
@@ -195,12 +195,11 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2 + self.n_rounds)
         self._seed, later, of_rbm, *of_rounds = seeds.tolist()
         rbm = self._new_rbm(of_rbm)
-        rbm._check_training_range(*_observed(rows, X))
-        rbm = rbm._without_warnings()
+        observed = _inputs.observed(rows)
+        Fit(rbm, _in_memory(X)).check_values(observed, observed.ranges)
         for warning in self._train_in_rounds(rbm, rows, of_rounds):
             warnings.warn(warning)
         self._name_features(rbm)
-        del rbm._range_options
         self.rbm_ = rbm
         self.indicator_ = None
         if self.add_indicator:
@@ -213,7 +212,7 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     def _new_rbm(self, seed):
         """Return the estimator to train, with the seed if it has none of its own."""
         rbm = BernoulliRBMEstimator() if self.rbm is None else clone(self.rbm)
-        if self.strategy == "mode" and not rbm._units.binary:
+        if self.strategy == "mode" and not rbm._units.has_mode:
             raise ValueError(
                 "strategy='mode' is only available for binary data. Use 'probability', the "
                 "conditional mean, or 'draw'."
@@ -229,14 +228,14 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         Returns the warnings of the last round.
         """
         if not np.isnan(X).any():
-            return _train(rbm, X)
-        caught = _train(rbm, self._fill_means(X))
+            return _train(rbm, X)[0]
+        caught, interrupted = _train(rbm, self._fill_means(X))
         for n_done, seed in enumerate(seeds, start=1):
-            if rbm._interrupted:
+            if interrupted:
                 break
             try:
                 filled = self._fill(rbm, X, False, seed)
-                caught = _train(rbm, filled)
+                caught, interrupted = _train(rbm, filled)
             except KeyboardInterrupt:  # before the first epoch of a round ended
                 warnings.warn(
                     f"Training was interrupted by the user after {n_done} of "
@@ -263,12 +262,6 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         overall = total.sum() / n_observed.sum()
         mean = np.where(n_observed > 0, total / np.maximum(n_observed, 1), overall)
         return np.where(missing, mean.astype(X.dtype), X)
-
-    def _without_warnings(self):
-        """Return a shallow copy that does not warn of values outside [0, 1]."""
-        quiet = copy.copy(self)
-        quiet.rbm_ = self.rbm_._without_warnings()
-        return quiet
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Fill in the missing values.
@@ -299,13 +292,19 @@ n_indicators)
             data. They are returned unchanged, but when missing values are filled in, values
             below 0 count as 0 and values above 1 as 1.
         """
+        return self._transform(X)
+
+    def _transform(self, X, **check):
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
-        self.rbm_._check_range(*_observed(rows, X), clips=True)
+        options = {"clips": True} | check
+        _inputs.check_values(
+            self.rbm_._units, _inputs.observed(rows), _in_memory(X), self.rbm_, **options
+        )
         source = self.random_state_ if self.strategy == "draw" else self._seed
         filled = self._fill(self.rbm_, rows, self.strategy != "draw", source)
         if self.strategy == "mode":
-            filled = filled > 0.5
+            filled = self.rbm_._units.mode(filled)
         filled = np.where(np.isnan(rows), filled, rows).astype(rows.dtype, copy=False)
         if self.indicator_ is None:
             return filled
@@ -416,16 +415,15 @@ def _as_floats(X):
     return X.astype(np.float32 if small else np.float64, copy=False)
 
 
-def _observed(rows, X):
-    """Return the observed values of validated rows, given as `X`, for a range check."""
-    if isinstance(X, np.memmap):
-        X = X.view(np.ndarray)  # copied as a whole in any case
-    return observed(rows), X
+def _in_memory(X):
+    """Return `X` as an array in memory, which a memory map becomes in any case."""
+    return X.view(np.ndarray) if isinstance(X, np.memmap) else X
 
 
 def _train(rbm, X):
-    """Fit a model, and return its warnings instead of showing them."""
+    """Fit a model. Return its warnings, and whether the user interrupted it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        rbm.fit(X)
-    return [record.message for record in caught]
+        fit = Fit(rbm, X, warn=False)
+        rbm._run(fit)
+    return [record.message for record in caught], fit.interrupted

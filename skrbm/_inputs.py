@@ -1,143 +1,21 @@
-"""Validation of the inputs of public functions: fitted estimators, rows, weights, options.
-
-Anything with `components_`, `intercept_visible_` and `intercept_hidden_` is accepted: an
-estimator of this package or of scikit-learn, or one whose arrays were set by hand.
-"""
+"""Validation of the inputs of public functions: rows, weights, options."""
 
 import contextlib
+import functools
 import warnings
 from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import validate_data
 
-from skrbm._compat.sklearn import CALLBACK_STATE, _check_sample_weight
+from skrbm._compat.sklearn import _check_sample_weight
 from skrbm._data import DataSet
-from skrbm._model import RBM
-from skrbm._range import check_range, is_dask
-from skrbm._visible import GaussianUnits
+from skrbm._units.unit_interval import is_dask
 
 # The dtypes of rows that are not converted.
 DTYPES = [np.float64, np.float32, np.bool_, np.uint8]
-
-
-def model_of(rbm):
-    """Return the model of an estimator, in float32 if all its arrays are, else float64.
-
-    For real-valued features, the weights alone decide.
-    """
-    names = "components_", "intercept_visible_", "intercept_hidden_"
-    gaussian = getattr(rbm, "_units", None) is GaussianUnits
-    required = (*names, "noise_variance_") if gaussian else names
-    missing = [name for name in required if not hasattr(rbm, name)]
-    if missing:
-        _refuse_other_objects(rbm)
-        raise NotFittedError(
-            f"This {type(rbm).__name__} has no {' and no '.join(missing)}: call fit first, "
-            f"or set all of {', '.join(required)}."
-        )
-    arrays = [np.asarray(getattr(rbm, name)) for name in names]
-    components, visible, hidden = arrays
-    if components.ndim != 2 or components.T.shape != (visible.size, hidden.size):
-        shapes = ", ".join(
-            f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True)
-        )
-        raise ValueError(
-            "The shapes of the parameters do not match: expected (n_components, "
-            f"n_features), (n_features,) and (n_components,), but got {shapes}."
-        )
-    if hasattr(rbm, "noise_variance_"):
-        model = _gaussian_model(rbm, components, visible.reshape(-1), hidden.reshape(-1))
-    else:
-        dtype = np.result_type(np.float32, *arrays)
-        model = RBM.bernoulli(
-            np.ascontiguousarray(components.T, dtype=dtype),
-            np.ascontiguousarray(visible.reshape(-1), dtype=dtype),
-            np.ascontiguousarray(hidden.reshape(-1), dtype=dtype),
-        )
-    if not all(np.isfinite(array).all() for array in model):
-        raise ValueError("The parameters of the model have NaN or infinite values.")
-    return model
-
-
-def _gaussian_model(rbm, components, visible_bias, hidden_bias):
-    """Return the model of an estimator of real-valued features.
-
-    Its rows are standardized with the means and variances of the training data or, where
-    these are unknown, with the visible biases and noise variances.
-    """
-    noise = np.asarray(rbm.noise_variance_, dtype=np.float64)
-    location = np.asarray(getattr(rbm, "visible_mean_", visible_bias), dtype=np.float64)
-    variance = np.asarray(getattr(rbm, "visible_variance_", noise), dtype=np.float64)
-    for name, array in [("noise_variance_", noise), ("visible_variance_", variance)]:
-        if array.shape != visible_bias.shape or not (array > 0).all():
-            raise ValueError(
-                f"{name} must have one value greater than 0 for each of "
-                f"{visible_bias.size} features, but got {array!r}."
-            )
-    scale = np.sqrt(variance)
-    weights = components.T / noise[:, None]  # couple the rows to the hidden units
-    dtype = np.result_type(np.float32, components)
-    arrays = (
-        scale[:, None] * weights,
-        (visible_bias - location) / scale,
-        np.log(noise / variance),
-        hidden_bias + location @ weights,
-    )
-    weights, bias, log_variance, hidden_bias = (
-        np.ascontiguousarray(array, dtype=dtype) for array in arrays
-    )
-    units = GaussianUnits(bias, log_variance, location, scale)
-    return RBM(weights, units, hidden_bias)
-
-
-def attributes_of(model):
-    """Return copies of the parameters of a model, as the attributes of an estimator.
-
-    Biases and variances of real-valued features are float64 because they may be larger or
-    smaller than float32 can represent to the precision of the weights.
-    """
-    visible = model.visible
-    if not visible.binary:
-        weights = model.weights.astype(np.float64)
-        relative = visible.variance.astype(np.float64)
-        of_data = weights / visible.scale[:, None]
-        components = weights * (visible.scale * relative)[:, None]
-        return {
-            "components_": components.astype(model.dtype).T,
-            "intercept_visible_": visible.location + visible.scale * visible.bias,
-            "intercept_hidden_": model.hidden_bias - visible.location @ of_data,
-            "noise_variance_": visible.scale**2 * relative,
-        }
-    return {
-        "components_": model.weights.copy().T,
-        "intercept_visible_": model.visible_bias.copy(),
-        "intercept_hidden_": model.hidden_bias.copy(),
-    }
-
-
-def _refuse_other_objects(rbm):
-    """Raise a TypeError that says what to pass, unless `rbm` may be an unfitted RBM."""
-    if hasattr(rbm, "steps"):
-        instead = (
-            "pass its last step, pipeline[-1], and the rows transformed by the other "
-            "steps, pipeline[:-1].transform(X)"
-        )
-    elif hasattr(rbm, "best_estimator_"):
-        instead = "pass its best_estimator_"
-    elif hasattr(rbm, "estimator_"):
-        instead = "pass its estimator_"
-    elif not hasattr(rbm, "n_components"):
-        instead = (
-            "pass a BernoulliRBMEstimator, a GaussianRBMEstimator, or scikit-learn's "
-            "BernoulliRBM"
-        )
-    else:
-        return
-    raise TypeError(f"Expected a fitted RBM, but got a {type(rbm).__name__}: {instead}.")
 
 
 def validate(estimator, X, *, reset, **options):
@@ -245,7 +123,7 @@ def check_rows(model, X, rbm=None, allow_nan=False):
     refuse_masked(X)
     refuse_blocks(X)
     refuse_malformed(X)
-    sparse = model.visible.binary and not allow_nan
+    sparse = model.visible.sparse and not allow_nan
     X = check_array(
         X.to_numpy(order="c") if _is_polars(X) else X,
         accept_sparse="csr" if sparse else False,
@@ -255,15 +133,28 @@ def check_rows(model, X, rbm=None, allow_nan=False):
     return fitting_rows(model, X)
 
 
-def check_rows_and_range(model, X, rbm, *, clips, name="X"):
-    """Validate rows as `check_rows` does, and check their range if the model is binary.
+def check_rows_and_values(model, X, rbm, **options):
+    """Validate rows as `check_rows` does, and check their values.
 
-    `clips` and `name` are those of `check_range`.
+    The options are those of `VisibleUnits.check`.
     """
     rows = check_rows(model, X, rbm)
-    if model.visible.binary:
-        check_range(rows.limits(), rows.ranges, X, rbm, clips=clips, name=name)
+    check_values(model.visible, rows, X, rbm, **options)
     return rows
+
+
+def check_values(units, data, X, rbm, **options):
+    """Check whether the units can have the values of a data set, `X` as users passed it."""
+    names_of = functools.partial(feature_names, rbm)
+    units.check(data.limits, data.ranges, X, names_of, **options)
+
+
+def feature_names(rbm, features):
+    """Return a description of features, given an array of their indices."""
+    names = getattr(rbm, "feature_names_in_", None)
+    few = [repr(names[i]) if names is not None else str(i) for i in features[:5]]
+    more = ", ..." if len(features) > 5 else ""
+    return f"feature{'s' if len(features) > 1 else ''} {', '.join(few)}{more}"
 
 
 def observed(X):
@@ -274,12 +165,6 @@ def observed(X):
     low = np.fmin.reduce(X, axis=0)
     low = np.where(np.isnan(low), np.nan_to_num(np.fmin.reduce(low)), low)
     return DataSet(np.where(np.isnan(X), low, X))
-
-
-def refuse_real_values(model, what):
-    """Raise an error if the visible units of the model are not binary."""
-    if not model.visible.binary:
-        raise ValueError(f"{what} is only available for binary visible units.")
 
 
 def check_names(X, rbm):
@@ -300,7 +185,7 @@ def fitting_rows(model, X):
         raise ValueError(
             f"X has {X.shape[1]} features, but the model has {n_features} visible units."
         )
-    return model.visible.encode(DataSet(X))
+    return DataSet(X).encode(model.visible.encoder)
 
 
 def _few(names):
@@ -376,17 +261,3 @@ def check_betas(betas, *, from_zero=True, words="the number of temperatures"):
             f"end with 1, but got {betas!r}."
         )
     return array
-
-
-@contextlib.contextmanager
-def unchanged_on_error(estimator):
-    """Restore the attributes of an estimator if the block raises an exception."""
-    before = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        after = vars(estimator)
-        before |= {name: after[name] for name in CALLBACK_STATE if name in after}
-        after.clear()
-        after.update(before)
-        raise

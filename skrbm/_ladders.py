@@ -9,8 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from skrbm._annealing import Path, betas_of_equal_swaps, gibbs_step, interpolate
-from skrbm._inputs import refuse_real_values
+from skrbm._annealing import Path, betas_of_equal_swaps, interpolate
 from skrbm._model import RBM
 
 
@@ -85,17 +84,19 @@ class ModelLadder:
 
 def ladder_of(models):
     """Return the ladder of a list of models."""
-    weights, visible_bias, hidden_bias = zip(*models, strict=True)
+    weights, visible_bias, hidden_bias = zip(
+        *(model.arrays for model in models), strict=True
+    )
     components = np.stack([w.T for w in weights])
     return ModelLadder(components, np.stack(visible_bias), np.stack(hidden_bias))
 
 
-def models_of(ladder):
-    """Return the rungs of a ladder as a list of float32 models."""
+def models_of(ladder, kind):
+    """Return the rungs of a ladder as float32 models with visible units of this kind."""
     arrays = ladder.components, ladder.intercept_visible, ladder.intercept_hidden
     arrays = [np.asarray(a, dtype=np.float32) for a in arrays]
     return [
-        RBM.bernoulli(np.ascontiguousarray(components.T), visible, hidden)
+        RBM(np.ascontiguousarray(components.T), kind(visible), hidden)
         for components, visible, hidden in zip(*arrays, strict=True)
     ]
 
@@ -113,7 +114,8 @@ class ModelPath(Path):
     """
 
     def __init__(self, models):
-        self.models, self.n_rungs = [model.align() for model in models], len(models)
+        self.models = [model.astype(np.float32) for model in models]
+        self.n_rungs = len(models)
         super().__init__(self.models[-1], self.models[0].visible)
 
     def at(self, fractions):
@@ -126,10 +128,10 @@ class ModelPath(Path):
         if part < 1e-6:
             return self.models[number]
         ends = self.models[number : number + 2]
-        return interpolate(*ends, part).align()
+        return interpolate(*ends, part)
 
     def hidden_input(self, v, place, out=None):
-        out = self.model._empty(len(v), len(self.model.hidden_bias)) if out is None else out
+        out = self.model.empty(len(v), len(self.model.hidden_bias)) if out is None else out
         for rows, model in _shares(place, len(v)):
             model.hidden_input(v[rows], out=out[rows])
         return out
@@ -146,7 +148,7 @@ class ModelPath(Path):
 
     def gibbs(self, v, hidden_input, place, generators):
         for rows, model in _shares(place, len(v)):
-            gibbs_step(model, self.base, v[rows], hidden_input[rows], 1.0, generators)
+            model.gibbs_between(self.base, v[rows], hidden_input[rows], 1.0, generators)
 
 
 def _shares(models, n_rows):
@@ -163,15 +165,16 @@ def check_ladder(ladder, model):
             "ladder must be a ModelLadder, for example the ladder_ of a TrajectoryLadder "
             f"after fit, but got {ladder!r}."
         )
-    refuse_real_values(model, "A ladder of models")
-    path = ModelPath(models_of(ladder))
+    if not model.visible.has_ladders:
+        raise ValueError("A ladder of models is only available for binary visible units.")
+    path = ModelPath(models_of(ladder, type(model.visible)))
     shapes = path.model.weights.shape, model.weights.shape
     if shapes[0] != shapes[1]:
         raise ValueError(
             "The rungs of the ladder have {} visible and hidden units, but the model has "
             "{}: pass the ladder of this model.".format(*shapes)
         )
-    pairs = zip(path.model, model, strict=True)
+    pairs = zip(path.model.arrays, model.arrays, strict=True)
     if not all(np.array_equal(a, b.astype(np.float32)) for a, b in pairs):
         raise ValueError(
             "The ladder ends with another model, or with this one before it was trained "
@@ -215,7 +218,7 @@ class Trajectory:
 
     def add(self, model):
         """Keep a float32 model if swaps with the last one are rare."""
-        model, last = model.align(), self.models[-1]
+        model, last = model.astype(np.float32), self.models[-1]
         v, kept = self._follow(model), self._kept
         log_ratio = model.free_energy(v) - model.free_energy(kept)
         log_ratio += last.free_energy(kept) - last.free_energy(v)

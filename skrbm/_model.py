@@ -5,10 +5,13 @@ for Bernoulli visible units with bias b is::
 
     E(v, h) = - b . v - c . h - v . W . h,        p(v, h) = exp(-E(v, h)) / Z
 
-Other kinds of visible units replace the term ``- b . v``, see `skrbm._visible`. This module
+Other kinds of visible units replace the term ``- b . v``, see `skrbm._units`. This module
 does not depend on data sets, training or scikit-learn. Rows are samples. Visible rows are
 dense or CSR, in the dtype of the model. All random draws use the generator that is passed
 in.
+
+There are two engines: products of matrices by NumPy, and sums of rows of the weights by the
+compiled core, for rows of 0 and 1. `RBM.half_steps` chooses between them.
 """
 
 import dataclasses
@@ -19,7 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skrbm import _binary_rows, _kernels
-from skrbm._visible import BernoulliUnits
+from skrbm._units import VisibleUnits
 
 # From this number of rows on, aligning a model takes less time than it saves. Results may
 # differ in the last bits from those for fewer rows.
@@ -35,28 +38,20 @@ class RBM:
     weights : ndarray of shape (n_features, n_components)
         Interaction weights, row by row in memory: C-contiguous for matrix products, or
         aligned and padded for the compiled core.
-    visible : BernoulliUnits
+    visible : VisibleUnits
         The visible units, with their parameters.
     hidden_bias : ndarray of shape (n_components,)
         Biases of the hidden units.
     """
 
     weights: np.ndarray
-    visible: BernoulliUnits
+    visible: VisibleUnits
     hidden_bias: np.ndarray
-
-    @classmethod
-    def bernoulli(cls, weights, visible_bias, hidden_bias) -> Self:
-        """Return a model with Bernoulli visible units."""
-        return cls(weights, BernoulliUnits(visible_bias), hidden_bias)
 
     @property
     def arrays(self):
         """All parameter arrays: weights, those of the visible units, hidden bias."""
         return self.weights, *self.visible.arrays, self.hidden_bias
-
-    def __iter__(self):
-        return iter(self.arrays)
 
     def map(self, function, *others) -> Self:
         """Apply a function to the arrays of this and other models; return a new model."""
@@ -69,6 +64,16 @@ class RBM:
     def copy(self) -> Self:
         return self.map(np.copy)
 
+    def astype(self, dtype) -> Self:
+        """Return this model in another dtype, prepared for many rows."""
+        if self.is_aligned and self.dtype == dtype:
+            return self
+        return self.map(lambda array: np.ascontiguousarray(array, dtype=dtype)).align()
+
+    def exchanged(self) -> Self:
+        """Return the model whose visible units are the hidden ones, and the reverse."""
+        return type(self)(*self.visible.exchange(self.weights, self.hidden_bias))
+
     def __getstate__(self):
         return self.weights, self.visible, self.hidden_bias, self.is_aligned
 
@@ -79,31 +84,43 @@ class RBM:
             weights = _binary_rows.align(weights)
         vars(self).update(weights=weights, visible=visible, hidden_bias=hidden_bias)
 
-    def for_rows(self, n_rows) -> Self:
-        """Return this model, aligned if `n_rows` rows are worth a copy of the weights."""
-        return self.align() if n_rows >= _MANY_ROWS else self
+    # Engine ---------------------------------------------------------------------------
 
-    def align(self) -> Self:
-        """Return this model with aligned weights, which the compiled core needs.
-
-        The weights are copied, unless they are aligned or there is no core.
-        """
-        if _binary_rows.core is None or self.is_aligned or not self.visible.binary:
-            return self
-        return dataclasses.replace(self, weights=_binary_rows.align(self.weights))
+    @property
+    def may_use_core(self):
+        """Whether the compiled core can compute with rows of this model."""
+        return _binary_rows.core is not None and self.visible.rows_are_bits
 
     @property
     def is_aligned(self):
-        """Whether the weights are aligned, so that the compiled core can be used."""
-        return _binary_rows.core is not None and self._has_padding
+        """Whether the weights are aligned, as the compiled core needs them."""
+        return self.may_use_core and self._has_padding
 
     @functools.cached_property
     def _has_padding(self):
         return _binary_rows.is_aligned(self.weights)
 
-    def _lists(self, x):
-        """Return lists of binary rows if the compiled core can be used, else None."""
-        return _binary_rows.lists(x) if self.is_aligned else None
+    def align(self) -> Self:
+        """Return this model with aligned weights if the compiled core can use them.
+
+        They are copied, unless they are aligned already.
+        """
+        if not self.may_use_core or self.is_aligned:
+            return self
+        return dataclasses.replace(self, weights=_binary_rows.align(self.weights))
+
+    def unaligned(self) -> Self:
+        """Return this model with weights that are contiguous in memory."""
+        return self.copy() if self.is_aligned else self
+
+    def for_rows(self, n_rows) -> Self:
+        """Return this model, aligned if `n_rows` rows are worth a copy of the weights."""
+        return self.align() if n_rows >= _MANY_ROWS else self
+
+    def half_steps(self, rows):
+        """Return the engine for visible or hidden rows."""
+        lists = _binary_rows.lists(rows) if self.is_aligned else None
+        return Products(self, rows) if lists is None else Sums(self, lists)
 
     @property
     def dtype(self):
@@ -112,34 +129,19 @@ class RBM:
     @property
     def n_enumerated(self):
         """Number of units of the smaller layer, of those whose states can be enumerated."""
-        return min(self.weights.shape) if self.visible.binary else len(self.hidden_bias)
+        n_visible, n_hidden = self.weights.shape
+        return min(n_visible, n_hidden) if self.visible.enumerable else n_hidden
 
-    @property
-    def visible_bias(self):
-        return self.visible.bias
-
-    def _empty(self, n_rows, n_columns):
+    def empty(self, n_rows, n_columns):
+        """Return an array for rows of values."""
         return np.empty((n_rows, n_columns), dtype=self.dtype)
+
+    # Half-steps -----------------------------------------------------------------------
 
     def hidden_input(self, v, out=None):
         """Return ``v W + c``, the log-odds of each hidden unit."""
-        rows = self._lists(v)
-        if rows is None:
-            return self._multiply(v, out)
-        out = self._empty(v.shape[0], len(self.hidden_bias)) if out is None else out
-        _binary_rows.hidden(rows, self.weights, self.hidden_bias, total=out)
-        return out
-
-    def _multiply(self, v, out):
-        """Compute the hidden input by a matrix product."""
-        out = self._empty(v.shape[0], len(self.hidden_bias)) if out is None else out
-        if sp.issparse(v):
-            out[...] = self.hidden_bias
-            _kernels.SparseRows.from_csr(v).add_product(self.weights, out)
-        else:
-            _kernels.product(v, self.weights, out)
-            out += self.hidden_bias
-        return out
+        out = self.empty(v.shape[0], len(self.hidden_bias)) if out is None else out
+        return self.half_steps(v).hidden_input(out)
 
     def mean_hidden(self, v, out=None):
         """Return ``p(h_j = 1 | v)``."""
@@ -147,43 +149,15 @@ class RBM:
 
     def mean_visible(self, h):
         """Return the mean of each visible unit given `h`."""
-        rows = self._lists(h)
-        if rows is None:
-            return self.visible.mean(h @ self.weights.T)
-        mean = self._empty(len(h), len(self.visible))
-        self.visible.from_lists(rows, self.weights, mean=mean)
-        return mean
+        return self.half_steps(h).mean_visible()
 
     def sample_hidden(self, v, rng, out=None):
         """Draw ``h ~ p(h | v)``."""
-        rows = self._lists(v)
-        if rows is None:
-            mean = _kernels.logistic(self._multiply(v, out))
-            return _kernels.bernoulli(mean, rng, out=mean)
-        arguments = rows, self.weights, self.hidden_bias
-        shape = v.shape[0], len(self.hidden_bias)
-        return self._draw(_binary_rows.hidden, arguments, shape, rng, out)
-
-    def _draw(self, half_step, arguments, shape, rng, out):
-        """Draw states by the compiled core, in `out` or in the dtype of the model."""
-        in_place = out is not None and out.dtype == np.uint8
-        states = out if in_place else np.empty(shape, dtype=np.uint8)
-        half_step(*arguments, keys=_binary_rows.draw_key(rng), states=states)
-        if out is None:
-            return states.astype(self.dtype)
-        if not in_place:
-            out[...] = states
-        return out
+        return self.half_steps(v).sample_hidden(rng, out)
 
     def sample_visible(self, h, rng, out=None):
         """Draw ``v ~ p(v | h)``."""
-        rows = self._lists(h)
-        if rows is None:
-            out = self._empty(len(h), len(self.visible)) if out is None else out
-            _kernels.product_with_transpose(h, self.weights, out)
-            return self.visible.sample(out, rng, out)
-        shape = len(h), len(self.visible)
-        return self._draw(self.visible.from_lists, (rows, self.weights), shape, rng, out)
+        return self.half_steps(h).sample_visible(rng, out)
 
     def gibbs(self, h, n_steps, rng):
         """Run `n_steps` Gibbs steps h -> v -> h on the hidden states `h`, in place."""
@@ -191,6 +165,26 @@ class RBM:
         v = np.empty((len(h), len(self.visible)), dtype=dtype) if n_steps else None
         for _ in range(n_steps):
             self.sample_hidden(self.sample_visible(h, rng, out=v), rng, out=h)
+
+    def gibbs_between(self, base, v, hidden_input, beta, generators):
+        """Take a Gibbs step v -> h -> v between independent features and this model.
+
+        Parameters
+        ----------
+        base : VisibleUnits
+            The independent features.
+        v : ndarray of shape (n_rows, n_encoded)
+            Replaced by the new visible rows.
+        hidden_input : ndarray of shape (n_rows, n_components)
+            Hidden input of the rows, which is overwritten.
+        beta : float or ndarray of shape (n_rows, 1)
+            Inverse temperatures.
+        generators : list of pairs (slice of rows, generator for these rows)
+        """
+        engine = Sums if self.is_aligned else Products
+        engine.gibbs_between(self, base, v, hidden_input, beta, generators)
+
+    # Energies -------------------------------------------------------------------------
 
     def free_energy(self, v, hidden_input=None):
         """Return ``F(v) = -log sum_h exp(-E(v, h))`` of each row, in nats, as float64.
@@ -221,3 +215,115 @@ class RBM:
         if sparse:
             return max(len(self.hidden_bias), _kernels.FEATURE_BLOCK)
         return max(self.weights.shape)
+
+
+class Products:
+    """Half-steps from dense or CSR rows, by products of matrices.
+
+    Parameters
+    ----------
+    model : RBM
+    rows : {ndarray, CSR array} of shape (n_rows, n_units)
+    """
+
+    def __init__(self, model, rows):
+        self.model, self.rows = model, rows
+
+    def hidden_input(self, out):
+        model, v = self.model, self.rows
+        if sp.issparse(v):
+            out[...] = model.hidden_bias
+            _kernels.SparseRows.from_csr(v).add_product(model.weights, out)
+        else:
+            _kernels.product(v, model.weights, out)
+            out += model.hidden_bias
+        return out
+
+    def sample_hidden(self, rng, out):
+        model = self.model
+        if out is None:
+            out = model.empty(self.rows.shape[0], len(model.hidden_bias))
+        mean = _kernels.logistic(self.hidden_input(out))
+        return _kernels.bernoulli(mean, rng, out=mean)
+
+    def mean_visible(self):
+        return self.model.visible.mean(self.rows @ self.model.weights.T)
+
+    def sample_visible(self, rng, out):
+        model, h = self.model, self.rows
+        out = model.empty(len(h), len(model.visible)) if out is None else out
+        _kernels.product_with_transpose(h, model.weights, out)
+        return model.visible.sample(out, rng, out)
+
+    @staticmethod
+    def gibbs_between(model, base, v, hidden_input, beta, generators):
+        h = hidden_input
+        h *= 0.5 * beta
+        for rows, rng in generators:
+            _kernels.bernoulli_from_half_log_odds(h[rows], rng, out=h[rows])
+        _kernels.product_with_transpose(h, model.weights, v)
+        model.visible.sample_between(base, v, beta, generators)
+
+
+class Sums:
+    """Half-steps from lists of the units that are on, by the compiled core.
+
+    States are drawn in `out` or in the dtype of the model.
+
+    Parameters
+    ----------
+    model : RBM
+        Aligned.
+    lists : Lists
+    """
+
+    def __init__(self, model, lists):
+        self.model, self.lists = model, lists
+        self.n_rows = len(lists.indptr) - 1
+
+    def hidden_input(self, out):
+        model = self.model
+        _binary_rows.hidden(self.lists, model.weights, model.hidden_bias, total=out)
+        return out
+
+    def sample_hidden(self, rng, out):
+        model = self.model
+        arguments = self.lists, model.weights, model.hidden_bias
+        return self._draw(_binary_rows.hidden, arguments, len(model.hidden_bias), rng, out)
+
+    def mean_visible(self):
+        model = self.model
+        mean = model.empty(self.n_rows, len(model.visible))
+        model.visible.from_lists(self.lists, model.weights, mean=mean)
+        return mean
+
+    def sample_visible(self, rng, out):
+        visible, arguments = self.model.visible, (self.lists, self.model.weights)
+        return self._draw(visible.from_lists, arguments, len(visible), rng, out)
+
+    def _draw(self, half_step, arguments, n_units, rng, out):
+        in_place = out is not None and out.dtype == np.uint8
+        states = out if in_place else np.empty((self.n_rows, n_units), dtype=np.uint8)
+        half_step(*arguments, keys=_binary_rows.draw_key(rng), states=states)
+        if out is None:
+            return states.astype(self.model.dtype)
+        if not in_place:
+            out[...] = states
+        return out
+
+    @staticmethod
+    def gibbs_between(model, base, v, hidden_input, beta, generators):
+        scale = np.empty(len(v), dtype=model.dtype)
+        scale[...] = np.reshape(beta, -1)
+        keys = _binary_rows.draw_keys(generators)
+        h = _binary_rows.draw_hidden(hidden_input, model.weights, scale, keys)
+        states = np.empty(v.shape, dtype=np.uint8)
+        model.visible.from_lists(
+            _binary_rows.lists(h),
+            model.weights,
+            base=base,
+            scale=scale,
+            keys=keys,
+            states=states,
+        )
+        v[...] = states

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import os
 from collections.abc import Sequence
@@ -14,15 +13,16 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm import _inputs
-from skrbm._base import RangeCheckMixin
+from skrbm._base import BaseRBM, RangeCheckMixin
 from skrbm._compat.sklearn import Interval, StrOptions, _fit_context
 from skrbm._data import DataSet
-from skrbm._estimator import BernoulliRBMEstimator
 from skrbm._executors import JoblibExecutor
-from skrbm._record import Record, Validation
+from skrbm._fitting import Fit, PartialFit, unchanged_on_error
+from skrbm._record import Record
 from skrbm._rounds import (
     Rounds,
     RoundsTraining,
@@ -35,6 +35,7 @@ from skrbm._shards import (
     Sample,
     count,
     survey_blocks,
+    survey_encoded,
     survey_ranges,
 )
 from skrbm._step import is_sound
@@ -61,7 +62,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator
+    estimator : BernoulliRBMEstimator or GaussianRBMEstimator
         The estimator to train. Its parameters have the same meaning as in its own `fit`,
         where each shard has minibatches of `batch_size` rows and `n_chains` chains. With
         `early_stopping`, rows of all blocks are held out, but not many more than 10000.
@@ -84,7 +85,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
 
     Attributes
     ----------
-    estimator_ : BernoulliRBMEstimator
+    estimator_ : BernoulliRBMEstimator or GaussianRBMEstimator
         The fitted estimator. Its `history_` has an entry for each round (at most 100), with
         fractions of epochs in "epoch", and scores at most 500 rows. Its `h_samples_` are
         chains of all shards in turn.
@@ -120,12 +121,12 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
     BernoulliRBMEstimator(n_components=20, n_iter=5, random_state=0)
     """
 
-    estimator_: BernoulliRBMEstimator
+    estimator_: BaseRBM
     n_shards_: int
     n_local_steps_: float
 
     _parameter_constraints: dict = {
-        "estimator": [BernoulliRBMEstimator],
+        "estimator": [BaseRBM],
         "n_shards": [Interval(Integral, 1, None, closed="left"), None],
         "n_local_steps": [
             Interval(Integral, 1, None, closed="left"),
@@ -136,7 +137,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator: BernoulliRBMEstimator,
+        estimator: BaseRBM,
         *,
         n_shards: int | None = None,
         n_local_steps: int | Literal["auto"] = "auto",
@@ -183,7 +184,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
             keyboard, the model of the last round is kept.
         """
         rbm = self._next_estimator(warm=self.estimator.warm_start)
-        return self._fit(rbm, X, y, sample_weight)
+        return self._fit(FitOnShards(self, rbm, X, y, sample_weight))
 
     def resume(
         self,
@@ -232,18 +233,17 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         saved = SavedTraining.load(path)
         if not isinstance(saved.training, RoundsTraining):
             raise ValueError(
-                f"{path} was written by the fit of a BernoulliRBMEstimator. Resume it with "
-                "skrbm.callbacks.resume."
+                f"{path} was written by the fit of a {type(saved.estimator).__name__}. "
+                "Resume it with skrbm.callbacks.resume."
             )
         if callbacks:
             saved.estimator.set_callbacks(*callbacks)
-        return self._fit(saved.estimator, X, y, sample_weight, saved.training)
+        fit = FitOnShards(self, saved.estimator, X, y, sample_weight, saved=saved.training)
+        return self._fit(fit)
 
-    def _fit(self, rbm, X, y, sample_weight, training=None):
-        with _inputs.unchanged_on_error(self), contextlib.ExitStack() as stack:
-            begin = functools.partial(self._begin, rbm, stack)
-            rbm._fit(X, y, sample_weight, training, begin)
-        self.estimator_ = rbm
+    def _fit(self, fit):
+        with unchanged_on_error(self), fit:
+            self.estimator_ = fit.rbm._run(fit)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -280,10 +280,9 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         """
         self._validate_params()
         rbm = self._next_estimator(warm=True)
-        with _inputs.unchanged_on_error(self), contextlib.ExitStack() as stack:
-            begin = functools.partial(self._begin_chunk, rbm, stack)
-            rbm._partial_fit(X, sample_weight, begin)
-        self.estimator_ = rbm
+        call = PartialFitOnShards(self, rbm, X, sample_weight)
+        with unchanged_on_error(self), call:
+            self.estimator_ = call.run()
         return self
 
     def _next_estimator(self, warm):
@@ -297,116 +296,6 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
             fitted = vars(self.estimator_).items()
             vars(rbm).update({k: v for k, v in fitted if k not in configuration})
         return rbm
-
-    def _begin(self, rbm, stack, X, sample_weight, warm, training):
-        """Return the training to run, as `BernoulliRBMEstimator._begin` does."""
-        seed = None if warm or training else rbm._draw_seeds()
-        fraction = rbm.validation_fraction if rbm.early_stopping else 0.0
-        n_shards = len(training.state.solvers) if training else self.n_shards
-        reset = not warm and training is None
-        executor = self._open(rbm, stack, X, sample_weight, reset, n_shards)
-        found, sample, reading = self._survey(rbm, executor, X, fraction)
-        n_epochs = rbm._n_epochs(sum(found.n_rows), sample.n_features)
-        rounds = self._rounds(
-            rbm,
-            executor,
-            found,
-            reading,
-            training.n_local_steps if training else self.n_local_steps,
-            n_epochs=n_epochs,
-            mean_weight=found.mean_weight,
-        )
-        validation = None
-        if rbm.early_stopping:
-            held_out = DataSet.stack(found.held_out)
-            validation = Validation(held_out, rbm.tol, rbm.n_iter_no_change)
-        if training is not None:
-            training.attach(sample, validation)
-            training.rounds = rounds
-            return training
-        settings = rbm._settings(sample, rbm._choose_for_fit)
-        state = self._state(rbm, sample, settings, rounds, seed)
-        state.learned.average = None  # each call of fit starts a new one
-        if state.counts.n_rows_seen == 0:
-            count(found, state, found.mean_weight)
-        n_rounds = n_epochs * rounds.per_epoch
-        record = Record(
-            sample,
-            state,
-            n_rounds,
-            validation,
-            binarize=settings.binarize,
-            per_epoch=rounds.per_epoch,
-        )
-        return RoundsTraining(sample, state, record, settings, n_rounds, rounds)
-
-    def _begin_chunk(self, rbm, stack, X, sample_weight, first):
-        """Return what `BernoulliRBMEstimator._begin_chunk` does."""
-        seed = rbm._draw_seeds() if first else None
-        executor = self._open(rbm, stack, X, sample_weight, first, self.n_shards)
-        found, sample, reading = self._survey(rbm, executor, X, 0.0)
-        rounds = self._rounds(rbm, executor, found, reading, self.n_local_steps)
-        settings = rbm._settings(sample, rbm._choose_for_stream)
-        state = self._state(rbm, sample, settings, rounds, seed)
-        count(found, state)
-
-        def train(state, settings, data):
-            run = rounds.run(
-                state,
-                settings,
-                n_rounds=rounds.per_epoch,
-                schedule="constant",
-                shuffle=False,
-            )
-            return all(is_sound(state.model) for _ in run)
-
-        return sample, settings, state, train
-
-    def _survey(self, rbm, executor, X, fraction):
-        reading = Reading(
-            n_sampled=SAMPLE_SIZE / executor.n_blocks,
-            held_out=fraction,
-            most_held_out=_MOST_HELD_OUT / executor.n_blocks,
-            clip=rbm.stochastic_binarization,
-            seed=int(rbm._split_seed),
-        )
-        found = survey_blocks(executor, executor.n_blocks, reading)
-        if not sum(found.n_rows):
-            raise ValueError(
-                "There are no rows to train on. Pass rows of which some have a weight "
-                "greater than 0, and hold out fewer of them for early stopping."
-            )
-        if fraction and not found.held_out:
-            raise ValueError(
-                f"With validation_fraction={fraction:g}, no rows of {executor.n_blocks} "
-                "blocks are held out. Pass more rows, fewer blocks, or a larger fraction."
-            )
-        sample = Sample(found)
-        ranges = functools.partial(survey_ranges, executor, executor.n_blocks)
-        rbm._check_training_range(sample, X, ranges)
-        return found, sample, reading
-
-    def _rounds(self, rbm, executor, found, reading, n_local_steps, **options):
-        rounds = Rounds(
-            executor,
-            found,
-            reading,
-            executor.n_shards,
-            rbm.batch_size,
-            n_local_steps,
-            **options,
-        )
-        self.n_shards_ = executor.n_shards
-        self.n_local_steps_ = rounds.n_local_steps
-        return rounds
-
-    def _state(self, rbm, sample, settings, rounds, seed):
-        """Return the state to train: a new one, or the continued one if `seed` is None."""
-        if seed is None:
-            return next_shared_state(rbm._learning, settings, rounds.sizes)
-        visible = rbm._visible(sample, None)
-        untrained = rbm._first_state(sample, settings, seed, visible)
-        return first_shared_state(untrained, settings, rounds.sizes, int(seed))
 
     def _open(self, rbm, stack, X, sample_weight, reset, n_shards):
         """Return an executor on the blocks of the data, to be closed by `stack`."""
@@ -456,12 +345,6 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out(input_features)
 
-    def _without_warnings(self):
-        """Return a shallow copy that does not warn of values outside [0, 1]."""
-        quiet = copy.copy(self)
-        quiet.estimator_ = self.estimator_._without_warnings()
-        return quiet
-
     def transform(self, X: Any) -> Any:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
 
@@ -485,7 +368,10 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         UserWarning
             As for the estimator.
         """
-        return self._apply("transform", X)
+        return self._transform(X)
+
+    def _transform(self, X, **check):
+        return self._apply("transform", X, **check)
 
     def free_energy(self, X: Any) -> Any:
         """Compute the free energy of each row.
@@ -573,15 +459,173 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
     def _score(self, X, sample_weight):
         return self.estimator_.score(X, sample_weight=sample_weight)
 
-    def _apply(self, method, X):
+    def _apply(self, method, X, **check):
         check_is_fitted(self)
-        return getattr(self.estimator_, method)(X)
+        return getattr(self.estimator_, f"_{method}")(X, **check)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = get_tags(self.estimator).input_tags.sparse
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+class _OnShards:
+    """What replaces the parts of `_Call` that have the rows in memory.
+
+    As a context manager, it closes the executor that it opens.
+
+    Parameters
+    ----------
+    parallel : ParallelRBM
+        The meta-estimator, which opens the executor.
+    arguments, options
+        As for `Fit` or `PartialFit`.
+    """
+
+    def __init__(self, parallel, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.parallel, self._stack = parallel, contextlib.ExitStack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return self._stack.__exit__(*error)
+
+    def survey(self, n_shards, reset, held_out=0.0):
+        """Open the executor, and return the survey of its blocks and how they are read."""
+        rbm = self.rbm
+        executor = self.executor = self.parallel._open(
+            rbm, self._stack, self.X, self.sample_weight, reset, n_shards
+        )
+        reading = Reading(
+            n_sampled=SAMPLE_SIZE / executor.n_blocks,
+            held_out=held_out,
+            most_held_out=_MOST_HELD_OUT / executor.n_blocks,
+            seed=int(rbm._split_seed),
+            clip=rbm._units.clip if rbm._binarizes else None,
+            moments=rbm._units.needs_moments,
+        )
+        found = survey_blocks(executor, executor.n_blocks, reading)
+        if not sum(found.n_rows):
+            raise ValueError(
+                "There are no rows to train on. Pass rows of which some have a weight "
+                "greater than 0, and hold out fewer of them for early stopping."
+            )
+        if held_out and not found.held_out:
+            raise ValueError(
+                f"With validation_fraction={held_out:g}, no rows of {executor.n_blocks} "
+                "blocks are held out. Pass more rows, fewer blocks, or a larger fraction."
+            )
+        sample = Sample(found)
+        ranges = functools.partial(survey_ranges, executor, executor.n_blocks)
+        self.check_values(sample, ranges)
+        return found, sample, reading
+
+    def encode(self, found, sample, reading, units):
+        """Return the encoded sample, and how blocks of encoded rows are read."""
+        if units.encoder is None:
+            return sample, reading
+        reading = reading._replace(encoder=units.encoder)
+        found.visible_sum = survey_encoded(self.executor, self.executor.n_blocks, reading)
+        return sample.encode(units.encoder), reading
+
+    def rounds(self, found, reading, n_local_steps, **options):
+        """Return the rounds on the shards, and set the attributes that describe them."""
+        parallel, n_shards = self.parallel, self.executor.n_shards
+        rounds = Rounds(
+            self.executor,
+            found,
+            reading,
+            n_shards,
+            self.rbm.batch_size,
+            n_local_steps,
+            **options,
+        )
+        parallel.n_shards_ = n_shards
+        parallel.n_local_steps_ = rounds.n_local_steps
+        return rounds
+
+    def state(self, sample, units, settings, rounds, seed):
+        """Return the state to train: a new one, or the continued one if `seed` is None."""
+        if seed is None:
+            return next_shared_state(self.rbm._learning, settings, rounds.sizes)
+        untrained = self.first_state(sample, settings, units, seed)
+        return first_shared_state(untrained, settings, rounds.sizes, seed)
+
+
+class FitOnShards(_OnShards, Fit):
+    """One call of `fit`, or of `resume`, on shards of the rows."""
+
+    def begin(self):
+        rbm, saved = self.rbm, self.saved
+        new = not self.warm and saved is None
+        fresh = new or (self.warm and self.is_set_by_hand)
+        seed = self.draw_seeds() if fresh else None
+        n_shards = self.parallel.n_shards if saved is None else len(saved.state.solvers)
+        fraction = rbm.validation_fraction if rbm.early_stopping else 0.0
+        found, sample, reading = self.survey(n_shards, new, fraction)
+        units = self.units(sample, new) if saved is None else saved.state.model.visible
+        encoded, reading = self.encode(found, sample, reading, units)
+        n_local_steps = self.parallel.n_local_steps
+        n_epochs = self.n_epochs(sum(found.n_rows), encoded.n_encoded)
+        rounds = self.rounds(
+            found,
+            reading,
+            n_local_steps if saved is None else saved.n_local_steps,
+            n_epochs=n_epochs,
+            mean_weight=found.mean_weight,
+        )
+        validation = None
+        if rbm.early_stopping:
+            held_out = DataSet.stack(found.held_out)
+            validation = self.validation(held_out.encode(units.encoder))
+        if saved is not None:
+            saved.attach(encoded, validation)
+            saved.rounds = rounds
+            return saved
+        settings = self.settings(encoded, self.choose)
+        state = self.state(sample, units, settings, rounds, seed)
+        state.learned.average = None  # each call of fit starts a new one
+        if state.counts.n_rows_seen == 0:
+            count(found, state, found.mean_weight)
+        n_rounds = n_epochs * rounds.per_epoch
+        record = Record(
+            encoded,
+            state,
+            n_rounds,
+            validation,
+            binarize=settings.binarize,
+            per_epoch=rounds.per_epoch,
+        )
+        return RoundsTraining(encoded, state, record, settings, n_rounds, rounds)
+
+
+class PartialFitOnShards(_OnShards, PartialFit):
+    """One call of `partial_fit` on shards of the rows."""
+
+    def begin(self, reset):
+        learning = getattr(self.rbm, "_learning", None)
+        seed = None if learning is not None else self.draw_seeds()
+        found, sample, reading = self.survey(self.parallel.n_shards, reset)
+        units = self.units(sample)
+        encoded, reading = self.encode(found, sample, reading, units)
+        self._rounds = self.rounds(found, reading, self.parallel.n_local_steps)
+        settings = self.settings(encoded, self.choose)
+        state = self.state(sample, units, settings, self._rounds, seed)
+        count(found, state)
+        return encoded, settings, state
+
+    def train(self, state, settings, data):
+        run = self._rounds.run(
+            state,
+            settings,
+            n_rounds=self._rounds.per_epoch,
+            schedule="constant",
+            shuffle=False,
+        )
+        return all(is_sound(state.model) for _ in run)
 
 
 def split(X, row_weights, n_shards):

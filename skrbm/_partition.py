@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state, check_scalar
 
 from skrbm import _annealing, _inputs
+from skrbm._attributes import model_of
 from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._ladders import ModelLadder, check_ladder
 from skrbm._typing import MatrixLike, RandomStateLike
@@ -265,7 +266,7 @@ def log_partition(
     >>> abs(ais.value - exact.value) < 0.5
     True
     """
-    model = _inputs.model_of(rbm)
+    model = model_of(rbm)
     _inputs.check_option("method", method, ("auto", *_METHODS))
     if init is not None and method not in ("reverse_ais", "both"):
         raise ValueError(
@@ -312,7 +313,7 @@ def check_base_mean(rbm, model, base_mean, random_state):
     chains of the model.
     """
     n_features = len(model.visible)
-    if not model.visible.binary:
+    if not model.visible.has_base_mean:
         if base_mean is not None:
             raise ValueError(
                 "base_mean has no effect on real-valued features, for which annealing "
@@ -476,7 +477,9 @@ def _model_draws(rbm, model, init, n, random_state):
     if init is not None:
         rows = _inputs.check_rows(model, init, rbm)
         if not model.visible.are_states(rows.summary):
-            raise ValueError("init must be draws of the model, with values 0 and 1 only.")
+            raise ValueError(
+                f"init must be draws of the model, with values {model.visible.states} only."
+            )
         rows = rows.select(np.resize(np.arange(len(rows)), n)).copy_rows(np.float32)
         return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
     rng = _annealing.generator(random_state.randint(2**31 - 1))

@@ -2,9 +2,9 @@
 
 The gradient of the mean log-likelihood is the difference of two means, one over the
 minibatch (positive phase) and one over the chains (negative phase), which may differ in
-their number of rows. `weigh` multiplies each row by its share, so that only plain sums over
-the rows of both phases remain. With visible rows v, weighted hidden rows s, and offsets mu
-and lambda of the visible and hidden units, the centered gradient is::
+their number of rows. `multiply` multiplies each row by its share, so that only plain sums
+over the rows of both phases remain. With visible rows v, weighted hidden rows s, and
+offsets mu and lambda of the visible and hidden units, the centered gradient is::
 
     dW = v' s - mu dh' - dv lambda'       dv, dh: differences of the two mean rows
     db = dv - dW lambda                   dc = dh - dW' mu
@@ -18,27 +18,59 @@ Melchior, J., Fischer, A. and Wiskott, L. (2016). How to center deep Boltzmann m
 JMLR, 17(99), 1-61.
 """
 
+import abc
+
 import numpy as np
 
 from skrbm import _binary_rows, _kernels
 
 
-class _Phases:
+class Phases(abc.ABC):
     """Base class of all phases, with the hidden rows, which are always dense.
 
     Subclasses hold the visible rows. In arrays that contain the rows of both phases, the
-    positive rows come first.
+    positive rows come first. In each step, these methods are called in this order: `load`,
+    `set_row_weights` if rows have weights, then by the solver `infer_positive` or
+    `sample_negative` or both, `multiply`, and `add_gradient`. The means can be asked for
+    between `load` and `multiply`, that of the hidden rows once they are inferred.
     """
 
     def __init__(self, model, max_rows, allocate=np.empty):
         self._hidden = allocate((max_rows, len(model.hidden_bias)), dtype=model.dtype)
-        self._binary = model.visible.binary
         self._draw_states = model.visible.draw_states
         self.n_positive = self.n_negative = 0
 
+    @abc.abstractmethod
+    def load(self, data, rows, n_negative, rng=None):
+        """Load data rows and reserve space for ``n_negative(n_positive)`` negative rows.
+
+        If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
+        drawn states.
+        """
+
+    @abc.abstractmethod
+    def infer_positive(self, model):
+        """Compute the hidden means of the positive rows."""
+
+    @abc.abstractmethod
+    def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
+        """Draw the negative rows from the chains and compute their hidden means.
+
+        If `infer_positive` is True, the hidden means of the positive rows are computed as
+        well. If `continue_chains` is True, the chains go on to hidden states drawn from the
+        means of the negative rows.
+        """
+
+    @abc.abstractmethod
+    def mean_visible(self):
+        """Return the mean of the positive visible rows."""
+
     def _resize(self, n_positive, n_negative):
-        if (n_positive, n_negative) == (self.n_positive, self.n_negative):
-            return
+        if (n_positive, n_negative) != (self.n_positive, self.n_negative):
+            self._have_resized(n_positive, n_negative)
+
+    def _have_resized(self, n_positive, n_negative):
+        """Make the views of the arrays that depend on the numbers of rows."""
         self.n_positive, self.n_negative = n_positive, n_negative
         self.n_rows = n_positive + n_negative
         self.hidden = self._hidden[: self.n_rows]
@@ -65,22 +97,20 @@ class _Phases:
         """Return the mean of the positive hidden rows."""
         return self._parts @ self.positive_hidden
 
-    def weigh(self, rate):
+    def multiply(self, rate):
         """Multiply the hidden rows by `rate` and by their share in the two means.
 
-        Afterwards `hidden` contains the rows s. The differences of the two mean rows are
-        computed as well, multiplied by `rate`.
+        Afterwards `hidden` contains the rows s. The differences of the mean rows of the two
+        phases, and of other statistics, are computed as well, multiplied by `rate`.
         """
         shares = self._shares * rate
         self.hidden *= shares[:, None]
-        self._dv = self._combine_visible(shares)
-        self._differences = [self._dv]
-        if not self._binary:
-            self._differences.append(self._combine_squares(shares))
+        self._differences = self._combine_visible(shares)
+        self._dv = self._differences[0]
         self._dh = np.add.reduce(self.hidden, axis=0)
 
     def add_gradient(self, model, offsets):
-        """Add the centered gradient, times the rate passed to `weigh`, to `model` in place.
+        """Add the centered gradient, times the rate of `multiply`, to `model` in place.
 
         `offsets` are the offsets of the visible and of the hidden units.
         """
@@ -89,7 +119,7 @@ class _Phases:
         np.add(model.hidden_bias, dc, out=model.hidden_bias)
 
 
-class DensePhases(_Phases):
+class DensePhases(Phases):
     """Dense phases, stored in one array: positive, negative and two rows for centering.
 
     The hidden inputs of both phases are computed in a single product, and so is the
@@ -102,13 +132,9 @@ class DensePhases(_Phases):
         super().__init__(model, max_rows)
         self._stack = np.empty((max_rows, len(model.visible)), dtype=model.dtype)
         self._gradient = np.empty_like(model.weights)
+        self._statistics = model.visible.statistics
 
     def load(self, data, rows, n_negative, rng=None):
-        """Load data rows and reserve space for ``n_negative(n_positive)`` negative rows.
-
-        If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
-        drawn states.
-        """
         loaded = data.take_dense(rows, out=self._stack)
         if rng is not None:
             self._draw_states(loaded, rng)
@@ -118,16 +144,9 @@ class DensePhases(_Phases):
         self.negative_visible = self.visible[self.n_positive :]
 
     def infer_positive(self, model):
-        """Compute the hidden means of the positive rows."""
         model.mean_hidden(self.positive_visible, out=self.positive_hidden)
 
     def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
-        """Draw the negative rows from the chains and compute their hidden means.
-
-        If `infer_positive` is True, the hidden means of the positive rows are computed as
-        well. If `continue_chains` is True, the chains go on to hidden states drawn from the
-        means of the negative rows.
-        """
         model.sample_visible(chains, rng, out=self.negative_visible)
         if infer_positive:
             model.mean_hidden(self.visible, out=self.hidden)
@@ -137,14 +156,11 @@ class DensePhases(_Phases):
             _kernels.bernoulli(self.negative_hidden, rng, out=chains)
 
     def mean_visible(self):
-        """Return the mean of the positive visible rows."""
         return self.positive_visible.T @ self._parts
 
     def _combine_visible(self, shares):
-        return self.visible.T @ shares
-
-    def _combine_squares(self, shares):
-        return np.square(self.visible).T @ shares
+        others = [statistic(self.visible) for statistic in self._statistics]
+        return [v.T @ shares for v in (self.visible, *others)]
 
     def _add_weights_gradient(self, weights, mu, lam):
         """Add the gradient of the weights to `weights`; return the bias gradients."""
@@ -157,7 +173,7 @@ class DensePhases(_Phases):
         return dv - (s @ lam) @ v, dh - (v @ mu) @ s
 
 
-class SparsePhases(_Phases):
+class SparsePhases(Phases):
     """Sparse phases: the data rows stay sparse and the sampled rows are stored as sparse.
 
     With many features, the weights do not fit into the cache, and reading them dominates
@@ -170,17 +186,12 @@ class SparsePhases(_Phases):
     def __init__(self, model, max_positive, max_negative):
         super().__init__(model, max_positive + max_negative)
         self._n_features = len(model.visible)
-        self._blocks = list(_kernels.feature_blocks(self._n_features))
+        self._blocks = model.visible.blocks()
         size = self._blocks[0].stop * max_negative
         self._log_odds = np.empty(size, dtype=model.dtype)
         self._on = np.empty(size, dtype=bool)
 
     def load(self, data, rows, n_negative, rng=None):
-        """Load data rows and reserve space for ``n_negative(n_positive)`` negative rows.
-
-        If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
-        drawn states.
-        """
         batch = data.take_sparse(rows, self._hidden.dtype)
         if rng is not None:
             self._draw_states(batch.data, rng)
@@ -188,18 +199,11 @@ class SparsePhases(_Phases):
         self._positive = _kernels.SparseRows.from_csr(batch.tocsc().T)
 
     def infer_positive(self, model):
-        """Compute the hidden means of the positive rows."""
         self.positive_hidden[...] = model.hidden_bias
         self._positive.add_transposed_product(model.weights, self.positive_hidden)
         _kernels.logistic(self.positive_hidden)
 
     def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
-        """Draw the negative rows from the chains and compute their hidden means.
-
-        If `infer_positive` is True, the hidden means of the positive rows are computed as
-        well. If `continue_chains` is True, the chains go on to hidden states drawn from the
-        means of the negative rows.
-        """
         inferred = self.hidden if infer_positive else self.negative_hidden
         inferred[...] = model.hidden_bias
         self._negative = []
@@ -221,7 +225,6 @@ class SparsePhases(_Phases):
             _kernels.bernoulli(self.negative_hidden, rng, out=chains)
 
     def mean_visible(self):
-        """Return the mean of the positive visible rows."""
         mean = np.zeros(self._n_features, dtype=self._hidden.dtype)
         self._positive.add_product(self._parts, mean)
         return mean
@@ -231,7 +234,7 @@ class SparsePhases(_Phases):
         self._positive.add_product(shares[: self.n_positive], total)
         for features, negative in zip(self._blocks, self._negative, strict=True):
             negative.add_transposed_product(shares[self.n_positive :], total[features])
-        return total
+        return [total]
 
     def _add_weights_gradient(self, weights, mu, lam):
         """Add the gradient of the weights to `weights`; return the bias gradients."""
@@ -245,12 +248,12 @@ class SparsePhases(_Phases):
             self._positive.block(features).add_product(self.positive_hidden, block)
             negative.add_transposed_product(self.negative_hidden, block)
             negative.add_product(mu[features], projected[self.n_positive :])
-        db = dv - self._combine_visible(s @ lam) - (right @ lam) @ left
+        db = dv - self._combine_visible(s @ lam)[0] - (right @ lam) @ left
         dc = dh - projected @ s - (left @ mu) @ right
         return db, dc
 
 
-class BinaryPhases(_Phases):
+class BinaryPhases(Phases):
     """Phases of binary rows, dense or sparse, on which the compiled core works.
 
     Rows are lists of the units that are on, and instead of matrix products there are sums
@@ -270,20 +273,14 @@ class BinaryPhases(_Phases):
         self._work = _binary_rows.work_space(model.align().weights)
         self._update = _binary_rows.Update(self._all_rows, model)
 
-    def _resize(self, n_positive, n_negative):
-        if (n_positive, n_negative) != (self.n_positive, self.n_negative):
-            super()._resize(n_positive, n_negative)
-            self._rows = self._all_rows.rows(0, self.n_rows)
-            self._positive = self._all_rows.rows(0, n_positive)
-            self._negative = self._all_rows.rows(n_positive, self.n_rows)
-            self._chains = self._all_chains.rows(0, n_negative)
+    def _have_resized(self, n_positive, n_negative):
+        super()._have_resized(n_positive, n_negative)
+        self._rows = self._all_rows.rows(0, self.n_rows)
+        self._positive = self._all_rows.rows(0, n_positive)
+        self._negative = self._all_rows.rows(n_positive, self.n_rows)
+        self._chains = self._all_chains.rows(0, n_negative)
 
     def load(self, data, rows, n_negative, rng=None):
-        """Load the data rows, and reserve ``n_negative(n_positive)`` negative rows.
-
-        If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
-        drawn states.
-        """
         dtype = self._hidden.dtype
         n_positive = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         self._resize(n_positive, n_negative(n_positive))
@@ -296,27 +293,21 @@ class BinaryPhases(_Phases):
             self._positive.indices[: batch.nnz] = batch.indices
             return
         if self._values is None:
-            shape = self._max_positive, data.n_features
-            self._values = np.empty(shape, data.X.dtype if rng is None else dtype)
+            shape = self._max_positive, data.n_encoded
+            kind = np.uint8 if data.encoder is not None else data.X.dtype
+            self._values = np.empty(shape, kind if rng is None else dtype)
         values = data.take_dense(rows, out=self._values)
         if rng is not None:
             self._draw_states(values, rng)
         _binary_rows.list_rows(values, self._positive)
 
     def infer_positive(self, model):
-        """Compute the hidden means of the positive rows."""
         model = model.align()
         _binary_rows.hidden(
             self._positive, model.weights, model.hidden_bias, mean=self.positive_hidden
         )
 
     def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
-        """Draw the negative rows from the chains and compute their hidden means.
-
-        If `infer_positive` is True, the hidden means of the positive rows are computed as
-        well. If `continue_chains` is True, the chains go on to hidden states drawn from the
-        means of the negative rows.
-        """
         model = model.align()
         n_chains = len(chains)
         states, next_chains = self._states[:n_chains], self._next_chains[:n_chains]
@@ -338,22 +329,30 @@ class BinaryPhases(_Phases):
             chains[...] = next_chains
 
     def mean_visible(self):
-        """Return the mean of the positive visible rows."""
         indptr, indices, n_features = self._positive
         parts = np.repeat(self._parts, np.diff(indptr))
         return np.bincount(indices[: indptr[-1]], parts, minlength=n_features)
 
     def mean_hidden(self):
-        """Return the mean of the positive hidden rows."""
         return _binary_rows.combine(self.positive_hidden, self._parts)
 
-    def weigh(self, rate):
-        """Multiply the hidden rows by `rate` and by their share in the two means."""
+    def multiply(self, rate):
         self._update.weigh(self.hidden, self._shares * self._shares.dtype.type(rate))
 
     def add_gradient(self, model, offsets):
-        """Add the centered gradient, times the rate passed to `weigh`, to `model` in place.
-
-        `offsets` are the offsets of the visible and of the hidden units.
-        """
         self._update.add_to(model, self._rows, offsets)
+
+
+def phases_for(learned, settings, data, solver):
+    """Return the phases for minibatches of a data set, on the engine that suits its rows.
+
+    The models of `learned` are aligned if, and only if, it is the compiled core.
+    """
+    visible = learned.model.visible
+    bits = settings.binarize or visible.are_states(data.summary)
+    compiled = bits and settings.compiled and learned.model.may_use_core
+    learned.align(compiled)
+    of_products = SparsePhases if data.is_sparse else DensePhases
+    phases = BinaryPhases if compiled else of_products
+    n_positive = min(settings.batch_size, len(data))
+    return phases(learned.model, n_positive, solver.n_negative(n_positive))

@@ -141,15 +141,15 @@ class Record:
         self.per_epoch = per_epoch
         self.validation = validation
         self.binarize = binarize
-        self.name = start.model.visible.SCORE
+        self.name = start.model.visible.score
         self._runs = None
         names = ["epoch", "learning_rate", self.name, "seconds"]
         if validation is not None:
             names.append("free_energy_gap")
         self.history = {name: [] for name in names}
-        self._columns = spread(data.n_features, self.SIZE)
+        self._columns = spread(data.n_encoded, self.SIZE)
         self._few = data.spread(self.SIZE)
-        self._v = start.model.visible.clip(self._few.copy_rows(start.model.dtype))
+        self._v = self._few.copy_rows(start.model.dtype)
         self._data = data
 
     def __getstate__(self):
@@ -212,7 +212,7 @@ class Record:
             return exact_log_partition(model)
         model, n_steps = model.map(lambda a: a.astype(np.float32)), self.N_STEPS
         if self._runs is None:
-            path = _annealing.TemperaturePath(model, self.start.counts.visible_mean)
+            path = _annealing.TemperaturePath(model, self.start.visible_mean)
             rng = _annealing.generator(0)
             self._runs = _annealing.FollowingRuns(path, self.N_RUNS, rng)
             n_steps *= 10
@@ -280,7 +280,7 @@ class Record:
         data.
         """
         log_z, first = self.log_partition(state.result), self.start.model.copy()
-        first.visible.follow_mean(self.start.counts.visible_mean, state.counts.visible_mean)
+        first.visible.follow_mean(self.start.visible_mean, state.visible_mean)
         self._runs = None  # the first model is not close to the last one
         loss = self.score(first, self.log_partition(first)) - self.score(
             state.result, log_z
@@ -298,7 +298,7 @@ def log_partition_gap(state):
     pseudo-log-likelihood, hardly change when a model acquires such modes. The largest
     weight of each direction is left out, so that no single run decides.
     """
-    path = _annealing.TemperaturePath(state.result, state.counts.visible_mean)
+    path = _annealing.TemperaturePath(state.result, state.visible_mean)
     rng = _annealing.generator(0)
     h = state.solver.chains[:100].astype(np.float32)
     path.model.gibbs(h, 100, rng)

@@ -8,10 +8,10 @@ This module does not depend on scikit-learn.
 
 import dataclasses
 import math
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-import scipy.sparse as sp
 
 from skrbm._data import DataSet, Ranges, Summary
 
@@ -35,25 +35,32 @@ class Reading(NamedTuple):
     Attributes
     ----------
     n_sampled : float
-        Mean number of rows to sample from a block, of which it gives at least one.
+        Average number of rows to sample per block; each block gives at least one.
     held_out : float
         Fraction of the rows of each block to hold out.
     most_held_out : float
         Largest mean number of rows to hold out from a block.
-    clip : bool
-        Whether values are clipped to [0, 1].
     seed : int
         Seed of the choice of held-out rows.
+    clip : callable, default=None
+        What encoded rows are clipped by before they are counted.
+    moments : bool, default=False
+        Whether to compute the moments of the columns.
+    encoder : object, default=None
+        What rows are encoded by.
     """
 
     n_sampled: float
     held_out: float
     most_held_out: float
-    clip: bool
     seed: int
+    clip: Callable | None = None
+    moments: bool = False
+    encoder: Any = None
 
     def split(self, data, block):
         """Return the held-out rows of a block, and its training rows."""
+        data = data.encode(self.encoder)
         if not self.held_out:
             return data.select(np.arange(0)), data
         mean = min(self.held_out * len(data), self.most_held_out)
@@ -65,6 +72,35 @@ def rounded(mean, block):
     """Round a number up or down, so that the sum over blocks 0 to i is rounded up."""
     before, after = (math.ceil(round(mean * n, 6)) for n in (block, block + 1))
     return after - before
+
+
+class Moments(NamedTuple):
+    """Sum of weights, weighted mean of each column, and sum of squared distances to it."""
+
+    weight: float
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def merge(cls, parts) -> Self:
+        """Return the moments of all rows.
+
+        Chan, T. F., Golub, G. H. and LeVeque, R. J. (1983). Algorithms for computing the
+        sample variance: analysis and recommendations. The American Statistician, 37(3),
+        242-247.
+        """
+        weight = sum(part.weight for part in parts)
+        if not weight:
+            return parts[0]
+        mean = sum(part.weight / weight * part.mean for part in parts)
+        squares = sum(
+            part.squares + part.weight * np.square(part.mean - mean) for part in parts
+        )
+        return cls(weight, mean, squares)
+
+    def scaled(self, scale) -> Self:
+        """Return the moments of rows whose weights are `scale` times as large."""
+        return type(self)(scale * self.weight, self.mean, scale * self.squares)
 
 
 @dataclasses.dataclass
@@ -80,8 +116,11 @@ class Survey:
     largest_weight, weight_sum, weight_square_sum : float
         Largest weight of a training row, sum of the weights divided by the largest one,
         and of the squares of these.
-    visible_sum : float64 ndarray of shape (n_features,)
-        Sum of the training rows, times their weights, divided by the largest weight.
+    visible_sum : float64 ndarray of shape (n_encoded,)
+        Sum of the encoded training rows, times their weights, divided by the largest
+        weight.
+    moments : Moments or None
+        Moments of the training rows, with weights divided by the largest weight.
     samples, held_out : list of DataSet
         Some training rows of each block, weighted by what they stand for, and the held-out
         rows of each block. Blocks without any are left out.
@@ -93,6 +132,7 @@ class Survey:
     weight_sum: float
     weight_square_sum: float
     visible_sum: np.ndarray
+    moments: Moments | None
     samples: list
     held_out: list
 
@@ -111,23 +151,28 @@ class Survey:
             pairs = zip(scales, surveys, strict=True)
             return sum(scale**power * getattr(survey, name) for scale, survey in pairs)
 
+        moments = None
+        if surveys[0].moments is not None:
+            pairs = zip(surveys, scales, strict=True)
+            moments = Moments.merge([found.moments.scaled(scale) for found, scale in pairs])
         return cls(
-            Summary(
+            summary=Summary(
                 min(summary.low for summary in summaries),
                 max(summary.high for summary in summaries),
                 all(summary.binary for summary in summaries),
             ),
-            [n for survey in surveys for n in survey.n_rows],
-            largest,
-            total("weight_sum"),
-            total("weight_square_sum", 2),
-            total("visible_sum"),
-            [
+            n_rows=[n for survey in surveys for n in survey.n_rows],
+            largest_weight=largest,
+            weight_sum=total("weight_sum"),
+            weight_square_sum=total("weight_square_sum", 2),
+            visible_sum=total("visible_sum"),
+            moments=moments,
+            samples=[
                 DataSet(data.X, row_weights=scale * data.row_weights)
                 for scale, survey in zip(scales, surveys, strict=True)
                 for data in survey.samples
             ],
-            [data for survey in surveys for data in survey.held_out],
+            held_out=[data for survey in surveys for data in survey.held_out],
         )
 
 
@@ -135,20 +180,17 @@ def survey(reading, block, data_sets):
     """Return the `Survey` of one block."""
     (data,) = data_sets
     held_out, training = reading.split(data, block)
-    weights = training.weights
-    if weights is None:
-        weights = np.ones(len(training))
-    largest = float(weights.max(initial=0.0))
-    shares = weights / (largest or 1.0)
+    largest, shares = _shares(training)
     found = Survey(
-        data.summary,
-        [len(training)],
-        largest,
-        float(shares.sum()),
-        float((shares**2).sum()),
-        _weighted_sum(training, shares, reading.clip),
-        [],
-        [DataSet.stack([held_out])] if len(held_out) else [],
+        summary=data.summary,
+        n_rows=[len(training)],
+        largest_weight=largest,
+        weight_sum=float(shares.sum()),
+        weight_square_sum=float((shares**2).sum()),
+        visible_sum=_weighted_sum(training, shares, reading.clip),
+        moments=_moments(training, shares) if reading.moments else None,
+        samples=[],
+        held_out=[DataSet.stack([held_out])] if len(held_out) else [],
     )
     if reading.n_sampled and len(training):
         few, parts = training.draw(max(1, rounded(reading.n_sampled, block)))
@@ -157,14 +199,41 @@ def survey(reading, block, data_sets):
     return found
 
 
+def _shares(data):
+    """Return the largest weight of a row, and all weights divided by it."""
+    weights = np.ones(len(data)) if data.weights is None else data.weights
+    largest = float(weights.max(initial=0.0))
+    return largest, weights / (largest or 1.0)
+
+
 def _weighted_sum(data, weights, clip):
-    total = np.zeros(data.n_features)
+    total = np.zeros(data.n_encoded)
     for places, v in data.copied_blocks():
-        if clip:
-            values = v.data if sp.issparse(v) else v
-            np.clip(values, 0, 1, out=values)
-        total += v.T @ weights[places]
+        total += (v if clip is None else clip(v)).T @ weights[places]
     return total
+
+
+def _moments(data, weights):
+    if not weights.any():
+        nothing = np.zeros(data.n_encoded)
+        return Moments(0.0, nothing, nothing)
+    total = float(weights.sum())
+    mean, variance = data.moments()
+    return Moments(total, mean, total * variance)
+
+
+def encoded_sum(reading, block, data_sets):
+    """Return largest weight and sum of the encoded training rows of one block."""
+    (data,) = data_sets
+    _, training = reading.split(data, block)
+    largest, shares = _shares(training)
+    return largest, _weighted_sum(training, shares, reading.clip)
+
+
+def merge_sums(parts):
+    """Return the largest weight and the sum of all rows, relative to it."""
+    largest = max(largest for largest, _ in parts)
+    return largest, sum(part / (largest or 1.0) * total for part, total in parts)
 
 
 def count(found, state, weight=1.0):
@@ -173,11 +242,11 @@ def count(found, state, weight=1.0):
     A row of this `weight` counts as one.
     """
     counts, scale = state.counts, found.largest_weight / weight
-    before = counts.visible_mean
+    before = state.visible_mean
     counts.visible_sum += scale * found.visible_sum
     counts.n_rows_seen += scale * found.weight_sum
     for model in filter(None, (state.model, state.learned.average)):
-        model.visible.follow_mean(before, counts.visible_mean)
+        model.visible.follow_mean(before, state.visible_mean)
 
 
 class Sample(DataSet):
@@ -197,6 +266,11 @@ class Sample(DataSet):
     @property
     def effective_size(self):
         return self._found.weight_sum**2 / self._found.weight_square_sum
+
+    def moments(self):
+        """Return the weighted mean and variance of each column of all rows."""
+        weight, mean, squares = self._found.moments
+        return mean, squares / weight
 
     @property
     def largest_weight(self):
@@ -223,6 +297,15 @@ def _refuse_mixture(found):
                 "(counted from 0). Make all blocks sparse, for example by "
                 "X.map_blocks(scipy.sparse.csr_array), or all of them dense."
             )
+
+
+def survey_encoded(executor, n_blocks, reading):
+    """Return the sum of the encoded training rows, as `Survey.visible_sum`.
+
+    This takes a pass over the data of its own, because the encoder depends on the survey.
+    """
+    calls = [((block,), [block]) for block in range(n_blocks)]
+    return executor.reduce(encoded_sum, reading, calls, merge_sums, keep=False)[1]
 
 
 def survey_ranges(executor, n_blocks):

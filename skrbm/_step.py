@@ -11,9 +11,8 @@ import numpy as np
 
 from skrbm import _binary_rows, _kernels
 from skrbm._model import RBM
-from skrbm._phases import BinaryPhases, DensePhases, SparsePhases
+from skrbm._phases import phases_for
 from skrbm._solvers import Solver, first_solver, next_solver
-from skrbm._visible import BernoulliUnits
 
 # Weight of a new minibatch in the moving average of the mean hidden units.
 HIDDEN_MEAN_RATE = 0.01
@@ -39,8 +38,8 @@ class Settings(NamedTuple):
     weight_decay: float
     centering: bool
     averaging: bool
-    binarize: bool
-    compiled: bool = True  # whether the compiled core may be used
+    binarize: bool  # whether states are drawn from values between them
+    compiled: bool  # whether the compiled core may be used
 
 
 # State ------------------------------------------------------------------------------------
@@ -81,11 +80,11 @@ class Learned:
     def copy(self) -> Self:
         return self._map(np.copy)
 
-    def align(self):
-        """Align the weights of all models, which the compiled core needs."""
+    def align(self, wanted=True):
+        """Align the weights of all models, as the compiled core needs them, or undo it."""
         for name in ("model", "velocity", "average"):
             if (model := getattr(self, name)) is not None:
-                setattr(self, name, model.align())
+                setattr(self, name, model.align() if wanted else model.unaligned())
 
     def _map(self, function, *others):
         """Apply a function to the arrays of this and other parts; return a new part."""
@@ -117,26 +116,14 @@ class Counts:
 
     Attributes
     ----------
-    visible_sum : float64 ndarray of shape (n_features,)
-        Weighted sum of the rows seen in the first epoch.
+    visible_sum : float64 ndarray of shape (n_encoded,)
+        Weighted sum of the encoded rows seen in the first epoch.
     n_rows_seen : float, default=0.0
         Number of these rows, as the sum of their weights.
     """
 
     visible_sum: np.ndarray
     n_rows_seen: float = 0.0
-
-    @property
-    def visible_mean(self):
-        """Mean of the rows seen and one imaginary row, used as visible offset of centering.
-
-        All values of the imaginary row equal the smoothed mean of all values seen.
-        Therefore no mean is 0 or 1, and features that have not been on yet are assumed to
-        be as rare as the others.
-        """
-        total, n_features = self.visible_sum.sum(), len(self.visible_sum)
-        imaginary = (total + 0.5) / (self.n_rows_seen * n_features + 1)
-        return (self.visible_sum + imaginary) / (self.n_rows_seen + 1)
 
     def copy(self) -> Self:
         return dataclasses.replace(self, visible_sum=self.visible_sum.copy())
@@ -172,6 +159,12 @@ class TrainingState:
         """The trained model: the running average if there is one, else the last iterate."""
         return self.learned.result
 
+    @property
+    def visible_mean(self):
+        """Mean of the rows seen, used as visible offset of centering."""
+        counts = self.counts
+        return self.model.visible.mean_of_rows(counts.visible_sum, counts.n_rows_seen)
+
     def copy(self) -> Self:
         """Return a deep copy, including the random generator."""
         return dataclasses.replace(
@@ -190,19 +183,15 @@ def _copy_of(rng):
     return np.random.Generator(bits)
 
 
-def first_state(settings, n_rows, n_features, n_components, dtype, seed, visible=None):
-    """Return the state before the first step of training on `n_rows` rows.
-
-    The visible units are Bernoulli units unless others are given.
-    """
+def first_state(settings, visible, n_rows, n_components, seed):
+    """Return the state before the first step of training these units on `n_rows` rows."""
     rng = np.random.Generator(np.random.SFC64(seed))
-    if visible is None:
-        visible = BernoulliUnits(np.zeros(n_features, dtype=dtype))
+    dtype = visible.bias.dtype
     weights, hidden_bias, hidden_mean = visible.first_weights(n_components, rng)
     solver = first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng)
     model = RBM(weights.astype(dtype), visible, hidden_bias.astype(dtype))
     learned = Learned(model, np.full(n_components, hidden_mean, dtype=dtype))
-    return TrainingState(learned, Counts(np.zeros(n_features)), solver, rng)
+    return TrainingState(learned, Counts(np.zeros(len(visible))), solver, rng)
 
 
 def next_state(before, settings, n_rows):
@@ -219,9 +208,11 @@ def share_in_average(n):
 
 
 def is_sound(model):
-    """Return whether all parameters are finite and below `LARGEST_PARAMETER`."""
-    limit = model.visible.LARGEST_PARAMETER
-    return all(max(float(array.max()), -float(array.min())) < limit for array in model)
+    """Return whether all parameters are finite and below `largest_parameter`."""
+    limit = model.visible.largest_parameter
+    return all(
+        max(float(array.max()), -float(array.min())) < limit for array in model.arrays
+    )
 
 
 # Step -------------------------------------------------------------------------------------
@@ -248,9 +239,6 @@ class Learner:
         self.data = data
         self.drift = drift
         learned = state.learned
-        batch_size = min(settings.batch_size, len(data))
-        states = settings.binarize or learned.model.visible.are_states(data.summary)
-        compiled = states and settings.compiled and _binary_rows.core is not None
         if not settings.momentum:
             learned.velocity = None
         elif learned.velocity is None:
@@ -259,25 +247,22 @@ class Learner:
             learned.average = None
         elif learned.average is None:
             learned.average, learned.n_averaged = learned.model.copy(), 0
-        if compiled:
-            learned.align()
-            phases = BinaryPhases
-        else:
-            phases = SparsePhases if data.is_sparse else DensePhases
-        self.phases = phases(learned.model, batch_size, state.solver.n_negative(batch_size))
+        self.phases = phases_for(learned, settings, data, state.solver)
         if settings.averaging:
-            whole = _binary_rows.with_padding if compiled else np.asarray
-            pairs = zip(learned.average, learned.model, strict=True)
-            self._averages = [(whole(average), whole(array)) for average, array in pairs]
+            models = learned.average.arrays, learned.model.arrays
+            self._averages = [
+                tuple(map(_binary_rows.with_padding, pair))
+                for pair in zip(*models, strict=True)
+            ]
         self._set_offsets()
 
     def _set_offsets(self):
         learned = self.state.learned
         if self.settings.centering:
-            visible = learned.model.visible.center(self.state.counts.visible_mean)
+            visible = learned.model.visible.center(self.state.visible_mean)
             self.offsets = visible.astype(learned.model.dtype), learned.hidden_mean
         else:
-            biases = learned.model.visible_bias, learned.model.hidden_bias
+            biases = learned.model.visible.bias, learned.model.hidden_bias
             self.offsets = tuple(np.zeros_like(bias) for bias in biases)
 
     def epoch(self, rates, order=None, *, follow_mean=False):
@@ -308,23 +293,22 @@ class Learner:
         solver.negative_phase(learned.model, phases, state.rng)
         if settings.centering:
             share = min(1.0, HIDDEN_MEAN_RATE * phases.weight / phases.n_positive)
+            # In place, because it is an offset as well.
             learned.hidden_mean += share * (phases.mean_hidden() - learned.hidden_mean)
             if follow_mean:
                 self._set_offsets()
-        phases.weigh(rate)
+        phases.multiply(rate)
         if settings.weight_decay:
             self._decay(rate * settings.weight_decay)
         if settings.momentum:
-            for velocity in learned.velocity:
+            for velocity in learned.velocity.arrays:
                 velocity *= settings.momentum
             phases.add_gradient(learned.velocity, self.offsets)
-            for parameter, velocity in zip(learned.model, learned.velocity, strict=True):
-                parameter += velocity
+            _add(learned.velocity, learned.model)
         else:
             phases.add_gradient(learned.model, self.offsets)
         if self.drift is not None:
-            for parameter, drift in zip(learned.model, self.drift, strict=True):
-                parameter += drift
+            _add(self.drift, learned.model)
         if settings.averaging:
             self._average()
         solver.after_update(phases, self.offsets)
@@ -352,17 +336,17 @@ class Learner:
     def _follow_visible_mean(self):
         """Add the minibatch to the visible mean and shift the visible units accordingly.
 
-        The visible bias is the log-odds of the visible mean, plus a learned part. The mean
-        is that of the first minibatch before the first step, and that of all data after the
-        first epoch. Thus no extra pass over the data is needed before training, and the
-        final mean does not depend on how a stream is split into chunks.
+        The visible units model the visible mean, plus a learned part. The mean is that of
+        the first minibatch before the first step, and that of all data after the first
+        epoch. Thus no extra pass over the data is needed before training, and the final
+        mean does not depend on how a stream is split into chunks.
         """
         counts, learned, phases = self.state.counts, self.state.learned, self.phases
-        before = counts.visible_mean
+        before = self.state.visible_mean
         counts.visible_sum += phases.weight * phases.mean_visible()
         counts.n_rows_seen += phases.weight
         for model in filter(None, (learned.model, learned.average)):
-            model.visible.follow_mean(before, counts.visible_mean)
+            model.visible.follow_mean(before, self.state.visible_mean)
 
     def _average(self):
         """Add the model to the average by polynomial-decay averaging.
@@ -379,3 +363,9 @@ class Learner:
         share = share_in_average(learned.n_averaged / stride)
         for average, parameter in self._averages:
             _kernels.move_towards(average, parameter, share)
+
+
+def _add(change, model):
+    """Add the arrays of one model to those of another one, in place."""
+    for parameter, part in zip(model.arrays, change.arrays, strict=True):
+        parameter += part

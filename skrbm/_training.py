@@ -3,7 +3,6 @@
 This module does not depend on scikit-learn and neither warns nor prints.
 """
 
-import math
 import time
 from typing import NamedTuple
 
@@ -16,14 +15,6 @@ SCHEDULES = {
     "linear": lambda done: 1.0 - done,
     "constant": lambda done: 1.0,
 }
-# Learning rate for a stream of rows, of which the variances are not known.
-STREAM_RATE = 0.2
-# Numbers of Gibbs steps, and the largest variances above which they are taken.
-GIBBS_STEPS = {5: 6.0, 3: 1.2}
-# Largest part of a weight that the decay removes in a step.
-LARGEST_DECAY = 0.1
-# Precision of the prior on weights, for one hidden unit and a distance of 1.
-PRECISION = 0.003
 
 
 class Epoch(NamedTuple):
@@ -158,49 +149,3 @@ class Training:
         """Make the last epoch the last entry of the history."""
         if self.last is not None:
             self.record.end(self.kept.result, self.last)
-
-
-def enough_epochs(n_rows, batch_size, n_weights):
-    """Return a number of epochs that works well for most data.
-
-    This is the number of epochs for 20 000 updates, but at most 50, because more would
-    overfit small data. If 50 epochs give fewer than 5 000 updates, it is the number of
-    epochs for 5 000 updates. If there are many rows, it is 10, or as many as take about as
-    long as 10^10 changes of a weight, where each update has a cost of its own.
-    """
-    n_steps = -(-n_rows // batch_size)
-    most = max(20_000, min(10 * n_steps, 10**10 // (n_weights + 20_000)))
-    n_updates = min(max(50 * n_steps, 5_000), most)
-    return -(-n_updates // n_steps)
-
-
-def suitable_rate(variances):
-    """Return a learning rate at which the persistent chains can follow the model.
-
-    The largest stable rate is inversely proportional to the largest eigenvalue of the
-    covariance of the inputs: LeCun, Y., Bottou, L., Orr, G. and Mueller, K.-R. (1998).
-    Efficient BackProp. In Neural Networks: Tricks of the Trade, 9-50. Springer. The bias,
-    whose input is 1, adds 1 to it.
-    """
-    return 1 / (1 + variances.largest)
-
-
-def suitable_gibbs_steps(variances):
-    """Return the number of Gibbs steps per minibatch for persistent chains.
-
-    If the rows vary much in one direction, many features change together along it, and
-    chains, which change few features at a time, are slow.
-    """
-    suitable = (n for n, variance in GIBBS_STEPS.items() if variances.largest > variance)
-    return next(suitable, 1)
-
-
-def suitable_decay(variances, n_rows, n_components):
-    """Return the weight decay of a normal prior on each weight.
-
-    The precision of the prior is proportional to the number of hidden units, so that their
-    total effect does not depend on it: Neal, R. M. (1996). Bayesian Learning for Neural
-    Networks. Springer. It is also proportional to the root of the mean squared distance of
-    the rows from their mean, by trial on subsets of data sets of 16 to 910 features.
-    """
-    return PRECISION * n_components * math.sqrt(variances.total) / n_rows

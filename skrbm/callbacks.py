@@ -29,14 +29,15 @@ from sklearn.base import clone
 from sklearn.utils import check_array, check_random_state, check_scalar
 
 from skrbm._annealing import generator, independent
+from skrbm._attributes import model_of
 from skrbm._base import BaseRBM
 from skrbm._data import DataSet
+from skrbm._fitting import Fit
 from skrbm._inputs import (
     DTYPES,
     check_integer,
     check_names,
     check_rows,
-    model_of,
 )
 from skrbm._ladders import ModelLadder, Trajectory, check_ladder
 from skrbm._record import free_energy_gap
@@ -269,7 +270,7 @@ class TrajectoryLadder(_FitCallback):
     def setup(self, estimator: Any, context: Any) -> None:
         """Check that visible units are binary, and continue the ladder of a warm start."""
         super().setup(estimator, context)
-        if not estimator._units.binary:
+        if not estimator._units.has_ladders:
             raise TypeError(
                 "TrajectoryLadder only supports binary visible units, but was set on a "
                 f"{type(estimator).__name__}."
@@ -294,7 +295,7 @@ class TrajectoryLadder(_FitCallback):
             model, mean = model_of(estimator), estimator.visible_mean_
         else:  # with early stopping, the best state so far
             state = estimator._training.kept
-            model, mean = state.result, state.counts.visible_mean
+            model, mean = state.result, state.visible_mean
         model = model.map(lambda a: np.array(a, dtype=np.float32, order="C"))
         trajectory = self._fits.get(id(estimator))
         if trajectory is None:
@@ -523,4 +524,6 @@ def resume(
         )
     if callbacks:
         saved.estimator.set_callbacks(*callbacks)
-    return saved.estimator._fit(X, y, sample_weight, saved.training)
+    return saved.estimator._run(
+        Fit(saved.estimator, X, y, sample_weight, saved=saved.training)
+    )

@@ -13,19 +13,17 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skrbm import _inputs
-from skrbm._base import _dtype_for
-from skrbm._data import DataSet, Ranges
-from skrbm._estimator import BernoulliRBMEstimator
+from skrbm._attributes import model_of
+from skrbm._base import BaseRBM
+from skrbm._data import DataSet, Ranges, dtype_for
 from skrbm._executors import GROUP_SIZE, Executor, in_groups, merge_in_groups
 from skrbm._parallel import ParallelRBM, load, split
-from skrbm._range import check_range
-from skrbm.likelihood import score_rows
 
 try:
     import dask
@@ -128,7 +126,7 @@ class DaskRBM(ParallelRBM):
 
     def __init__(
         self,
-        estimator: BernoulliRBMEstimator,
+        estimator: BaseRBM,
         *,
         n_shards: int | None = None,
         n_local_steps: int | Literal["auto"] = "auto",
@@ -433,7 +431,7 @@ class DaskRBM(ParallelRBM):
     def _score(self, X, sample_weight):
         if not dask.is_dask_collection(X):
             return super()._score(X, sample_weight)
-        rbm, array = self._quiet_estimator(X), _as_array(X)
+        rbm, array = self._estimator_for(X), _as_array(X)
         parts = [array.to_delayed().ravel()]
         if sample_weight is not None:
             parts.append(_aligned(sample_weight, array))
@@ -449,41 +447,40 @@ class DaskRBM(ParallelRBM):
                 "minimum of 1 is required."
             )
         merged = Ranges.merge(ranges)
-        limits = merged.low.min(), merged.high.max()
-        check_range(limits, lambda: merged, X, self.estimator_, clips=True)
+        _inputs.check_values(
+            self.estimator_._units, Merged(merged), X, self.estimator_, clips=True
+        )
         return _inputs.weighted_mean(means, totals)
 
     def _apply(self, method, X):
         if not dask.is_dask_collection(X):
             return super()._apply(method, X)
-        rbm, X = self._quiet_estimator(X), _as_array(X)
+        rbm, X = self._estimator_for(X), _as_array(X)
         shape, kind = (0,), {"dtype": np.float64, "drop_axis": 1}
         if method == "transform":
             n_components = len(rbm.components_)
             kept = X.dtype in _inputs.DTYPES  # else rows are converted to float64
             rows = np.empty(0, X.dtype if kept else np.float64)
-            dtype = _dtype_for(_inputs.model_of(rbm), rows)
+            dtype = dtype_for(model_of(rbm), rows)
             shape = (0, n_components)
             kind = {"dtype": dtype, "chunks": (X.chunks[0], (n_components,))}
         meta = np.empty(shape, kind["dtype"])
         options = {"rbm": dask.delayed(rbm), "empty": meta, "meta": meta}
         return X.map_blocks(_apply, method, **options, **kind)
 
-    def _quiet_estimator(self, X):
-        """Return the estimator to apply to the blocks of `X`, after checking their names.
-
-        It does not warn of each block. If it refuses one, it says so, with advice that
-        suits the collection.
-        """
+    def _estimator_for(self, X):
+        """Return the estimator for the blocks of `X`, after checking their names."""
         check_is_fitted(self)
-        rbm = self.estimator_._without_warnings(name="A block of X", in_memory=False)
+        rbm = copy.copy(self.estimator_)
         _inputs.check_names(X, rbm)
-        rbm._learning = None  # large, and only needed for further training
+        vars(rbm).pop("_learning", None)  # large, and only needed for further training
         return rbm
 
 
 def _apply(X, method, rbm, empty):
-    return getattr(rbm, method)(X) if X.shape[0] else empty
+    """Apply a method to a block, without a warning for each one."""
+    check = {"warn": False, "name": "A block of X", "in_memory": False}
+    return getattr(rbm, f"_{method}")(X, **check) if X.shape[0] else empty
 
 
 # Blocks ----------------------------------------------------------------------------------
@@ -551,6 +548,18 @@ def _aligned(sample_weight, X):
     return weights.to_delayed().ravel()
 
 
+class Merged(NamedTuple):
+    """Ranges of the features of all blocks, in place of a data set with these rows."""
+
+    found: Ranges
+
+    def limits(self):
+        return self.found.low.min(), self.found.high.max()
+
+    def ranges(self):
+        return self.found
+
+
 def _load_checked(block, n_features):
     """Return the data set of a block of rows, and possibly their weights."""
     X, *weights = block
@@ -584,14 +593,15 @@ def _score(rbm, *block):
 
     Values outside [0, 1] are left to the caller, who knows the ranges of all blocks.
     """
-    model = _inputs.model_of(rbm)
-    data = _load_checked(block, len(model.visible))
+    model = model_of(rbm)
+    data = _load_checked(block, rbm.n_features_in_)
+    data = data.encode(model.visible.encoder)
     n_rows = data.X.shape[0]
     mean, total = 0.0, float(n_rows)
     if data.weights is not None:
         total = data.weights.sum()
     if total:
-        scores = _score_rows(model.for_rows(len(data)), data, None)
+        scores = rbm._score_rows(model.for_rows(len(data)), data)
         mean = _inputs.weighted_mean(scores, data.weights)
     return mean, total, n_rows, data.ranges()
 

@@ -18,6 +18,7 @@ import numpy as np
 from sklearn.utils import check_array, check_random_state
 
 from skrbm import _annealing, _inputs
+from skrbm._attributes import model_of
 from skrbm._partition import (
     LARGEST_EXACT_AUTO,
     LogPartition,
@@ -93,7 +94,7 @@ def log_likelihood(
     >>> float(np.exp(log_likelihood(rbm, states)).sum().round(6))
     1.0
     """
-    model = _inputs.model_of(rbm)
+    model = model_of(rbm)
     data = _inputs.check_rows(model, X, rbm)
     return _log_likelihood(rbm, model, data, log_partition, random_state)
 
@@ -117,10 +118,10 @@ def _check_states(data, units):
     summary = data.summary
     if not units.are_states(summary):
         raise ValueError(
-            "The log-likelihood requires binary rows, but X has values other than 0 and 1, "
-            f"from {summary.low:g} to {summary.high:g}: binarize X, for instance with "
-            "sklearn.preprocessing.Binarizer(threshold=...). The pseudo-log-likelihood "
-            "(score_samples) accepts values between 0 and 1."
+            f"The log-likelihood requires rows of the values {units.states}, but X has "
+            f"values other than {units.states}, from {summary.low:g} to "
+            f"{summary.high:g}: {units.advice_on_states}. The pseudo-log-likelihood "
+            "(score_samples) accepts values between them."
         )
 
 
@@ -235,7 +236,7 @@ def mean_log_likelihood(
     >>> result.lower == result.value == result.upper
     True
     """
-    model = _inputs.model_of(rbm)
+    model = model_of(rbm)
     rows = _minus_free_energy(model, _inputs.check_rows(model, X, rbm))
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
     mean = float(rows.mean())
@@ -308,9 +309,12 @@ def pseudo_log_likelihood(
     >>> pseudo_log_likelihood(theirs, X).shape
     (200,)
     """
-    model = _inputs.model_of(rbm)
-    _inputs.refuse_real_values(model, "The pseudo-log-likelihood")
-    data = _inputs.check_rows_and_range(model, X, rbm, clips=True)
+    model = model_of(rbm)
+    if model.visible.score != "pseudo_log_likelihood":
+        raise ValueError(
+            "The pseudo-log-likelihood is only available for binary visible units."
+        )
+    data = _inputs.check_rows_and_values(model, X, rbm, clips=True)
     return _score_rows(model.for_rows(len(data)), data, n_flips)
 
 
@@ -407,7 +411,7 @@ class LogLikelihoodTracker:
         result : MeanLogLikelihood
             Mean log-likelihood of the rows, in nats, with log Z or its estimate.
         """
-        model = _inputs.model_of(rbm)
+        model = model_of(rbm)
         if model.n_enumerated <= LARGEST_EXACT_AUTO:
             log_z = log_partition(rbm)
         else:

@@ -13,9 +13,10 @@ from typing import Any, Self
 import numpy as np
 import scipy.sparse as sp
 
+from skrbm._attributes import model_of
 from skrbm._compat.sklearn import _safe_indexing, check_matplotlib_support
 from skrbm._data import spread
-from skrbm._inputs import check_integer, check_rows, model_of
+from skrbm._inputs import check_integer, check_rows
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.sampling import ChainDiagnostics, diagnose, draw_chains
 
@@ -314,8 +315,8 @@ class SamplesDisplay:
             images["reconstructions"] = rbm.reconstruct(few, random_state=random_state)
             n_images = len(images["data"])
         images["samples"] = rbm.sample(n_images, random_state=random_state)
-        limits = 0.0, 1.0
-        if not model.visible.binary:
+        limits = model.visible.value_limits
+        if limits is None:
             values = np.concatenate([np.ravel(panel) for panel in images.values()])
             limits = float(np.nanmin(values)), float(np.nanmax(values))
         return cls(images, image_shape=shape, limits=limits).plot(ax, **im_kw)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skrbm import _annealing, _inputs
+from skrbm._attributes import model_of
 from skrbm._data import DataSet
 from skrbm._diagnostics import (
     ChainDiagnostics,
@@ -157,13 +158,14 @@ n_features), default=None
     >>> draw_chains(rbm, n_chains=2, n_draws=5, random_state=0).shape
     (2, 5, 64)
     """
-    model = _inputs.model_of(rbm).align()
     _inputs.check_integer(n_chains, "n_chains", 1)
     _inputs.check_integer(n_draws, "n_draws", 1)
     _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
     _inputs.check_integer(thinning, "thinning", 1)
     _inputs.check_n_jobs(n_jobs)
     _inputs.check_option("output", output, ("states", "probabilities"))
+    n_steps = n_gibbs_steps + (n_draws - 1) * thinning
+    model = model_of(rbm, n_rows=n_chains * n_steps)
     source = check_random_state(random_state)
     h = _start(rbm, model, init, n_chains, source)
     arguments = n_draws, n_gibbs_steps, thinning, output == "probabilities"
@@ -216,7 +218,7 @@ def _start(rbm, model, init, n_chains, random_state):
     rows = init
     if not isinstance(rows, DataSet):  # passed by an estimator, which has checked it
         options = {"clips": False, "name": "init"}
-        rows = _inputs.check_rows_and_range(model, init, rbm, **options)
+        rows = _inputs.check_rows_and_values(model, init, rbm, **options)
     if len(rows) > n_chains:
         raise ValueError(
             f"init has {len(rows)} rows, but the number of chains is only {n_chains}: "
@@ -336,18 +338,19 @@ def sample_conditional(
     array([[0., 0., 1.],
            [1., 1., 0.]])
     """
-    model = _inputs.model_of(rbm).align()
+    model = model_of(rbm)
     _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
     _inputs.check_n_jobs(n_jobs)
     _inputs.check_option("output", output, ("states", "probabilities"))
     rows = _inputs.check_rows(model, X, rbm, allow_nan=True).X
     known = rows[~np.isnan(rows)] if rows.dtype.kind == "f" else rows
-    if model.visible.binary and not ((known == 0) | (known == 1)).all():
-        other = known[(known != 0) & (known != 1)][0]
+    observed = _inputs.observed(rows) if known.size else None
+    if observed is not None and not model.visible.are_states(observed.summary):
+        low, high = observed.limits()
         raise ValueError(
-            "X must contain only 0, 1 and NaN (for unknown values), but has other values, "
-            f"such as {other:g}: binarize the known values first, for instance with "
-            "sklearn.preprocessing.Binarizer(threshold=...)."
+            f"X must contain only {model.visible.states} and NaN (for unknown values), but "
+            f"has other values, from {low:g} to {high:g}: "
+            f"{model.visible.advice_on_states}."
         )
     return fill(
         rbm,
@@ -361,7 +364,7 @@ def sample_conditional(
 
 def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
     """Implement `sample_conditional` for a validated array of any values and NaN."""
-    model = _inputs.model_of(rbm).align()
+    model = model_of(rbm).align()
     random_state = check_random_state(random_state)
     X = X.astype(model.dtype)
     some = np.flatnonzero(np.isnan(X).any(axis=1))
@@ -379,8 +382,8 @@ def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
 def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
     rng, visible = _annealing.generator(seed), model.visible
     unknown = np.isnan(X)
-    rows = visible.encode(DataSet(X)).copy_rows(model.dtype)
-    v = np.where(unknown, visible.draw_alone(mean, X.shape, rng), visible.clip(rows))
+    rows = DataSet(X).encode(visible.encoder).copy_rows(model.dtype)
+    v = np.where(unknown, visible.fill_in(mean, X.shape, rng), visible.clip(rows))
     n_kept = (n_gibbs_steps + 1) // 2
     total = np.zeros(X.shape)
     for step in range(n_gibbs_steps):

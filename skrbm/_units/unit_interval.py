@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 
 def check_range(
-    limits, ranges, X, rbm, *, clips, when="", name="X", warn=True, in_memory=True
+    limits, ranges, X, names_of, *, clips, when="", name="X", warn=True, in_memory=True
 ):
     """Refuse or warn about values outside [0, 1], the range of binary visible units.
 
@@ -16,19 +16,19 @@ def check_range(
 
     Parameters
     ----------
-    limits : tuple of (low, high, ...)
-        Smallest and largest value of the rows.
+    limits : callable
+        Returns the smallest and the largest value of the rows, and possibly more.
     ranges : callable
         Returns the `Ranges` of their features. Only called if values are out of range.
     X : object
         The rows as the user passed them, or the collection that they belong to.
-    rbm : estimator
-        The estimator, for the names of the features.
+    names_of : callable
+        Returns the names of features in words, given an array of their indices.
     clips : bool
         Whether values below 0 count as 0 and values above 1 as 1. Otherwise, they are used
         unchanged.
     when : str, default=""
-        When they are, if not always.
+        When the values are used or clipped, for example "during training, ".
     name : str, default="X"
         What the user calls the rows.
     warn : bool, default=True
@@ -37,7 +37,7 @@ def check_range(
         Whether the advice may be to copy the rows as a whole, unless `X` is a memory map or
         a Dask collection.
     """
-    low, high, *_ = limits
+    low, high, *_ = limits()
     if low >= 0 and high <= 1:
         return
     dtype = dtype_of(X)
@@ -58,7 +58,7 @@ def check_range(
         use = "values below 0 count as 0 and values above 1 as 1"
         lost = (ranges.low < ranges.high) & ((ranges.low >= 1) | (ranges.high <= 0))
         if lost.any():
-            names = feature_names(rbm, np.flatnonzero(lost))
+            names = names_of(np.flatnonzero(lost))
             use += f", which makes {names} ({lost.sum()} of {lost.size}) constant"
     use = when + use
     warnings.warn(f"{problem} {use[0].upper()}{use[1:]}. {advice}")
@@ -75,22 +75,14 @@ def dtype_of(X):
         return np.dtype(object)
 
 
-def is_dask(X):
-    """Return whether `X` is a Dask collection. An array of xarray may have no graph."""
-    return hasattr(X, "__dask_graph__") and X.__dask_graph__() is not None
-
-
 def _numpy_dtype(dtype):
     """Return the dtype of the values of a nullable or sparse dtype of pandas."""
     return getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
 
 
-def feature_names(rbm, features):
-    """Return a description of features, given an array of their indices."""
-    names = getattr(rbm, "feature_names_in_", None)
-    few = [repr(names[i]) if names is not None else str(i) for i in features[:5]]
-    more = ", ..." if len(features) > 5 else ""
-    return f"feature{'s' if len(features) > 1 else ''} {', '.join(few)}{more}"
+def is_dask(X):
+    """Return whether `X` is a Dask collection. An array of xarray may have no graph."""
+    return hasattr(X, "__dask_graph__") and X.__dask_graph__() is not None
 
 
 def _advice(low, high, whole, X, in_memory):

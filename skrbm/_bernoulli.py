@@ -7,13 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from skrbm import likelihood
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import Interval, StrOptions
-from skrbm._range import check_range
 from skrbm._solvers import SOLVERS
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm._visible import BernoulliUnits
+from skrbm._units.bernoulli import BernoulliUnits
 
 
 class BernoulliRBMEstimator(BaseRBM):
@@ -261,7 +259,7 @@ class BernoulliRBMEstimator(BaseRBM):
     """
 
     _units = BernoulliUnits
-    _accept_sparse = "csr"
+    _solvers = SOLVERS
     _parameter_constraints: dict = BaseRBM._parameter_constraints | {
         "solver": [StrOptions(set(SOLVERS))],
         "momentum": [Interval(Real, 0, 1, closed="left")],
@@ -317,19 +315,16 @@ class BernoulliRBMEstimator(BaseRBM):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _check_training_range(self, data, X, ranges=None):
-        options = {"clips": self.stochastic_binarization, "when": "during training, "}
-        options |= self._range_options
-        check_range(data.summary, ranges or data.ranges, X, self, **options)
+    @property
+    def _binarizes(self):
+        return self.stochastic_binarization
 
-    def _fixed_settings(self, data):
-        """Return the settings that depend on the kind of units."""
-        # Rows that need not be binary are never listed: whether a chunk of a stream is
-        # binary must not decide which random numbers there are.
-        states = BernoulliUnits.are_states(data.summary)
+    def _fixed_settings(self, summary):
+        # Without binarization, never use the compiled core: it draws different random
+        # numbers, and the path must not depend on whether a chunk happens to be binary.
         return {
-            "binarize": self.stochastic_binarization and not states,
-            "compiled": self.stochastic_binarization,
+            "binarize": self._binarizes and not self._units.are_states(summary),
+            "compiled": self._binarizes,
         }
 
     def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:
@@ -377,5 +372,4 @@ class BernoulliRBMEstimator(BaseRBM):
         .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
            Statistician, 24(3), 179-195.
         """
-        model, data = self._model_and_rows(X, clips=True)
-        return likelihood._score_rows(model, data, n_flips)
+        return self._score_samples(X, n_flips)

@@ -1,0 +1,579 @@
+"""How a training begins, runs and ends, and what it tells the user.
+
+There is one class for a call of `fit` and one for a call of `partial_fit`. Both work on the
+parameters of an estimator and set its fitted attributes. Where the rows are not in memory,
+subclasses begin in another way.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import enum
+import functools
+import math
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skrbm import _inputs, _rules
+from skrbm._attributes import attributes_of, model_of
+from skrbm._compat.sklearn import CALLBACK_STATE
+from skrbm._data import DataSet
+from skrbm._record import Record, Validation, log_partition_gap
+from skrbm._shards import generator
+from skrbm._step import Settings, first_state, is_sound, next_state
+from skrbm._training import Training, train_on_chunk
+
+# Loss of pseudo-log-likelihood during training, in nats per feature, that triggers a
+# warning.
+_LARGEST_SHORTFALL = 0.1
+# Forward minus reverse estimate of log Z, in nats, that triggers a warning.
+_LARGEST_GAP = 1.0
+# Minimum number of updates: with fewer, the estimates would take over a fifth of the
+# training time.
+_UPDATES_FOR_GAP = 5_000
+_CHAINS_FOR_GAP = 20
+
+
+class Outcome(enum.Enum):
+    """How a training ended."""
+
+    COMPLETED = enum.auto()
+    INTERRUPTED = enum.auto()
+    DIVERGED = enum.auto()
+    WORSE = enum.auto()
+    UNVISITED_MODES = enum.auto()
+
+
+@contextlib.contextmanager
+def unchanged_on_error(estimator):
+    """Restore the attributes of an estimator if the block raises an exception."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        after = vars(estimator)
+        before |= {name: after[name] for name in CALLBACK_STATE if name in after}
+        after.clear()
+        after.update(before)
+        raise
+
+
+class _Call:
+    """What a call of `fit` and one of `partial_fit` have in common.
+
+    Parameters
+    ----------
+    rbm : BaseRBM
+        The estimator to train.
+    X, sample_weight : as for `fit`
+        The rows.
+    **check : dict
+        Options of the check of their values, see `VisibleUnits.check`.
+    """
+
+    def __init__(self, rbm, X, sample_weight, **check):
+        self.rbm, self.X, self.sample_weight, self.check = rbm, X, sample_weight, check
+
+    def read(self, reset):
+        """Return the validated rows as a data set, and their weights or None."""
+        rbm = self.rbm
+        data = DataSet(rbm._validate(self.X, reset=reset))
+        self.check_values(data, data.ranges)
+        if self.sample_weight is None:
+            return data, None
+        return data, _inputs.check_weights(self.sample_weight, data.X)
+
+    def check_values(self, data, ranges):
+        """Check whether the visible units can have the values of the rows.
+
+        `ranges` returns the ranges of all features, of which `data` may be a sample.
+        """
+        rbm = self.rbm
+        options = {"clips": rbm._binarizes, "when": "during training, "} | self.check
+        names_of = functools.partial(_inputs.feature_names, rbm)
+        rbm._units.check(lambda: data.summary, ranges, self.X, names_of, **options)
+
+    def units(self, data, new=False):
+        """Return the visible units, by which the rows of the data set are encoded.
+
+        These are untrained ones, unless a training is continued.
+        """
+        rbm = self.rbm
+        if not new and self.is_set_by_hand:
+            return model_of(rbm).visible
+        if not new and hasattr(rbm, "_learning"):
+            return rbm._learning.model.visible
+        dtype = np.float64 if data.X.dtype == np.float64 else np.float32
+        units = rbm._units.untrained(data, dtype)
+        rbm._warn_of_units(units)
+        return units
+
+    def draw_seeds(self):
+        """Return a seed for training, and store those of later draws and of the split."""
+        rbm = self.rbm
+        random_state = check_random_state(rbm.random_state)
+        seeds = random_state.randint(np.iinfo(np.int32).max, size=3)
+        seed, later, rbm._split_seed = seeds.tolist()
+        rbm.random_state_ = np.random.RandomState(later)
+        return seed
+
+    def settings(self, data, choose):
+        """Return the settings for encoded rows, where `choose` gives values of "auto"."""
+        rbm = self.rbm
+        values = rbm._fixed_settings(data.summary)
+        for name in Settings._fields:
+            if name not in values:
+                value = getattr(rbm, name)
+                # A NumPy scalar would decide on the dtype of the arrays it multiplies.
+                values[name] = float(value) if isinstance(value, np.floating) else value
+        settings = Settings(**values)
+        auto = [name for name, value in values.items() if value == "auto"]
+        if not auto:
+            return settings
+        choices = choose(data, settings)
+        return settings._replace(**{name: choices[name] for name in auto})
+
+    def first_state(self, data, settings, units, seed):
+        """Return the state of a training that begins, on rows that are not encoded yet."""
+        n_components = self.rbm.n_components
+        if not self.is_set_by_hand:
+            return first_state(settings, units, len(data), n_components, seed)
+        return state_at(model_of(self.rbm), data, settings, seed)
+
+    @property
+    def is_set_by_hand(self):
+        """Whether training begins at parameters that the user has set."""
+        return hasattr(self.rbm, "components_") and not hasattr(self.rbm, "_learning")
+
+    def check_can_continue(self):
+        """Raise an error if the model to continue has another number of components."""
+        rbm = self.rbm
+        if rbm.n_components != len(rbm.components_):
+            raise ValueError(
+                f"n_components is {rbm.n_components}, but the model to continue has "
+                f"{len(rbm.components_)} components. Reset n_components or, to train a "
+                "new model, clone the estimator or call fit with warm_start=False."
+            )
+
+    def warn_of_divergence(self, when, kept, data):
+        """Warn that training diverged: `when`, and which model is `kept`."""
+        rbm = self.rbm
+        cause = f"learning_rate (currently {rbm.learning_rate_:.4g})"
+        if rbm.weight_decay_:
+            cause += f", or weight_decay (currently {rbm.weight_decay_:.3g})"
+        if (largest := data.largest_weight) is not None:
+            cause += f", or the largest sample_weight ({largest:.3g} times the usual one)"
+        warnings.warn(
+            f"Training diverged {when}: a parameter was not finite, or exceeded "
+            f"{rbm._units.largest_parameter:g} in absolute value. {kept} is kept. Lower "
+            f"{cause}.",
+            ConvergenceWarning,
+        )
+
+
+def state_at(model, data, settings, seed):
+    """Return the state of a training that begins at a given model.
+
+    The means of the rows are known from the start, so that the first steps do not change
+    the visible units for their sake. The chains start at rows of the data.
+    """
+    data = data.encode(model.visible.encoder)
+    state = first_state(settings, model.visible, len(data), len(model.hidden_bias), seed)
+    few, shares = data.draw(500)
+    v = model.visible.clip(few.copy_rows(model.dtype))
+    h = model.mean_hidden(v)
+    state.counts.visible_sum[...] = len(data) * (v.T @ shares)
+    state.counts.n_rows_seen = float(len(data))
+    state.learned.model = model.copy()
+    state.learned.hidden_mean[...] = shares @ h
+    rows = np.arange(len(state.solver.chains)) % len(h)
+    state.solver.chains[...] = state.rng.random((len(rows), h.shape[1])) < h[rows]
+    return state
+
+
+class Fit(_Call):
+    """One call of `fit`, or of `resume`.
+
+    Parameters
+    ----------
+    rbm, X, y, sample_weight : as for `fit`
+    saved : Training, default=None
+        The training to resume.
+    **check : dict
+        As for `_Call`.
+
+    Attributes
+    ----------
+    training : Training
+        The training, once it has begun.
+    outcome : Outcome
+        How it ended.
+    interrupted : bool
+        Whether the user interrupted it, whatever the outcome.
+    """
+
+    def __init__(self, rbm, X, y=None, sample_weight=None, *, saved=None, **check):
+        super().__init__(rbm, X, sample_weight, **check)
+        self.y, self.saved, self.interrupted = y, saved, False
+        self.warm = saved is None and rbm.warm_start and hasattr(rbm, "components_")
+
+    def run(self):
+        """Train the estimator, and set its fitted attributes."""
+        if self.warm:
+            self.check_can_continue()
+        with unchanged_on_error(self.rbm):
+            for name in ("validation_scores_", "log_partition_gap_"):
+                vars(self.rbm).pop(name, None)
+            self.training = self.begin()
+            self.rbm._training = self.training  # read by the callbacks during fit
+            callbacks = _Callbacks(self)
+            self.outcome = self._train(callbacks)
+            del self.rbm._training
+            self._finish(callbacks)
+        if self.outcome in MESSAGES:
+            MESSAGES[self.outcome](self)
+        self.rbm._warn_of_result(self.training.kept.result)
+        return self.rbm
+
+    def _train(self, callbacks):
+        """Run the epochs, or what is left of them."""
+        training, rbm = self.training, self.rbm
+        try:
+            for epoch in callbacks.announce(training.epochs(rbm.schedule, rbm.shuffle)):
+                if not is_sound(training.state.model):
+                    return Outcome.DIVERGED
+                training.add(epoch)
+                self._print(epoch)
+                if callbacks.after_epoch() or training.record.exhausted:
+                    break
+        except KeyboardInterrupt:  # keep the completed epochs
+            if training.n_done == 0:
+                raise
+            self.interrupted = True
+            return Outcome.INTERRUPTED
+        return Outcome.COMPLETED
+
+    def _finish(self, callbacks):
+        """Set the fitted attributes, and look at the model if training was completed.
+
+        An interrupt does not lose the model, and does not hide a divergence.
+        """
+        training, rbm = self.training, self.rbm
+        kept = training.end()
+        attributes = _course(training)
+        if training.n_done > 0 or not self.warm:
+            attributes |= fitted_attributes(kept, average=None)
+        vars(rbm).update(attributes)
+        try:
+            training.complete_record()
+            attributes |= _course(training)
+            vars(rbm).update(attributes)
+            callbacks.after_fit(attributes)
+            if self.outcome is Outcome.COMPLETED and _got_worse(training):
+                self.outcome = Outcome.WORSE
+            if self.outcome is Outcome.COMPLETED and _has_gap(training):
+                rbm.log_partition_gap_ = log_partition_gap(kept)
+                if rbm.log_partition_gap_ > _LARGEST_GAP:
+                    self.outcome = Outcome.UNVISITED_MODES
+        except KeyboardInterrupt:
+            self.interrupted = True
+            if self.outcome is Outcome.COMPLETED:
+                self.outcome = Outcome.INTERRUPTED
+
+    # Beginning ------------------------------------------------------------------------
+
+    def begin(self):
+        """Return the training to run, either new or resumed."""
+        new = not self.warm and self.saved is None
+        data, row_weights = self.read(reset=new)
+        if self.saved is not None and data.X.shape != self.saved.shape:
+            raise ValueError(
+                f"The saved training used data of shape {self.saved.shape}, but X has "
+                f"shape {data.X.shape}. To resume it, pass the same rows."
+            )
+        fresh = new or (self.warm and self.is_set_by_hand)
+        seed = self.draw_seeds() if fresh else None
+        if row_weights is not None:
+            data = data.weigh(_inputs.normalize(row_weights))
+        data, held_out = self._hold_out(data)
+        if self.saved is None:
+            units = self.units(data, new)
+        else:
+            units = self.saved.state.model.visible
+        encoded, validation = data.encode(units.encoder), None
+        if held_out is not None:
+            held_out = held_out.encode(units.encoder)
+            validation = self.validation(held_out)
+        if self.saved is not None:
+            self.saved.attach(encoded, validation)
+            return self.saved
+        settings = self.settings(encoded, self.choose)
+        if fresh:
+            state = self.first_state(data, settings, units, seed)
+        else:
+            state = next_state(self.rbm._learning, settings, len(data))
+        state.learned.average = None  # each call of fit starts a new one
+        n_epochs = self.n_epochs(len(data), encoded.n_encoded)
+        record = Record(encoded, state, n_epochs, validation, binarize=settings.binarize)
+        return Training(encoded, state, record, settings, n_epochs)
+
+    def validation(self, held_out):
+        """Return the early stopping on held-out rows."""
+        return Validation(held_out, self.rbm.tol, self.rbm.n_iter_no_change)
+
+    def choose(self, data, settings):
+        """Return values of "auto" that suit all rows of `fit`."""
+        rbm = self.rbm
+
+        def prepare(values):
+            if settings.binarize:
+                rbm._units.draw_states(values, generator(0))
+
+        return _rules.for_fit(
+            settings,
+            data.variances(prepare),
+            data.effective_size,
+            rbm.n_components,
+            rbm._units.rate_factor,
+        )
+
+    def n_epochs(self, n_rows, n_encoded):
+        """Return the number of epochs to train on this many rows."""
+        rbm = self.rbm
+        if rbm.n_iter != "auto":
+            return rbm.n_iter
+        return _rules.enough_epochs(n_rows, rbm.batch_size, n_encoded * rbm.n_components)
+
+    def _hold_out(self, data):
+        """Return the training rows and, for early stopping, the held-out rows.
+
+        A warm start on the same number of rows holds out the same rows.
+        """
+        rbm = self.rbm
+        if not rbm.early_stopping:
+            return data, None
+        # Imported here because it is slow to import and most fits do not need it.
+        from sklearn.model_selection import train_test_split
+
+        n_held_out = math.ceil(rbm.validation_fraction * len(data))
+        if n_held_out >= len(data):
+            raise ValueError(
+                f"With validation_fraction={rbm.validation_fraction:g}, early stopping "
+                f"leaves none of n_samples={len(data)} to train on. Pass more rows, or set "
+                "early_stopping=False."
+            )
+        rows = np.arange(len(data)) if data.rows is None else data.rows
+        rows, held_out = train_test_split(
+            rows, test_size=n_held_out, random_state=rbm._split_seed
+        )
+        return data.select(np.sort(rows)), data.select(np.sort(held_out))
+
+    # Messages -------------------------------------------------------------------------
+
+    def _print(self, epoch):
+        training, record, held_out = self.training, self.training.record, ""
+        if not self.rbm.verbose or not record.is_due(epoch.number):
+            return
+        if record.validation is not None:
+            held_out = f"validation score = {record.validation.scores[-1]:.2f}, "
+        print(
+            f"[{type(self.rbm).__name__}] Iteration {epoch.number / training.per_epoch:g}, "
+            f"{record.name.replace('_', '-')} = {record.history[record.name][-1]:.2f}, "
+            f"{held_out}time = {epoch.seconds:.2f}s",
+            flush=True,
+        )
+
+
+def _say_interrupted(fit):
+    training = fit.training
+    kept = "best epoch so far" if fit.rbm.early_stopping else "last completed epoch"
+    warnings.warn(
+        f"Training was interrupted by the user after {training.epochs_done:g} of "
+        f"{training.n_epochs // training.per_epoch} epochs. The model of the {kept} is "
+        "kept."
+    )
+
+
+def _say_diverged(fit):
+    training = fit.training
+    best, last = "the best epoch so far", f"epoch {training.epochs_done:g}"
+    kept = f"The model of {best if fit.rbm.early_stopping else last}"
+    if training.n_done == 0:
+        kept = "The previous model" if fit.warm else "The untrained model"
+    when = f"in epoch {training.n_done // training.per_epoch + 1}"
+    fit.warn_of_divergence(when, kept, training.data)
+
+
+def _say_worse(fit):
+    warnings.warn(
+        f"Training did not converge: after {fit.rbm.n_iter_} epochs the model is worse "
+        "than at the start. Lower learning_rate (currently "
+        f"{fit.rbm.learning_rate_:.4g}).",
+        ConvergenceWarning,
+    )
+
+
+def _say_unvisited(fit):
+    rbm = fit.rbm
+    tempering = ""
+    if "pt" in rbm._solvers and rbm.solver != "pt":
+        tempering = ", or set solver='pt'"
+    warnings.warn(
+        "The model has modes that its persistent chains have not visited: two estimates "
+        f"of log Z that should agree differ by {rbm.log_partition_gap_:.1f} nats. "
+        "Likelihoods of this model are unreliable, although its pseudo-log-likelihood may "
+        f"be good. Lower learning_rate (currently {rbm.learning_rate_:.4g}), or increase "
+        f"n_gibbs_steps (currently {rbm.n_gibbs_steps_}) or weight_decay (currently "
+        f"{rbm.weight_decay_:.3g}){tempering}.",
+        ConvergenceWarning,
+    )
+
+
+# What to say of an outcome.
+MESSAGES = {
+    Outcome.INTERRUPTED: _say_interrupted,
+    Outcome.DIVERGED: _say_diverged,
+    Outcome.WORSE: _say_worse,
+    Outcome.UNVISITED_MODES: _say_unvisited,
+}
+
+
+class PartialFit(_Call):
+    """One call of `partial_fit`."""
+
+    def run(self):
+        """Update the estimator by one pass over the rows."""
+        rbm = self.rbm
+        fitted = hasattr(rbm, "components_")
+        if fitted:
+            self.check_can_continue()
+        with unchanged_on_error(rbm):
+            data, settings, state = self.begin(reset=not fitted)
+            before = None if hasattr(rbm, "_learning") else state.copy()
+            sound = self.train(state, settings, data)
+            vars(rbm).pop("log_partition_gap_", None)
+            vars(rbm).update(_choices(settings))
+            if sound or before is not None:
+                kept = state if sound else before
+                vars(rbm).update(fitted_attributes(kept, kept.learned.average))
+        if not sound:
+            kept = "The previous model" if fitted else "The untrained model"
+            self.warn_of_divergence("in this call of partial_fit", kept, data)
+        return rbm
+
+    def begin(self, reset):
+        """Return encoded rows, settings and the state to train."""
+        data, row_weights = self.read(reset)
+        if row_weights is not None:
+            data = data.weigh(row_weights)
+        learning = getattr(self.rbm, "_learning", None)
+        units = self.units(data)
+        encoded = data.encode(units.encoder)
+        settings = self.settings(encoded, self.choose)
+        if learning is not None:
+            return encoded, settings, next_state(learning, settings, len(data))
+        state = self.first_state(data, settings, units, self.draw_seeds())
+        return encoded, settings, state
+
+    def choose(self, data, settings):
+        """Return the values of the previous call, since the rows to come are unknown."""
+        first = _rules.for_stream(settings)
+        return {name: getattr(self.rbm, f"{name}_", first[name]) for name in first}
+
+    def train(self, state, settings, data):
+        """Train the state in place, and return whether its model is sound."""
+        return train_on_chunk(state, settings, data)
+
+
+class _Callbacks:
+    """Calls of the hooks of scikit-learn's callbacks during one fit."""
+
+    def __init__(self, fit):
+        self.estimator, self.training = fit.rbm, fit.training
+        # scikit-learn's ScoringMonitor does not score if y is None.
+        y = fit.X if fit.y is None else fit.y
+        self.task = {"estimator": fit.rbm, "X": fit.X, "y": y}
+        if fit.sample_weight is not None:
+            self.task["metadata"] = {"sample_weight": fit.sample_weight}
+        self.n_left = self.training.n_epochs - self.training.n_done
+        self.fit = fit.rbm._init_callback_context(max_subtasks=self.n_left)
+        self.fit.call_on_fit_task_begin(**self.task)
+
+    def announce(self, epochs):
+        """Yield epochs, notifying the callbacks before each one begins."""
+        if self.training.record.exhausted:
+            return
+        for _ in range(self.n_left):
+            epoch = self.fit.subcontext(task_name="epoch")
+            self.epoch = epoch.call_on_fit_task_begin(**self.task)
+            yield next(epochs)
+
+    def after_epoch(self):
+        """Notify the callbacks of the end of an epoch; return whether to stop training."""
+        return self.epoch.call_on_fit_task_end(
+            **self.task, reconstruction_attributes=self._attributes
+        )
+
+    def _attributes(self):
+        """Return the attributes of a copy of the estimator, as fitted so far."""
+        return {
+            **fitted_attributes(self.training.state.copy(), average=None),
+            **_course(self.training),
+            "random_state_": copy.deepcopy(self.estimator.random_state_),
+        }
+
+    def after_fit(self, attributes):
+        """Notify the callbacks of the end of the fit, given the fitted attributes."""
+        attributes = attributes | {"random_state_": self.estimator.random_state_}
+        self.fit.call_on_fit_task_end(
+            **self.task, reconstruction_attributes=lambda: copy.deepcopy(attributes)
+        )
+
+
+def fitted_attributes(state, average):
+    """Return the fitted attributes for a training state.
+
+    The arrays are copies, so that changing them by hand does not change `_learning`, the
+    state from which further training continues. `average` replaces the average of that
+    state.
+    """
+    attributes = attributes_of(state.result)
+    attributes |= state.model.visible.data_attributes(state.visible_mean)
+    attributes["h_samples_"] = state.solver.chains.copy()
+    learned = dataclasses.replace(state.learned, average=average)
+    return attributes | {"_learning": dataclasses.replace(state, learned=learned)}
+
+
+def _got_worse(training):
+    """Return whether the model is clearly worse after training than before."""
+    in_range = training.kept.model.visible.are_in_range(training.data.summary)
+    return in_range and training.record.shortfall(training.kept) > _LARGEST_SHORTFALL
+
+
+def _has_gap(training):
+    """Return whether the chains can and should be compared with the model."""
+    long = training.n_updates >= _UPDATES_FOR_GAP
+    solver = training.kept.solver
+    return long and not solver.paired and len(solver.chains) >= _CHAINS_FOR_GAP
+
+
+def _course(training):
+    """Return the fitted attributes that record the progress of a training."""
+    history, validation_scores = training.record.course(training.n_done)
+    course = {"n_iter_": math.ceil(training.epochs_done), "history_": history}
+    course |= _choices(training.settings)
+    if validation_scores is not None:
+        course["validation_scores_"] = validation_scores
+    return course
+
+
+def _choices(settings):
+    """Return the fitted attributes that say what was used for "auto"."""
+    return {
+        "learning_rate_": settings.learning_rate,
+        "weight_decay_": settings.weight_decay,
+        "n_gibbs_steps_": settings.n_gibbs_steps,
+    }

@@ -1,0 +1,324 @@
+"""The contract of a kind of visible units.
+
+A class of units stores the parameters of the units, but no weights and no hidden units. The
+visible units receive their *input* from a hidden state h, the rows ``h W'``, and pass on
+their values. All other modules ask the units for what depends on their kind, and none of
+them asks which kind it has.
+"""
+
+import abc
+import dataclasses
+from typing import ClassVar, Self
+
+import numpy as np
+
+from skrbm import _binary_rows, _kernels
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VisibleUnits(abc.ABC):
+    """Base class of all kinds of visible units.
+
+    What is not abstract suits units whose only parameter is a bias b, and whose
+    log-probability is ``(b + x) . v``, up to a function of v, minus the log normalizer. A
+    kind with other parameters overrides more. Methods that change something in place say
+    so.
+
+    Attributes
+    ----------
+    bias : ndarray of shape (n_encoded,)
+        Biases of the units. Its dtype is that of the model.
+    """
+
+    bias: np.ndarray
+
+    # What they can do -----------------------------------------------------------------
+
+    # Names of the arrays that are trained.
+    trained: ClassVar[tuple[str, ...]] = ("bias",)
+    # Whether all values of an encoded row are 0 or 1, so that it can be stored as the list
+    # of the units that are on, which the compiled core works on. Then the gradient of the
+    # bias is that of v.
+    rows_are_bits: ClassVar[bool] = False
+    # Whether rows may be sparse.
+    sparse: ClassVar[bool] = False
+    # Whether the units are independent bits given the hidden units, like these, so that
+    # the layers can be exchanged to enumerate the smaller one.
+    enumerable: ClassVar[bool] = False
+    # What is recorded during training, decides early stopping, and is the score of rows:
+    # "pseudo_log_likelihood" or "log_likelihood".
+    score: ClassVar[str] = "log_likelihood"
+    # Whether `mode` is defined, and the values that it returns.
+    has_mode: ClassVar[bool] = False
+    # Whether a `ModelLadder`, which has one bias per unit, can describe the models.
+    has_ladders: ClassVar[bool] = False
+    # Whether independent units are defined by means in [0, 1], which users may choose.
+    has_base_mean: ClassVar[bool] = False
+    # Range of the values of the data, or None if they have none.
+    value_limits: ClassVar[tuple[float, float] | None] = None
+    # The values that states have in words, and what to do with others.
+    states: ClassVar[str] = ""
+    advice_on_states: ClassVar[str] = ""
+    # Whether `untrained` asks for the moments of the data.
+    needs_moments: ClassVar[bool] = False
+    # Parameters larger than this mean that training has diverged.
+    largest_parameter: ClassVar[float] = 1e3
+    # Factor of the automatic learning rate.
+    rate_factor: ClassVar[float] = 1.0
+    # Functions of the rows, besides the rows themselves, whose means are statistics that
+    # the gradient depends on. They need dense rows.
+    statistics: ClassVar[tuple] = ()
+
+    def __len__(self) -> int:
+        return len(self.bias)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All parameter arrays that are trained."""
+        return tuple(getattr(self, name) for name in self.trained)
+
+    @property
+    def arrays_of_partition(self) -> tuple[np.ndarray, ...]:
+        """All arrays on which the partition function depends."""
+        return self.arrays
+
+    def map(self, function, *others) -> Self:
+        """Apply a function to the arrays of these and other units; return new units."""
+        arrays = zip(self.arrays, *(other.arrays for other in others), strict=True)
+        mapped = (function(*array) for array in arrays)
+        return dataclasses.replace(self, **dict(zip(self.trained, mapped, strict=True)))
+
+    # Columns and rows -----------------------------------------------------------------
+
+    @classmethod
+    def check(cls, limits, ranges, X, names_of, **options):
+        """Refuse or warn about values that the units cannot have.
+
+        Parameters
+        ----------
+        limits : callable
+            Returns the smallest and the largest value of the rows.
+        ranges : callable
+            Returns the `Ranges` of their features.
+        X : object
+            The rows as the user passed them, or the collection that they belong to.
+        names_of : callable
+            Returns the names of features in words, given an array of their indices.
+        options : dict
+            See `unit_interval.check_range`.
+        """
+        return
+
+    @staticmethod
+    def are_states(summary) -> bool:
+        """Return whether data with this summary contain only states."""
+        return True
+
+    @staticmethod
+    def are_in_range(summary) -> bool:
+        """Return whether data with this summary are states or expectations of states."""
+        return True
+
+    @property
+    def encoder(self):
+        """What rows of the data are encoded by when they are read, see `DataSet.encode`."""
+        return None
+
+    def decode(self, v) -> np.ndarray:
+        """Return rows of the model in the columns and units of the data."""
+        return v
+
+    @staticmethod
+    def clip(v):
+        """Return encoded rows with values clipped to those that states can have."""
+        return v
+
+    @staticmethod
+    def draw_states(values, rng):
+        """Replace values that are not states with draws of states, in place."""
+        raise NotImplementedError("All values are states of these units.")
+
+    @staticmethod
+    def mode(mean) -> np.ndarray:
+        """Return the most probable states, given the means of the units."""
+        raise NotImplementedError("These units have no mode.")
+
+    def fill_in(self, mean, shape, rng) -> np.ndarray:
+        """Draw encoded rows to begin with where values are missing.
+
+        `mean` is the mean of the encoded rows of the training data, or a guess.
+        """
+        return self.independent(mean, self.bias.dtype).sample(
+            np.zeros(shape, self.bias.dtype), rng, np.empty(shape, self.bias.dtype)
+        )
+
+    # Given the hidden units -----------------------------------------------------------
+
+    @abc.abstractmethod
+    def mean(self, x) -> np.ndarray:
+        """Overwrite the input `x` with the mean of each unit."""
+
+    @abc.abstractmethod
+    def sample(self, x, rng, out, units=slice(None)) -> np.ndarray:
+        """Draw values of all or some units from their input `x`, which is overwritten.
+
+        `units` is one of the `blocks`. `out` may be `x` itself.
+        """
+
+    def blocks(self) -> list[slice]:
+        """Return the blocks of units that sparse rows are drawn in.
+
+        Units that depend on each other given the hidden units are in the same block. The
+        first block is the largest.
+        """
+        return list(_kernels.feature_blocks(len(self)))
+
+    def from_lists(self, rows, weights, *, base=None, scale=None, keys=None, **outputs):
+        """Compute means or draw states given listed hidden states, by the compiled core.
+
+        If `base` is given, they are those at the inverse temperatures `scale`, as in
+        `sample_between`. For the other arguments, see `_binary_rows.visible`.
+        """
+        mean, states = outputs.get("mean"), outputs.get("states")
+        shape = len(rows.indptr) - 1, len(self)
+        x = np.empty(shape, self.bias.dtype)
+        nothing = np.zeros_like(self.bias)
+        _binary_rows.visible(rows, weights, nothing, total=x, work=outputs.get("work"))
+        if states is not None:
+            drawn = x.copy() if mean is not None else x
+            generators = _binary_rows.generators_of(keys, shape[0])
+            if base is None:
+                for places, rng in generators:
+                    self.sample(drawn[places], rng, drawn[places])
+            else:
+                self.sample_between(base, drawn, scale[:, None], generators)
+            states[...] = drawn
+        if mean is not None:
+            mean[...] = self.mean(x)
+
+    @abc.abstractmethod
+    def log_normalizer(self, x) -> np.ndarray:
+        """Return ``sum_i log sum_v exp(-E_i(v) + x_i v)`` for each row of the input."""
+
+    def log_normalizer_changes(self, x, changes) -> np.ndarray:
+        """Return how the log normalizer of each row of `x` changes with each of `changes`.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_rows, n_encoded)
+        changes : ndarray of shape (n_changes, n_encoded)
+            Rows that are added to the input, of which the absolute values are below
+            `largest_change`.
+
+        Returns
+        -------
+        change : float64 ndarray of shape (n_rows, n_changes)
+        """
+        columns = [self.log_normalizer(x + change) for change in changes]
+        return np.stack(columns, axis=1) - self.log_normalizer(x)[:, None]
+
+    @property
+    def largest_change(self) -> float:
+        """Bound on the changes of `log_normalizer_changes`."""
+        return np.inf
+
+    def minus_energy(self, v) -> np.ndarray:
+        """Return the negative energy of the visible units alone, for each row."""
+        return v @ self.bias
+
+    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None) -> np.ndarray:
+        """Return the pseudo-log-likelihood of each row, in nats, as float64.
+
+        Only units whose `score` it is have it. If `columns` is given, the sum is taken over
+        these columns only and scaled up to all of them.
+        """
+        raise NotImplementedError("These units have no pseudo-log-likelihood.")
+
+    # Learning, and paths to a model ---------------------------------------------------
+
+    @classmethod
+    def untrained(cls, data, dtype) -> Self:
+        """Return the units before the first step of training on a data set.
+
+        Its rows are not encoded yet. What takes a pass over them, such as
+        ``data.moments()``, should only be asked for if it is needed.
+        """
+        return cls(np.zeros(data.n_features, dtype=dtype))
+
+    @abc.abstractmethod
+    def first_weights(self, n_components, rng):
+        """Return weights, bias and mean of the hidden units before the first step."""
+
+    def add_gradient(self, of_bias, differences):
+        """Add the gradient of the parameters in place.
+
+        `differences` are those of the means of v and of all `statistics`.
+        """
+        np.add(self.bias, of_bias, out=self.bias)
+
+    def add_input(self, x):
+        """Add a constant input in place, by changing the parameters."""
+        np.add(self.bias, x, out=self.bias)
+
+    def mean_of_rows(self, total, n_rows) -> np.ndarray:
+        """Return the mean of `n_rows` encoded rows, given their sum; `n_rows` may be 0."""
+        return total / max(n_rows, 1.0)
+
+    def center(self, mean) -> np.ndarray:
+        """Return the visible offset of centering, given `mean_of_rows`."""
+        return mean
+
+    def follow_mean(self, before, after):  # noqa: B027, may do nothing
+        """Change the parameters in place as the mean of the rows has changed."""
+
+    @abc.abstractmethod
+    def independent(self, mean, dtype) -> Self:
+        """Return units that model independent features with these means."""
+
+    def log_ratio_to(self, base, v) -> np.ndarray:
+        """Return the log-ratio of these units to `base`, up to a constant, per row."""
+        return self.minus_energy(v) - base.minus_energy(v)
+
+    def sample_between(self, base, x, beta, generators):
+        """Replace the input `x` with values drawn at inverse temperature `beta`, in place.
+
+        The energy is ``(1 - beta) E_base + beta (E - x v)``. `beta` is a number or a column
+        with one value per row. `generators` yields pairs of a slice of rows and the
+        generator used to draw them.
+        """
+        x *= beta
+        x += beta * (self.bias - base.bias) + base.bias
+        unbiased = self.map(np.zeros_like)
+        for rows, rng in generators:
+            unbiased.sample(x[rows], rng, x[rows])
+
+    # Attributes of an estimator -------------------------------------------------------
+
+    # Names of attributes besides `components_`, `intercept_visible_`, `intercept_hidden_`
+    # that a model of these units cannot do without.
+    required_attributes: ClassVar[tuple[str, ...]] = ()
+
+    def to_attributes(self, weights, hidden_bias) -> dict[str, np.ndarray]:
+        """Return copies of all parameters of a model, as the attributes of an estimator."""
+        return {
+            "components_": weights.copy().T,
+            "intercept_visible_": self.bias.copy(),
+            "intercept_hidden_": hidden_bias.copy(),
+        }
+
+    @classmethod
+    def from_attributes(cls, rbm, components, visible_bias, hidden_bias):
+        """Return weights, units and hidden bias of the model of an estimator.
+
+        The shapes of the three arrays fit together. Others are taken from `rbm`.
+        """
+        dtype = np.result_type(np.float32, components, visible_bias, hidden_bias)
+        arrays = components.T, visible_bias, hidden_bias
+        weights, visible_bias, hidden_bias = (
+            np.ascontiguousarray(array, dtype=dtype) for array in arrays
+        )
+        return weights, cls(visible_bias), hidden_bias
+
+    def data_attributes(self, mean) -> dict[str, np.ndarray]:
+        """Return the fitted attributes that describe the data, given `mean_of_rows`."""
+        return {"visible_mean_": mean}

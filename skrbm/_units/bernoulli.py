@@ -1,0 +1,220 @@
+"""Units with states 0 and 1."""
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse as sp
+
+from skrbm import _binary_rows, _kernels
+from skrbm._units.base import VisibleUnits
+from skrbm._units.softplus import (
+    SoftplusChanges,
+    exponent_limit,
+    log_odds_without_bias,
+    unit_blocks,
+)
+from skrbm._units.unit_interval import check_range
+
+# Initial bias of the hidden units, which gives an activation probability of about 1/8. A
+# lower bias leads to more discriminative features, but to slower learning at first.
+INITIAL_HIDDEN_BIAS = -2.0
+# Minimum distance from 0 and 1 of the means of independent features used as the base of
+# annealing. Importance weights cannot correct for values that the base never takes.
+SMALLEST_BASE_MEAN = 1e-3
+
+
+def log_odds(mean, margin=1e-9):
+    """Return ``log(mean / (1 - mean))``, with means clipped to `margin` from 0 and 1."""
+    mean = np.clip(mean, margin, 1 - margin)
+    return np.log(mean / (1 - mean))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BernoulliUnits(VisibleUnits):
+    """Units with states 0 and 1 and energy ``-b v``.
+
+    Values between 0 and 1 are expectations of states.
+    """
+
+    rows_are_bits = sparse = enumerable = True
+    score = "pseudo_log_likelihood"
+    has_mode = has_ladders = has_base_mean = True
+    value_limits = 0.0, 1.0
+    states = "0 and 1"
+    advice_on_states = (
+        "binarize them, for instance with sklearn.preprocessing.Binarizer(threshold=...)"
+    )
+
+    # Columns and rows -----------------------------------------------------------------
+
+    @classmethod
+    def check(cls, limits, ranges, X, names_of, **options):
+        check_range(limits, ranges, X, names_of, **options)
+
+    @staticmethod
+    def are_states(summary):
+        return summary.binary
+
+    @staticmethod
+    def are_in_range(summary):
+        return summary.low >= 0 and summary.high <= 1
+
+    @staticmethod
+    def clip(v):
+        if not sp.issparse(v):
+            return v.clip(0, 1)
+        return sp.csr_array((v.data.clip(0, 1), v.indices, v.indptr), shape=v.shape)
+
+    @staticmethod
+    def draw_states(values, rng):
+        """Replace values, taken as probabilities of a 1, with draws of 0 or 1, in place.
+
+        `values` are dense rows, or the stored values of sparse ones. Only values strictly
+        between 0 and 1 use random numbers, in row order, so that dense and sparse
+        minibatches give the same states. Values are clipped to [0, 1] first.
+        """
+        np.clip(values, 0, 1, out=values)
+        flat = values.reshape(-1)
+        uncertain = np.flatnonzero((flat > 0) & (flat < 1))
+        draws = flat[uncertain]
+        flat[uncertain] = _kernels.bernoulli(draws, rng, out=draws)
+
+    @staticmethod
+    def mode(mean):
+        return mean > 0.5
+
+    def fill_in(self, mean, shape, rng):
+        return (rng.random(shape, dtype=np.float32) < mean).astype(self.bias.dtype)
+
+    # Given the hidden units -----------------------------------------------------------
+
+    def mean(self, x):
+        x += self.bias
+        return _kernels.logistic(x)
+
+    def sample(self, x, rng, out, units=slice(None)):
+        return _kernels.bernoulli_from_log_odds(x, self.bias[units], rng, out)
+
+    def from_lists(self, rows, weights, *, base=None, scale=None, **outputs):
+        bias, base_bias = self.bias, None
+        if base is not None:
+            bias, base_bias = self.bias - base.bias, base.bias
+        _binary_rows.visible(rows, weights, bias, base=base_bias, scale=scale, **outputs)
+
+    def log_normalizer(self, x):
+        return np.logaddexp(0, x + self.bias).sum(axis=1)
+
+    def log_normalizer_changes(self, x, changes):
+        largest = float(np.abs(changes).max())
+        return SoftplusChanges(x + self.bias, largest)(changes)
+
+    @property
+    def largest_change(self):
+        return exponent_limit(self.bias.dtype)
+
+    def exchange(self, weights, hidden_bias):
+        """Return weights, units and hidden bias of the model with exchanged layers."""
+        return np.ascontiguousarray(weights.T), type(self)(hidden_bias), self.bias
+
+    def conditional_log_odds(self, v, hidden_input, weights, columns=None):
+        """Yield blocks of columns of `v` with the log-odds of their units.
+
+        For unit i, where a is the hidden input of the row *without* unit i::
+
+            log p(v_i = 1 | rest) / p(v_i = 0 | rest)
+                = b_i + sum_j [softplus(a_j + W_ij) - softplus(a_j)]
+
+        For a binary row this is ``F(v with v_i = 0) - F(v with v_i = 1)``. A value between
+        0 and 1 enters the hidden input of the other units unchanged.
+
+        Parameters
+        ----------
+        v : {ndarray, CSR array} of shape (n_rows, n_features)
+            Visible rows.
+        hidden_input : ndarray of shape (n_rows, n_components)
+            Hidden input of the complete rows.
+        weights : ndarray of shape (n_features, n_components)
+            Weights of the model.
+        columns : ndarray of int, default=None
+            Indices of the requested units. If None, all units are used.
+
+        Yields
+        ------
+        part : {ndarray, CSC array} of shape (n_rows, n_units)
+            Columns of `v`.
+        log_odds : float64 ndarray of shape (n_rows, n_units)
+            Log-odds of the units of these columns.
+        """
+        bias = self.bias
+        if columns is not None:
+            v, weights, bias = v[:, columns], weights[columns], bias[columns]
+        if sp.issparse(v):
+            v = v.tocsc()  # for slicing columns
+        largest = float(np.abs(weights).max(initial=0.0))
+        overflows = largest >= exponent_limit(weights.dtype)  # in exp(W)
+        changes = None if overflows else SoftplusChanges(hidden_input, largest)
+        for units in unit_blocks(*weights.shape):
+            part = v[:, units]
+            odds = log_odds_without_bias(part, hidden_input, weights[units], changes)
+            odds += bias[units]
+            yield part, odds
+
+    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None):
+        """Return the pseudo-log-likelihood of each row, in nats, as float64.
+
+        ``PL(v) = sum_i [v_i log p_i + (1 - v_i) log(1 - p_i)]`` with
+        ``p_i = p(v_i = 1 | all other units)``. If `columns` is given, the sum is taken over
+        these units only and scaled up to all units.
+        """
+        total, n_units = np.zeros(v.shape[0]), 0
+        blocks = self.conditional_log_odds(v, hidden_input, weights, columns)
+        for part, odds in blocks:
+            total -= _kernels.softplus(odds).sum(axis=1)
+            if sp.issparse(part):
+                total += part.multiply(odds).sum(axis=1)
+            else:
+                total += np.einsum("ij,ij->i", part, odds)
+            n_units += odds.shape[1]
+        return total * (len(self) / n_units)
+
+    # Learning, and paths to a model ---------------------------------------------------
+
+    def first_weights(self, n_components, rng):
+        """Return weights, bias and mean of the hidden units before the first step.
+
+        Weights are normal with variance ``1 / n_features``, so that the initial
+        differences between hidden units do not depend on the number of features. With the
+        customary standard deviation of 0.01, learning is slow on small data.
+        """
+        weights = rng.standard_normal((len(self), n_components)) / np.sqrt(len(self))
+        hidden_mean = 1 / (1 + np.exp(-INITIAL_HIDDEN_BIAS))
+        return weights, np.full(n_components, INITIAL_HIDDEN_BIAS), hidden_mean
+
+    def mean_of_rows(self, total, n_rows):
+        """Return the mean of `n_rows` rows and one imaginary row, given their sum.
+
+        All values of the imaginary row equal the smoothed mean of all values seen.
+        Therefore no mean is 0 or 1, and features that have not been on yet are assumed to
+        be as rare as the others.
+        """
+        imaginary = (total.sum() + 0.5) / (n_rows * len(total) + 1)
+        return (total + imaginary) / (n_rows + 1)
+
+    def follow_mean(self, before, after):
+        """Shift the bias in place by the change of the log-odds of the data mean."""
+        bias = self.bias
+        bias += log_odds(after) - log_odds(before)
+
+    def independent(self, mean, dtype):
+        bias = log_odds(np.asarray(mean, np.float64), SMALLEST_BASE_MEAN)
+        return type(self)(bias.astype(dtype))
+
+    def log_ratio_to(self, base, v):
+        return v @ (self.bias - base.bias)
+
+    def sample_between(self, base, x, beta, generators):
+        half = 0.5 * beta
+        x *= half
+        x += half * (self.bias - base.bias) + 0.5 * base.bias
+        for rows, rng in generators:
+            _kernels.bernoulli_from_half_log_odds(x[rows], rng, out=x[rows])

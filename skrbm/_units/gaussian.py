@@ -1,0 +1,269 @@
+"""Real-valued units."""
+
+import dataclasses
+
+import numpy as np
+
+from skrbm._units.base import VisibleUnits
+
+# Smallest conditional variance of a Gaussian unit, relative to the variance of the data.
+SMALLEST_VARIANCE = 1e-3
+# Learning rate of the log variances relative to that of the other parameters, and largest
+# change of a log variance in a step.
+VARIANCE_RATE = 0.3
+LARGEST_VARIANCE_STEP = 0.1
+# Initial conditional variance of a Gaussian unit, relative to the variance of the data.
+# At 1 or above, training can get stuck at a model whose weights are all zero.
+INITIAL_VARIANCE = 0.5
+# Length of the initial weights of a hidden unit, in units of the deviation s, and the
+# initial odds of the component of the mixture in which only this unit is on, to that in
+# which none is.
+INITIAL_LENGTH, INITIAL_ODDS = 1.5, 0.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GaussianUnits(VisibleUnits):
+    """Real-valued units with energy ``(v - b)^2 / (2 s^2)`` of the standardized value v.
+
+    The model works on standardized rows ``(X - location) / scale``, so that neither the
+    training nor rounding depends on the scales of the features. Energies, free energies and
+    densities are those of the data: integrals over v are multiplied by the scales. The
+    weights of the model couple the standardized values to the hidden units, so that the
+    mean of a unit with input x is ``b + s^2 x`` and its variance is s^2.
+
+    Attributes
+    ----------
+    bias : ndarray of shape (n_features,)
+        Means b of the units without input.
+    log_variance : ndarray of shape (n_features,)
+        Logarithms of the conditional variances s^2.
+    location, scale : float64 ndarray of shape (n_features,)
+        Mean and standard deviation of the data. They are not trained.
+    constant : bool ndarray of shape (n_features,) or None
+        Which features are constant in the data; None if this is not known.
+    """
+
+    log_variance: np.ndarray
+    location: np.ndarray
+    scale: np.ndarray
+    constant: np.ndarray | None = None
+
+    trained = "bias", "log_variance"
+    largest_parameter = 1e6
+    # A value of any size may switch a hidden unit, so that these respond more strongly to
+    # changes of the weights than with binary data.
+    rate_factor = 0.5
+    statistics = (np.square,)
+    needs_moments = True
+    required_attributes = ("noise_variance_",)
+
+    @property
+    def arrays_of_partition(self):
+        return *self.arrays, np.log(self.scale)
+
+    @property
+    def variance(self):
+        """Conditional variances s^2 of the standardized values."""
+        return np.exp(self.log_variance)
+
+    # Columns and rows -----------------------------------------------------------------
+
+    @property
+    def encoder(self):
+        return Standardizer(self.location, self.scale)
+
+    def decode(self, v):
+        return (v * self.scale + self.location).astype(v.dtype)
+
+    def fill_in(self, mean, shape, rng):
+        return rng.standard_normal(shape, dtype=self.bias.dtype)
+
+    # Given the hidden units -----------------------------------------------------------
+
+    def mean(self, x):
+        x *= self.variance
+        x += self.bias
+        return x
+
+    def sample(self, x, rng, out, units=slice(None)):
+        variance = self.variance[units]
+        noise = rng.standard_normal(x.shape, dtype=x.dtype)
+        noise *= np.sqrt(variance)
+        x *= variance
+        x += self.bias[units]
+        return np.add(x, noise, out=out)
+
+    def log_normalizer(self, x):
+        """Return ``sum_i log integral exp(-E_i(v) + x_i v)`` for each row of the input."""
+        quadratic = self.bias * x + 0.5 * self.variance * np.square(x)
+        volume = np.log(2 * np.pi) + self.log_variance + 2 * np.log(self.scale)
+        return quadratic.sum(axis=1) + 0.5 * volume.sum()
+
+    def log_normalizer_changes(self, x, changes):
+        variance = self.variance
+        alone = self.bias * changes + 0.5 * variance * np.square(changes)
+        return (x * variance) @ changes.T + alone.sum(axis=1)
+
+    def minus_energy(self, v):
+        standard = (v - self.bias) * np.exp(-0.5 * self.log_variance)
+        return -0.5 * np.square(standard, out=standard).sum(axis=1, dtype=np.float64)
+
+    # Learning, and paths to a model ---------------------------------------------------
+
+    @classmethod
+    def untrained(cls, data, dtype):
+        """Return units with the means and variances of the data.
+
+        The scale of a constant feature is 1.
+        """
+        mean, variance = data.moments()
+        if not (np.isfinite(mean) & np.isfinite(variance)).all():
+            raise ValueError(
+                "X has values that are too large: the variance of a feature is not finite. "
+                "Scale X."
+            )
+        constant = is_constant(mean, variance, data.X.dtype)
+        scale = np.where(constant, 1.0, np.sqrt(variance))
+        zeros = np.zeros(data.n_features, dtype=dtype)
+        log_variance = np.full(data.n_features, np.log(INITIAL_VARIANCE), dtype=dtype)
+        return cls(zeros, log_variance, mean, scale, constant)
+
+    def first_weights(self, n_components, rng):
+        """Return weights, bias and mean of the hidden units before the first step.
+
+        The weights of hidden units point in pairs of opposite directions, which form sets
+        of orthogonal directions as far as possible, so that all directions of the data have
+        units. The weights of the second set are half as long as those of the first, and so
+        on, so that all of them together do not make the variances large. The biases do not
+        let long weights make a unit more probable: Melchior, J., Wang, N. and Wiskott, L.
+        (2017). Gaussian-binary restricted Boltzmann machines for modeling natural image
+        statistics. PLoS ONE, 12(2), e0171015.
+        """
+        n_pairs, n_features = -(-n_components // 2), len(self)
+        sets = [
+            np.linalg.qr(rng.standard_normal((n_features, min(n_features, n_pairs - n))))[0]
+            / (1 + n // n_features)
+            for n in range(0, n_pairs, n_features)
+        ]
+        half = INITIAL_LENGTH * np.concatenate(sets, axis=1)
+        whitened = np.stack([half, -half], axis=2).reshape(n_features, -1)[:, :n_components]
+        bias = np.log(INITIAL_ODDS) - 0.5 * np.square(whitened).sum(axis=0)
+        weights = np.ascontiguousarray(whitened / np.sqrt(INITIAL_VARIANCE))
+        return weights, bias, INITIAL_ODDS / (1 + INITIAL_ODDS)
+
+    def add_gradient(self, of_bias, differences):
+        """Add the gradient of the parameters in place.
+
+        `differences` are those of the means of v and of v^2. The gradient of the bias is
+        that of ``b / s^2``, the coefficient of v in the energy. The log variance changes
+        more slowly than the other parameters, is bounded below, and changes little in a
+        step: Melchior et al. (2017), as in `first_weights`, and Cho, K., Ilin, A. and
+        Raiko, T. (2011). Improved learning of Gaussian-Bernoulli restricted Boltzmann
+        machines. ICANN 2011, 10-17.
+        """
+        variance = self.variance
+        of_v, of_square = differences
+        change = of_square / (2 * variance) - self.bias / variance * of_v
+        change *= VARIANCE_RATE
+        np.clip(change, -LARGEST_VARIANCE_STEP, LARGEST_VARIANCE_STEP, out=change)
+        self.bias[...] += variance * of_bias
+        self.log_variance[...] += change
+        lowest = np.log(SMALLEST_VARIANCE)
+        np.maximum(self.log_variance, lowest, out=self.log_variance)
+
+    def add_input(self, x):
+        self.bias[...] += self.variance * x
+
+    def center(self, mean):
+        """Return the visible offset of centering, 0 because rows are standardized."""
+        return np.zeros(len(self))
+
+    def independent(self, mean, dtype):
+        """Return units that model independent features with the moments of the data."""
+        return self.map(lambda array: np.zeros(len(array), dtype=dtype))
+
+    def sample_between(self, base, x, beta, generators):
+        precision, of_base = 1 / self.variance, 1 / base.variance
+        x += precision * self.bias - of_base * base.bias
+        x *= beta
+        x += of_base * base.bias
+        variance = 1 / (of_base + beta * (precision - of_base))
+        x *= variance
+        deviation = np.broadcast_to(np.sqrt(variance), x.shape)
+        for rows, rng in generators:
+            noise = rng.standard_normal(x[rows].shape, dtype=x.dtype)
+            noise *= deviation[rows]
+            x[rows] += noise
+
+    # Attributes of an estimator -------------------------------------------------------
+
+    def to_attributes(self, weights, hidden_bias):
+        """Return copies of all parameters of a model, as the attributes of an estimator.
+
+        Biases and variances are float64 because they may be larger or smaller than float32
+        can represent to the precision of the weights.
+        """
+        dtype, weights = weights.dtype, weights.astype(np.float64)
+        relative = self.variance.astype(np.float64)
+        of_data = weights / self.scale[:, None]
+        components = weights * (self.scale * relative)[:, None]
+        return {
+            "components_": components.astype(dtype).T,
+            "intercept_visible_": self.location + self.scale * self.bias,
+            "intercept_hidden_": hidden_bias - self.location @ of_data,
+            "noise_variance_": self.scale**2 * relative,
+        }
+
+    @classmethod
+    def from_attributes(cls, rbm, components, visible_bias, hidden_bias):
+        """Return weights, units and hidden bias of the model of an estimator.
+
+        Its rows are standardized with the means and variances of the training data or,
+        where these are unknown, with the visible biases and noise variances. The weights
+        alone decide on the dtype.
+        """
+        noise = np.asarray(rbm.noise_variance_, dtype=np.float64)
+        location = np.asarray(getattr(rbm, "visible_mean_", visible_bias), np.float64)
+        variance = np.asarray(getattr(rbm, "visible_variance_", noise), np.float64)
+        for name, array in [("noise_variance_", noise), ("visible_variance_", variance)]:
+            if array.shape != visible_bias.shape or not (array > 0).all():
+                raise ValueError(
+                    f"{name} must have one value greater than 0 for each of "
+                    f"{visible_bias.size} features, but got {array!r}."
+                )
+        scale = np.sqrt(variance)
+        weights = components.T / noise[:, None]  # couple the rows to the hidden units
+        dtype = np.result_type(np.float32, components)
+        arrays = (
+            scale[:, None] * weights,
+            (visible_bias - location) / scale,
+            np.log(noise / variance),
+            hidden_bias + location @ weights,
+        )
+        weights, bias, log_variance, hidden_bias = (
+            np.ascontiguousarray(array, dtype=dtype) for array in arrays
+        )
+        return weights, cls(bias, log_variance, location, scale), hidden_bias
+
+    def data_attributes(self, mean):
+        return {"visible_mean_": self.location, "visible_variance_": self.scale**2}
+
+
+class Standardizer:
+    """Encoder that subtracts a location and divides by a scale."""
+
+    def __init__(self, location, scale):
+        self.location, self.scale = location, scale
+        self.n_encoded = len(location)
+
+    def encode(self, rows, out):
+        with np.errstate(over="ignore"):
+            out[...] = rows
+        np.subtract(out, self.location, out=out, casting="same_kind")
+        np.divide(out, self.scale, out=out, casting="same_kind")
+
+
+def is_constant(mean, variance, dtype):
+    """Return which features do not vary by more than rounding errors."""
+    precision = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    return np.sqrt(variance) <= 10 * precision * np.abs(mean)
