@@ -24,7 +24,7 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define STRIDE(a) ((a).strides[0] / (a).itemsize)
 
-typedef int64_t length;
+typedef int64_t index_t;
 
 /* Size of vectors in bytes, and number of vectors that are summed at the same time: a larger
  * product of the two would not fit the registers. */
@@ -37,16 +37,16 @@ enum { BATCH = 16 };    /* random numbers drawn together; visible units in a til
 enum { FEATURES = 64 }; /* features in a tile of the update */
 
 /* threads.c: run a task for each tile, with at most `n_threads` threads. */
-typedef void (*task)(const void *job, length tile, int thread);
-void run_tiles(task run, const void *job, length n_tiles, int n_threads);
+typedef void (*tile_task)(const void *job, index_t tile, int thread);
+void run_tiles(tile_task run, const void *job, index_t n_tiles, int n_threads);
 int prepare_threads(void);
 
 /* half_steps.h, compiled for float and for double: see module.c for the buffers. */
 typedef void half_step(const Py_buffer *, int n_threads);
 half_step hidden_float, hidden_double, visible_float, visible_double, update_float,
     update_double, weigh_float, weigh_double, combine_float, combine_double;
-int list_reals_float(const float *, length, length, length *, int32_t *);
-int list_reals_double(const double *, length, length, length *, int32_t *);
+int list_reals_float(const float *, index_t, index_t, index_t *, int32_t *);
+int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);
 
 /* Random numbers -------------------------------------------------------------------------
  *
@@ -93,16 +93,16 @@ INLINE void next(stream *g, uint32_t *out) {
 
 /* Rows drawn from one stream after the other: rows up to stops[g] use keys[g]. */
 typedef struct {
-    length n_rows;
+    index_t n_rows;
     const int64_t *stops;
     const uint64_t *keys;
-} draws;
+} row_keys;
 
 /* Lists of the units that are on ---------------------------------------------------------- */
 
 /* Append the units of 8 bytes of 0 and 1 that are on; the first is number `first`. Without
  * a branch for each unit, but it may write 8 entries more than it appends. */
-INLINE int32_t *append(int32_t *list, uint64_t bytes, length first) {
+INLINE int32_t *append(int32_t *list, uint64_t bytes, index_t first) {
     if (!bytes) return list;
     for (int k = 0; k < 8; k++) {
         *list = (int32_t)first + k;
@@ -113,12 +113,12 @@ INLINE int32_t *append(int32_t *list, uint64_t bytes, length first) {
 
 /* List the units of rows of bytes that are on, from indices[indptr[0]]; return whether all
  * bytes are 0 or 1. */
-static inline int list_bytes(const uint8_t *x, length n_rows, length n, length *indptr,
+static inline int list_bytes(const uint8_t *x, index_t n_rows, index_t n, index_t *indptr,
                              int32_t *indices) {
     int32_t *list = indices + indptr[0];
     uint64_t other = 0;
-    for (length r = 0; r < n_rows; r++, x += n) {
-        for (length i = 0; i < n; i += 8) {
+    for (index_t r = 0; r < n_rows; r++, x += n) {
+        for (index_t i = 0; i < n; i += 8) {
             uint64_t bytes = 0;
             if (i + 8 <= n)
                 memcpy(&bytes, x + i, 8);
@@ -133,14 +133,14 @@ static inline int list_bytes(const uint8_t *x, length n_rows, length n, length *
 }
 
 /* Transpose lists: list the rows in which each feature is on. */
-static inline void list_by_feature(const length *indptr, const int32_t *indices,
-                                   length n_rows, length n_features, length *starts,
+static inline void list_by_feature(const index_t *indptr, const int32_t *indices,
+                                   index_t n_rows, index_t n_features, index_t *starts,
                                    int32_t *rows) {
     memset(starts, 0, (size_t)(n_features + 1) * sizeof *starts);
-    for (length k = 0; k < indptr[n_rows]; k++) starts[indices[k] + 1]++;
-    for (length i = 0; i < n_features; i++) starts[i + 1] += starts[i];
-    for (length r = 0; r < n_rows; r++)
-        for (length k = indptr[r]; k < indptr[r + 1]; k++)
+    for (index_t k = 0; k < indptr[n_rows]; k++) starts[indices[k] + 1]++;
+    for (index_t i = 0; i < n_features; i++) starts[i + 1] += starts[i];
+    for (index_t r = 0; r < n_rows; r++)
+        for (index_t k = indptr[r]; k < indptr[r + 1]; k++)
             rows[starts[indices[k]]++] = (int32_t)r;
     memmove(starts + 1, starts, (size_t)n_features * sizeof *starts);
     starts[0] = 0;

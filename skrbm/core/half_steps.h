@@ -20,29 +20,29 @@
 #endif
 
 typedef REAL vec __attribute__((vector_size(VECTOR), aligned(sizeof(REAL)), may_alias));
-typedef UINT bits __attribute__((vector_size(VECTOR)));
-typedef int32_t small
+typedef UINT vec_bits __attribute__((vector_size(VECTOR)));
+typedef int32_t vec_int32
     __attribute__((vector_size(4 * VECTOR / sizeof(REAL)), aligned(4), may_alias));
-typedef REAL eight __attribute__((vector_size(8 * sizeof(REAL))));
+typedef REAL eight_reals __attribute__((vector_size(8 * sizeof(REAL))));
 typedef UINT eight_bits __attribute__((vector_size(8 * sizeof(REAL))));
 
 enum { HALF = BATCH / 2 };
-typedef int32_t ints __attribute__((vector_size(4 * HALF), aligned(4), may_alias));
-typedef uint8_t bytes __attribute__((vector_size(4 * HALF)));
-typedef uint8_t packed __attribute__((vector_size(BATCH)));
-typedef uint8_t flags __attribute__((vector_size(8)));
+typedef int32_t half_int32 __attribute__((vector_size(4 * HALF), aligned(4), may_alias));
+typedef uint8_t half_bytes __attribute__((vector_size(4 * HALF)));
+typedef uint8_t batch_bytes __attribute__((vector_size(BATCH)));
+typedef uint8_t eight_bytes __attribute__((vector_size(8)));
 
 /* Write a batch of bytes, each 1 with probability threshold / 2^31, or surely if `certain`. */
 INLINE void draw(const int32_t *threshold, int32_t certain, stream *g, uint8_t *out) {
     uint32_t random[BATCH];
-    bytes on[2];
+    half_bytes on[2];
     next(g, random);
     for (int k = 0; k < 2; k++) {
-        ints t = *(const ints *)(threshold + k * HALF);
-        ints word = *(const ints *)(random + k * HALF) & 0x7fffffff;
-        on[k] = (bytes)(((word < t) | (t == certain)) & 1);
+        half_int32 t = *(const half_int32 *)(threshold + k * HALF);
+        half_int32 word = *(const half_int32 *)(random + k * HALF) & 0x7fffffff;
+        on[k] = (half_bytes)(((word < t) | (t == certain)) & 1);
     }
-    packed result = __builtin_shufflevector(on[0], on[1], 0, 4, 8, 12, 16, 20, 24, 28, 32, 36,
+    batch_bytes result = __builtin_shufflevector(on[0], on[1], 0, 4, 8, 12, 16, 20, 24, 28, 32, 36,
                                             40, 44, 48, 52, 56, 60);
     memcpy(out, &result, BATCH);
 }
@@ -55,10 +55,10 @@ INLINE vec logistic(vec x) {
     static const REAL inverse_factorials[] = {
         1, 1, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
         1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
-    bits negative = (bits)(x < 0);
-    vec y = (vec)(((bits)x & negative) | ((bits)-x & ~negative));
-    bits usual = (bits)(y > LOWEST);
-    y = (vec)(((bits)y & usual) | ((bits)((vec){0} + LOWEST) & ~usual));
+    vec_bits negative = (vec_bits)(x < 0);
+    vec y = (vec)(((vec_bits)x & negative) | ((vec_bits)-x & ~negative));
+    vec_bits usual = (vec_bits)(y > LOWEST);
+    y = (vec)(((vec_bits)y & usual) | ((vec_bits)((vec){0} + LOWEST) & ~usual));
     vec shifted = y * (REAL)1.44269504088896340736 + MAGIC, n = shifted - MAGIC;
     vec r = (y - n * LN2_HIGH) - n * LN2_LOW;
     vec terms[DEGREE + 1]; /* Estrin's scheme, whose terms need not wait for one another */
@@ -70,34 +70,34 @@ INLINE vec logistic(vec x) {
         r *= r;
     }
     vec power = terms[0];
-    power = (vec)((bits)power + ((bits)shifted << MANTISSA));
+    power = (vec)((vec_bits)power + ((vec_bits)shifted << MANTISSA));
     vec one = (vec){0} + 1;
-    vec numerator = (vec)(((bits)power & negative) | ((bits)one & ~negative));
-    return (vec)((bits)(numerator / (1 + power)) | (bits)(x != x)); /* NaN stays NaN */
+    vec numerator = (vec)(((vec_bits)power & negative) | ((vec_bits)one & ~negative));
+    return (vec)((vec_bits)(numerator / (1 + power)) | (vec_bits)(x != x)); /* NaN stays NaN */
 }
 
 /* Write thresholds for `draw`. */
 INLINE void thresholds(vec p, int32_t *out) {
-    *(small *)out = __builtin_convertvector(p * (REAL)CERTAIN, small);
+    *(vec_int32 *)out = __builtin_convertvector(p * (REAL)CERTAIN, vec_int32);
 }
 
 /* Do what list_bytes does, for rows of float or double. */
-int EXPORT(list_reals)(const REAL *x, length n_rows, length n, length *indptr,
+int EXPORT(list_reals)(const REAL *x, index_t n_rows, index_t n, index_t *indptr,
                        int32_t *indices) {
     int32_t *list = indices + indptr[0];
     eight_bits other = {0};
-    for (length r = 0; r < n_rows; r++, x += n) {
-        for (length i = 0; i < n; i += 8) {
-            eight v = {0};
+    for (index_t r = 0; r < n_rows; r++, x += n) {
+        for (index_t i = 0; i < n; i += 8) {
+            eight_reals v = {0};
             if (i + 8 <= n)
                 memcpy(&v, x + i, sizeof v);
             else
                 memcpy(&v, x + i, (size_t)(n - i) * sizeof *x);
             eight_bits on = (eight_bits)(v == 1);
             other |= ~(on | (eight_bits)(v == 0));
-            flags eight_flags = __builtin_convertvector(on & 1, flags);
+            eight_bytes on_bytes = __builtin_convertvector(on & 1, eight_bytes);
             uint64_t bytes;
-            memcpy(&bytes, &eight_flags, sizeof bytes);
+            memcpy(&bytes, &on_bytes, sizeof bytes);
             list = append(list, bytes, i);
         }
         indptr[r + 1] = list - indices;
@@ -117,30 +117,30 @@ int EXPORT(list_reals)(const REAL *x, length n_rows, length n, length *indptr,
  */
 
 typedef struct {
-    const length *indptr;
+    const index_t *indptr;
     const int32_t *indices;
-    length n_rows, n_components, stride, bias_stride, total_stride, mean_stride;
+    index_t n_rows, n_components, stride, bias_stride, total_stride, mean_stride;
     const REAL *weights, *bias, *scale;
-    draws draws;
+    row_keys drawn;
     REAL *total, *mean;
     uint8_t *states;
 } hidden_job;
 
-INLINE void hidden_tile(const hidden_job *job, length tile, const int n_vectors) {
-    const length first = tile * TILE, first_drawn = job->n_rows - job->draws.n_rows;
-    const length count = MIN(TILE, job->n_components - first);
+INLINE void hidden_tile(const hidden_job *job, index_t tile, const int n_vectors) {
+    const index_t first = tile * TILE, first_drawn = job->n_rows - job->drawn.n_rows;
+    const index_t count = MIN(TILE, job->n_components - first);
     const size_t size = (size_t)count * sizeof(REAL);
     union { vec v[ACCUMULATORS]; REAL x[TILE]; } bias = {0}, out;
     int32_t threshold[TILE] = {0};
     uint8_t states[TILE];
     stream g;
-    length group = 0, stop = first_drawn;
+    index_t group = 0, stop = first_drawn;
     if (!job->bias_stride) memcpy(bias.x, job->bias + first, size);
-    for (length r = 0; r < job->n_rows; r++) {
+    for (index_t r = 0; r < job->n_rows; r++) {
         if (job->bias_stride) memcpy(bias.x, job->bias + r * job->bias_stride + first, size);
         vec a[ACCUMULATORS];
         UNROLL for (int q = 0; q < n_vectors; q++) a[q] = bias.v[q];
-        for (length k = job->indptr[r]; k < job->indptr[r + 1]; k++) {
+        for (index_t k = job->indptr[r]; k < job->indptr[r + 1]; k++) {
             const REAL *row = job->weights + job->indices[k] * job->stride + first;
             UNROLL for (int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
         }
@@ -153,8 +153,8 @@ INLINE void hidden_tile(const hidden_job *job, length tile, const int n_vectors)
         UNROLL for (int q = 0; q < n_vectors; q++) out.v[q] = logistic(a[q]);
         if (job->mean) memcpy(job->mean + r * job->mean_stride + first, out.x, size);
         if (!job->states || r < first_drawn) continue;
-        for (; r == stop; stop = first_drawn + job->draws.stops[group++])
-            seed(&g, job->draws.keys[group], 2 * (uint64_t)tile);
+        for (; r == stop; stop = first_drawn + job->drawn.stops[group++])
+            seed(&g, job->drawn.keys[group], 2 * (uint64_t)tile);
         UNROLL for (int q = 0; q < n_vectors; q++)
             thresholds(out.v[q], threshold + q * LANES);
         for (int k = 0; k < n_vectors * LANES; k += BATCH)
@@ -177,7 +177,7 @@ INLINE void hidden_tile(const hidden_job *job, length tile, const int n_vectors)
         default: call(ACCUMULATORS);                                                           \
     }
 
-static void run_hidden(const void *job, length tile, int thread) {
+static void run_hidden(const void *job, index_t tile, int thread) {
     (void)thread;
 #define CALL(n_vectors) hidden_tile(job, tile, n_vectors)
     FOR_WIDTH(((const hidden_job *)job)->n_components - tile * TILE, CALL)
@@ -188,7 +188,7 @@ void EXPORT(hidden)(const Py_buffer *a, int n_threads) {
     hidden_job job = {
         .indptr = a[0].buf, .indices = a[1].buf, .weights = a[2].buf, .bias = a[3].buf,
         .scale = a[4].buf, .total = a[7].buf, .mean = a[8].buf, .states = a[9].buf,
-        .draws = {a[9].buf ? a[9].shape[0] : 0, a[6].buf, a[5].buf},
+        .drawn = {a[9].buf ? a[9].shape[0] : 0, a[6].buf, a[5].buf},
         .n_rows = a[0].shape[0] - 1, .n_components = a[2].shape[1],
         .stride = STRIDE(a[2]), .bias_stride = a[3].ndim == 2 ? STRIDE(a[3]) : 0,
         .total_stride = a[7].buf ? STRIDE(a[7]) : 0,
@@ -200,25 +200,26 @@ void EXPORT(hidden)(const Py_buffer *a, int n_threads) {
  *
  *     total[r] = b + sum of W[:, j] over the units j of row r that are on
  *
- * means logistic(base + scale[r] total[r]), and draws. A tile of 16 visible units is transposed once, serves all rows
- * from the L1 cache, and is as wide as a batch of random numbers.
+ * means logistic(base + scale[r] total[r]), and draws. A tile of 16 visible units is
+ * transposed once, serves all rows from the L1 cache, and is as wide as a batch of random
+ * numbers.
  */
 
 typedef struct {
-    const length *indptr;
+    const index_t *indptr;
     const int32_t *indices;
-    length n_rows, n_features, stride;
+    index_t n_rows, n_features, stride;
     const REAL *weights, *bias, *scale, *base;
-    draws draws;
+    row_keys drawn;
     REAL *total, *mean, *scratch;
     uint8_t *states;
 } visible_job;
 
 /* Write the transpose of a tile, of shape (stride, BATCH). A block of LANES x LANES is
  * transposed in registers, by interleaving its first and second half log2(LANES) times. */
-INLINE void transpose(const REAL *weights, length n_units, length stride, REAL *out) {
+INLINE void transpose(const REAL *weights, index_t n_units, index_t stride, REAL *out) {
     for (int i = 0; i < BATCH; i += LANES)
-        for (length j = 0; j < stride; j += LANES) {
+        for (index_t j = 0; j < stride; j += LANES) {
             vec a[LANES], b[LANES];
             UNROLL for (int k = 0; k < LANES; k++)
                 a[k] = i + k < n_units ? load(weights + (i + k) * stride + j) : (vec){0};
@@ -234,10 +235,10 @@ INLINE void transpose(const REAL *weights, length n_units, length stride, REAL *
         }
 }
 
-static void run_visible(const void *arguments, length number, int thread) {
+static void run_visible(const void *arguments, index_t number, int thread) {
     const visible_job *job = arguments;
     enum { WIDTH = BATCH * sizeof(REAL) / VECTOR, SUMS = ACCUMULATORS / WIDTH };
-    const length first = number * BATCH, stride = job->stride;
+    const index_t first = number * BATCH, stride = job->stride;
     const int count = (int)MIN(BATCH, job->n_features - first);
     const size_t size = (size_t)count * sizeof(REAL);
     REAL *columns = job->scratch + thread * stride * BATCH;
@@ -246,13 +247,13 @@ static void run_visible(const void *arguments, length number, int thread) {
     memcpy(bias.x, job->bias + first, size);
     if (job->base) memcpy(base.x, job->base + first, size);
     stream g;
-    length group = 0, stop = 0;
+    index_t group = 0, stop = 0;
     int32_t threshold[BATCH] = {0};
     uint8_t states[BATCH];
-    for (length r = 0; r < job->n_rows; r++) {
+    for (index_t r = 0; r < job->n_rows; r++) {
         vec a[SUMS][WIDTH] = {0}; /* several sums, so that additions need not wait */
-        length k = job->indptr[r];
-        const length end = job->indptr[r + 1];
+        index_t k = job->indptr[r];
+        const index_t end = job->indptr[r + 1];
         UNROLL for (int q = 0; q < WIDTH; q++) a[0][q] = bias.v[q];
         for (; k + SUMS <= end; k += SUMS)
             UNROLL for (int u = 0; u < SUMS; u++)
@@ -263,7 +264,7 @@ static void run_visible(const void *arguments, length number, int thread) {
                 a[0][q] += load(columns + job->indices[k] * BATCH + q * LANES);
         UNROLL for (int u = 1; u < SUMS; u++)
             UNROLL for (int q = 0; q < WIDTH; q++) a[0][q] += a[u][q];
-        const length at = r * job->n_features + first;
+        const index_t at = r * job->n_features + first;
         if (job->total) {
             UNROLL for (int q = 0; q < WIDTH; q++) total.v[q] = a[0][q];
             memcpy(job->total + at, total.x, size);
@@ -275,8 +276,8 @@ static void run_visible(const void *arguments, length number, int thread) {
         }
         if (job->mean) memcpy(job->mean + at, mean.x, size);
         if (!job->states) continue;
-        for (; r == stop; stop = job->draws.stops[group++])
-            seed(&g, job->draws.keys[group], 2 * (uint64_t)number + 1);
+        for (; r == stop; stop = job->drawn.stops[group++])
+            seed(&g, job->drawn.keys[group], 2 * (uint64_t)number + 1);
         UNROLL for (int q = 0; q < WIDTH; q++) thresholds(mean.v[q], threshold + q * LANES);
         draw(threshold, CERTAIN, &g, states);
         memcpy(job->states + at, states, (size_t)count);
@@ -288,7 +289,7 @@ void EXPORT(visible)(const Py_buffer *a, int n_threads) {
         .indptr = a[0].buf, .indices = a[1].buf, .weights = a[2].buf, .bias = a[3].buf,
         .scale = a[4].buf, .total = a[8].buf, .mean = a[9].buf, .states = a[10].buf,
         .base = a[11].buf, .scratch = a[7].buf,
-        .draws = {a[0].shape[0] - 1, a[6].buf, a[5].buf},
+        .drawn = {a[0].shape[0] - 1, a[6].buf, a[5].buf},
         .n_rows = a[0].shape[0] - 1, .n_features = a[3].shape[0], .stride = STRIDE(a[2])};
     n_threads = (int)MIN(n_threads, a[7].shape[0]); /* each has a row of the work space */
     run_tiles(run_visible, &job, (job.n_features + BATCH - 1) / BATCH, n_threads);
@@ -300,19 +301,19 @@ void EXPORT(visible)(const Py_buffer *a, int n_threads) {
  */
 
 /* Multiply each row of s by its share; dh becomes the sum of the rows. */
-static void weigh(REAL *s, length n_rows, length n, length stride, const REAL *shares,
+static void weigh(REAL *s, index_t n_rows, index_t n, index_t stride, const REAL *shares,
                   REAL *dh) {
     memset(dh, 0, (size_t)n * sizeof *dh);
-    for (length r = 0; r < n_rows; r++, s += stride)
-        for (length j = 0; j < n; j++) dh[j] += s[j] *= shares[r];
+    for (index_t r = 0; r < n_rows; r++, s += stride)
+        for (index_t j = 0; j < n; j++) dh[j] += s[j] *= shares[r];
 }
 
 /* out becomes the sum of the rows of s, each times its coefficient. */
-static void combine(const REAL *s, length n_rows, length n, length stride,
+static void combine(const REAL *s, index_t n_rows, index_t n, index_t stride,
                     const REAL *coefficients, REAL *out) {
     memset(out, 0, (size_t)n * sizeof *out);
-    for (length r = 0; r < n_rows; r++, s += stride)
-        for (length j = 0; j < n; j++) out[j] += coefficients[r] * s[j];
+    for (index_t r = 0; r < n_rows; r++, s += stride)
+        for (index_t j = 0; j < n; j++) out[j] += coefficients[r] * s[j];
 }
 
 void EXPORT(weigh)(const Py_buffer *a, int n_threads) {
@@ -326,9 +327,9 @@ void EXPORT(combine)(const Py_buffer *a, int n_threads) {
 }
 
 typedef struct {
-    const length *indptr, *starts;
+    const index_t *indptr, *starts;
     const int32_t *indices, *rows;
-    length n_rows, n_features, n_components, stride, s_stride;
+    index_t n_rows, n_features, n_components, stride, s_stride;
     REAL *weights, *visible_bias, *hidden_bias;
     const REAL *s, *shares, *dh, *mu, *lam;
     REAL *dv, *of_rows, *dc;
@@ -338,14 +339,14 @@ typedef struct {
  *
  * Tile by tile of hidden units, for which s stays in the L1 cache, and within it feature by
  * feature. */
-INLINE void update_tile(const update_job *job, length start, length stop, length first,
+INLINE void update_tile(const update_job *job, index_t start, index_t stop, index_t first,
                         const int n_vectors) {
     vec a[ACCUMULATORS];
-    for (length i = start; i < stop; i++) {
+    for (index_t i = start; i < stop; i++) {
         UNROLL for (int q = 0; q < n_vectors; q++)
             a[q] = load(job->dh + first + q * LANES) * -job->mu[i] -
                    load(job->lam + first + q * LANES) * job->dv[i];
-        for (length k = job->starts[i]; k < job->starts[i + 1]; k++) {
+        for (index_t k = job->starts[i]; k < job->starts[i + 1]; k++) {
             const REAL *row = job->s + job->rows[k] * job->s_stride + first;
             UNROLL for (int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
         }
@@ -354,11 +355,11 @@ INLINE void update_tile(const update_job *job, length start, length stop, length
     }
 }
 
-static void run_update(const void *arguments, length number, int thread) {
+static void run_update(const void *arguments, index_t number, int thread) {
     const update_job *job = arguments;
-    const length n_blocks = (job->n_features + FEATURES - 1) / FEATURES;
-    const length first = number / n_blocks * TILE, start = number % n_blocks * FEATURES;
-    const length stop = MIN(start + FEATURES, job->n_features);
+    const index_t n_blocks = (job->n_features + FEATURES - 1) / FEATURES;
+    const index_t first = number / n_blocks * TILE, start = number % n_blocks * FEATURES;
+    const index_t stop = MIN(start + FEATURES, job->n_features);
     (void)thread;
 #define CALL(n_vectors) update_tile(job, start, stop, first, n_vectors)
     FOR_WIDTH(job->n_components - first, CALL)
@@ -366,9 +367,9 @@ static void run_update(const void *arguments, length number, int thread) {
 }
 
 /* The sum of products, in BATCH partial sums. */
-static REAL dot(const REAL *x, const REAL *y, length n) {
+static REAL dot(const REAL *x, const REAL *y, index_t n) {
     REAL sums[BATCH] = {0}, total = 0;
-    length j = 0;
+    index_t j = 0;
     for (; j + BATCH <= n; j += BATCH)
         for (int k = 0; k < BATCH; k++) sums[k] += x[j + k] * y[j + k];
     for (; j < n; j++) total += x[j] * y[j];
@@ -378,14 +379,14 @@ static REAL dot(const REAL *x, const REAL *y, length n) {
 
 /* db = dv - dW lambda and dc = dh - dW' mu, without forming dW. Leaves dv for `update`. */
 static void update_biases(const update_job *job) {
-    const length n = job->n_components;
+    const index_t n = job->n_components;
     const REAL dh_lam = dot(job->dh, job->lam, n), lam_lam = dot(job->lam, job->lam, n);
     const REAL mu_mu = dot(job->mu, job->mu, job->n_features);
-    for (length r = 0; r < job->n_rows; r++) /* s lambda */
+    for (index_t r = 0; r < job->n_rows; r++) /* s lambda */
         job->of_rows[r] = dot(job->s + r * job->s_stride, job->lam, n);
-    for (length i = 0; i < job->n_features; i++) {
+    for (index_t i = 0; i < job->n_features; i++) {
         REAL dv = 0, dv_lam = 0, mu = job->mu[i];
-        for (length k = job->starts[i]; k < job->starts[i + 1]; k++) {
+        for (index_t k = job->starts[i]; k < job->starts[i + 1]; k++) {
             dv += job->shares[job->rows[k]];
             dv_lam += job->of_rows[job->rows[k]];
         }
@@ -393,13 +394,13 @@ static void update_biases(const update_job *job) {
         job->visible_bias[i] += dv - dv_lam + mu * dh_lam + dv * lam_lam;
     }
     const REAL mu_dv = dot(job->mu, job->dv, job->n_features);
-    for (length r = 0; r < job->n_rows; r++) { /* v mu */
+    for (index_t r = 0; r < job->n_rows; r++) { /* v mu */
         job->of_rows[r] = 0;
-        for (length k = job->indptr[r]; k < job->indptr[r + 1]; k++)
+        for (index_t k = job->indptr[r]; k < job->indptr[r + 1]; k++)
             job->of_rows[r] += job->mu[job->indices[k]];
     }
     combine(job->s, job->n_rows, n, job->s_stride, job->of_rows, job->dc);
-    for (length j = 0; j < n; j++)
+    for (index_t j = 0; j < n; j++)
         job->hidden_bias[j] += job->dh[j] * (1 + mu_mu) - job->dc[j] + job->lam[j] * mu_dv;
 }
 
@@ -411,8 +412,8 @@ void EXPORT(update)(const Py_buffer *a, int n_threads) {
         .dv = a[12].buf, .of_rows = a[13].buf, .dc = a[14].buf,
         .n_rows = a[0].shape[0] - 1, .n_features = a[5].shape[0],
         .n_components = a[6].shape[0], .stride = STRIDE(a[4]), .s_stride = STRIDE(a[7])};
-    const length n_tiles = (job.n_components + TILE - 1) / TILE;
-    const length n_blocks = (job.n_features + FEATURES - 1) / FEATURES;
+    const index_t n_tiles = (job.n_components + TILE - 1) / TILE;
+    const index_t n_blocks = (job.n_features + FEATURES - 1) / FEATURES;
     list_by_feature(job.indptr, job.indices, job.n_rows, job.n_features, a[2].buf, a[3].buf);
     update_biases(&job);
     run_tiles(run_update, &job, n_tiles * n_blocks, n_threads);

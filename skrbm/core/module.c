@@ -23,24 +23,24 @@ static void release(Py_buffer *a, int n) {
 }
 
 /* Say whether an array has this shape; of optional arrays, None has. */
-static int has_shape(const Py_buffer *a, length n_rows, length n_columns) {
+static int has_shape(const Py_buffer *a, index_t n_rows, index_t n_columns) {
     return !a->buf || (a->ndim == 2 && a->shape[0] == n_rows && a->shape[1] == n_columns &&
                        (n_columns < 2 || a->strides[1] == a->itemsize));
 }
 
-static int has_length(const Py_buffer *a, length n) {
+static int has_length(const Py_buffer *a, index_t n) {
     return !a->buf ||
            (a->ndim == 1 && a->shape[0] == n && (n < 2 || a->strides[0] == a->itemsize));
 }
 
 /* Say whether an array has this shape, and no gaps between its rows. */
-static int is_whole(const Py_buffer *a, length n_rows, length n_columns) {
+static int is_whole(const Py_buffer *a, index_t n_rows, index_t n_columns) {
     return has_shape(a, n_rows, n_columns) &&
            (!a->buf || n_rows < 2 || a->strides[0] == n_columns * a->itemsize);
 }
 
 /* Say whether rows are padded to whole vectors. Of a single row, Python drops the stride. */
-static int is_padded(const Py_buffer *a, length n_rows, length n_columns) {
+static int is_padded(const Py_buffer *a, index_t n_rows, index_t n_columns) {
     return has_shape(a, n_rows, n_columns) && (n_rows < 2 || STRIDE(*a) % BATCH == 0);
 }
 
@@ -51,7 +51,7 @@ static int are_weights(const Py_buffer *w) {
 
 /* Say whether lists are contiguous arrays of the types that are expected. */
 static int are_lists(const Py_buffer *indptr, const Py_buffer *indices) {
-    return indptr->itemsize == sizeof(length) && indices->itemsize == sizeof(int32_t) &&
+    return indptr->itemsize == sizeof(index_t) && indices->itemsize == sizeof(int32_t) &&
            has_length(indptr, indptr->shape[0]) && has_length(indices, indices->shape[0]);
 }
 
@@ -65,7 +65,7 @@ static int have_type(const Py_buffer *a, const char *which, Py_ssize_t itemsize)
 }
 
 static int hidden_fits(const Py_buffer *a) {
-    const length n_rows = a[0].shape[0] - 1, n = a[2].shape[1];
+    const index_t n_rows = a[0].shape[0] - 1, n = a[2].shape[1];
     return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehi", a[2].itemsize) && (has_length(a + 3, n) || has_shape(a + 3, n_rows, n)) &&
            has_length(a + 4, n_rows) && (!a[9].buf || (a[5].buf && a[6].buf)) &&
            has_shape(a + 7, n_rows, n) && has_shape(a + 8, n_rows, n) &&
@@ -73,7 +73,7 @@ static int hidden_fits(const Py_buffer *a) {
 }
 
 static int visible_fits(const Py_buffer *a) {
-    const length n_rows = a[0].shape[0] - 1, n = a[2].shape[0];
+    const index_t n_rows = a[0].shape[0] - 1, n = a[2].shape[0];
     return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehijl", a[2].itemsize) &&
            has_length(a + 3, n) && has_length(a + 4, n_rows) &&
            (!a[10].buf || (a[5].buf && a[6].buf)) && is_whole(a + 8, n_rows, n) &&
@@ -83,7 +83,7 @@ static int visible_fits(const Py_buffer *a) {
 }
 
 static int update_fits(const Py_buffer *a) {
-    const length n_rows = a[0].shape[0] - 1, n = a[4].shape[1], n_features = a[4].shape[0];
+    const index_t n_rows = a[0].shape[0] - 1, n = a[4].shape[1], n_features = a[4].shape[0];
     return are_lists(a, a + 1) && are_lists(a + 2, a + 3) && are_weights(a + 4) &&
            have_type(a, "fghijklmno", a[4].itemsize) && has_length(a + 2, n_features + 1) &&
            has_length(a + 5, n_features) && has_length(a + 6, n) &&
@@ -155,8 +155,8 @@ static PyObject *py_list_rows(PyObject *self, PyObject *const *args, Py_ssize_t 
     (void)self;
     if (n != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments");
     if (!acquire(args, "rww", a)) return NULL;
-    const length n_rows = a[0].shape[0], n_units = a[0].ndim == 2 ? a[0].shape[1] : -1;
-    const length start = a[1].shape[0] ? *(length *)a[1].buf : 0;
+    const index_t n_rows = a[0].shape[0], n_units = a[0].ndim == 2 ? a[0].shape[1] : -1;
+    const index_t start = a[1].shape[0] ? *(index_t *)a[1].buf : 0;
     if ((a[0].itemsize != 1 && a[0].itemsize != sizeof(float) &&
          a[0].itemsize != sizeof(double)) ||
         !are_lists(a + 1, a + 2) || !has_shape(a, n_rows, n_units) || STRIDE(a[0]) != n_units ||
@@ -185,7 +185,7 @@ static PyObject *py_random_words(PyObject *self, PyObject *const *args, Py_ssize
     const uint64_t tile = PyLong_AsUnsignedLongLong(args[1]);
     if (PyErr_Occurred() || !acquire(args + 2, "w", a)) return NULL;
     seed(&g, key, tile);
-    for (length k = 0; k + BATCH <= a[0].shape[0]; k += BATCH) next(&g, (uint32_t *)a[0].buf + k);
+    for (index_t k = 0; k + BATCH <= a[0].shape[0]; k += BATCH) next(&g, (uint32_t *)a[0].buf + k);
     release(a, 1);
     Py_RETURN_NONE;
 }

@@ -4,13 +4,13 @@
  */
 #include "core.h"
 
-static void run_alone(task run, const void *job, length n_tiles) {
-    for (length number = 0; number < n_tiles; number++) run(job, number, 0);
+static void run_alone(tile_task run, const void *job, index_t n_tiles) {
+    for (index_t number = 0; number < n_tiles; number++) run(job, number, 0);
 }
 
 #ifdef _WIN32
 
-void run_tiles(task run, const void *job, length n_tiles, int n_threads) {
+void run_tiles(tile_task run, const void *job, index_t n_tiles, int n_threads) {
     (void)n_threads;
     run_alone(run, job, n_tiles);
 }
@@ -25,9 +25,9 @@ int prepare_threads(void) { return 0; }
 static struct {
     pthread_mutex_t owner, lock;
     pthread_cond_t work, idle;
-    task run;
+    tile_task run;
     const void *job;
-    length n_tiles, next;
+    index_t n_tiles, next;
     int n_workers, n_wanted, n_joined, n_active;
 } pool;
 
@@ -40,7 +40,7 @@ static void reset_pool(void) { /* a forked child has no threads */
 }
 
 static void take_tiles(int thread) {
-    length number;
+    index_t number;
     while ((number = __atomic_fetch_add(&pool.next, 1, __ATOMIC_RELAXED)) < pool.n_tiles)
         pool.run(pool.job, number, thread);
 }
@@ -72,7 +72,7 @@ static void start_workers(int n) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void run_tiles(task run, const void *job, length n_tiles, int n_threads) {
+void run_tiles(tile_task run, const void *job, index_t n_tiles, int n_threads) {
     const int n_wanted = (int)MIN(n_threads, n_tiles) - 1;
     if (n_wanted < 1 || pthread_mutex_trylock(&pool.owner)) {
         run_alone(run, job, n_tiles);
