@@ -234,13 +234,13 @@ def visible(
         rows.indices,
         weights,
         bias,
+        base,
         scale,
         *(keys or (None, None)),
-        work,
         total,
         mean,
         states,
-        base,
+        work,
         _n_threads(rows, weights),
     )
 
@@ -248,7 +248,7 @@ def visible(
 def combine(rows, coefficients):
     """Return the sum of rows, each times its coefficient, without BLAS."""
     total = np.empty(rows.shape[1], dtype=rows.dtype)
-    core.combine(rows, coefficients, total, 1)
+    core.combine(rows, coefficients, total)
     return total
 
 
@@ -268,12 +268,13 @@ class Update:
         self._rows = np.empty(len(lists.indices), dtype=np.int32)
         self._dv = np.empty(n_features, dtype=model.dtype)
         self._of_rows = np.empty(n_rows, dtype=model.dtype)
-        self._dh, self._dc, self._lam = aligned_zeros((3, n_components), model.dtype)
+        self._vectors = aligned_zeros((3, n_components), model.dtype)
+        self._dh, self._lam, _ = self._vectors
 
     def weigh(self, hidden, shares):
         """Multiply hidden rows by their shares."""
         self._hidden, self._shares = hidden, shares
-        core.weigh(hidden, shares, self._dh, 1)
+        core.weigh(hidden, shares, self._dh)
 
     def add_to(self, model, lists, offsets):
         """Add the gradient to the parameters of `model`, in place."""
@@ -289,12 +290,10 @@ class Update:
             model.hidden_bias,
             self._hidden,
             self._shares,
-            self._dh,
             mu,
-            self._lam,
+            self._vectors,
             self._dv,
             self._of_rows,
-            self._dc,
             _n_threads(lists, weights),
         )
         if weights is not model.weights:

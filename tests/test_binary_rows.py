@@ -192,7 +192,7 @@ def test_the_longhand_generators():
 
 def random_words(core, key, tile, n):
     words = np.empty(n, dtype=np.uint32)
-    core.random_words(key, tile, words)
+    core.random_words(words, key, tile)
     return words
 
 
@@ -781,35 +781,276 @@ def test_explicit_zeros_change_nothing():
     assert with_zero.nnz == sparse.nnz
 
 
-def test_wrong_arrays_are_refused():
-    model, rows = random_model(9, 5, np.float32), lists(random_states(4, 9))
-    mean = np.empty((4, 5), np.float32)
-    arguments = rows, model.weights, model.hidden_bias
-    _binary_rows.hidden(*arguments, mean=mean)
-    for wrong in (mean[:3], mean[:, :4], mean.astype(np.float64), mean[:, ::-1]):
-        with pytest.raises(ValueError, match="do not fit together"):
-            _binary_rows.hidden(*arguments, mean=wrong)
-    with pytest.raises(ValueError, match="do not fit together"):
-        _binary_rows.hidden(rows, model.weights, np.zeros(5), mean=mean)
-    gaps = np.empty((4, 12), np.uint8)
-    keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(0)))
-    with pytest.raises(ValueError, match="do not fit together"):
-        _binary_rows.hidden(*arguments, keys=keys, states=gaps[:, :5])
-    chains = lists(random_states(4, 5))
-    arguments = chains, model.weights, model.visible_bias
-    work = _binary_rows.work_space(model.weights)
-    _binary_rows.visible(*arguments, keys=keys, states=gaps[:, :9].copy(), work=work)
-    floats = np.empty((4, 12), np.float32)
-    for options in (
-        {"states": gaps[:, :9]},
-        {"total": floats[:, :9]},
-        {"work": work[:, 1:]},
-        {"work": work[:0]},
-    ):
-        options = {"keys": keys, "states": gaps[:, :9].copy()} | options
-        with pytest.raises(ValueError, match="do not fit together"):
-            _binary_rows.visible(*arguments, **options)
-    with pytest.raises(ValueError, match="do not fit together"):
-        _binary_rows.list_rows(np.zeros((5, 9), np.uint8), rows)
-    with pytest.raises(ValueError, match="do not fit together"):
-        _binary_rows.list_rows(np.zeros((4, 9), np.int16), rows)
+# Arguments of the core --------------------------------------------------------------------
+
+
+def core_arguments(function, dtype=np.float32):
+    """Return valid arguments of a function of the core, by their names, in order."""
+    v, h = lists(random_states(4, 9)), lists(random_states(4, 5))
+    weights, visible_bias, hidden_bias = random_model(9, 5, dtype)
+    hidden, shares = aligned_zeros((4, 5), dtype), np.ones(4, dtype)
+    keys = {"keys": np.array([3, 4], np.uint64), "stops": np.array([1, 4])}
+    if function == "hidden":
+        return {
+            "indptr": v.indptr,
+            "indices": v.indices,
+            "weights": weights,
+            "bias": hidden_bias,
+            "scale": shares,
+            **keys,
+            "total": np.empty((4, 5), dtype),
+            "mean": np.empty((4, 5), dtype),
+            "states": np.empty((4, 5), np.uint8),
+            "n_threads": 1,
+        }
+    if function == "visible":
+        return {
+            "indptr": h.indptr,
+            "indices": h.indices,
+            "weights": weights,
+            "bias": visible_bias,
+            "base": visible_bias,
+            "scale": shares,
+            **keys,
+            "total": np.empty((4, 9), dtype),
+            "mean": np.empty((4, 9), dtype),
+            "states": np.empty((4, 9), np.uint8),
+            "work": _binary_rows.work_space(weights),
+            "n_threads": 1,
+        }
+    if function == "update":
+        return {
+            "indptr": v.indptr,
+            "indices": v.indices,
+            "starts": np.empty(10, np.int64),
+            "rows": np.empty(v.indptr[-1], np.int32),
+            "weights": weights,
+            "visible_bias": visible_bias,
+            "hidden_bias": hidden_bias,
+            "hidden": hidden,
+            "shares": shares,
+            "mu": np.zeros(9, dtype),
+            "vectors": aligned_zeros((3, 5), dtype),
+            "dv": np.empty(9, dtype),
+            "of_rows": np.empty(4, dtype),
+            "n_threads": 1,
+        }
+    return {
+        "weigh": {"hidden": hidden, "shares": shares, "dh": np.empty(5, dtype)},
+        "combine": {"rows": hidden, "coefficients": shares, "total": np.empty(5, dtype)},
+        "list_rows": {
+            "x": np.ones((4, 9), dtype),
+            "indptr": np.zeros(5, np.int64),
+            "indices": np.empty(44, np.int32),
+        },
+        "random_words": {"words": np.empty(32, np.uint32), "key": 1, "tile": 2},
+    }[function]
+
+
+FUNCTIONS = "hidden", "visible", "update", "weigh", "combine", "list_rows", "random_words"
+OPTIONAL = "base", "scale", "keys", "stops", "total", "mean", "states"
+OUTPUTS = {
+    "hidden": {"total", "mean", "states"},
+    "visible": {"total", "mean", "states", "work"},
+    "update": {"starts", "rows", "weights", "visible_bias", "hidden_bias", "vectors"}
+    | {"dv", "of_rows"},
+    "weigh": {"hidden", "dh"},
+    "combine": {"total"},
+    "list_rows": {"indptr", "indices"},
+    "random_words": {"words"},
+}
+
+
+def call(core, function, **changes):
+    """Call a function with valid arguments, or with some that are changed."""
+    arguments = core_arguments(function) | changes
+    return getattr(core, function)(*arguments.values())
+
+
+def arrays_among(arguments):
+    return {name: a for name, a in arguments.items() if isinstance(a, np.ndarray)}
+
+
+def views_in_other_types(array):
+    """Return the same memory as numbers of other types of the same size."""
+    of_size = {1: "?bB", 4: "fiI", 8: "dqQ"}
+    types = {np.dtype(code) for code in of_size[array.itemsize]} - {array.dtype}
+    if array.itemsize > 1:
+        types.add(array.dtype.newbyteorder())
+    return [array.view(dtype) for dtype in sorted(types, key=str)]
+
+
+def unaligned(array):
+    """Return a copy that starts in the middle of an element."""
+    memory = np.zeros(array.nbytes + array.itemsize, np.uint8)
+    copy = memory[1 : array.nbytes + 1].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_types_of_arguments_are_checked(function, core):
+    call(core, function)
+    for name, array in arrays_among(core_arguments(function)).items():
+        refused = [*views_in_other_types(array), array.tolist(), 1.0, array.astype(object)]
+        if array.itemsize > 1:
+            refused += [unaligned(array), memoryview(unaligned(array))]
+        if function == "combine" or name not in OPTIONAL:
+            refused.append(None)
+        for value in refused:
+            with pytest.raises(TypeError, match=f"^{name} must be "):
+                call(core, function, **{name: value})
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_outputs_must_be_writeable(function, core):
+    for name, array in arrays_among(core_arguments(function)).items():
+        array = array.view()
+        array.flags.writeable = False
+        if name in OUTPUTS[function]:
+            with pytest.raises(TypeError, match=f"^{name} must be .* written to"):
+                call(core, function, **{name: array})
+        else:
+            call(core, function, **{name: array})
+
+
+@pytest.mark.parametrize("function", ["hidden", "visible", "update", "weigh", "combine"])
+def test_real_numbers_have_one_type(function, core):
+    wide = core_arguments(function, np.float64)
+    getattr(core, function)(*wide.values())
+    for name, array in arrays_among(wide).items():
+        if array.dtype == np.float64:
+            with pytest.raises(TypeError, match=r" must be .* its format is "):
+                call(core, function, **{name: array})
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_numbers_of_dimensions_are_checked(function, core):
+    for name, array in arrays_among(core_arguments(function)).items():
+        for wrong in (array[(0,) * array.ndim + (...,)], array[..., None], array[None]):
+            with pytest.raises(ValueError, match=f"^{name} must be "):
+                call(core, function, **{name: wrong})
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_numbers_of_arguments_are_checked(function, core):
+    arguments = [*core_arguments(function).values()]
+    for wrong in (arguments[:-1], [*arguments, 1], []):
+        with pytest.raises(TypeError, match=f"expected {len(arguments)} arguments"):
+            getattr(core, function)(*wrong)
+
+
+def test_shapes_and_layouts_of_arguments_are_checked(core):
+    floats, flags = np.empty((8, 64), np.float32), np.empty((8, 64), np.uint8)
+    aligned = aligned_zeros((9, 64), np.float32)
+    vectors = aligned_zeros((3, 5), np.float32)
+    for function, name, wrong in [
+        ("hidden", "indices", np.empty(72, np.int32)[::2]),
+        ("hidden", "weights", aligned[:, 1:6]),
+        ("hidden", "weights", aligned[:, :5].copy()),
+        ("hidden", "weights", np.broadcast_to(aligned[0, :5], (9, 5))),
+        ("hidden", "bias", floats[0, :4]),
+        ("hidden", "bias", floats[0, :10:2]),
+        ("hidden", "bias", floats[:3, :5]),
+        ("hidden", "scale", floats[0, :3]),
+        ("hidden", "total", floats[:3, :5]),
+        ("hidden", "total", floats[:4, :4]),
+        ("hidden", "mean", floats[:4, 5:0:-1]),
+        ("hidden", "mean", floats[:4, :10:2]),
+        ("hidden", "states", flags[:5, :5].copy()),
+        ("hidden", "states", flags[:4, :5]),
+        ("hidden", "states", flags[:4, :4].copy()),
+        ("visible", "weights", aligned[:, 1:6]),
+        ("visible", "bias", floats[0, :10]),
+        ("visible", "base", floats[0, :8]),
+        ("visible", "scale", floats[0, :5]),
+        ("visible", "total", floats[:4, :9]),
+        ("visible", "mean", floats[:4, :9]),
+        ("visible", "states", flags[:4, :9]),
+        ("visible", "work", aligned_zeros((1, 255), np.float32)),
+        ("visible", "work", aligned_zeros((2, 256), np.float32)[:0]),
+        ("visible", "work", aligned_zeros((2, 512), np.float32)[:, ::2]),
+        ("visible", "work", np.empty((2, 256 + 1), np.float32)[:, 1:]),
+        ("update", "starts", np.empty(9, np.int64)),
+        ("update", "rows", np.empty(0, np.int32)),
+        ("update", "weights", aligned[:, :5].copy()),
+        ("update", "visible_bias", floats[0, :8]),
+        ("update", "hidden_bias", floats[0, :6]),
+        ("update", "hidden", aligned[:3, :5]),
+        ("update", "hidden", aligned[:4, :5].copy()),
+        ("update", "shares", floats[0, :3]),
+        ("update", "mu", floats[0, :8]),
+        ("update", "vectors", vectors.copy()),
+        ("update", "vectors", vectors[:2]),
+        ("update", "vectors", vectors[:, :4]),
+        ("update", "dv", floats[0, :8]),
+        ("update", "of_rows", floats[0, :3]),
+        ("weigh", "hidden", floats[:4, :10:2]),
+        ("weigh", "shares", floats[0, :3]),
+        ("weigh", "dh", floats[0, :4]),
+        ("combine", "coefficients", floats[0, :3]),
+        ("combine", "total", floats[0, :4]),
+        ("list_rows", "x", floats[:4, :9]),
+        ("list_rows", "x", np.asfortranarray(floats[:4, :9])),
+        ("list_rows", "indptr", np.zeros(6, np.int64)),
+        ("list_rows", "indptr", np.full(5, -1)),
+        ("list_rows", "indices", np.empty(43, np.int32)),
+        ("random_words", "words", np.empty(64, np.uint32)[::2]),
+    ]:
+        with pytest.raises(ValueError, match=f"^{name} must be "):
+            call(core, function, **{name: wrong})
+
+
+@pytest.mark.parametrize("function", ["hidden", "visible", "update"])
+def test_lists_are_checked(function, core):
+    indptr = core_arguments(function)["indptr"]
+    n_indices = len(core_arguments(function)["indices"])
+    for wrong in ([-1, 0, 0, 0, 0], [0, 2, 1, 3, 4], [0, 0, 0, 0, n_indices + 1], []):
+        with pytest.raises(ValueError, match=r"^indptr must be "):
+            call(core, function, indptr=np.array(wrong, dtype=np.int64))
+    call(core, function, indptr=indptr)
+
+
+def test_the_room_for_lists_is_checked(core):
+    """It is what is left from where they start, plus what may be written behind them."""
+    call(core, "list_rows", indptr=np.ones(5, np.int64), indices=np.empty(45, np.int32))
+    for start in (1, 44, 2**63 - 1):
+        with pytest.raises(ValueError, match=r"^indices must be "):
+            call(core, "list_rows", indptr=np.full(5, start))
+
+
+@pytest.mark.parametrize("function", ["hidden", "visible"])
+def test_keys_and_stops_are_checked(function, core):
+    for stops in ([4], [1, 2, 4], [1, 3], [4, 1], [-1, 4], [5, 4]):
+        with pytest.raises(ValueError, match=r"^stops must be "):
+            call(core, function, stops=np.array(stops))
+    for name, changes in {
+        "keys": {"keys": None, "stops": None},
+        "stops": {"stops": None},
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name} must be "):
+            call(core, function, **changes)
+    call(core, function, keys=None, stops=None, states=None)
+    for stops in ([0, 4], [4, 4], [0, 2**63 - 1]):
+        call(core, function, stops=np.array(stops))
+
+
+def test_stops_may_be_large(core):
+    """No stop is too large to be added to the number of the first row that is drawn."""
+    keys = {"keys": np.array([3], np.uint64), "stops": np.array([2**63 - 1])}
+    call(core, "hidden", states=np.empty((2, 5), np.uint8), **keys)
+
+
+def test_lists_of_an_update_may_start_anywhere(core):
+    """The rows of a larger list are those of a list of their own."""
+    rows = lists(random_states(8, 9))
+    results = []
+    for part in (rows.rows(4, 8), lists(random_states(8, 9)[4:])):
+        arguments = core_arguments("update")
+        arguments |= {"indptr": part.indptr, "indices": part.indices}
+        arguments["rows"] = np.zeros(len(rows.indices), np.int32)
+        arguments["hidden"][...] = np.random.default_rng(0).random((4, 5))
+        core.update(*arguments.values())
+        results.append([arguments[name] for name in ("weights", "visible_bias")])
+    for one, other in zip(*results, strict=True):
+        assert_array_equal(one, other)

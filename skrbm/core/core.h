@@ -6,9 +6,10 @@
  * to indices[indptr[r + 1] - 1]. Rows of W are aligned and padded with zeros to whole
  * vectors.
  *
- * Nothing is allocated here. module.c checks shapes and types of all arrays; the range of
- * indices is checked in Python, where rows come from the user. Every sum is in the same order at each vector size, so that all
- * instruction sets give the same bits.
+ * Nothing is allocated here. module.c checks types, shapes and layouts of all arrays, lists
+ * and keys. The range of indices is checked in Python, where rows come from the user. Every
+ * sum is in the same order at each vector size, so that all instruction sets give the same
+ * bits.
  */
 #ifndef SKRBM_CORE_H
 #define SKRBM_CORE_H
@@ -22,7 +23,7 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #undef MIN
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define STRIDE(a) ((a).strides[0] / (a).itemsize)
+#define STRIDE(a) ((a)->strides[0] / (a)->itemsize)
 
 typedef int64_t index_t;
 
@@ -35,16 +36,37 @@ enum { VECTOR = 32, ACCUMULATORS = 8 };
 #endif
 enum { BATCH = 16 };    /* random numbers drawn together; visible units in a tile */
 enum { FEATURES = 64 }; /* features in a tile of the update */
+enum { ALIGNMENT = 64 };  /* of padded rows, in bytes */
+enum { SLACK = 8 };      /* entries that `append` may write behind a list */
 
 /* threads.c: run a task for each tile, with at most `n_threads` threads. */
 typedef void (*tile_task)(const void *job, index_t tile, int thread);
 void run_tiles(tile_task run, const void *job, index_t n_tiles, int n_threads);
 int prepare_threads(void);
 
-/* half_steps.h, compiled for float and for double: see module.c for the buffers. */
+/* The positions of arrays among the arguments of each function: see module.c. */
+enum {
+    HIDDEN_INDPTR, HIDDEN_INDICES, HIDDEN_WEIGHTS, HIDDEN_BIAS, HIDDEN_SCALE, HIDDEN_KEYS,
+    HIDDEN_STOPS, HIDDEN_TOTAL, HIDDEN_MEAN, HIDDEN_STATES, N_HIDDEN
+};
+enum {
+    VISIBLE_INDPTR, VISIBLE_INDICES, VISIBLE_WEIGHTS, VISIBLE_BIAS, VISIBLE_BASE,
+    VISIBLE_SCALE, VISIBLE_KEYS, VISIBLE_STOPS, VISIBLE_TOTAL, VISIBLE_MEAN, VISIBLE_STATES,
+    VISIBLE_WORK, N_VISIBLE
+};
+enum {
+    UPDATE_INDPTR, UPDATE_INDICES, UPDATE_STARTS, UPDATE_ROWS, UPDATE_WEIGHTS,
+    UPDATE_VISIBLE_BIAS, UPDATE_HIDDEN_BIAS, UPDATE_HIDDEN, UPDATE_SHARES, UPDATE_MU,
+    UPDATE_VECTORS, UPDATE_DV, UPDATE_OF_ROWS, N_UPDATE
+};
+enum { SUM_ROWS, SUM_COEFFICIENTS, SUM_TOTAL, N_SUM }; /* of weigh and combine */
+
+/* half_steps.h, compiled for float and for double. */
 typedef void half_step(const Py_buffer *, int n_threads);
+typedef void sum_of_rows(const Py_buffer *);
 half_step hidden_float, hidden_double, visible_float, visible_double, update_float,
-    update_double, weigh_float, weigh_double, combine_float, combine_double;
+    update_double;
+sum_of_rows weigh_float, weigh_double, combine_float, combine_double;
 int list_reals_float(const float *, index_t, index_t, index_t *, int32_t *);
 int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);
 
@@ -101,7 +123,7 @@ typedef struct {
 /* Lists of the units that are on ---------------------------------------------------------- */
 
 /* Append the units of 8 bytes of 0 and 1 that are on; the first is number `first`. Without
- * a branch for each unit, but it may write 8 entries more than it appends. */
+ * a branch for each unit, but it may write SLACK entries more than it appends. */
 INLINE int32_t *append(int32_t *list, uint64_t bytes, index_t first) {
     if (!bytes) return list;
     for (int k = 0; k < 8; k++) {
@@ -137,7 +159,7 @@ static inline void list_by_feature(const index_t *indptr, const int32_t *indices
                                    index_t n_rows, index_t n_features, index_t *starts,
                                    int32_t *rows) {
     memset(starts, 0, (size_t)(n_features + 1) * sizeof *starts);
-    for (index_t k = 0; k < indptr[n_rows]; k++) starts[indices[k] + 1]++;
+    for (index_t k = indptr[0]; k < indptr[n_rows]; k++) starts[indices[k] + 1]++;
     for (index_t i = 0; i < n_features; i++) starts[i + 1] += starts[i];
     for (index_t r = 0; r < n_rows; r++)
         for (index_t k = indptr[r]; k < indptr[r + 1]; k++)

@@ -134,7 +134,7 @@ INLINE void hidden_tile(const hidden_job *job, index_t tile, const int n_vectors
     int32_t threshold[TILE] = {0};
     uint8_t states[TILE];
     stream g;
-    index_t group = 0, stop = first_drawn;
+    index_t group = 0, stop = 0;
     if (!job->bias_stride) memcpy(bias.x, job->bias + first, size);
     for (index_t r = 0; r < job->n_rows; r++) {
         if (job->bias_stride) memcpy(bias.x, job->bias + r * job->bias_stride + first, size);
@@ -152,15 +152,15 @@ INLINE void hidden_tile(const hidden_job *job, index_t tile, const int n_vectors
         if (job->scale) UNROLL for (int q = 0; q < n_vectors; q++) a[q] *= job->scale[r];
         UNROLL for (int q = 0; q < n_vectors; q++) out.v[q] = logistic(a[q]);
         if (job->mean) memcpy(job->mean + r * job->mean_stride + first, out.x, size);
-        if (!job->states || r < first_drawn) continue;
-        for (; r == stop; stop = first_drawn + job->drawn.stops[group++])
+        const index_t drawn = r - first_drawn;
+        if (!job->states || drawn < 0) continue;
+        for (; drawn == stop; stop = job->drawn.stops[group++])
             seed(&g, job->drawn.keys[group], 2 * (uint64_t)tile);
         UNROLL for (int q = 0; q < n_vectors; q++)
             thresholds(out.v[q], threshold + q * LANES);
         for (int k = 0; k < n_vectors * LANES; k += BATCH)
             draw(threshold + k, CERTAIN, &g, states + k);
-        memcpy(job->states + (r - first_drawn) * job->n_components + first, states,
-               (size_t)count);
+        memcpy(job->states + drawn * job->n_components + first, states, (size_t)count);
     }
 }
 
@@ -185,14 +185,26 @@ static void run_hidden(const void *job, index_t tile, int thread) {
 }
 
 void EXPORT(hidden)(const Py_buffer *a, int n_threads) {
+    const Py_buffer *total = a + HIDDEN_TOTAL, *mean = a + HIDDEN_MEAN;
+    const Py_buffer *states = a + HIDDEN_STATES;
     hidden_job job = {
-        .indptr = a[0].buf, .indices = a[1].buf, .weights = a[2].buf, .bias = a[3].buf,
-        .scale = a[4].buf, .total = a[7].buf, .mean = a[8].buf, .states = a[9].buf,
-        .drawn = {a[9].buf ? a[9].shape[0] : 0, a[6].buf, a[5].buf},
-        .n_rows = a[0].shape[0] - 1, .n_components = a[2].shape[1],
-        .stride = STRIDE(a[2]), .bias_stride = a[3].ndim == 2 ? STRIDE(a[3]) : 0,
-        .total_stride = a[7].buf ? STRIDE(a[7]) : 0,
-        .mean_stride = a[8].buf ? STRIDE(a[8]) : 0};
+        .indptr = a[HIDDEN_INDPTR].buf,
+        .indices = a[HIDDEN_INDICES].buf,
+        .weights = a[HIDDEN_WEIGHTS].buf,
+        .bias = a[HIDDEN_BIAS].buf,
+        .scale = a[HIDDEN_SCALE].buf,
+        .drawn = {.n_rows = states->buf ? states->shape[0] : 0,
+                  .stops = a[HIDDEN_STOPS].buf,
+                  .keys = a[HIDDEN_KEYS].buf},
+        .total = total->buf,
+        .mean = mean->buf,
+        .states = states->buf,
+        .n_rows = a[HIDDEN_INDPTR].shape[0] - 1,
+        .n_components = a[HIDDEN_WEIGHTS].shape[1],
+        .stride = STRIDE(a + HIDDEN_WEIGHTS),
+        .bias_stride = a[HIDDEN_BIAS].ndim == 2 ? STRIDE(a + HIDDEN_BIAS) : 0,
+        .total_stride = total->buf ? STRIDE(total) : 0,
+        .mean_stride = mean->buf ? STRIDE(mean) : 0};
     run_tiles(run_hidden, &job, (job.n_components + TILE - 1) / TILE, n_threads);
 }
 
@@ -208,18 +220,19 @@ void EXPORT(hidden)(const Py_buffer *a, int n_threads) {
 typedef struct {
     const index_t *indptr;
     const int32_t *indices;
-    index_t n_rows, n_features, stride;
+    index_t n_rows, n_features, n_components, stride, work_stride;
     const REAL *weights, *bias, *scale, *base;
     row_keys drawn;
-    REAL *total, *mean, *scratch;
+    REAL *total, *mean, *work;
     uint8_t *states;
 } visible_job;
 
-/* Write the transpose of a tile, of shape (stride, BATCH). A block of LANES x LANES is
+/* Write the transpose of a tile, of whole vectors of columns. A block of LANES x LANES is
  * transposed in registers, by interleaving its first and second half log2(LANES) times. */
-INLINE void transpose(const REAL *weights, index_t n_units, index_t stride, REAL *out) {
+INLINE void transpose(const REAL *weights, index_t n_units, index_t stride, index_t n_columns,
+                      REAL *out) {
     for (int i = 0; i < BATCH; i += LANES)
-        for (index_t j = 0; j < stride; j += LANES) {
+        for (index_t j = 0; j < n_columns; j += LANES) {
             vec a[LANES], b[LANES];
             UNROLL for (int k = 0; k < LANES; k++)
                 a[k] = i + k < n_units ? load(weights + (i + k) * stride + j) : (vec){0};
@@ -238,11 +251,12 @@ INLINE void transpose(const REAL *weights, index_t n_units, index_t stride, REAL
 static void run_visible(const void *arguments, index_t number, int thread) {
     const visible_job *job = arguments;
     enum { WIDTH = BATCH * sizeof(REAL) / VECTOR, SUMS = ACCUMULATORS / WIDTH };
-    const index_t first = number * BATCH, stride = job->stride;
+    const index_t first = number * BATCH;
     const int count = (int)MIN(BATCH, job->n_features - first);
     const size_t size = (size_t)count * sizeof(REAL);
-    REAL *columns = job->scratch + thread * stride * BATCH;
-    transpose(job->weights + first * stride, count, stride, columns);
+    REAL *columns = job->work + thread * job->work_stride;
+    transpose(job->weights + first * job->stride, count, job->stride, job->n_components,
+              columns);
     union { vec v[WIDTH]; REAL x[BATCH]; } bias = {0}, base = {0}, total, mean;
     memcpy(bias.x, job->bias + first, size);
     if (job->base) memcpy(base.x, job->base + first, size);
@@ -285,13 +299,26 @@ static void run_visible(const void *arguments, index_t number, int thread) {
 }
 
 void EXPORT(visible)(const Py_buffer *a, int n_threads) {
+    const Py_buffer *work = a + VISIBLE_WORK;
+    const index_t n_rows = a[VISIBLE_INDPTR].shape[0] - 1;
     visible_job job = {
-        .indptr = a[0].buf, .indices = a[1].buf, .weights = a[2].buf, .bias = a[3].buf,
-        .scale = a[4].buf, .total = a[8].buf, .mean = a[9].buf, .states = a[10].buf,
-        .base = a[11].buf, .scratch = a[7].buf,
-        .drawn = {a[0].shape[0] - 1, a[6].buf, a[5].buf},
-        .n_rows = a[0].shape[0] - 1, .n_features = a[3].shape[0], .stride = STRIDE(a[2])};
-    n_threads = (int)MIN(n_threads, a[7].shape[0]); /* each has a row of the work space */
+        .indptr = a[VISIBLE_INDPTR].buf,
+        .indices = a[VISIBLE_INDICES].buf,
+        .weights = a[VISIBLE_WEIGHTS].buf,
+        .bias = a[VISIBLE_BIAS].buf,
+        .base = a[VISIBLE_BASE].buf,
+        .scale = a[VISIBLE_SCALE].buf,
+        .drawn = {.n_rows = n_rows, .stops = a[VISIBLE_STOPS].buf, .keys = a[VISIBLE_KEYS].buf},
+        .total = a[VISIBLE_TOTAL].buf,
+        .mean = a[VISIBLE_MEAN].buf,
+        .states = a[VISIBLE_STATES].buf,
+        .work = work->buf,
+        .n_rows = n_rows,
+        .n_features = a[VISIBLE_WEIGHTS].shape[0],
+        .n_components = a[VISIBLE_WEIGHTS].shape[1],
+        .stride = STRIDE(a + VISIBLE_WEIGHTS),
+        .work_stride = STRIDE(work)};
+    n_threads = (int)MIN(n_threads, work->shape[0]); /* each has a row of the work space */
     run_tiles(run_visible, &job, (job.n_features + BATCH - 1) / BATCH, n_threads);
 }
 
@@ -316,14 +343,16 @@ static void combine(const REAL *s, index_t n_rows, index_t n, index_t stride,
         for (index_t j = 0; j < n; j++) out[j] += coefficients[r] * s[j];
 }
 
-void EXPORT(weigh)(const Py_buffer *a, int n_threads) {
-    (void)n_threads;
-    weigh(a[0].buf, a[0].shape[0], a[0].shape[1], STRIDE(a[0]), a[1].buf, a[2].buf);
+void EXPORT(weigh)(const Py_buffer *a) {
+    const Py_buffer *rows = a + SUM_ROWS;
+    weigh(rows->buf, rows->shape[0], rows->shape[1], STRIDE(rows), a[SUM_COEFFICIENTS].buf,
+          a[SUM_TOTAL].buf);
 }
 
-void EXPORT(combine)(const Py_buffer *a, int n_threads) {
-    (void)n_threads;
-    combine(a[0].buf, a[0].shape[0], a[0].shape[1], STRIDE(a[0]), a[1].buf, a[2].buf);
+void EXPORT(combine)(const Py_buffer *a) {
+    const Py_buffer *rows = a + SUM_ROWS;
+    combine(rows->buf, rows->shape[0], rows->shape[1], STRIDE(rows), a[SUM_COEFFICIENTS].buf,
+            a[SUM_TOTAL].buf);
 }
 
 typedef struct {
@@ -405,16 +434,33 @@ static void update_biases(const update_job *job) {
 }
 
 void EXPORT(update)(const Py_buffer *a, int n_threads) {
+    const Py_buffer *vectors = a + UPDATE_VECTORS;
+    REAL *dh = vectors->buf;
     update_job job = {
-        .indptr = a[0].buf, .indices = a[1].buf, .starts = a[2].buf, .rows = a[3].buf,
-        .weights = a[4].buf, .visible_bias = a[5].buf, .hidden_bias = a[6].buf, .s = a[7].buf,
-        .shares = a[8].buf, .dh = a[9].buf, .mu = a[10].buf, .lam = a[11].buf,
-        .dv = a[12].buf, .of_rows = a[13].buf, .dc = a[14].buf,
-        .n_rows = a[0].shape[0] - 1, .n_features = a[5].shape[0],
-        .n_components = a[6].shape[0], .stride = STRIDE(a[4]), .s_stride = STRIDE(a[7])};
+        .indptr = a[UPDATE_INDPTR].buf,
+        .indices = a[UPDATE_INDICES].buf,
+        .starts = a[UPDATE_STARTS].buf,
+        .rows = a[UPDATE_ROWS].buf,
+        .weights = a[UPDATE_WEIGHTS].buf,
+        .visible_bias = a[UPDATE_VISIBLE_BIAS].buf,
+        .hidden_bias = a[UPDATE_HIDDEN_BIAS].buf,
+        .s = a[UPDATE_HIDDEN].buf,
+        .shares = a[UPDATE_SHARES].buf,
+        .mu = a[UPDATE_MU].buf,
+        .dh = dh,
+        .lam = dh + STRIDE(vectors),
+        .dc = dh + 2 * STRIDE(vectors),
+        .dv = a[UPDATE_DV].buf,
+        .of_rows = a[UPDATE_OF_ROWS].buf,
+        .n_rows = a[UPDATE_INDPTR].shape[0] - 1,
+        .n_features = a[UPDATE_WEIGHTS].shape[0],
+        .n_components = a[UPDATE_WEIGHTS].shape[1],
+        .stride = STRIDE(a + UPDATE_WEIGHTS),
+        .s_stride = STRIDE(a + UPDATE_HIDDEN)};
     const index_t n_tiles = (job.n_components + TILE - 1) / TILE;
     const index_t n_blocks = (job.n_features + FEATURES - 1) / FEATURES;
-    list_by_feature(job.indptr, job.indices, job.n_rows, job.n_features, a[2].buf, a[3].buf);
+    list_by_feature(job.indptr, job.indices, job.n_rows, job.n_features,
+                    a[UPDATE_STARTS].buf, a[UPDATE_ROWS].buf);
     update_biases(&job);
     run_tiles(run_update, &job, n_tiles * n_blocks, n_threads);
 }

@@ -1,192 +1,417 @@
-/* The Python module: arrays are passed as buffers, and nothing else of Python is known. */
+/* The Python module: arrays are passed as buffers, and the rest of the core does not know
+ * Python. */
 #include "core.h"
 
-/* Acquire the buffers of arrays: 'r' to read, 'w' to write, capitals also accept None. */
-static int acquire(PyObject *const *args, const char *modes, Py_buffer *a) {
-    int n = 0;
-    for (; modes[n]; n++) {
-        const int optional = modes[n] < 'a', write = (modes[n] | 32) == 'w';
-        if (optional && args[n] == Py_None) {
-            memset(a + n, 0, sizeof *a);
-            continue;
-        }
-        if (PyObject_GetBuffer(args[n], a + n, PyBUF_STRIDES | (write ? PyBUF_WRITABLE : 0))) {
-            while (n--) PyBuffer_Release(a + n);
-            return 0;
-        }
-    }
-    return n;
-}
+/* A type of numbers, and the letters for it in the formats of buffers. The formats of numbers
+ * in another byte order have a second letter. */
+typedef struct {
+    const char *name, *letters;
+    Py_ssize_t size; /* in bytes; 0 if the letter tells */
+} number_type;
+
+static const number_type UINT8 = {"uint8", "B", 1}, INT32 = {"int32", "il", 4},
+                         UINT32 = {"uint32", "IL", 4}, INT64 = {"int64", "lq", 8},
+                         UINT64 = {"uint64", "LQ", 8},
+                         REALS = {"float32 or float64, as the others", "fd", 0},
+                         VALUES = {"bool, uint8, float32 or float64", "?Bfd", 0};
+
+/* An array among the arguments, which may be None if it is OPTIONAL. */
+enum { READ = 0, WRITE = 1, OPTIONAL = 2 };
+typedef struct {
+    const char *name;
+    const number_type *type;
+    int access;
+    const char *layout; /* for the message, if it does not fit */
+} parameter;
+
+/* The arrays of a function. That at `reals` tells the type of all REALS. `misfit` returns the
+ * position of an array that does not fit the others, or -1. */
+typedef struct {
+    const parameter *parameters;
+    int n, reals;
+    int (*misfit)(const Py_buffer *);
+} signature;
+
+enum { MOST_ARRAYS = 16 };
+#define EXPECT(position, condition)                                                            \
+    if (!(condition)) return position
 
 static void release(Py_buffer *a, int n) {
     while (n--) PyBuffer_Release(a + n);
 }
 
-/* Say whether an array has this shape; of optional arrays, None has. */
-static int has_shape(const Py_buffer *a, index_t n_rows, index_t n_columns) {
-    return !a->buf || (a->ndim == 2 && a->shape[0] == n_rows && a->shape[1] == n_columns &&
-                       (n_columns < 2 || a->strides[1] == a->itemsize));
+static int has_type(const Py_buffer *a, const number_type *type) {
+    return a->format && a->format[0] && !a->format[1] &&
+           strchr(type->letters, a->format[0]) &&
+           (!type->size || a->itemsize == type->size) &&
+           (uintptr_t)a->buf % (size_t)a->itemsize == 0;
+}
+
+static int refuse_type(const parameter *p, const Py_buffer *a) {
+    PyErr_Format(PyExc_TypeError, "%s must be aligned and of type %s, but its format is '%s'",
+                 p->name, p->type->name, a->format);
+    return 0;
+}
+
+/* Get the buffer of an array, of the type of its parameter. */
+static int get_array(PyObject *array, const parameter *p, Py_buffer *a) {
+    const int write = p->access & WRITE;
+    if (array == Py_None && p->access & OPTIONAL) {
+        memset(a, 0, sizeof *a);
+        return 1;
+    }
+    if (PyObject_GetBuffer(array, a, write ? PyBUF_RECORDS : PyBUF_RECORDS_RO)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an array of type %s%s, not a %R", p->name,
+                     p->type->name, write ? " that can be written to" : "", Py_TYPE(array));
+        return 0;
+    }
+    if (has_type(a, p->type)) return 1;
+    refuse_type(p, a);
+    PyBuffer_Release(a);
+    return 0;
+}
+
+/* Return whether arrays have the same type of real numbers and fit together. */
+static int fit(const signature *s, const Py_buffer *a) {
+    for (int k = 0; k < s->n; k++)
+        if (s->parameters[k].type == &REALS && a[k].obj &&
+            a[k].itemsize != a[s->reals].itemsize)
+            return refuse_type(s->parameters + k, a + k);
+    const int k = s->misfit(a);
+    if (k < 0) return 1;
+    PyErr_Format(PyExc_ValueError, "%s must be %s", s->parameters[k].name,
+                 s->parameters[k].layout);
+    return 0;
+}
+
+static int get_arrays(PyObject *const *args, const signature *s, Py_buffer *a) {
+    int k = 0;
+    while (k < s->n && get_array(args[k], s->parameters + k, a + k)) k++;
+    if (k == s->n && fit(s, a)) return 1;
+    release(a, k);
+    return 0;
+}
+
+static int is_count(Py_ssize_t n_args, int expected) {
+    if (n_args == expected) return 1;
+    PyErr_Format(PyExc_TypeError, "expected %d arguments, not %zd", expected, n_args);
+    return 0;
+}
+
+/* Layouts. Optional arrays that are None have any. */
+
+static int is_vector(const Py_buffer *a) {
+    return !a->obj || (a->ndim == 1 && (a->shape[0] < 2 || a->strides[0] == a->itemsize));
 }
 
 static int has_length(const Py_buffer *a, index_t n) {
-    return !a->buf ||
-           (a->ndim == 1 && a->shape[0] == n && (n < 2 || a->strides[0] == a->itemsize));
+    return !a->obj || (is_vector(a) && a->shape[0] == n);
 }
 
-/* Say whether an array has this shape, and no gaps between its rows. */
+/* Return whether an array has two dimensions, and no gaps within its rows. */
+static int has_rows(const Py_buffer *a) {
+    return !a->obj || (a->ndim == 2 && a->strides[0] % a->itemsize == 0 &&
+                       (a->shape[1] < 2 || a->strides[1] == a->itemsize));
+}
+
+static int has_shape(const Py_buffer *a, index_t n_rows, index_t n_columns) {
+    return !a->obj || (has_rows(a) && a->shape[0] == n_rows && a->shape[1] == n_columns);
+}
+
+/* Return whether an array has this shape, and no gaps between its rows. */
 static int is_whole(const Py_buffer *a, index_t n_rows, index_t n_columns) {
     return has_shape(a, n_rows, n_columns) &&
-           (!a->buf || n_rows < 2 || a->strides[0] == n_columns * a->itemsize);
+           (!a->obj || n_rows < 2 || STRIDE(a) == n_columns);
 }
 
-/* Say whether rows are padded to whole vectors. Of a single row, Python drops the stride. */
-static int is_padded(const Py_buffer *a, index_t n_rows, index_t n_columns) {
-    return has_shape(a, n_rows, n_columns) && (n_rows < 2 || STRIDE(*a) % BATCH == 0);
+/* Return whether rows are aligned and padded to whole vectors. Buffers do not tell the stride
+ * of a single row: that it is padded is up to the caller, but as it is aligned, no vector
+ * crosses into memory that does not exist. */
+static int is_padded(const Py_buffer *a) {
+    return has_rows(a) && (uintptr_t)a->buf % ALIGNMENT == 0 &&
+           (a->shape[0] < 2 || (STRIDE(a) % BATCH == 0 && STRIDE(a) >= a->shape[1]));
 }
 
-static int are_weights(const Py_buffer *w) {
-    return is_padded(w, w->shape[0], w->ndim == 2 ? w->shape[1] : -1) &&
-           (w->itemsize == sizeof(float) || w->itemsize == sizeof(double));
+/* Return whether `indptr` points into an array of indices, forwards. */
+static int is_indptr(const Py_buffer *indptr, const Py_buffer *indices) {
+    if (!is_vector(indptr) || indptr->shape[0] < 1) return 0;
+    const index_t *p = indptr->buf, n_rows = indptr->shape[0] - 1;
+    int forwards = p[0] >= 0;
+    for (index_t r = 0; r < n_rows; r++) forwards &= p[r] <= p[r + 1];
+    return forwards && p[n_rows] <= indices->shape[0];
 }
 
-/* Say whether lists are contiguous arrays of the types that are expected. */
-static int are_lists(const Py_buffer *indptr, const Py_buffer *indices) {
-    return indptr->itemsize == sizeof(index_t) && indices->itemsize == sizeof(int32_t) &&
-           has_length(indptr, indptr->shape[0]) && has_length(indices, indices->shape[0]);
+/* Return whether there is a stop for each key, in order, and the last covers all rows. */
+static int are_stops(const Py_buffer *stops, const Py_buffer *keys, index_t n_rows) {
+    if (!keys->obj || !stops->obj) return !keys->obj && !stops->obj;
+    if (!has_length(stops, keys->shape[0])) return 0;
+    const index_t *stop = stops->buf;
+    index_t last = 0;
+    for (index_t k = 0; k < keys->shape[0]; last = stop[k++])
+        if (stop[k] < last) return 0;
+    return last >= n_rows;
 }
 
-/* Say whether some of the arrays have numbers of the same type as others. */
-static int have_type(const Py_buffer *a, const char *which, Py_ssize_t itemsize) {
-    for (; *which; which++) {
-        const Py_buffer *b = a + (*which - 'a');
-        if (b->buf && b->itemsize != itemsize) return 0;
-    }
-    return 1;
+#define VECTOR_LAYOUT "a contiguous vector"
+#define INDPTR_LAYOUT "of shape (n_rows + 1,), not negative or decreasing, and within indices"
+#define STOPS_LAYOUT "as long as keys, not negative or decreasing, and cover all rows drawn"
+#define KEYS_LAYOUT "a contiguous vector, and is needed to draw states"
+#define WEIGHTS_LAYOUT "a matrix whose rows are aligned and padded"
+
+static const parameter hidden_parameters[] = {
+    [HIDDEN_INDPTR] = {"indptr", &INT64, READ, INDPTR_LAYOUT},
+    [HIDDEN_INDICES] = {"indices", &INT32, READ, VECTOR_LAYOUT},
+    [HIDDEN_WEIGHTS] = {"weights", &REALS, READ, WEIGHTS_LAYOUT},
+    [HIDDEN_BIAS] = {"bias", &REALS, READ, "of shape (n_components,) or (n_rows, n_components)"},
+    [HIDDEN_SCALE] = {"scale", &REALS, OPTIONAL, "of shape (n_rows,)"},
+    [HIDDEN_KEYS] = {"keys", &UINT64, OPTIONAL, KEYS_LAYOUT},
+    [HIDDEN_STOPS] = {"stops", &INT64, OPTIONAL, STOPS_LAYOUT},
+    [HIDDEN_TOTAL] = {"total", &REALS, WRITE | OPTIONAL, "of shape (n_rows, n_components)"},
+    [HIDDEN_MEAN] = {"mean", &REALS, WRITE | OPTIONAL, "of shape (n_rows, n_components)"},
+    [HIDDEN_STATES] = {"states", &UINT8, WRITE | OPTIONAL,
+                       "C-contiguous, of shape (n, n_components), and n at most n_rows"},
+};
+
+static int hidden_misfit(const Py_buffer *a) {
+    EXPECT(HIDDEN_INDICES, is_vector(a + HIDDEN_INDICES));
+    EXPECT(HIDDEN_INDPTR, is_indptr(a + HIDDEN_INDPTR, a + HIDDEN_INDICES));
+    EXPECT(HIDDEN_WEIGHTS, is_padded(a + HIDDEN_WEIGHTS));
+    const index_t n_rows = a[HIDDEN_INDPTR].shape[0] - 1, n = a[HIDDEN_WEIGHTS].shape[1];
+    EXPECT(HIDDEN_BIAS, has_length(a + HIDDEN_BIAS, n) || has_shape(a + HIDDEN_BIAS, n_rows, n));
+    EXPECT(HIDDEN_SCALE, has_length(a + HIDDEN_SCALE, n_rows));
+    EXPECT(HIDDEN_TOTAL, has_shape(a + HIDDEN_TOTAL, n_rows, n));
+    EXPECT(HIDDEN_MEAN, has_shape(a + HIDDEN_MEAN, n_rows, n));
+    const Py_buffer *states = a + HIDDEN_STATES;
+    const index_t n_drawn = states->obj && states->ndim ? states->shape[0] : 0;
+    EXPECT(HIDDEN_STATES, is_whole(states, n_drawn, n) && n_drawn <= n_rows);
+    EXPECT(HIDDEN_KEYS, is_vector(a + HIDDEN_KEYS) && (a[HIDDEN_KEYS].obj || !states->obj));
+    EXPECT(HIDDEN_STOPS, are_stops(a + HIDDEN_STOPS, a + HIDDEN_KEYS, n_drawn));
+    return -1;
 }
 
-static int hidden_fits(const Py_buffer *a) {
-    const index_t n_rows = a[0].shape[0] - 1, n = a[2].shape[1];
-    return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehi", a[2].itemsize) && (has_length(a + 3, n) || has_shape(a + 3, n_rows, n)) &&
-           has_length(a + 4, n_rows) && (!a[9].buf || (a[5].buf && a[6].buf)) &&
-           has_shape(a + 7, n_rows, n) && has_shape(a + 8, n_rows, n) &&
-           (!a[9].buf || (is_whole(a + 9, a[9].shape[0], n) && a[9].shape[0] <= n_rows));
+static const signature hidden_signature = {hidden_parameters, N_HIDDEN, HIDDEN_WEIGHTS, hidden_misfit};
+
+static const parameter visible_parameters[] = {
+    [VISIBLE_INDPTR] = {"indptr", &INT64, READ, INDPTR_LAYOUT},
+    [VISIBLE_INDICES] = {"indices", &INT32, READ, VECTOR_LAYOUT},
+    [VISIBLE_WEIGHTS] = {"weights", &REALS, READ, WEIGHTS_LAYOUT},
+    [VISIBLE_BIAS] = {"bias", &REALS, READ, "of shape (n_features,)"},
+    [VISIBLE_BASE] = {"base", &REALS, OPTIONAL, "of shape (n_features,)"},
+    [VISIBLE_SCALE] = {"scale", &REALS, OPTIONAL, "of shape (n_rows,)"},
+    [VISIBLE_KEYS] = {"keys", &UINT64, OPTIONAL, KEYS_LAYOUT},
+    [VISIBLE_STOPS] = {"stops", &INT64, OPTIONAL, STOPS_LAYOUT},
+    [VISIBLE_TOTAL] = {"total", &REALS, WRITE | OPTIONAL,
+                       "C-contiguous, of shape (n_rows, n_features)"},
+    [VISIBLE_MEAN] = {"mean", &REALS, WRITE | OPTIONAL,
+                      "C-contiguous, of shape (n_rows, n_features)"},
+    [VISIBLE_STATES] = {"states", &UINT8, WRITE | OPTIONAL,
+                        "C-contiguous, of shape (n_rows, n_features)"},
+    [VISIBLE_WORK] = {"work", &REALS, WRITE, "the work space for weights of this shape"},
+};
+
+static int visible_misfit(const Py_buffer *a) {
+    EXPECT(VISIBLE_INDICES, is_vector(a + VISIBLE_INDICES));
+    EXPECT(VISIBLE_INDPTR, is_indptr(a + VISIBLE_INDPTR, a + VISIBLE_INDICES));
+    EXPECT(VISIBLE_WEIGHTS, is_padded(a + VISIBLE_WEIGHTS));
+    const index_t n_rows = a[VISIBLE_INDPTR].shape[0] - 1, n = a[VISIBLE_WEIGHTS].shape[0];
+    const index_t width = (a[VISIBLE_WEIGHTS].shape[1] + BATCH - 1) / BATCH * BATCH;
+    EXPECT(VISIBLE_BIAS, has_length(a + VISIBLE_BIAS, n));
+    EXPECT(VISIBLE_BASE, has_length(a + VISIBLE_BASE, n));
+    EXPECT(VISIBLE_SCALE, has_length(a + VISIBLE_SCALE, n_rows));
+    EXPECT(VISIBLE_TOTAL, is_whole(a + VISIBLE_TOTAL, n_rows, n));
+    EXPECT(VISIBLE_MEAN, is_whole(a + VISIBLE_MEAN, n_rows, n));
+    const Py_buffer *states = a + VISIBLE_STATES, *work = a + VISIBLE_WORK;
+    EXPECT(VISIBLE_STATES, is_whole(states, n_rows, n));
+    EXPECT(VISIBLE_KEYS, is_vector(a + VISIBLE_KEYS) && (a[VISIBLE_KEYS].obj || !states->obj));
+    EXPECT(VISIBLE_STOPS,
+           are_stops(a + VISIBLE_STOPS, a + VISIBLE_KEYS, states->obj ? n_rows : 0));
+    EXPECT(VISIBLE_WORK, is_padded(work) && work->shape[0] > 0 && work->shape[1] >= width * BATCH);
+    return -1;
 }
 
-static int visible_fits(const Py_buffer *a) {
-    const index_t n_rows = a[0].shape[0] - 1, n = a[2].shape[0];
-    return are_lists(a, a + 1) && are_weights(a + 2) && have_type(a, "dehijl", a[2].itemsize) &&
-           has_length(a + 3, n) && has_length(a + 4, n_rows) &&
-           (!a[10].buf || (a[5].buf && a[6].buf)) && is_whole(a + 8, n_rows, n) &&
-           is_whole(a + 9, n_rows, n) && is_whole(a + 10, n_rows, n) &&
-           has_length(a + 11, n) && a[7].ndim == 2 &&
-           a[7].shape[0] > 0 && a[7].shape[1] >= STRIDE(a[2]) * BATCH;
+static const signature visible_signature = {visible_parameters, N_VISIBLE, VISIBLE_WEIGHTS, visible_misfit};
+
+static const parameter update_parameters[] = {
+    [UPDATE_INDPTR] = {"indptr", &INT64, READ, INDPTR_LAYOUT},
+    [UPDATE_INDICES] = {"indices", &INT32, READ, VECTOR_LAYOUT},
+    [UPDATE_STARTS] = {"starts", &INT64, WRITE, "of shape (n_features + 1,)"},
+    [UPDATE_ROWS] = {"rows", &INT32, WRITE, "a contiguous vector with room for all indices"},
+    [UPDATE_WEIGHTS] = {"weights", &REALS, WRITE, WEIGHTS_LAYOUT},
+    [UPDATE_VISIBLE_BIAS] = {"visible_bias", &REALS, WRITE, "of shape (n_features,)"},
+    [UPDATE_HIDDEN_BIAS] = {"hidden_bias", &REALS, WRITE, "of shape (n_components,)"},
+    [UPDATE_HIDDEN] = {"hidden", &REALS, READ,
+                       "of shape (n_rows, n_components), with aligned and padded rows"},
+    [UPDATE_SHARES] = {"shares", &REALS, READ, "of shape (n_rows,)"},
+    [UPDATE_MU] = {"mu", &REALS, READ, "of shape (n_features,)"},
+    [UPDATE_VECTORS] = {"vectors", &REALS, WRITE,
+                        "of shape (3, n_components), with aligned and padded rows"},
+    [UPDATE_DV] = {"dv", &REALS, WRITE, "of shape (n_features,)"},
+    [UPDATE_OF_ROWS] = {"of_rows", &REALS, WRITE, "a contiguous vector with room for n_rows"},
+};
+
+static int update_misfit(const Py_buffer *a) {
+    EXPECT(UPDATE_INDICES, is_vector(a + UPDATE_INDICES));
+    EXPECT(UPDATE_INDPTR, is_indptr(a + UPDATE_INDPTR, a + UPDATE_INDICES));
+    EXPECT(UPDATE_WEIGHTS, is_padded(a + UPDATE_WEIGHTS));
+    const index_t *indptr = a[UPDATE_INDPTR].buf, n_rows = a[UPDATE_INDPTR].shape[0] - 1;
+    const index_t n_features = a[UPDATE_WEIGHTS].shape[0], n = a[UPDATE_WEIGHTS].shape[1];
+    EXPECT(UPDATE_STARTS, has_length(a + UPDATE_STARTS, n_features + 1));
+    EXPECT(UPDATE_ROWS, is_vector(a + UPDATE_ROWS) &&
+                            a[UPDATE_ROWS].shape[0] >= indptr[n_rows] - indptr[0]);
+    EXPECT(UPDATE_VISIBLE_BIAS, has_length(a + UPDATE_VISIBLE_BIAS, n_features));
+    EXPECT(UPDATE_HIDDEN_BIAS, has_length(a + UPDATE_HIDDEN_BIAS, n));
+    EXPECT(UPDATE_HIDDEN, has_shape(a + UPDATE_HIDDEN, n_rows, n) && is_padded(a + UPDATE_HIDDEN));
+    EXPECT(UPDATE_SHARES, has_length(a + UPDATE_SHARES, n_rows));
+    EXPECT(UPDATE_MU, has_length(a + UPDATE_MU, n_features));
+    EXPECT(UPDATE_VECTORS, has_shape(a + UPDATE_VECTORS, 3, n) && is_padded(a + UPDATE_VECTORS));
+    EXPECT(UPDATE_DV, has_length(a + UPDATE_DV, n_features));
+    EXPECT(UPDATE_OF_ROWS,
+           is_vector(a + UPDATE_OF_ROWS) && a[UPDATE_OF_ROWS].shape[0] >= n_rows);
+    return -1;
 }
 
-static int update_fits(const Py_buffer *a) {
-    const index_t n_rows = a[0].shape[0] - 1, n = a[4].shape[1], n_features = a[4].shape[0];
-    return are_lists(a, a + 1) && are_lists(a + 2, a + 3) && are_weights(a + 4) &&
-           have_type(a, "fghijklmno", a[4].itemsize) && has_length(a + 2, n_features + 1) &&
-           has_length(a + 5, n_features) && has_length(a + 6, n) &&
-           is_padded(a + 7, n_rows, n) && has_length(a + 8, n_rows) && has_length(a + 9, n) &&
-           has_length(a + 10, n_features) && has_length(a + 11, n) &&
-           has_length(a + 12, n_features) && a[13].shape[0] >= n_rows && has_length(a + 14, n);
+static const signature update_signature = {update_parameters, N_UPDATE, UPDATE_WEIGHTS, update_misfit};
+
+static const parameter weigh_parameters[] = {
+    [SUM_ROWS] = {"hidden", &REALS, WRITE, "a matrix"},
+    [SUM_COEFFICIENTS] = {"shares", &REALS, READ, "as long as there are rows"},
+    [SUM_TOTAL] = {"dh", &REALS, WRITE, "as long as the rows"},
+};
+static const parameter combine_parameters[] = {
+    [SUM_ROWS] = {"rows", &REALS, READ, "a matrix"},
+    [SUM_COEFFICIENTS] = {"coefficients", &REALS, READ, "as long as there are rows"},
+    [SUM_TOTAL] = {"total", &REALS, WRITE, "as long as the rows"},
+};
+
+static int sum_misfit(const Py_buffer *a) {
+    EXPECT(SUM_ROWS, has_rows(a + SUM_ROWS));
+    EXPECT(SUM_COEFFICIENTS, has_length(a + SUM_COEFFICIENTS, a[SUM_ROWS].shape[0]));
+    EXPECT(SUM_TOTAL, has_length(a + SUM_TOTAL, a[SUM_ROWS].shape[1]));
+    return -1;
 }
 
-static int weigh_fits(const Py_buffer *a) {
-    return has_shape(a, a[0].shape[0], a[0].shape[1]) && has_length(a + 1, a[0].shape[0]) &&
-           has_length(a + 2, a[0].shape[1]);
+static const signature weigh_signature = {weigh_parameters, N_SUM, SUM_ROWS, sum_misfit};
+static const signature combine_signature = {combine_parameters, N_SUM, SUM_ROWS, sum_misfit};
+
+enum { LIST_X, LIST_INDPTR, LIST_INDICES, N_LIST };
+static const parameter list_parameters[] = {
+    [LIST_X] = {"x", &VALUES, READ, "a C-contiguous matrix"},
+    [LIST_INDPTR] = {"indptr", &INT64, WRITE, "of shape (n_rows + 1,), from 0 or more"},
+    [LIST_INDICES] = {"indices", &INT32, WRITE,
+                      "a contiguous vector with room for all units and 8 more"},
+};
+
+static int list_misfit(const Py_buffer *a) {
+    EXPECT(LIST_X, has_rows(a + LIST_X) && is_whole(a + LIST_X, a[LIST_X].shape[0], a[LIST_X].shape[1]));
+    const index_t n_rows = a[LIST_X].shape[0], n_units = a[LIST_X].shape[1];
+    EXPECT(LIST_INDPTR, has_length(a + LIST_INDPTR, n_rows + 1) &&
+                            *(const index_t *)a[LIST_INDPTR].buf >= 0);
+    const index_t start = *(const index_t *)a[LIST_INDPTR].buf;
+    EXPECT(LIST_INDICES, is_vector(a + LIST_INDICES) &&
+                             a[LIST_INDICES].shape[0] - start >= n_rows * n_units + SLACK);
+    return -1;
 }
 
-static PyObject *do_not_fit(void) {
-    PyErr_SetString(PyExc_ValueError, "the shapes of the arrays do not fit together");
-    return NULL;
+static const signature list_signature = {list_parameters, N_LIST, LIST_X, list_misfit};
+
+enum { WORDS, N_WORDS };
+static const parameter words_parameters[] = {[WORDS] = {"words", &UINT32, WRITE, "a contiguous vector"}};
+
+static int words_misfit(const Py_buffer *a) {
+    EXPECT(WORDS, is_vector(a + WORDS));
+    return -1;
 }
 
-/* Call a function on buffers and a number of threads, without the GIL. */
-static PyObject *call(PyObject *const *args, Py_ssize_t n_args, const char *modes, int reals,
-                      int (*fits)(const Py_buffer *), half_step on_floats,
-                      half_step on_doubles) {
-    Py_buffer a[16];
-    const int expected = (int)strlen(modes);
-    if (n_args != expected + 1)
-        return PyErr_Format(PyExc_TypeError, "expected %d arguments", expected + 1);
-    const int n_threads = (int)PyLong_AsLong(args[expected]);
-    if (PyErr_Occurred() || !acquire(args, modes, a)) return NULL;
-    if (!fits(a)) {
-        release(a, expected);
-        return do_not_fit();
-    }
-    const int single = a[reals].itemsize == sizeof(float);
+static const signature words_signature = {words_parameters, N_WORDS, WORDS, words_misfit};
+
+/* Functions, which run without the GIL. */
+
+static PyObject *run_half_step(PyObject *const *args, Py_ssize_t n_args, const signature *s,
+                               half_step on_floats, half_step on_doubles) {
+    Py_buffer a[MOST_ARRAYS];
+    if (!is_count(n_args, s->n + 1)) return NULL;
+    const int n_threads = (int)PyLong_AsLong(args[s->n]);
+    if (PyErr_Occurred() || !get_arrays(args, s, a)) return NULL;
+    const int single = a[s->reals].itemsize == sizeof(float);
     Py_BEGIN_ALLOW_THREADS
     (single ? on_floats : on_doubles)(a, n_threads);
     Py_END_ALLOW_THREADS
-    release(a, expected);
+    release(a, s->n);
+    Py_RETURN_NONE;
+}
+
+static PyObject *run_sum(PyObject *const *args, Py_ssize_t n_args, const signature *s,
+                         sum_of_rows on_floats, sum_of_rows on_doubles) {
+    Py_buffer a[N_SUM];
+    if (!is_count(n_args, N_SUM) || !get_arrays(args, s, a)) return NULL;
+    const int single = a[SUM_ROWS].itemsize == sizeof(float);
+    Py_BEGIN_ALLOW_THREADS
+    (single ? on_floats : on_doubles)(a);
+    Py_END_ALLOW_THREADS
+    release(a, N_SUM);
     Py_RETURN_NONE;
 }
 
 static PyObject *py_hidden(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
-    return call(args, n, "rrrrRRRWWW", 2, hidden_fits, hidden_float, hidden_double);
+    return run_half_step(args, n, &hidden_signature, hidden_float, hidden_double);
 }
 
 static PyObject *py_visible(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
-    return call(args, n, "rrrrRRRwWWWR", 2, visible_fits, visible_float, visible_double);
+    return run_half_step(args, n, &visible_signature, visible_float, visible_double);
 }
 
 static PyObject *py_update(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
-    return call(args, n, "rrwwwwwrrrrrwww", 4, update_fits, update_float, update_double);
+    return run_half_step(args, n, &update_signature, update_float, update_double);
 }
 
 static PyObject *py_weigh(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
-    return call(args, n, "wrw", 0, weigh_fits, weigh_float, weigh_double);
+    return run_sum(args, n, &weigh_signature, weigh_float, weigh_double);
 }
 
 static PyObject *py_combine(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
-    return call(args, n, "rrw", 0, weigh_fits, combine_float, combine_double);
+    return run_sum(args, n, &combine_signature, combine_float, combine_double);
 }
 
 static PyObject *py_list_rows(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    Py_buffer a[3];
+    Py_buffer a[N_LIST];
     int binary;
     (void)self;
-    if (n != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments");
-    if (!acquire(args, "rww", a)) return NULL;
-    const index_t n_rows = a[0].shape[0], n_units = a[0].ndim == 2 ? a[0].shape[1] : -1;
-    const index_t start = a[1].shape[0] ? *(index_t *)a[1].buf : 0;
-    if ((a[0].itemsize != 1 && a[0].itemsize != sizeof(float) &&
-         a[0].itemsize != sizeof(double)) ||
-        !are_lists(a + 1, a + 2) || !has_shape(a, n_rows, n_units) || STRIDE(a[0]) != n_units ||
-        !has_length(a + 1, n_rows + 1) || a[2].shape[0] < start + n_rows * n_units + 8) {
-        release(a, 3);
-        return do_not_fit();
-    }
+    if (!is_count(n, N_LIST) || !get_arrays(args, &list_signature, a)) return NULL;
+    const Py_buffer *x = a + LIST_X;
+    const index_t n_rows = x->shape[0], n_units = x->shape[1];
+    index_t *indptr = a[LIST_INDPTR].buf;
+    int32_t *indices = a[LIST_INDICES].buf;
     Py_BEGIN_ALLOW_THREADS
-    if (a[0].itemsize == 1)
-        binary = list_bytes(a[0].buf, n_rows, n_units, a[1].buf, a[2].buf);
-    else if (a[0].itemsize == sizeof(float))
-        binary = list_reals_float(a[0].buf, n_rows, n_units, a[1].buf, a[2].buf);
+    if (x->itemsize == 1)
+        binary = list_bytes(x->buf, n_rows, n_units, indptr, indices);
+    else if (x->itemsize == sizeof(float))
+        binary = list_reals_float(x->buf, n_rows, n_units, indptr, indices);
     else
-        binary = list_reals_double(a[0].buf, n_rows, n_units, a[1].buf, a[2].buf);
+        binary = list_reals_double(x->buf, n_rows, n_units, indptr, indices);
     Py_END_ALLOW_THREADS
-    release(a, 3);
+    release(a, N_LIST);
     return PyBool_FromLong(binary);
 }
 
+/* Write the first words of a stream. Only the tests use it. */
 static PyObject *py_random_words(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    Py_buffer a[1];
+    Py_buffer a[N_WORDS];
     stream g;
     (void)self;
-    if (n != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments");
-    const uint64_t key = PyLong_AsUnsignedLongLong(args[0]);
-    const uint64_t tile = PyLong_AsUnsignedLongLong(args[1]);
-    if (PyErr_Occurred() || !acquire(args + 2, "w", a)) return NULL;
+    if (!is_count(n, N_WORDS + 2)) return NULL;
+    const uint64_t key = PyLong_AsUnsignedLongLong(args[N_WORDS]);
+    if (PyErr_Occurred()) return NULL;
+    const uint64_t tile = PyLong_AsUnsignedLongLong(args[N_WORDS + 1]);
+    if (PyErr_Occurred() || !get_arrays(args, &words_signature, a)) return NULL;
+    uint32_t *words = a[WORDS].buf;
     seed(&g, key, tile);
-    for (index_t k = 0; k + BATCH <= a[0].shape[0]; k += BATCH) next(&g, (uint32_t *)a[0].buf + k);
-    release(a, 1);
+    for (index_t k = 0; k + BATCH <= a[WORDS].shape[0]; k += BATCH) next(&g, words + k);
+    release(a, N_WORDS);
     Py_RETURN_NONE;
 }
 
