@@ -20,7 +20,7 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_FOR(...) _Pragma("GCC unroll 16") for (__VA_ARGS__)
 #undef MIN
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define STRIDE(a) ((a)->strides[0] / (a)->itemsize)
@@ -34,9 +34,9 @@ enum { VECTOR = 64, ACCUMULATORS = 4 };
 #else
 enum { VECTOR = 32, ACCUMULATORS = 8 };
 #endif
-enum { BATCH = 16 };    /* random numbers drawn together; visible units in a tile */
-enum { FEATURES = 64 }; /* features in a tile of the update */
-enum { ALIGNMENT = 64 };  /* of padded rows, in bytes */
+enum { BATCH = 16 };     /* random numbers drawn together; visible units in a tile */
+enum { FEATURES = 64 };  /* features in a tile of the update */
+enum { ALIGNMENT = 64 }; /* of padded rows, in bytes */
 enum { SLACK = 8 };      /* entries that `append` may write behind a list */
 
 /* threads.c: run a task for each tile, with at most `n_threads` threads. */
@@ -46,18 +46,48 @@ int prepare_threads(void);
 
 /* The positions of arrays among the arguments of each function: see module.c. */
 enum {
-    HIDDEN_INDPTR, HIDDEN_INDICES, HIDDEN_WEIGHTS, HIDDEN_BIAS, HIDDEN_SCALE, HIDDEN_KEYS,
-    HIDDEN_STOPS, HIDDEN_TOTAL, HIDDEN_MEAN, HIDDEN_STATES, N_HIDDEN
+    HIDDEN_INDPTR,
+    HIDDEN_INDICES,
+    HIDDEN_WEIGHTS,
+    HIDDEN_BIAS,
+    HIDDEN_SCALE,
+    HIDDEN_KEYS,
+    HIDDEN_STOPS,
+    HIDDEN_TOTAL,
+    HIDDEN_MEAN,
+    HIDDEN_STATES,
+    N_HIDDEN
 };
 enum {
-    VISIBLE_INDPTR, VISIBLE_INDICES, VISIBLE_WEIGHTS, VISIBLE_BIAS, VISIBLE_BASE,
-    VISIBLE_SCALE, VISIBLE_KEYS, VISIBLE_STOPS, VISIBLE_TOTAL, VISIBLE_MEAN, VISIBLE_STATES,
-    VISIBLE_WORK, N_VISIBLE
+    VISIBLE_INDPTR,
+    VISIBLE_INDICES,
+    VISIBLE_WEIGHTS,
+    VISIBLE_BIAS,
+    VISIBLE_BASE,
+    VISIBLE_SCALE,
+    VISIBLE_KEYS,
+    VISIBLE_STOPS,
+    VISIBLE_TOTAL,
+    VISIBLE_MEAN,
+    VISIBLE_STATES,
+    VISIBLE_WORK,
+    N_VISIBLE
 };
 enum {
-    UPDATE_INDPTR, UPDATE_INDICES, UPDATE_STARTS, UPDATE_ROWS, UPDATE_WEIGHTS,
-    UPDATE_VISIBLE_BIAS, UPDATE_HIDDEN_BIAS, UPDATE_HIDDEN, UPDATE_SHARES, UPDATE_MU,
-    UPDATE_VECTORS, UPDATE_DV, UPDATE_OF_ROWS, N_UPDATE
+    UPDATE_INDPTR,
+    UPDATE_INDICES,
+    UPDATE_STARTS,
+    UPDATE_ROWS,
+    UPDATE_WEIGHTS,
+    UPDATE_VISIBLE_BIAS,
+    UPDATE_HIDDEN_BIAS,
+    UPDATE_HIDDEN,
+    UPDATE_SHARES,
+    UPDATE_MU,
+    UPDATE_VECTORS,
+    UPDATE_DV,
+    UPDATE_OF_ROWS,
+    N_UPDATE
 };
 enum { SUM_ROWS, SUM_COEFFICIENTS, SUM_TOTAL, N_SUM }; /* of weigh and combine */
 
@@ -78,7 +108,9 @@ int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);
  * not depend on the number of threads.
  */
 
-typedef struct { uint32_t s[4][BATCH]; } stream;
+typedef struct {
+    uint32_t s[4][BATCH];
+} stream;
 
 INLINE uint64_t splitmix(uint64_t *x) {
     uint64_t z = *x += 0x9e3779b97f4a7c15u;

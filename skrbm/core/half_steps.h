@@ -42,8 +42,8 @@ INLINE void draw(const int32_t *threshold, int32_t certain, stream *g, uint8_t *
         half_int32 word = *(const half_int32 *)(random + k * HALF) & 0x7fffffff;
         on[k] = (half_bytes)(((word < t) | (t == certain)) & 1);
     }
-    batch_bytes result = __builtin_shufflevector(on[0], on[1], 0, 4, 8, 12, 16, 20, 24, 28, 32, 36,
-                                            40, 44, 48, 52, 56, 60);
+    batch_bytes result = __builtin_shufflevector(on[0], on[1], 0, 4, 8, 12, 16, 20, 24, 28, 32,
+                                                 36, 40, 44, 48, 52, 56, 60);
     memcpy(out, &result, BATCH);
 }
 
@@ -52,9 +52,11 @@ INLINE vec load(const REAL *p) { return *(const vec *)p; }
 /* 1 / (1 + exp(-x)), also where it is tiny: with exp(-|x|) = 2^n exp(r), r in
  * [-log(2) / 2, log(2) / 2], and exp(r) by its Taylor series. */
 INLINE vec logistic(vec x) {
+    /* clang-format off */
     static const REAL inverse_factorials[] = {
         1, 1, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
         1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+    /* clang-format on */
     vec_bits negative = (vec_bits)(x < 0);
     vec y = (vec)(((vec_bits)x & negative) | ((vec_bits)-x & ~negative));
     vec_bits usual = (vec_bits)(y > LOWEST);
@@ -62,9 +64,9 @@ INLINE vec logistic(vec x) {
     vec shifted = y * (REAL)1.44269504088896340736 + MAGIC, n = shifted - MAGIC;
     vec r = (y - n * LN2_HIGH) - n * LN2_LOW;
     vec terms[DEGREE + 1]; /* Estrin's scheme, whose terms need not wait for one another */
-    UNROLL for (int k = 0; k <= DEGREE; k++) terms[k] = (vec){0} + inverse_factorials[k];
-    UNROLL for (int count = DEGREE + 1; count > 1; count = (count + 1) / 2) {
-        UNROLL for (int k = 0; k < count / 2; k++)
+    UNROLL_FOR(int k = 0; k <= DEGREE; k++) terms[k] = (vec){0} + inverse_factorials[k];
+    UNROLL_FOR(int count = DEGREE + 1; count > 1; count = (count + 1) / 2) {
+        UNROLL_FOR(int k = 0; k < count / 2; k++)
             terms[k] = terms[2 * k] + terms[2 * k + 1] * r;
         if (count % 2) terms[count / 2] = terms[count - 1];
         r *= r;
@@ -130,7 +132,10 @@ INLINE void hidden_tile(const hidden_job *job, index_t tile, const int n_vectors
     const index_t first = tile * TILE, first_drawn = job->n_rows - job->drawn.n_rows;
     const index_t count = MIN(TILE, job->n_components - first);
     const size_t size = (size_t)count * sizeof(REAL);
-    union { vec v[ACCUMULATORS]; REAL x[TILE]; } bias = {0}, out;
+    union {
+        vec v[ACCUMULATORS];
+        REAL x[TILE];
+    } bias = {0}, out;
     int32_t threshold[TILE] = {0};
     uint8_t states[TILE];
     stream g;
@@ -139,25 +144,25 @@ INLINE void hidden_tile(const hidden_job *job, index_t tile, const int n_vectors
     for (index_t r = 0; r < job->n_rows; r++) {
         if (job->bias_stride) memcpy(bias.x, job->bias + r * job->bias_stride + first, size);
         vec a[ACCUMULATORS];
-        UNROLL for (int q = 0; q < n_vectors; q++) a[q] = bias.v[q];
+        UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] = bias.v[q];
         for (index_t k = job->indptr[r]; k < job->indptr[r + 1]; k++) {
             const REAL *row = job->weights + job->indices[k] * job->stride + first;
-            UNROLL for (int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
+            UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
         }
         if (job->total) {
-            UNROLL for (int q = 0; q < n_vectors; q++) out.v[q] = a[q];
+            UNROLL_FOR(int q = 0; q < n_vectors; q++) out.v[q] = a[q];
             memcpy(job->total + r * job->total_stride + first, out.x, size);
         }
         if (!job->mean && !job->states) continue;
-        if (job->scale) UNROLL for (int q = 0; q < n_vectors; q++) a[q] *= job->scale[r];
-        UNROLL for (int q = 0; q < n_vectors; q++) out.v[q] = logistic(a[q]);
+        if (job->scale)
+            UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] *= job->scale[r];
+        UNROLL_FOR(int q = 0; q < n_vectors; q++) out.v[q] = logistic(a[q]);
         if (job->mean) memcpy(job->mean + r * job->mean_stride + first, out.x, size);
         const index_t drawn = r - first_drawn;
         if (!job->states || drawn < 0) continue;
         for (; drawn == stop; stop = job->drawn.stops[group++])
             seed(&g, job->drawn.keys[group], 2 * (uint64_t)tile);
-        UNROLL for (int q = 0; q < n_vectors; q++)
-            thresholds(out.v[q], threshold + q * LANES);
+        UNROLL_FOR(int q = 0; q < n_vectors; q++) thresholds(out.v[q], threshold + q * LANES);
         for (int k = 0; k < n_vectors * LANES; k += BATCH)
             draw(threshold + k, CERTAIN, &g, states + k);
         memcpy(job->states + drawn * job->n_components + first, states, (size_t)count);
@@ -204,7 +209,8 @@ void EXPORT(hidden)(const Py_buffer *a, int n_threads) {
         .stride = STRIDE(a + HIDDEN_WEIGHTS),
         .bias_stride = a[HIDDEN_BIAS].ndim == 2 ? STRIDE(a + HIDDEN_BIAS) : 0,
         .total_stride = total->buf ? STRIDE(total) : 0,
-        .mean_stride = mean->buf ? STRIDE(mean) : 0};
+        .mean_stride = mean->buf ? STRIDE(mean) : 0,
+    };
     run_tiles(run_hidden, &job, (job.n_components + TILE - 1) / TILE, n_threads);
 }
 
@@ -234,17 +240,17 @@ INLINE void transpose(const REAL *weights, index_t n_units, index_t stride, inde
     for (int i = 0; i < BATCH; i += LANES)
         for (index_t j = 0; j < n_columns; j += LANES) {
             vec a[LANES], b[LANES];
-            UNROLL for (int k = 0; k < LANES; k++)
+            UNROLL_FOR(int k = 0; k < LANES; k++)
                 a[k] = i + k < n_units ? load(weights + (i + k) * stride + j) : (vec){0};
-            UNROLL for (int round = 1; round < LANES; round *= 2) {
-                UNROLL for (int k = 0; k < LANES / 2; k++) {
+            UNROLL_FOR(int round = 1; round < LANES; round *= 2) {
+                UNROLL_FOR(int k = 0; k < LANES / 2; k++) {
                     vec x = a[k], y = a[k + LANES / 2];
                     b[2 * k] = __builtin_shufflevector(x, y, FIRST_HALVES);
                     b[2 * k + 1] = __builtin_shufflevector(x, y, SECOND_HALVES);
                 }
-                UNROLL for (int k = 0; k < LANES; k++) a[k] = b[k];
+                UNROLL_FOR(int k = 0; k < LANES; k++) a[k] = b[k];
             }
-            UNROLL for (int k = 0; k < LANES; k++) *(vec *)(out + (j + k) * BATCH + i) = a[k];
+            UNROLL_FOR(int k = 0; k < LANES; k++) *(vec *)(out + (j + k) * BATCH + i) = a[k];
         }
 }
 
@@ -257,7 +263,10 @@ static void run_visible(const void *arguments, index_t number, int thread) {
     REAL *columns = job->work + thread * job->work_stride;
     transpose(job->weights + first * job->stride, count, job->stride, job->n_components,
               columns);
-    union { vec v[WIDTH]; REAL x[BATCH]; } bias = {0}, base = {0}, total, mean;
+    union {
+        vec v[WIDTH];
+        REAL x[BATCH];
+    } bias = {0}, base = {0}, total, mean;
     memcpy(bias.x, job->bias + first, size);
     if (job->base) memcpy(base.x, job->base + first, size);
     stream g;
@@ -268,23 +277,23 @@ static void run_visible(const void *arguments, index_t number, int thread) {
         vec a[SUMS][WIDTH] = {0}; /* several sums, so that additions need not wait */
         index_t k = job->indptr[r];
         const index_t end = job->indptr[r + 1];
-        UNROLL for (int q = 0; q < WIDTH; q++) a[0][q] = bias.v[q];
+        UNROLL_FOR(int q = 0; q < WIDTH; q++) a[0][q] = bias.v[q];
         for (; k + SUMS <= end; k += SUMS)
-            UNROLL for (int u = 0; u < SUMS; u++)
-                UNROLL for (int q = 0; q < WIDTH; q++)
+            UNROLL_FOR(int u = 0; u < SUMS; u++)
+                UNROLL_FOR(int q = 0; q < WIDTH; q++)
                     a[u][q] += load(columns + job->indices[k + u] * BATCH + q * LANES);
         for (; k < end; k++)
-            UNROLL for (int q = 0; q < WIDTH; q++)
+            UNROLL_FOR(int q = 0; q < WIDTH; q++)
                 a[0][q] += load(columns + job->indices[k] * BATCH + q * LANES);
-        UNROLL for (int u = 1; u < SUMS; u++)
-            UNROLL for (int q = 0; q < WIDTH; q++) a[0][q] += a[u][q];
+        UNROLL_FOR(int u = 1; u < SUMS; u++)
+            UNROLL_FOR(int q = 0; q < WIDTH; q++) a[0][q] += a[u][q];
         const index_t at = r * job->n_features + first;
         if (job->total) {
-            UNROLL for (int q = 0; q < WIDTH; q++) total.v[q] = a[0][q];
+            UNROLL_FOR(int q = 0; q < WIDTH; q++) total.v[q] = a[0][q];
             memcpy(job->total + at, total.x, size);
         }
         if (!job->mean && !job->states) continue;
-        UNROLL for (int q = 0; q < WIDTH; q++) {
+        UNROLL_FOR(int q = 0; q < WIDTH; q++) {
             if (job->scale) a[0][q] *= job->scale[r];
             mean.v[q] = logistic(a[0][q] + base.v[q]);
         }
@@ -292,7 +301,7 @@ static void run_visible(const void *arguments, index_t number, int thread) {
         if (!job->states) continue;
         for (; r == stop; stop = job->drawn.stops[group++])
             seed(&g, job->drawn.keys[group], 2 * (uint64_t)number + 1);
-        UNROLL for (int q = 0; q < WIDTH; q++) thresholds(mean.v[q], threshold + q * LANES);
+        UNROLL_FOR(int q = 0; q < WIDTH; q++) thresholds(mean.v[q], threshold + q * LANES);
         draw(threshold, CERTAIN, &g, states);
         memcpy(job->states + at, states, (size_t)count);
     }
@@ -317,7 +326,8 @@ void EXPORT(visible)(const Py_buffer *a, int n_threads) {
         .n_features = a[VISIBLE_WEIGHTS].shape[0],
         .n_components = a[VISIBLE_WEIGHTS].shape[1],
         .stride = STRIDE(a + VISIBLE_WEIGHTS),
-        .work_stride = STRIDE(work)};
+        .work_stride = STRIDE(work),
+    };
     n_threads = (int)MIN(n_threads, work->shape[0]); /* each has a row of the work space */
     run_tiles(run_visible, &job, (job.n_features + BATCH - 1) / BATCH, n_threads);
 }
@@ -372,15 +382,15 @@ INLINE void update_tile(const update_job *job, index_t start, index_t stop, inde
                         const int n_vectors) {
     vec a[ACCUMULATORS];
     for (index_t i = start; i < stop; i++) {
-        UNROLL for (int q = 0; q < n_vectors; q++)
+        UNROLL_FOR(int q = 0; q < n_vectors; q++)
             a[q] = load(job->dh + first + q * LANES) * -job->mu[i] -
                    load(job->lam + first + q * LANES) * job->dv[i];
         for (index_t k = job->starts[i]; k < job->starts[i + 1]; k++) {
             const REAL *row = job->s + job->rows[k] * job->s_stride + first;
-            UNROLL for (int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
+            UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
         }
         vec *weights = (vec *)(job->weights + i * job->stride + first);
-        UNROLL for (int q = 0; q < n_vectors; q++) weights[q] += a[q];
+        UNROLL_FOR(int q = 0; q < n_vectors; q++) weights[q] += a[q];
     }
 }
 
@@ -456,11 +466,12 @@ void EXPORT(update)(const Py_buffer *a, int n_threads) {
         .n_features = a[UPDATE_WEIGHTS].shape[0],
         .n_components = a[UPDATE_WEIGHTS].shape[1],
         .stride = STRIDE(a + UPDATE_WEIGHTS),
-        .s_stride = STRIDE(a + UPDATE_HIDDEN)};
+        .s_stride = STRIDE(a + UPDATE_HIDDEN),
+    };
     const index_t n_tiles = (job.n_components + TILE - 1) / TILE;
     const index_t n_blocks = (job.n_features + FEATURES - 1) / FEATURES;
-    list_by_feature(job.indptr, job.indices, job.n_rows, job.n_features,
-                    a[UPDATE_STARTS].buf, a[UPDATE_ROWS].buf);
+    list_by_feature(job.indptr, job.indices, job.n_rows, job.n_features, a[UPDATE_STARTS].buf,
+                    a[UPDATE_ROWS].buf);
     update_biases(&job);
     run_tiles(run_update, &job, n_tiles * n_blocks, n_threads);
 }

@@ -41,8 +41,7 @@ static void release(Py_buffer *a, int n) {
 }
 
 static int has_type(const Py_buffer *a, const number_type *type) {
-    return a->format && a->format[0] && !a->format[1] &&
-           strchr(type->letters, a->format[0]) &&
+    return a->format && a->format[0] && !a->format[1] && strchr(type->letters, a->format[0]) &&
            (!type->size || a->itemsize == type->size) &&
            (uintptr_t)a->buf % (size_t)a->itemsize == 0;
 }
@@ -120,8 +119,7 @@ static int has_shape(const Py_buffer *a, index_t n_rows, index_t n_columns) {
 
 /* Return whether an array has this shape, and no gaps between its rows. */
 static int is_whole(const Py_buffer *a, index_t n_rows, index_t n_columns) {
-    return has_shape(a, n_rows, n_columns) &&
-           (!a->obj || n_rows < 2 || STRIDE(a) == n_columns);
+    return has_shape(a, n_rows, n_columns) && (!a->obj || n_rows < 2 || STRIDE(a) == n_columns);
 }
 
 /* Return whether rows are aligned and padded to whole vectors. Buffers do not tell the stride
@@ -162,7 +160,8 @@ static const parameter hidden_parameters[] = {
     [HIDDEN_INDPTR] = {"indptr", &INT64, READ, INDPTR_LAYOUT},
     [HIDDEN_INDICES] = {"indices", &INT32, READ, VECTOR_LAYOUT},
     [HIDDEN_WEIGHTS] = {"weights", &REALS, READ, WEIGHTS_LAYOUT},
-    [HIDDEN_BIAS] = {"bias", &REALS, READ, "of shape (n_components,) or (n_rows, n_components)"},
+    [HIDDEN_BIAS] = {"bias", &REALS, READ,
+                     "of shape (n_components,) or (n_rows, n_components)"},
     [HIDDEN_SCALE] = {"scale", &REALS, OPTIONAL, "of shape (n_rows,)"},
     [HIDDEN_KEYS] = {"keys", &UINT64, OPTIONAL, KEYS_LAYOUT},
     [HIDDEN_STOPS] = {"stops", &INT64, OPTIONAL, STOPS_LAYOUT},
@@ -177,7 +176,8 @@ static int hidden_misfit(const Py_buffer *a) {
     EXPECT(HIDDEN_INDPTR, is_indptr(a + HIDDEN_INDPTR, a + HIDDEN_INDICES));
     EXPECT(HIDDEN_WEIGHTS, is_padded(a + HIDDEN_WEIGHTS));
     const index_t n_rows = a[HIDDEN_INDPTR].shape[0] - 1, n = a[HIDDEN_WEIGHTS].shape[1];
-    EXPECT(HIDDEN_BIAS, has_length(a + HIDDEN_BIAS, n) || has_shape(a + HIDDEN_BIAS, n_rows, n));
+    EXPECT(HIDDEN_BIAS,
+           has_length(a + HIDDEN_BIAS, n) || has_shape(a + HIDDEN_BIAS, n_rows, n));
     EXPECT(HIDDEN_SCALE, has_length(a + HIDDEN_SCALE, n_rows));
     EXPECT(HIDDEN_TOTAL, has_shape(a + HIDDEN_TOTAL, n_rows, n));
     EXPECT(HIDDEN_MEAN, has_shape(a + HIDDEN_MEAN, n_rows, n));
@@ -188,8 +188,8 @@ static int hidden_misfit(const Py_buffer *a) {
     EXPECT(HIDDEN_STOPS, are_stops(a + HIDDEN_STOPS, a + HIDDEN_KEYS, n_drawn));
     return -1;
 }
-
-static const signature hidden_signature = {hidden_parameters, N_HIDDEN, HIDDEN_WEIGHTS, hidden_misfit};
+static const signature hidden_signature = {hidden_parameters, N_HIDDEN, HIDDEN_WEIGHTS,
+                                           hidden_misfit};
 
 static const parameter visible_parameters[] = {
     [VISIBLE_INDPTR] = {"indptr", &INT64, READ, INDPTR_LAYOUT},
@@ -225,11 +225,12 @@ static int visible_misfit(const Py_buffer *a) {
     EXPECT(VISIBLE_KEYS, is_vector(a + VISIBLE_KEYS) && (a[VISIBLE_KEYS].obj || !states->obj));
     EXPECT(VISIBLE_STOPS,
            are_stops(a + VISIBLE_STOPS, a + VISIBLE_KEYS, states->obj ? n_rows : 0));
-    EXPECT(VISIBLE_WORK, is_padded(work) && work->shape[0] > 0 && work->shape[1] >= width * BATCH);
+    EXPECT(VISIBLE_WORK,
+           is_padded(work) && work->shape[0] > 0 && work->shape[1] >= width * BATCH);
     return -1;
 }
-
-static const signature visible_signature = {visible_parameters, N_VISIBLE, VISIBLE_WEIGHTS, visible_misfit};
+static const signature visible_signature = {visible_parameters, N_VISIBLE, VISIBLE_WEIGHTS,
+                                            visible_misfit};
 
 static const parameter update_parameters[] = {
     [UPDATE_INDPTR] = {"indptr", &INT64, READ, INDPTR_LAYOUT},
@@ -256,21 +257,23 @@ static int update_misfit(const Py_buffer *a) {
     const index_t *indptr = a[UPDATE_INDPTR].buf, n_rows = a[UPDATE_INDPTR].shape[0] - 1;
     const index_t n_features = a[UPDATE_WEIGHTS].shape[0], n = a[UPDATE_WEIGHTS].shape[1];
     EXPECT(UPDATE_STARTS, has_length(a + UPDATE_STARTS, n_features + 1));
-    EXPECT(UPDATE_ROWS, is_vector(a + UPDATE_ROWS) &&
-                            a[UPDATE_ROWS].shape[0] >= indptr[n_rows] - indptr[0]);
+    EXPECT(UPDATE_ROWS,
+           is_vector(a + UPDATE_ROWS) && a[UPDATE_ROWS].shape[0] >= indptr[n_rows] - indptr[0]);
     EXPECT(UPDATE_VISIBLE_BIAS, has_length(a + UPDATE_VISIBLE_BIAS, n_features));
     EXPECT(UPDATE_HIDDEN_BIAS, has_length(a + UPDATE_HIDDEN_BIAS, n));
-    EXPECT(UPDATE_HIDDEN, has_shape(a + UPDATE_HIDDEN, n_rows, n) && is_padded(a + UPDATE_HIDDEN));
+    EXPECT(UPDATE_HIDDEN,
+           has_shape(a + UPDATE_HIDDEN, n_rows, n) && is_padded(a + UPDATE_HIDDEN));
     EXPECT(UPDATE_SHARES, has_length(a + UPDATE_SHARES, n_rows));
     EXPECT(UPDATE_MU, has_length(a + UPDATE_MU, n_features));
-    EXPECT(UPDATE_VECTORS, has_shape(a + UPDATE_VECTORS, 3, n) && is_padded(a + UPDATE_VECTORS));
+    EXPECT(UPDATE_VECTORS,
+           has_shape(a + UPDATE_VECTORS, 3, n) && is_padded(a + UPDATE_VECTORS));
     EXPECT(UPDATE_DV, has_length(a + UPDATE_DV, n_features));
     EXPECT(UPDATE_OF_ROWS,
            is_vector(a + UPDATE_OF_ROWS) && a[UPDATE_OF_ROWS].shape[0] >= n_rows);
     return -1;
 }
-
-static const signature update_signature = {update_parameters, N_UPDATE, UPDATE_WEIGHTS, update_misfit};
+static const signature update_signature = {update_parameters, N_UPDATE, UPDATE_WEIGHTS,
+                                           update_misfit};
 
 static const parameter weigh_parameters[] = {
     [SUM_ROWS] = {"hidden", &REALS, WRITE, "a matrix"},
@@ -289,7 +292,6 @@ static int sum_misfit(const Py_buffer *a) {
     EXPECT(SUM_TOTAL, has_length(a + SUM_TOTAL, a[SUM_ROWS].shape[1]));
     return -1;
 }
-
 static const signature weigh_signature = {weigh_parameters, N_SUM, SUM_ROWS, sum_misfit};
 static const signature combine_signature = {combine_parameters, N_SUM, SUM_ROWS, sum_misfit};
 
@@ -302,7 +304,8 @@ static const parameter list_parameters[] = {
 };
 
 static int list_misfit(const Py_buffer *a) {
-    EXPECT(LIST_X, has_rows(a + LIST_X) && is_whole(a + LIST_X, a[LIST_X].shape[0], a[LIST_X].shape[1]));
+    EXPECT(LIST_X, has_rows(a + LIST_X) &&
+                       is_whole(a + LIST_X, a[LIST_X].shape[0], a[LIST_X].shape[1]));
     const index_t n_rows = a[LIST_X].shape[0], n_units = a[LIST_X].shape[1];
     EXPECT(LIST_INDPTR, has_length(a + LIST_INDPTR, n_rows + 1) &&
                             *(const index_t *)a[LIST_INDPTR].buf >= 0);
@@ -311,17 +314,16 @@ static int list_misfit(const Py_buffer *a) {
                              a[LIST_INDICES].shape[0] - start >= n_rows * n_units + SLACK);
     return -1;
 }
-
 static const signature list_signature = {list_parameters, N_LIST, LIST_X, list_misfit};
 
 enum { WORDS, N_WORDS };
-static const parameter words_parameters[] = {[WORDS] = {"words", &UINT32, WRITE, "a contiguous vector"}};
+static const parameter words_parameters[] = {
+    [WORDS] = {"words", &UINT32, WRITE, VECTOR_LAYOUT}};
 
 static int words_misfit(const Py_buffer *a) {
     EXPECT(WORDS, is_vector(a + WORDS));
     return -1;
 }
-
 static const signature words_signature = {words_parameters, N_WORDS, WORDS, words_misfit};
 
 /* Functions, which run without the GIL. */
@@ -332,9 +334,9 @@ static PyObject *run_half_step(PyObject *const *args, Py_ssize_t n_args, const s
     if (!is_count(n_args, s->n + 1)) return NULL;
     const int n_threads = (int)PyLong_AsLong(args[s->n]);
     if (PyErr_Occurred() || !get_arrays(args, s, a)) return NULL;
-    const int single = a[s->reals].itemsize == sizeof(float);
+    half_step *run = a[s->reals].itemsize == sizeof(float) ? on_floats : on_doubles;
     Py_BEGIN_ALLOW_THREADS
-    (single ? on_floats : on_doubles)(a, n_threads);
+    run(a, n_threads);
     Py_END_ALLOW_THREADS
     release(a, s->n);
     Py_RETURN_NONE;
@@ -344,9 +346,9 @@ static PyObject *run_sum(PyObject *const *args, Py_ssize_t n_args, const signatu
                          sum_of_rows on_floats, sum_of_rows on_doubles) {
     Py_buffer a[N_SUM];
     if (!is_count(n_args, N_SUM) || !get_arrays(args, s, a)) return NULL;
-    const int single = a[SUM_ROWS].itemsize == sizeof(float);
+    sum_of_rows *run = a[SUM_ROWS].itemsize == sizeof(float) ? on_floats : on_doubles;
     Py_BEGIN_ALLOW_THREADS
-    (single ? on_floats : on_doubles)(a);
+    run(a);
     Py_END_ALLOW_THREADS
     release(a, N_SUM);
     Py_RETURN_NONE;
@@ -429,11 +431,13 @@ static PyObject *py_levels(PyObject *self, PyObject *unused) {
 
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, NULL}
 
-static PyMethodDef methods[] = {FAST(list_rows), FAST(hidden),  FAST(visible),
-                                FAST(update),    FAST(weigh),   FAST(combine),
-                                FAST(random_words),
-                                {"levels", py_levels, METH_NOARGS, NULL},
-                                {NULL, NULL, 0, NULL}};
+static PyMethodDef methods[] = {
+    FAST(hidden),          FAST(visible),
+    FAST(update),          FAST(weigh),
+    FAST(combine),         FAST(list_rows),
+    FAST(random_words),    {"levels", py_levels, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
 
 static int execute(PyObject *module) {
     (void)module;
