@@ -43,6 +43,16 @@ def feature_blocks(n_features):
         yield slice(start, min(start + FEATURE_BLOCK, n_features))
 
 
+def _flat(out):
+    """Return a view of an array, into which results are to be written, as a vector."""
+    if not out.flags.c_contiguous:
+        raise ValueError(
+            "The output must be C-contiguous, but the strides of this array of shape "
+            f"{out.shape} are {out.strides}. Pass a contiguous array, and copy the result."
+        )
+    return out.reshape(-1)
+
+
 class SparseRows(NamedTuple):
     """Arrays of a CSR matrix, with the two products needed for training.
 
@@ -80,13 +90,13 @@ class SparseRows(NamedTuple):
         self._add(csr_matvecs, shape, b, out)
 
     def add_transposed_product(self, b, out):
-        """Add the product of the transpose with `b` in place to `out`."""
+        """Add the product of the transpose with `b` in place to the C-contiguous `out`."""
         shape = self.n_columns, len(self.indptr) - 1
         self._add(csc_matvecs, shape, b, out)
 
     def _add(self, matvecs, shape, b, out):
         arrays = self.indptr, self.indices, self.data
-        matvecs(*shape, b.size // len(b), *arrays, b.reshape(-1), out.reshape(-1))
+        matvecs(*shape, b.size // len(b), *arrays, b.reshape(-1), _flat(out))
 
 
 # OpenBLAS uses a single thread for products with fewer multiplications than this.
@@ -143,7 +153,7 @@ def logistic(x):
 
 def move_towards(x, target, share):
     """Add ``share * (target - x)`` to `x` in place; `x` must be C-contiguous."""
-    x, target = x.reshape(-1), target.reshape(-1)
+    x, target = _flat(x), target.reshape(-1)
     for start in range(0, x.size, BLOCK_SIZE):
         block = slice(start, start + BLOCK_SIZE)
         difference = target[block] - x[block]
@@ -184,7 +194,7 @@ def bernoulli(mean, rng, out):
     `out` must be C-contiguous and have the shape of `mean`. They may be the same array.
     Probabilities are resolved to 32 bits in float64 and to 24 bits in float32.
     """
-    flat_mean, flat_out = mean.reshape(-1), out.reshape(-1)
+    flat_mean, flat_out = mean.reshape(-1), _flat(out)
     for start in range(0, mean.size, BLOCK_SIZE):
         block = slice(start, start + BLOCK_SIZE)
         threshold = flat_mean[block] * _DOUBLE_SCALE[mean.dtype]

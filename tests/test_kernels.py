@@ -112,6 +112,39 @@ def test_move_towards(shape):
     assert_allclose(x, expected)
 
 
+@pytest.mark.parametrize("layout", ["padded rows", "columns first", "every second"])
+def test_outputs_must_be_contiguous(layout, rng):
+    """A result that is written into a copy would be lost."""
+    out = {
+        "padded rows": np.zeros((6, 16))[:, :4],
+        "columns first": np.zeros((6, 4), order="F"),
+        "every second": np.zeros((12, 4))[::2],
+    }[layout]
+    rows = _kernels.SparseRows.from_csr(sp.csr_array(np.ones((6, 6))))
+    ones = np.ones((6, 4))
+    for write in (
+        lambda: rows.add_product(ones, out),
+        lambda: rows.add_transposed_product(ones, out),
+        lambda: _kernels.move_towards(out, ones, 0.5),
+        lambda: _kernels.bernoulli(ones, rng, out),
+    ):
+        with pytest.raises(ValueError, match=r"^The output must be C-contiguous, but "):
+            write()
+
+
+@pytest.mark.parametrize("n_columns", [1, 4])
+def test_inputs_need_not_be_contiguous(n_columns, rng):
+    inputs = np.ones((6, 16))[:, :n_columns]
+    out = np.zeros((6, n_columns))
+    rows = _kernels.SparseRows.from_csr(sp.csr_array(np.ones((6, 6))))
+    rows.add_product(inputs, out)
+    rows.add_transposed_product(inputs, out)
+    assert_array_equal(out, np.full(out.shape, 12))
+    _kernels.move_towards(out, inputs, 0.5)
+    assert_array_equal(out, np.full(out.shape, 6.5))
+    assert_array_equal(_kernels.bernoulli(inputs, rng, out), inputs)
+
+
 @pytest.mark.parametrize("shape", [(120, 64, 100), (30, 40, 7), (5, 3, 200), (1, 9, 1)])
 def test_products_in_pieces(shape, monkeypatch):
     """Pieces of columns or rows give the same result as the whole product."""
