@@ -48,7 +48,7 @@ static int has_type(const Py_buffer *a, const number_type *type) {
 
 static int refuse_type(const parameter *p, const Py_buffer *a) {
     PyErr_Format(PyExc_TypeError, "%s must be aligned and of type %s, but its format is '%s'",
-                 p->name, p->type->name, a->format);
+                 p->name, p->type->name, a->format ? a->format : "unknown");
     return 0;
 }
 
@@ -97,7 +97,7 @@ static int is_count(Py_ssize_t n_args, int expected) {
     return 0;
 }
 
-/* Layouts. Optional arrays that are None have any. */
+/* Layouts. An optional array that is None passes for any of them. */
 
 static int is_vector(const Py_buffer *a) {
     return !a->obj || (a->ndim == 1 && (a->shape[0] < 2 || a->strides[0] == a->itemsize));
