@@ -229,7 +229,7 @@ def with_callbacks(parallel, *callbacks):
     return parallel
 
 
-N_CHAINS = 200_000
+N_CHAINS = 100_000
 DIGITS = load_digits().data > 7
 GRAY = load_digits().data[:60] / 16
 BINARY = GRAY > 0.5
@@ -295,7 +295,7 @@ def two_modes(dtype=np.float64):
 
 def assert_keeps(path, betas, exact):
     """Chains started from the distributions of all rungs keep them."""
-    n, n_components = 100_000, len(path.model.hidden_bias)
+    n, n_components = N_CHAINS // 4, len(path.model.hidden_bias)
     rng = np.random.Generator(np.random.SFC64(0))
     tempered = TemperedChains(path, np.array(betas), np.zeros((n, n_components)), rng)
     v = states(len(path.base))

@@ -129,7 +129,7 @@ def test_extreme_models(shape, scale, dtype):
     model = tiny_rbm(*shape, dtype, scale=scale)
     exact = log_partition(by_hand(model)).value
     for method in ("ais", "reverse_ais"):
-        result = log_partition(by_hand(model), method=method, betas=5000, random_state=0)
+        result = log_partition(by_hand(model), method=method, betas=1500, random_state=0)
         assert np.isfinite([result.value, result.lower, result.upper]).all()
         if scale == 0:
             assert_allclose(result.value, exact, rtol=1e-5)

@@ -350,7 +350,7 @@ def test_annealing_agrees_with_the_exact_sum(method):
 
 def test_tempered_chains():
     """Chains that start in one of two distant clusters find the other one."""
-    rbm = make(2, n_iter=200).fit(clusters())
+    rbm = make(2, n_iter=50).fit(clusters())
     settings = {"n_gibbs_steps": 200, "init": clusters()[:1], "random_state": 0}
     v = rbm.sample(400, betas=8, **settings)
     assert 0.3 < (v[:, 0] > 0).mean() < 0.7

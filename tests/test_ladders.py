@@ -93,8 +93,11 @@ def test_draws_on_a_ladder_do_not_drift(dtype):
     *_, model = models = rungs(4, 3, dtype)
     exact = Enumerated(*model)
     v, _ = draw(exact, dtype)
-    settings = {"n_gibbs_steps": 30, "ladder": ladder_of(models), "random_state": 0}
-    chains = draw_chains(by_hand(model), 50_000, 2, init=v[:50_000], **settings)
+    n, settings = (
+        20_000,
+        {"n_gibbs_steps": 20, "ladder": ladder_of(models), "random_state": 0},
+    )
+    chains = draw_chains(by_hand(model), n, 2, init=v[:n], **settings)
     assert chains.dtype == dtype
     for number in range(2):
         assert_distributed(index(chains[:, number]), exact.p_v)
@@ -138,8 +141,8 @@ def test_rungs_swap_as_often_as_asked(acceptance):
     ladder = trajectory.ladder(models[-1])
     path = ModelPath(models_of(ladder))
     betas = np.linspace(0, 1, len(ladder))
-    tempered = TemperedChains(path, betas, np.zeros((200, 10)), rng)
-    accept = np.mean([tempered.step() for _ in range(300)][100:], axis=(0, 2))
+    tempered = TemperedChains(path, betas, np.zeros((100, 10)), rng)
+    accept = np.mean([tempered.step() for _ in range(250)][50:], axis=(0, 2))
     assert abs(accept.mean() - acceptance) < 0.1
     assert np.ptp(accept) < 0.25
 

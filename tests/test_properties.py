@@ -176,6 +176,7 @@ def test_scores_of_rows_alone(X, settings_):
     assert (rbm.score_samples(X) <= 0).all()
 
 
+@settings(max_examples=30)
 @given(data(binary=True), parameters, st.integers(0, 100), st.booleans())
 def test_gaps(X, settings_, seed, all_missing):
     """Known values are unchanged and unknown ones become numbers in [0, 1]."""

@@ -84,7 +84,7 @@ def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_siz
     rbm = tiny_rbm(5, 3, scale=0.7)
     weights = WEIGHTS / WEIGHTS.mean()
     exact = Enumerated(*rbm)
-    n_repeats = 60
+    n_repeats = 20
     copies = 150 if solver == "cd" else 1
     X, w = np.tile(ROWS, (copies, 1)), np.tile(weights, copies)
     batch_size *= copies

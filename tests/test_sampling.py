@@ -64,7 +64,7 @@ def test_conditional_draws_do_not_drift(dtype):
     """Redrawing some features of rows of the model keeps their distribution."""
     model = tiny_rbm(5, 3, dtype, scale=1.5)
     exact = Enumerated(*model)
-    v, _ = draw(exact, dtype)
+    v = draw(exact, dtype)[0][: N_CHAINS // 4]
     mask = np.random.default_rng(1).random(v.shape) < 0.5
     X = np.where(mask, np.nan, v)
     filled = sample_conditional(by_hand(model), X, random_state=0, n_gibbs_steps=50)
@@ -79,8 +79,8 @@ def test_conditional_draws_do_not_drift(dtype):
 @pytest.mark.parametrize("betas", [None, [0.0, 0.5, 1.0]])
 def test_probabilities_have_the_mean_of_states(bars, betas):
     settings = {"n_gibbs_steps": 30, "betas": betas, "random_state": 0}
-    v = bars.sample(20_000, **settings)
-    p = bars.sample(20_000, output="probabilities", **settings)
+    v = bars.sample(10_000, **settings)
+    p = bars.sample(10_000, output="probabilities", **settings)
     assert set(np.unique(v)) == {0, 1}
     assert ((p > 0) & (p < 1)).all()
     assert_allclose(p.mean(axis=0), v.mean(axis=0), atol=0.02)
@@ -298,18 +298,18 @@ def test_what_is_trusted(r_hat, size, trusted):
 
 
 def test_diagnose(bars):
-    good = diagnose(bars, draw_chains(bars, 20, 2000, thinning=20, random_state=0))
+    good = diagnose(bars, draw_chains(bars, 20, 1000, thinning=20, random_state=0))
     assert good.trusted
     assert good.verdict.startswith("The chains can be trusted")
     assert good.statistics[:2] == ["free energy", "units on"]
     assert len(good.statistics) == 7
     sizes = good.effective_sample_size
-    assert_allclose(good.autocorrelation_time, 20 * 2000 / sizes)
+    assert_allclose(good.autocorrelation_time, 20 * 1000 / sizes)
     assert "R-hat" in repr(good)
     assert repr(good).endswith(good.verdict)
     short = diagnose(bars, draw_chains(bars, 4, 30, random_state=0))
     assert not short.trusted
-    one = diagnose(bars, draw_chains(bars, 1, 3000, thinning=20, random_state=0))
+    one = diagnose(bars, draw_chains(bars, 1, 1000, thinning=20, random_state=0))
     assert one.verdict.startswith("One chain cannot be trusted by itself")
 
 
@@ -323,7 +323,7 @@ def test_diagnose_finds_chains_that_are_stuck():
     result = diagnose(rbm, still)
     assert not result.trusted
     assert result.verdict.startswith("The chains do not move")
-    free = draw_chains(rbm, 10, 2000, betas=5, thinning=5, random_state=0)
+    free = draw_chains(rbm, 10, 1000, betas=5, thinning=5, random_state=0)
     assert diagnose(rbm, free).trusted
 
 
