@@ -1,4 +1,7 @@
-"""Tiny models, for which every quantity can be enumerated, and random streams longhand."""
+"""Tiny models, for which every quantity can be enumerated, and random streams longhand.
+
+Models, training states and learners are made here, so that tests depend on few names.
+"""
 
 import itertools
 import os
@@ -11,19 +14,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
-from skrbm import (
-    BernoulliRBMEstimator,
-    _binary_rows,
-)
-from skrbm._annealing import (
-    TemperedChains,
-    independent,
-)
+from skrbm import BernoulliRBMEstimator, _binary_rows
+from skrbm._annealing import TemperedChains, independent
 from skrbm._data import DataSet
 from skrbm._model import RBM
 from skrbm._record import Record
 from skrbm._solvers import SOLVERS
-from skrbm._step import Counts, Learned, Settings, TrainingState, first_state
+from skrbm._step import Counts, Learned, Learner, Settings, TrainingState, first_state
 from skrbm._training import Training, train
 
 needs_core = pytest.mark.skipif(
@@ -42,6 +39,13 @@ PLAIN = Settings(
     averaging=False,
     binarize=False,
 )
+
+N_CHAINS = 100_000
+DIGITS = load_digits().data > 7
+GRAY = load_digits().data[:60] / 16
+BINARY = GRAY > 0.5
+SOLVER_NAMES = ["pcd", "cd", "pt"]
+FITTED = ["components_", "intercept_visible_", "intercept_hidden_", "h_samples_"]
 
 
 def states(n):
@@ -95,9 +99,14 @@ class Enumerated:
         return weights, visible, h.mean(axis=0) - self.p_h @ self.h
 
 
+def bernoulli_rbm(weights, visible_bias, hidden_bias):
+    """Model with these parameters, whose arrays it shares."""
+    return RBM.bernoulli(weights, visible_bias, hidden_bias)
+
+
 def tiny_rbm(n_features, n_components, dtype=np.float64, scale=1.0, seed=0):
     rng = np.random.default_rng(seed)
-    return RBM.bernoulli(
+    return bernoulli_rbm(
         (scale * rng.standard_normal((n_features, n_components))).astype(dtype),
         (0.5 * scale * rng.standard_normal(n_features)).astype(dtype),
         (0.5 * scale * rng.standard_normal(n_components)).astype(dtype),
@@ -115,7 +124,7 @@ def without_core(monkeypatch):
     monkeypatch.setattr(_binary_rows, "core", None)
 
 
-def exact(estimator):
+def enumerated(estimator):
     """Exact distribution of a fitted estimator."""
     return Enumerated(
         estimator.components_.T,
@@ -229,14 +238,6 @@ def with_callbacks(parallel, *callbacks):
     return parallel
 
 
-N_CHAINS = 100_000
-DIGITS = load_digits().data > 7
-GRAY = load_digits().data[:60] / 16
-BINARY = GRAY > 0.5
-SOLVER_NAMES = ["pcd", "cd", "pt"]
-FITTED = ["components_", "intercept_visible_", "intercept_hidden_", "h_samples_"]
-
-
 def assert_distributed(index, p):
     """Assert that `index` has distribution `p`, within five standard deviations."""
     expected = p * len(index)
@@ -260,6 +261,7 @@ def draw(exact, dtype, seed=0):
 
 
 def index(h):
+    """Number of each row among all states."""
     return h.astype(int) @ (2 ** np.arange(h.shape[1] - 1, -1, -1))
 
 
@@ -293,7 +295,7 @@ def two_modes(dtype=np.float64):
     return model
 
 
-def assert_keeps(path, betas, exact):
+def assert_tempered_chains_keep(path, betas, exact):
     """Chains started from the distributions of all rungs keep them."""
     n, n_components = N_CHAINS // 4, len(path.model.hidden_bias)
     rng = np.random.Generator(np.random.SFC64(0))
@@ -312,7 +314,13 @@ def assert_keeps(path, betas, exact):
         assert_allclose(tempered._hidden_input, hidden_input, rtol=1e-4, atol=1e-6)
 
 
+def untrained_state(settings, X, n_components):
+    """State in which a training on `X` starts."""
+    return first_state(settings, *X.shape, n_components, np.float64, seed=0)
+
+
 def state_at(rbm, chains, seed=0, settings=PLAIN):
+    """State of a training with the parameters of a model and these chains."""
     solver = SOLVERS[settings.solver](chains.astype(rbm.dtype), settings.n_gibbs_steps)
     return TrainingState(
         Learned(rbm.copy(), np.full(len(rbm.hidden_bias), 0.5, rbm.dtype)),
@@ -322,6 +330,11 @@ def state_at(rbm, chains, seed=0, settings=PLAIN):
     )
 
 
+def learner_on(X, state, settings=PLAIN, weights=None):
+    """Learner that changes the state by steps on these rows."""
+    return Learner(state, settings, DataSet(X, None, weights))
+
+
 def centered(gradient, mu, lam):
     """Centered gradient, from the plain gradient, as in Melchior et al. (2016)."""
     weights, visible, hidden = gradient
@@ -329,7 +342,7 @@ def centered(gradient, mu, lam):
     return weights, visible - weights @ lam, hidden - weights.T @ mu
 
 
-def run(
+def run_training(
     settings=PLAIN,
     *,
     X=None,
@@ -354,12 +367,14 @@ def run(
     return training, epochs
 
 
-def make(**parameters):
+def make_rbm(**parameters):
+    """Small estimator that is fitted fast and always in the same way."""
     defaults = {"n_components": 8, "n_iter": 3, "random_state": 0}
     return BernoulliRBMEstimator(**defaults | parameters)
 
 
 def assert_same_model(a, b, **tolerance):
+    """Assert that two estimators have equal models and chains."""
     for name in FITTED:
         x, y = getattr(a, name), getattr(b, name)
         assert x.dtype == y.dtype

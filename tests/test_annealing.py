@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from conftest import Enumerated, assert_keeps, by_hand, states, tiny_rbm
+from conftest import (
+    Enumerated,
+    assert_tempered_chains_keep,
+    bernoulli_rbm,
+    by_hand,
+    states,
+    tiny_rbm,
+)
 from numpy.testing import assert_allclose
 
 from skrbm import _annealing
@@ -17,16 +24,13 @@ from skrbm._annealing import (
     usual_betas,
 )
 from skrbm._enumeration import exact_draws
-from skrbm._model import RBM
-from skrbm.likelihood import (
-    log_partition,
-)
+from skrbm.likelihood import log_partition
 
 # Runs ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
-def test_path(beta, rng):
+def test_path_of_temperatures(beta, rng):
     """Log-ratios match the explicit distributions, which Gibbs steps leave invariant."""
     model = tiny_rbm(4, 3, scale=1.5)
     base_mean = np.array([0.2, 0.5, 0.7, 0.4])
@@ -191,7 +195,7 @@ def test_chosen_temperatures(scale, method):
 def test_too_few_temperatures(monkeypatch):
     """The base has hardly any row of the main mode, from which the reverse runs come."""
     monkeypatch.setattr(_annealing, "MOST_STEPS", 1000)
-    model = RBM.bernoulli(np.full((20, 25), 1.0), np.full(20, -12.3), np.full(25, -10.0))
+    model = bernoulli_rbm(np.full((20, 25), 1.0), np.full(20, -12.3), np.full(25, -10.0))
     settings = {"base_mean": 0.2, "random_state": 0}
     result = log_partition(by_hand(model), method="reverse_ais", **settings)
     assert result.converged is False

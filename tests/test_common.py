@@ -4,12 +4,7 @@ import pytest
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrbm import (
-    BernoulliRBMEstimator,
-    GaussianRBMEstimator,
-    ParallelRBM,
-    RBMImputer,
-)
+from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator, ParallelRBM, RBMImputer
 from skrbm._base import BaseRBM
 
 # The checks deliberately use data of any range, constant features, and arrays after data

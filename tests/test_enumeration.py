@@ -2,14 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import Enumerated, by_hand, tiny_rbm
+from conftest import Enumerated, bernoulli_rbm, by_hand, tiny_rbm
 from numpy.testing import assert_allclose
 
 from skrbm._enumeration import exact_draws
-from skrbm._model import RBM
-from skrbm.likelihood import (
-    log_partition,
-)
+from skrbm.likelihood import log_partition
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -38,9 +35,9 @@ def test_exact_sum_over_many_states(turned, scale):
         [np.zeros(n), b[:n], c, b[:n] + c + np.diag(weights[:n])], axis=0
     )
     expected = pairs.sum() + np.logaddexp(0, b[n:]).sum()
-    model = RBM.bernoulli(weights, b, c)
+    model = bernoulli_rbm(weights, b, c)
     if turned:
-        model = RBM.bernoulli(np.ascontiguousarray(weights.T), c, b)
+        model = bernoulli_rbm(np.ascontiguousarray(weights.T), c, b)
     assert_allclose(log_partition(by_hand(model), method="exact").value, expected)
 
 

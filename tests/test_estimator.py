@@ -16,8 +16,8 @@ from conftest import (
     SOLVER_NAMES,
     assert_same_model,
     bars_and_stripes,
-    exact,
-    make,
+    enumerated,
+    make_rbm,
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -101,10 +101,10 @@ def test_partial_fit_is_fit_however_the_stream_is_cut(X, solver, momentum):
         "learning_rate": 0.2,
         "weight_decay": 1e-3,
     }
-    expected = make(n_iter=1, shuffle=False, **parameters).fit(X)
-    whole = make(**parameters)
+    expected = make_rbm(n_iter=1, shuffle=False, **parameters).fit(X)
+    whole = make_rbm(**parameters)
     assert whole.partial_fit(X) is whole
-    pieces = make(**parameters)
+    pieces = make_rbm(**parameters)
     for start, stop in ((0, 7), (7, 28), (28, 60)):
         pieces.partial_fit(X[start:stop])
     for result in (whole, pieces):
@@ -112,7 +112,7 @@ def test_partial_fit_is_fit_however_the_stream_is_cut(X, solver, momentum):
 
 
 def test_momentum_that_was_put_off_is_forgotten():
-    rbm = make(momentum=0.9, learning_rate=0.5, averaging=False).partial_fit(GRAY)
+    rbm = make_rbm(momentum=0.9, learning_rate=0.5, averaging=False).partial_fit(GRAY)
     rbm.set_params(momentum=0.0, learning_rate=1e-9).partial_fit(GRAY)
     before = rbm.components_.copy()
     rbm.set_params(momentum=0.9).partial_fit(GRAY)
@@ -120,18 +120,18 @@ def test_momentum_that_was_put_off_is_forgotten():
 
 
 def test_partial_fit_ignores_the_schedule():
-    a = make(schedule="linear").partial_fit(GRAY)
-    assert_same_model(a, make(schedule="constant").partial_fit(GRAY))
+    a = make_rbm(schedule="linear").partial_fit(GRAY)
+    assert_same_model(a, make_rbm(schedule="constant").partial_fit(GRAY))
 
 
 def test_partial_fit_keeps_the_dtype_of_the_first_call():
-    rbm = make().partial_fit(GRAY.astype(np.float32)).partial_fit(GRAY)
+    rbm = make_rbm().partial_fit(GRAY.astype(np.float32)).partial_fit(GRAY)
     assert rbm.components_.dtype == np.float32
 
 
 def test_partial_fit_after_fit_goes_on():
     """It starts a new average, so that a long previous fit does not slow it down."""
-    rbm = make(n_iter=1000).fit(GRAY)
+    rbm = make_rbm(n_iter=1000).fit(GRAY)
     before = rbm.components_.copy()
     rbm.set_params(learning_rate=0.02)
     for _ in range(50):
@@ -143,7 +143,7 @@ def test_partial_fit_after_fit_goes_on():
 @pytest.mark.parametrize("n_rows", [1, 9, 30])
 def test_learning_does_not_depend_on_the_chunk_size(n_rows):
     """Unlike in BernoulliRBM, chunks of any size give a good model."""
-    rbm = make(n_components=16, batch_size=10, learning_rate=0.02)
+    rbm = make_rbm(n_components=16, batch_size=10, learning_rate=0.02)
     for _ in range(20):
         for start in range(0, len(GRAY), n_rows):
             rbm.partial_fit(BINARY[start : start + n_rows])
@@ -153,26 +153,26 @@ def test_learning_does_not_depend_on_the_chunk_size(n_rows):
 
 
 def test_fit_starts_anew_and_warm_start_goes_on():
-    rbm = make(momentum=0.5).fit(GRAY)
+    rbm = make_rbm(momentum=0.5).fit(GRAY)
     first = clone(rbm).fit(GRAY)
     assert_same_model(rbm.fit(GRAY), first)
     rbm.set_params(warm_start=True).fit(GRAY)
     assert np.abs(rbm.components_ - first.components_).max() > 0
-    assert_same_model(make(momentum=0.5, warm_start=True).fit(GRAY), first)
+    assert_same_model(make_rbm(momentum=0.5, warm_start=True).fit(GRAY), first)
 
 
 def test_warm_start_goes_on_where_the_last_fit_ended():
     """Two fits of one epoch at a constant rate equal one fit of two epochs."""
     common = {"schedule": "constant", "shuffle": False, "momentum": 0.5, "averaging": False}
-    expected = make(n_iter=2, **common).fit(BINARY)
-    result = make(n_iter=1, warm_start=True, **common).fit(BINARY).fit(BINARY)
+    expected = make_rbm(n_iter=2, **common).fit(BINARY)
+    result = make_rbm(n_iter=1, warm_start=True, **common).fit(BINARY).fit(BINARY)
     assert_same_model(result, expected)
 
 
 @pytest.mark.parametrize("averaging", [True, False])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_parameters_that_are_changed_by_hand_are_not_trained_on(method, averaging):
-    rbm = getattr(make(averaging=averaging), method)(GRAY)
+    rbm = getattr(make_rbm(averaging=averaging), method)(GRAY)
     expected = clone(rbm)
     getattr(expected, method)(GRAY).partial_fit(GRAY[:20])
     rbm.components_ *= 3
@@ -184,7 +184,7 @@ def test_parameters_that_are_changed_by_hand_are_not_trained_on(method, averagin
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_resuming_needs_the_same_shape(method):
-    rbm = make(warm_start=True).fit(GRAY)
+    rbm = make_rbm(warm_start=True).fit(GRAY)
     with pytest.raises(ValueError, match="X has 3 features, but BernoulliRBMEst"):
         getattr(rbm, method)(GRAY[:, :3])
     rbm.set_params(n_components=9)
@@ -194,7 +194,7 @@ def test_resuming_needs_the_same_shape(method):
 
 @pytest.mark.parametrize("n_chains", [3, 25])
 def test_number_of_chains_may_change(n_chains):
-    rbm = make().fit(GRAY)
+    rbm = make_rbm().fit(GRAY)
     rbm.set_params(n_chains=n_chains).partial_fit(GRAY)
     assert rbm.h_samples_.shape == (n_chains, 8)
 
@@ -203,7 +203,7 @@ def test_number_of_chains_may_change(n_chains):
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 1000])
 @pytest.mark.parametrize("n_chains", [1, 100])
 def test_sizes(batch_size, n_chains, solver):
-    rbm = make(solver=solver, batch_size=batch_size, n_chains=n_chains).fit(GRAY)
+    rbm = make_rbm(solver=solver, batch_size=batch_size, n_chains=n_chains).fit(GRAY)
     assert rbm.n_iter_ == 3
     if solver != "cd":
         assert len(rbm.h_samples_) == n_chains
@@ -211,7 +211,7 @@ def test_sizes(batch_size, n_chains, solver):
 
 
 def test_parameters_have_an_effect():
-    base = make().fit(GRAY)
+    base = make_rbm().fit(GRAY)
     for change in (
         {"solver": "cd"},
         {"solver": "pt"},
@@ -232,22 +232,22 @@ def test_parameters_have_an_effect():
         {"stochastic_binarization": False},
         {"random_state": 1},
     ):
-        other = make(**change).fit(GRAY)
+        other = make_rbm(**change).fit(GRAY)
         assert not np.array_equal(other.components_, base.components_), change
 
 
 def test_random_states():
-    assert_same_model(make().fit(GRAY), make().fit(GRAY))
-    a, b = (make(random_state=np.random.RandomState(3)).fit(GRAY) for _ in range(2))
+    assert_same_model(make_rbm().fit(GRAY), make_rbm().fit(GRAY))
+    a, b = (make_rbm(random_state=np.random.RandomState(3)).fit(GRAY) for _ in range(2))
     assert_same_model(a, b)
-    a, b = (make(random_state=None).fit(GRAY) for _ in range(2))
+    a, b = (make_rbm(random_state=None).fit(GRAY) for _ in range(2))
     assert not np.array_equal(a.components_, b.components_)
 
 
 def test_training_leaves_the_global_generator_alone():
     global_generator = check_random_state(None)
     before = global_generator.get_state()[1].copy()
-    make().fit(GRAY).partial_fit(GRAY).sample(2)
+    make_rbm().fit(GRAY).partial_fit(GRAY).sample(2)
     assert_array_equal(global_generator.get_state()[1], before)
 
 
@@ -256,20 +256,22 @@ def test_verbose_prints_and_changes_nothing(random_state, capsys):
     def seeded():
         return np.random.RandomState(0) if random_state == "instance" else 0
 
-    silent = make(random_state=seeded()).fit(GRAY)
+    silent = make_rbm(random_state=seeded()).fit(GRAY)
     assert capsys.readouterr().out == ""
-    loud = make(random_state=seeded(), verbose=1).fit(GRAY)
+    loud = make_rbm(random_state=seeded(), verbose=1).fit(GRAY)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("[BernoulliRBMEstimator] Iteration 1, pseudo-log-")
     assert_same_model(silent, loud)
-    make(early_stopping=True, verbose=1).fit(GRAY)
+    make_rbm(early_stopping=True, verbose=1).fit(GRAY)
     assert "validation score = -" in capsys.readouterr().out.splitlines()[0]
 
 
-def test_what_goes_on_after_fit_has_an_average_of_its_own():
+def test_partial_fit_after_fit_starts_a_new_average():
     """After the first step, the average is that of a single model."""
-    averaged, plain = (make(averaging=averaging).fit(GRAY) for averaging in (True, False))
+    averaged, plain = (
+        make_rbm(averaging=averaging).fit(GRAY) for averaging in (True, False)
+    )
     assert (averaged.components_ != plain.components_).any()
     for rbm in (averaged, plain):
         rbm.partial_fit(GRAY[: rbm.batch_size])
@@ -283,11 +285,11 @@ def test_what_goes_on_after_fit_has_an_average_of_its_own():
 def small():
     """Well-trained model with nine visible units, small enough to enumerate."""
     X = np.tile(bars_and_stripes(), (10, 1))
-    return make(n_iter=100, learning_rate=0.3, solver="cd", n_gibbs_steps=5).fit(X)
+    return make_rbm(n_iter=100, learning_rate=0.3, solver="cd", n_gibbs_steps=5).fit(X)
 
 
 def test_scores_are_exact(small):
-    truth = exact(small)
+    truth = enumerated(small)
     score = small.score_samples(truth.v)
     assert_allclose(score, truth.pseudo_log_likelihood(truth.v), rtol=1e-9)
     assert_allclose(small.score(truth.v), score.mean())
@@ -313,7 +315,7 @@ def test_a_row_scores_the_same_in_any_company(small, n_flips):
 def test_scores_in_threads(monkeypatch, n_jobs):
     """Blocks of rows scored in threads give the same scores in the same order."""
     X = np.random.default_rng(0).random((1200, 900)) < 0.2
-    rbm = make(n_iter=1, batch_size=100).fit(X)
+    rbm = make_rbm(n_iter=1, batch_size=100).fit(X)
     expected = rbm.score_samples(X)
     used = set()
 
@@ -336,7 +338,7 @@ def test_scores_in_threads(monkeypatch, n_jobs):
 
 
 def test_n_flips_estimates_the_score():
-    rbm = make().fit(GRAY)
+    rbm = make_rbm().fit(GRAY)
     errors = [
         abs(rbm.score_samples(BINARY, n_flips=n).mean() / rbm.score(BINARY) - 1)
         for n in (4, 60)
@@ -346,7 +348,7 @@ def test_n_flips_estimates_the_score():
 
 
 def test_samples_have_the_model_distribution(small):
-    truth = exact(small)
+    truth = enumerated(small)
     draws = small.sample(10_000, n_gibbs_steps=200, random_state=0)
     frequency = np.bincount(truth.index(draws), minlength=len(truth.v)) / len(draws)
     patterns = truth.p_v > 0.01
@@ -371,14 +373,14 @@ def test_each_call_draws_anew_and_seeds_repeat(small):
         assert not np.array_equal(draw(), draw())
         assert_array_equal(draw(random_state=3), draw(random_state=3))
         assert not np.array_equal(draw(random_state=3), draw(random_state=4))
-    a, b = make().fit(GRAY), make().fit(GRAY)
+    a, b = make_rbm().fit(GRAY), make_rbm().fit(GRAY)
     for _ in range(2):
         assert_array_equal(a.sample(4), b.sample(4))
 
 
 @pytest.mark.parametrize("solver", SOLVER_NAMES)
 def test_draws_do_not_touch_training(solver):
-    a, b = make(solver=solver).fit(GRAY), make(solver=solver).fit(GRAY)
+    a, b = make_rbm(solver=solver).fit(GRAY), make_rbm(solver=solver).fit(GRAY)
     chains = a.h_samples_.copy()
     a.sample(20)
     a.gibbs(BINARY, n_gibbs_steps=3)
@@ -388,7 +390,7 @@ def test_draws_do_not_touch_training(solver):
 
 
 def test_inverse_transform(small):
-    truth = exact(small)
+    truth = enumerated(small)
     assert_allclose(small.inverse_transform(truth.h), truth.mean_v_given_h, atol=1e-12)
     X = bars_and_stripes()
     error = np.abs(small.inverse_transform(small.transform(X)) - X).mean()
@@ -401,7 +403,7 @@ def test_inverse_transform(small):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeypatch):
-    rbm = make(warm_start=warm_start).fit(pd.DataFrame(BINARY).add_prefix("pixel"))
+    rbm = make_rbm(warm_start=warm_start).fit(pd.DataFrame(BINARY).add_prefix("pixel"))
     before = pickle.dumps(vars(rbm))
     bad = pd.DataFrame(GRAY[:, :3]).add_prefix("other")
     bad.iloc[0, 0] = np.nan
@@ -426,7 +428,7 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeyp
 @pytest.mark.parametrize("learning_rate", [1e4, 1e30, 1e300])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_divergence_in_fit(dtype, learning_rate, solver):
-    rbm = make(solver=solver, learning_rate=learning_rate, weight_decay=0)
+    rbm = make_rbm(solver=solver, learning_rate=learning_rate, weight_decay=0)
     with pytest.warns(ConvergenceWarning, match="in epoch 1: ") as record:
         rbm.fit(GRAY.astype(dtype))
     assert len(record) == 1
@@ -443,41 +445,41 @@ def test_divergence_in_fit(dtype, learning_rate, solver):
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 @pytest.mark.parametrize("X", DATA.values(), ids=DATA.keys())
 def test_rate_and_decay_from_the_variances(X, momentum):
-    rbm = make(momentum=momentum, stochastic_binarization=False).fit(X)
+    rbm = make_rbm(momentum=momentum, stochastic_binarization=False).fit(X)
     dense = X.toarray() if sp.issparse(X) else X.astype(float)
     eigenvalues = np.linalg.eigvalsh(np.cov(dense.T, bias=True))
     assert_allclose(rbm.learning_rate_, (1 - momentum) / (1 + eigenvalues[-1]), rtol=5e-3)
     decay = 0.003 * 8 * np.sqrt(eigenvalues.sum()) / 60 / (1 - momentum)
     assert_allclose(rbm.weight_decay_, decay, rtol=5e-3)
     assert rbm.history_["learning_rate"][0] < rbm.learning_rate_
-    rbm = make(momentum=momentum).fit(X)
+    rbm = make_rbm(momentum=momentum).fit(X)
     given = {"learning_rate": rbm.learning_rate_, "weight_decay": rbm.weight_decay_}
-    again = make(momentum=momentum, **given).fit(X)
+    again = make_rbm(momentum=momentum, **given).fit(X)
     assert_same_model(rbm, again, rtol=0)
     assert (again.learning_rate_, again.weight_decay_) == tuple(given.values())
 
 
 def test_rate_and_decay_of_gray_levels_are_those_of_drawn_rows():
     X = np.full((300, 50), 0.5)
-    gray = make().fit(X)
-    binary = make().fit(np.random.default_rng(0).random(X.shape) < X)
+    gray = make_rbm().fit(X)
+    binary = make_rbm().fit(np.random.default_rng(0).random(X.shape) < X)
     assert_allclose(gray.learning_rate_, binary.learning_rate_, rtol=0.1)
     assert_allclose(gray.weight_decay_, binary.weight_decay_, rtol=0.1)
-    unchanged = make(stochastic_binarization=False).fit(X)
+    unchanged = make_rbm(stochastic_binarization=False).fit(X)
     assert (unchanged.learning_rate_, unchanged.weight_decay_) == (1, 0)
 
 
 def test_rate_and_decay_of_a_stream():
     """The rows to come are not known, so that both do not depend on the first ones."""
-    rbm = make(momentum=0.5).partial_fit(GRAY[:20])
+    rbm = make_rbm(momentum=0.5).partial_fit(GRAY[:20])
     assert (rbm.learning_rate_, rbm.weight_decay_) == (0.1, 0)
-    given = make(momentum=0.5, learning_rate=0.1, weight_decay=0).partial_fit(GRAY[:20])
+    given = make_rbm(momentum=0.5, learning_rate=0.1, weight_decay=0).partial_fit(GRAY[:20])
     assert_same_model(rbm, given, rtol=0)
 
 
 def test_partial_fit_keeps_the_values_of_fit():
     coin = np.repeat(np.arange(40) % 2, 300).reshape(40, 300)  # all columns are equal
-    rbm = make().fit(coin)
+    rbm = make_rbm().fit(coin)
     chosen = rbm.learning_rate_, rbm.weight_decay_, rbm.n_gibbs_steps_
     assert chosen[0] < 0.02
     rbm.partial_fit(coin)
@@ -487,24 +489,24 @@ def test_partial_fit_keeps_the_values_of_fit():
 def test_the_decay_is_never_too_large_for_the_rate():
     few = {"n_components": 5000, "n_iter": 1}
     for given in ({}, {"learning_rate": 1.9}, {"momentum": 0.5}):
-        rbm = make(**few, **given).fit(BINARY[:10])
+        rbm = make_rbm(**few, **given).fit(BINARY[:10])
         assert_allclose(rbm.learning_rate_ * rbm.weight_decay_, 0.1)
-    rbm = make(**few, learning_rate=0.001).fit(BINARY[:10])
+    rbm = make_rbm(**few, learning_rate=0.001).fit(BINARY[:10])
     assert rbm.learning_rate_ * rbm.weight_decay_ < 0.01
 
 
 def test_rows_of_little_weight_hardly_count():
     weights = np.where(np.arange(60) < 30, 1.0, 1e-9)
-    faint = make().fit(BINARY, sample_weight=weights)
-    without = make().fit(BINARY[:30])
+    faint = make_rbm().fit(BINARY, sample_weight=weights)
+    without = make_rbm().fit(BINARY[:30])
     assert_allclose(faint.learning_rate_, without.learning_rate_, rtol=1e-2)
     assert_allclose(faint.weight_decay_, without.weight_decay_, rtol=1e-2)
 
 
 def test_rate_and_decay_of_rows_outside_the_range():
     with pytest.warns(UserWarning, match="values above 1 as 1"):
-        rbm = make().fit(255.0 * BINARY)
-    inside = make().fit(1.0 * BINARY)
+        rbm = make_rbm().fit(255.0 * BINARY)
+    inside = make_rbm().fit(1.0 * BINARY)
     assert rbm.learning_rate_ == inside.learning_rate_
     assert rbm.weight_decay_ == inside.weight_decay_
 
@@ -514,16 +516,16 @@ def test_gibbs_steps_from_the_variances():
     narrow = np.repeat([[0] * 4, [1] * 4], 50, axis=0)  # variance 1
     wide = np.repeat([[0] * 6, [1] * 6], 50, axis=0)  # variance 1.5
     widest = np.repeat([[0] * 28, [1] * 28], 50, axis=0)  # variance 7
-    assert make().fit(narrow).n_gibbs_steps_ == 1
-    assert make().fit(wide).n_gibbs_steps_ == 3
-    assert make().fit(widest).n_gibbs_steps_ == 5
-    assert make().fit(wide)._learning.solver.n_gibbs_steps == 3
-    assert make().partial_fit(wide).n_gibbs_steps_ == 1
-    assert make(solver="cd").fit(wide).n_gibbs_steps_ == 1
-    assert make(solver="pt").fit(wide).n_gibbs_steps_ == 1
-    given = make(n_gibbs_steps=2).fit(wide)
+    assert make_rbm().fit(narrow).n_gibbs_steps_ == 1
+    assert make_rbm().fit(wide).n_gibbs_steps_ == 3
+    assert make_rbm().fit(widest).n_gibbs_steps_ == 5
+    assert make_rbm().fit(wide)._learning.solver.n_gibbs_steps == 3
+    assert make_rbm().partial_fit(wide).n_gibbs_steps_ == 1
+    assert make_rbm(solver="cd").fit(wide).n_gibbs_steps_ == 1
+    assert make_rbm(solver="pt").fit(wide).n_gibbs_steps_ == 1
+    given = make_rbm(n_gibbs_steps=2).fit(wide)
     assert (given.n_gibbs_steps_, given._learning.solver.n_gibbs_steps) == (2, 2)
-    warm = make(warm_start=True).fit(wide[:1])
+    warm = make_rbm(warm_start=True).fit(wide[:1])
     assert warm.n_gibbs_steps_ == 1
     assert warm.fit(wide)._learning.solver.n_gibbs_steps == 3
 
@@ -531,17 +533,17 @@ def test_gibbs_steps_from_the_variances():
 def test_divergence_keeps_the_epochs_before(monkeypatch):
     verdicts = iter([True, True, False])
     monkeypatch.setattr(_base, "is_sound", lambda model: next(verdicts))
-    rbm = make(schedule="constant", n_iter=5)
+    rbm = make_rbm(schedule="constant", n_iter=5)
     with pytest.warns(ConvergenceWarning, match=r"in epoch 3: .* The model of epoch 2 is"):
         rbm.fit(GRAY)
     assert rbm.n_iter_ == len(rbm.history_["seconds"]) == 2
     monkeypatch.undo()
-    assert_same_model(rbm, make(schedule="constant", n_iter=2).fit(GRAY))
+    assert_same_model(rbm, make_rbm(schedule="constant", n_iter=2).fit(GRAY))
 
 
 def test_divergence_in_partial_fit():
     """Model, chains, momentum and offsets are unchanged."""
-    rbm, other = (make(momentum=0.5).partial_fit(BINARY) for _ in range(2))
+    rbm, other = (make_rbm(momentum=0.5).partial_fit(BINARY) for _ in range(2))
     rbm.set_params(learning_rate=1e30, weight_decay=0.5)
     with pytest.warns(ConvergenceWarning, match=r"previous model is .* or weight_dec"):
         assert rbm.partial_fit(BINARY) is rbm
@@ -558,7 +560,7 @@ def test_divergence_in_partial_fit():
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_divergence_after_fit_keeps_the_average(method):
-    rbm = make(schedule="constant", warm_start=True).fit(BINARY)
+    rbm = make_rbm(schedule="constant", warm_start=True).fit(BINARY)
     before = pickle.dumps([getattr(rbm, name) for name in FITTED])
     rbm.set_params(learning_rate=1e30)
     with pytest.warns(ConvergenceWarning, match="The previous model is kept"):
@@ -571,17 +573,17 @@ def test_divergence_with_early_stopping_keeps_the_best(monkeypatch):
     monkeypatch.setattr(Validation, "score", lambda self, model, log_z: next(scores))
     sound = iter([True, True, True, False])
     monkeypatch.setattr(_base, "is_sound", lambda model: next(sound))
-    rbm = make(n_iter=9, early_stopping=True, schedule="constant")
+    rbm = make_rbm(n_iter=9, early_stopping=True, schedule="constant")
     with pytest.warns(ConvergenceWarning, match="The model of the best epoch so far is k"):
         rbm.fit(GRAY)
     scores, sound = iter([-20.0, -10.0]), iter([True, True])
     assert_same_model(
-        rbm, make(n_iter=2, early_stopping=True, schedule="constant").fit(GRAY)
+        rbm, make_rbm(n_iter=2, early_stopping=True, schedule="constant").fit(GRAY)
     )
 
 
 def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
-    rbm = make(n_iter=50, schedule="constant")
+    rbm = make_rbm(n_iter=50, schedule="constant")
     add = Record.add
 
     def interrupting(self, *args):
@@ -595,7 +597,7 @@ def test_keyboard_interrupt_keeps_the_finished_epochs(monkeypatch):
         rbm.fit(GRAY)
     monkeypatch.undo()
     assert rbm.n_iter_ == len(rbm.history_["seconds"]) == 4
-    assert_same_model(rbm, make(n_iter=4, schedule="constant").fit(GRAY))
+    assert_same_model(rbm, make_rbm(n_iter=4, schedule="constant").fit(GRAY))
 
 
 def test_an_interrupt_of_the_verdict_loses_nothing(monkeypatch):
@@ -603,11 +605,11 @@ def test_an_interrupt_of_the_verdict_loses_nothing(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Record, "shortfall", interrupted)
-    rbm = make(n_iter=3)
+    rbm = make_rbm(n_iter=3)
     with pytest.warns(UserWarning, match="interrupted by the user after 3 of 3 epochs"):
         rbm.fit(GRAY)
     monkeypatch.undo()
-    assert_same_model(rbm, make(n_iter=3).fit(GRAY))
+    assert_same_model(rbm, make_rbm(n_iter=3).fit(GRAY))
 
 
 def test_a_second_interrupt_loses_nothing(monkeypatch):
@@ -625,7 +627,7 @@ def test_a_second_interrupt_loses_nothing(monkeypatch):
     add = Training.add
     monkeypatch.setattr(Training, "add", interrupting)
     monkeypatch.setattr(Record, "LENGTH", 10)
-    rbm = make(n_iter=50)
+    rbm = make_rbm(n_iter=50)
     with pytest.warns(UserWarning, match="after 17 of 50 epochs"):
         rbm.fit(GRAY[:20])
     assert rbm.n_iter_ == 17
@@ -638,11 +640,11 @@ def test_an_interrupt_does_not_hide_a_divergence(monkeypatch):
 
     monkeypatch.setattr(Training, "complete_record", interrupted)
     with pytest.warns(ConvergenceWarning, match="diverged in epoch 1"):
-        make(learning_rate=1e6, n_iter=5).fit(GRAY)
+        make_rbm(learning_rate=1e6, n_iter=5).fit(GRAY)
 
 
 def test_fitted_model_survives_pickling():
-    rbm = make(momentum=0.5).fit(GRAY)
+    rbm = make_rbm(momentum=0.5).fit(GRAY)
     other = pickle.loads(pickle.dumps(rbm))
     assert_array_equal(other.transform(GRAY), rbm.transform(GRAY))
     assert_array_equal(other.sample(5), rbm.sample(5))
@@ -652,6 +654,6 @@ def test_fitted_model_survives_pickling():
 def test_no_warning_in_ordinary_use():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rbm = make().fit(GRAY)
+        rbm = make_rbm().fit(GRAY)
         rbm.score(rbm.sample(3))
         rbm.partial_fit(BINARY).transform(sp.csr_array(BINARY))

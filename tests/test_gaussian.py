@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from conftest import states
+from conftest import PLAIN, learner_on, state_at, states
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 from scipy.special import logsumexp
@@ -29,12 +29,9 @@ from skrbm import (
     _gaussian,
     _visible,
 )
-from skrbm._data import DataSet
 from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._inputs import attributes_of, model_of
 from skrbm._model import RBM
-from skrbm._solvers import PersistentContrastiveDivergence
-from skrbm._step import Counts, Learned, Learner, Settings, TrainingState
 from skrbm._visible import SMALLEST_VARIANCE, VARIANCE_RATE, GaussianUnits
 from skrbm.likelihood import (
     LogLikelihoodTracker,
@@ -44,12 +41,7 @@ from skrbm.likelihood import (
     pseudo_log_likelihood,
 )
 from skrbm.metrics import log_likelihood_scorer
-from skrbm.plotting import (
-    ChainsDisplay,
-    FiltersDisplay,
-    SamplesDisplay,
-    TrainingDisplay,
-)
+from skrbm.plotting import ChainsDisplay, FiltersDisplay, SamplesDisplay, TrainingDisplay
 from skrbm.sampling import ModelLadder, diagnose, draw_chains, sample_conditional
 
 WINE = load_wine().data
@@ -212,7 +204,7 @@ def test_between_independent_features_and_a_model(beta, rng):
     assert_allclose(np.diff(got), np.diff(ratio[0] - ratio[1]))
 
 
-def test_the_gradient(rng):
+def test_the_gradient():
     """A step follows the slope of the exact log-likelihood, by finite differences."""
     model = tiny(2, 3)
     v = np.random.default_rng(2).standard_normal((40, 2))
@@ -245,27 +237,16 @@ def test_the_gradient(rng):
         slopes.append(slope)
     truth = Mixture(by_hand(model))
     chains, _ = truth.draw(400_000, np.random.default_rng(3))
-    start = RBM(
-        model.weights.copy(),
-        GaussianUnits(
-            units.bias.copy(), units.log_variance.copy(), np.zeros(2), np.ones(2)
-        ),
-        model.hidden_bias.copy(),
-    )
-    state = TrainingState(
-        Learned(start, lam.copy()),
-        Counts(np.zeros(2)),
-        PersistentContrastiveDivergence(chains, 1),
-        rng,
-    )
-    settings = Settings("pcd", 1, len(chains), 40, 1.0, 0.0, 0.0, True, False, False, False)
-    learner = Learner(state, settings, DataSet(v))
+    standardized = GaussianUnits(units.bias, units.log_variance, np.zeros(2), np.ones(2))
+    start = RBM(model.weights, standardized, model.hidden_bias)
+    state = state_at(start, chains)
+    settings = PLAIN._replace(batch_size=40, centering=True, compiled=False)
+    learner = learner_on(v, state, settings)
     state.learned.hidden_mean[...] = lam
     rate = 1e-3
-    before = [array.copy() for array in start]
     learner.offsets = np.zeros(2), lam
     learner.step(slice(0, 40), rate)
-    change = [(a - b) / rate for a, b in zip(start, before, strict=True)]
+    change = [(a - b) / rate for a, b in zip(state.model, start, strict=True)]
     assert_allclose(change[0], slopes[0], atol=0.02)
     assert_allclose(change[1], units.variance * (slopes[1] - slopes[0] @ lam), atol=0.02)
     assert_allclose(change[3], slopes[3], atol=0.02)
@@ -633,7 +614,7 @@ def test_chains_are_diagnosed():
 # Bad input ------------------------------------------------------------------------------
 
 
-def test_what_is_for_binary_units_is_refused():
+def test_functions_for_binary_units_are_refused():
     rbm = make().fit(WINE)
     with pytest.raises(ValueError, match="only available for binary visible units"):
         pseudo_log_likelihood(rbm, WINE)

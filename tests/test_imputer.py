@@ -27,7 +27,7 @@ def gappy():
     return np.where(mask, np.nan, X), X, mask
 
 
-def test_imputer_beats_the_means(gappy):
+def test_imputed_values_are_better_than_means(gappy):
     X, truth, mask = gappy
     imputer = RBMImputer(BernoulliRBMEstimator(64, n_iter=20), random_state=0).fit(X)
     p = imputer.transform(X)
@@ -47,7 +47,7 @@ def test_imputer_beats_the_means(gappy):
 
 
 @pytest.mark.parametrize("n_rounds", [1, 3])
-def test_rounds_of_the_imputer_written_out(gappy, n_rounds):
+def test_rounds_written_out(gappy, n_rounds):
     X = gappy[0][:200]
     rbm = BernoulliRBMEstimator(8, n_iter=3)
     options = {"n_rounds": n_rounds, "n_gibbs_steps": 4, "random_state": 0}
@@ -76,7 +76,7 @@ def test_imputer_in_a_pipeline(gappy):
     assert imputer.get_feature_names_out()[0] == "x0"
 
 
-def test_seeds_of_the_imputer_and_of_its_rbm(gappy):
+def test_random_states(gappy):
     X = gappy[0][:100]
     rbm = BernoulliRBMEstimator(4, n_iter=2)
     one, two = (RBMImputer(rbm, random_state=0).fit(X).rbm_ for _ in range(2))
@@ -87,7 +87,7 @@ def test_seeds_of_the_imputer_and_of_its_rbm(gappy):
 
 @pytest.mark.parametrize("in_context", [False, True])
 @pytest.mark.parametrize("output", ["default", "pandas", "polars"])
-def test_indicator_and_names_of_the_imputer(output, in_context, gappy):
+def test_indicator_and_names_of_features(output, in_context, gappy):
     if output != "default":
         pytest.importorskip(output, reason=f"{output} is not installed")
     X = pd.DataFrame(gappy[0][:60]).rename(columns="p{}".format)
@@ -120,7 +120,7 @@ def test_indicator_and_names_of_the_imputer(output, in_context, gappy):
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32, np.float64])
-def test_what_is_masked_is_missing(dtype, gappy):
+def test_masked_values_are_missing(dtype, gappy):
     with_nan = gappy[0][:60]
     mask = np.isnan(with_nan)
     masked = np.ma.masked_array(np.where(mask, 1, with_nan).astype(dtype), mask)
@@ -147,7 +147,7 @@ def test_what_is_masked_is_missing(dtype, gappy):
         (np.nan, object),
     ],
 )
-def test_marks_of_missing_values(mark, dtype, gappy):
+def test_values_that_stand_for_missing_values(mark, dtype, gappy):
     with_nan = gappy[0][:60]
     mask = np.isnan(with_nan)
     if dtype == "Int64":
@@ -170,7 +170,7 @@ def test_marks_of_missing_values(mark, dtype, gappy):
 
 
 @pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist, pd.DataFrame])
-def test_marks_among_numbers_in_strings(form):
+def test_numbers_in_strings_and_a_string_for_missing_values(form):
     strings = np.array([["?", "1"], ["0", "1"], ["1", "0"]])
     imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=1), missing_values="?")
     filled = imputer.fit_transform(form(strings))
@@ -181,7 +181,7 @@ def test_marks_among_numbers_in_strings(form):
 
 
 @pytest.mark.parametrize("form", [np.array, pd.DataFrame])
-def test_imputer_of_words(form, gappy):
+def test_strings_that_are_not_numbers_are_refused(form, gappy):
     words = form(np.array([["no", "yes"], ["yes", "no"]] * 20, dtype=object))
     imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=2), random_state=0)
     for missing_values in (np.nan, None, -1):
@@ -195,7 +195,7 @@ def test_imputer_of_words(form, gappy):
     assert_array_equal(np.unique(filled), [0, 1])
 
 
-def test_imputer_of_a_column_that_is_never_seen():
+def test_columns_without_observed_values():
     X = np.array([[0, np.nan, 1], [1, np.nan, 0]] * 10)
     imputer = RBMImputer(BernoulliRBMEstimator(2, n_iter=2), random_state=0)
     with pytest.warns(UserWarning, match=r"no observed values of feature 1\. "):
@@ -209,7 +209,7 @@ def test_imputer_of_a_column_that_is_never_seen():
 # Failures and interrupts --------------------------------------------------------------
 
 
-def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
+def test_an_interrupt_ends_the_rounds(gappy, monkeypatch):
     add, epochs = Record.add, []
 
     def interrupting(self, *args):
@@ -231,9 +231,7 @@ def test_an_interruption_ends_the_rounds_of_the_imputer(gappy, monkeypatch):
 @pytest.mark.parametrize(
     ("module", "name", "rounds"), [(_training, "train", 1), (sampling, "fill", 2)]
 )
-def test_an_interruption_keeps_the_rounds_of_the_imputer(
-    gappy, monkeypatch, module, name, rounds
-):
+def test_an_interrupt_keeps_the_finished_rounds(gappy, monkeypatch, module, name, rounds):
     """This holds even before the first epoch of the next round is finished."""
     function, calls = getattr(module, name), []
 
@@ -254,7 +252,7 @@ def test_an_interruption_keeps_the_rounds_of_the_imputer(
     assert_array_equal(imputer.transform(X[:5]), expected.transform(X[:5]))
 
 
-def test_warnings_of_the_imputer_come_once(gappy):
+def test_each_warning_comes_once(gappy):
     X = 3 * gappy[0][:60]
     rbm = BernoulliRBMEstimator(4, n_iter=3, learning_rate=1e6)
     imputer = RBMImputer(rbm, random_state=0)
@@ -265,7 +263,7 @@ def test_warnings_of_the_imputer_come_once(gappy):
     assert record[1].category is ConvergenceWarning
 
 
-def test_an_imputer_that_fails_to_fit_again_is_as_it_was(gappy):
+def test_a_failed_fit_leaves_the_imputer_as_it_was(gappy):
     X = gappy[0][:100]
     rbm = BernoulliRBMEstimator(4, n_iter=2)
     imputer = RBMImputer(rbm, random_state=0).fit(X)

@@ -17,7 +17,7 @@ from conftest import (
     Enumerated,
     assert_same_model,
     by_hand,
-    make,
+    make_rbm,
     states,
     tiny_rbm,
 )
@@ -37,10 +37,7 @@ from skrbm.likelihood import (
     mean_log_likelihood,
     pseudo_log_likelihood,
 )
-from skrbm.sampling import (
-    diagnose,
-    sample_conditional,
-)
+from skrbm.sampling import diagnose, sample_conditional
 
 # Forms of data ------------------------------------------------------------------------
 
@@ -63,9 +60,9 @@ FORMS = {
 def test_forms_of_input_make_one_model(form, centering, solver):
     parameters = {"solver": solver, "centering": centering, "n_gibbs_steps": 2}
     X = BINARY.astype(float)
-    expected = make(**parameters).fit(X)
+    expected = make_rbm(**parameters).fit(X)
     other = FORMS[form](X)
-    result = make(**parameters).fit(other)
+    result = make_rbm(**parameters).fit(other)
     assert_same_model(result, expected, atol=1e-10)
     assert_allclose(result.transform(other), expected.transform(X), atol=1e-10)
     assert_allclose(result.score_samples(other), expected.score_samples(X))
@@ -79,9 +76,9 @@ def test_forms_of_input_make_one_model(form, centering, solver):
 @pytest.mark.parametrize("dtype", [bool, np.uint8])
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_bool_and_uint8_are_float32(form, dtype, solver):
-    expected = make(solver=solver).fit(form(BINARY.astype(np.float32)))
+    expected = make_rbm(solver=solver).fit(form(BINARY.astype(np.float32)))
     X = form(BINARY.astype(dtype))
-    result = make(solver=solver).fit(X)
+    result = make_rbm(solver=solver).fit(X)
     assert result.components_.dtype == np.float32
     assert_same_model(result, expected)
     H = result.transform(X)
@@ -92,8 +89,8 @@ def test_bool_and_uint8_are_float32(form, dtype, solver):
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_stochastic_binarization_of_dense_and_sparse(form):
-    expected = make().fit(GRAY)
-    assert_same_model(make().fit(form(GRAY)), expected, atol=1e-10)
+    expected = make_rbm().fit(GRAY)
+    assert_same_model(make_rbm().fit(form(GRAY)), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("solver", SOLVER_NAMES)
@@ -101,7 +98,7 @@ def test_wide_sparse_data_make_the_model_that_dense_data_make(solver):
     """Data with several blocks of features."""
     X = sp.csr_array(sp.random(50, 2501, density=0.02, random_state=0))
     parameters = {"solver": solver, "n_chains": 11, "momentum": 0.5}
-    sparse, dense = make(**parameters).fit(X), make(**parameters).fit(X.toarray())
+    sparse, dense = make_rbm(**parameters).fit(X), make_rbm(**parameters).fit(X.toarray())
     assert_same_model(sparse, dense, atol=1e-10)
     assert_allclose(sparse.score_samples(X), dense.score_samples(X.toarray()))
 
@@ -110,13 +107,13 @@ def test_wide_sparse_data_make_the_model_that_dense_data_make(solver):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_index_types_and_unsorted_indices(dtype, index):
     X = sp.csr_array(BINARY.astype(dtype))
-    expected = make().fit(X)
+    expected = make_rbm().fit(X)
     messy = X[:, ::-1][:, ::-1]  # unsorted indices
     messy = sp.csr_array((messy.data, messy.indices, messy.indptr), shape=X.shape)
     messy.indices = messy.indices.astype(index)
     messy.indptr = messy.indptr.astype(index)
     before = messy.indices.copy()
-    result = make().fit(messy)
+    result = make_rbm().fit(messy)
     assert_same_model(result, expected, atol=1e-6)
     assert_allclose(result.transform(messy), expected.transform(X), atol=1e-6)
     assert_array_equal(messy.indices, before)
@@ -125,7 +122,7 @@ def test_index_types_and_unsorted_indices(dtype, index):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtypes_in_and_out(dtype):
     X = GRAY.astype(dtype)
-    for rbm in (make().fit(X), make().partial_fit(X).partial_fit(X)):
+    for rbm in (make_rbm().fit(X), make_rbm().partial_fit(X).partial_fit(X)):
         for name in FITTED:
             assert getattr(rbm, name).dtype == dtype
         for other in (np.float32, np.float64):
@@ -140,8 +137,8 @@ def test_dtypes_in_and_out(dtype):
 def test_read_only_memory_map(tmp_path):
     np.save(tmp_path / "X.npy", BINARY.astype(np.uint8))
     X = np.load(tmp_path / "X.npy", mmap_mode="r")
-    result = make().fit(X)
-    assert_same_model(result, make().fit(BINARY))
+    result = make_rbm().fit(X)
+    assert_same_model(result, make_rbm().fit(BINARY))
     assert_array_equal(result.transform(X), result.transform(BINARY))
 
 
@@ -150,7 +147,7 @@ def test_read_only_memory_map(tmp_path):
 def test_input_is_not_changed(form, solver):
     X = form(GRAY)
     before = X.copy()
-    rbm = make(solver=solver).fit(X).partial_fit(X)
+    rbm = make_rbm(solver=solver).fit(X).partial_fit(X)
     for method in (rbm.transform, rbm.score_samples, rbm.free_energy, rbm.gibbs):
         method(X)
     rbm.sample(60, init=X)
@@ -163,7 +160,7 @@ def test_sparse_input_is_never_made_dense(solver):
     X = sp.csr_array((np.ones(4000, np.float32), (rows, columns)), shape=(8000, 5000))
     X.data[:] = 1
     few = {"n_chains": 10, "batch_size": 200}
-    rbm = make(n_components=2, n_iter=1, solver=solver, **few)
+    rbm = make_rbm(n_components=2, n_iter=1, solver=solver, **few)
     tracemalloc.start()
     rbm.fit(X).partial_fit(X)
     rbm.transform(X)
@@ -180,7 +177,7 @@ def test_sparse_input_is_never_made_dense(solver):
 )
 def test_no_layout_is_copied_as_a_whole(form):
     X = form(np.zeros((40_000, 100), dtype=np.float32))
-    rbm = make(n_components=2, n_iter=1, batch_size=100)
+    rbm = make_rbm(n_components=2, n_iter=1, batch_size=100)
     tracemalloc.start()
     rbm.fit(X).transform(X)
     peak = tracemalloc.get_traced_memory()[1]
@@ -190,7 +187,7 @@ def test_no_layout_is_copied_as_a_whole(form):
 
 def test_duplicate_entries_count_as_their_sum():
     X = sp.csr_array(([0.5, 0.5, 1.0], [1, 1, 0], [0, 2, 3]), shape=(2, 3))
-    assert_same_model(make().fit(X), make().fit(X.toarray()), atol=1e-12)
+    assert_same_model(make_rbm().fit(X), make_rbm().fit(X.toarray()), atol=1e-12)
 
 
 @pytest.mark.parametrize("solver", SOLVER_NAMES)
@@ -209,17 +206,19 @@ def test_unsorted_indices_and_duplicates_give_the_same_model(solver):
         ),
         shape=sorted_rows.shape,
     )
-    expected = make(solver=solver).fit(sorted_rows)
+    expected = make_rbm(solver=solver).fit(sorted_rows)
     for X in (unsorted, halves):
         before = X.indices.copy()
-        assert_same_model(make(solver=solver).fit(X), expected)
-        assert_array_equal(make(solver=solver).fit(X).transform(X), expected.transform(X))
+        assert_same_model(make_rbm(solver=solver).fit(X), expected)
+        assert_array_equal(
+            make_rbm(solver=solver).fit(X).transform(X), expected.transform(X)
+        )
         assert_array_equal(X.indices, before)
 
 
 def test_object_dtype_with_numbers():
     assert_same_model(
-        make().fit(BINARY.astype(int).astype(object)), make().fit(BINARY * 1.0)
+        make_rbm().fit(BINARY.astype(int).astype(object)), make_rbm().fit(BINARY * 1.0)
     )
 
 
@@ -238,7 +237,7 @@ def test_object_dtype_with_numbers():
 )
 def test_degenerate_data(X, form, solver):
     for method in ("fit", "partial_fit"):
-        rbm = make(solver=solver, learning_rate=0.2)
+        rbm = make_rbm(solver=solver, learning_rate=0.2)
         getattr(rbm, method)(form(X))
         for name in FITTED:
             assert np.isfinite(getattr(rbm, name)).all()
@@ -343,7 +342,7 @@ def test_a_pipeline_is_told_to_pass_its_last_step():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "transform", "score_samples"])
 def test_nan_and_inf(method, value):
-    rbm = make().fit(GRAY)
+    rbm = make_rbm().fit(GRAY)
     X = GRAY.copy()
     X[3, 4] = value
     with pytest.raises(ValueError, match="Input X contains"):
@@ -357,17 +356,17 @@ METHODS = ["transform", "score", "score_samples", "free_energy", "gibbs"]
 def test_unfitted(method):
     arguments = () if method == "sample" else (GRAY,)
     with pytest.raises(NotFittedError):
-        getattr(make(), method)(*arguments)
+        getattr(make_rbm(), method)(*arguments)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_number_of_features(method):
     with pytest.raises(ValueError, match="X has 63 features, but BernoulliRBMEst"):
-        getattr(make().fit(GRAY), method)(GRAY[:, 1:])
+        getattr(make_rbm().fit(GRAY), method)(GRAY[:, 1:])
 
 
 def test_wrong_shapes_of_draws():
-    rbm = make().fit(GRAY)
+    rbm = make_rbm().fit(GRAY)
     with pytest.raises(ValueError, match="X has 64 columns, but this model has 8"):
         rbm.inverse_transform(GRAY)
     with pytest.raises(ValueError, match="X has 2 features"):
@@ -389,12 +388,12 @@ def test_wrong_shapes_of_draws():
 )
 def test_data_that_cannot_be_used(X, message):
     with pytest.raises(ValueError, match=message):
-        make().fit(X)
+        make_rbm().fit(X)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_scores_of_values_outside_0_and_1_are_those_of_clipped_values(form):
-    rbm = make().fit(BINARY)
+    rbm = make_rbm().fit(BINARY)
     X = 3 * GRAY - 1 if form is np.asarray else 3 * GRAY
     with pytest.warns(UserWarning, match="Values below 0 count as 0"):
         scores = rbm.score_samples(form(X))
@@ -405,7 +404,7 @@ def test_scores_of_values_outside_0_and_1_are_those_of_clipped_values(form):
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 def test_huge_values_overflow_without_a_bare_warning(form):
     X = form(np.full((4, 64), 3e38, dtype=np.float32))
-    rbm = make(n_iter=1).fit(X).partial_fit(X)
+    rbm = make_rbm(n_iter=1).fit(X).partial_fit(X)
     assert np.isfinite(rbm.score_samples(X)).all()
     rbm.components_[...] = 1
     assert (rbm.transform(X) == 1).all()
@@ -418,7 +417,7 @@ def test_huge_values_overflow_without_a_bare_warning(form):
     with pytest.raises(ValueError, match=r"up to 1e\+39, which are too large"):
         rbm.free_energy(form(np.full((4, 64), 1e39)))
     with pytest.warns(ConvergenceWarning, match="diverged"):
-        make(n_iter=1, stochastic_binarization=False).fit(X)
+        make_rbm(n_iter=1, stochastic_binarization=False).fit(X)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +439,7 @@ def test_huge_values_overflow_without_a_bare_warning(form):
 def test_masked_arrays_are_refused(call):
     X = np.ma.masked_array(BINARY, BINARY > 0)
     with pytest.raises(TypeError, match="masked array, and its mask would be ignored"):
-        call(make().fit(BINARY), X)
+        call(make_rbm().fit(BINARY), X)
 
 
 def set_index(X, at, value):
@@ -526,8 +525,8 @@ def test_malformed_sparse_arrays_are_refused(form, how):
 def test_bad_parameters_are_named(method, name, value):
     message = f"The '{name}' parameter of BernoulliRBMEstimator must be"
     with pytest.raises(ValueError, match=message):
-        getattr(make(**{name: value}), method)(GRAY)
-    rbm = make().fit(GRAY).set_params(**{name: value})
+        getattr(make_rbm(**{name: value}), method)(GRAY)
+    rbm = make_rbm().fit(GRAY).set_params(**{name: value})
     with pytest.raises(ValueError, match=message):
         getattr(rbm, method)(GRAY)
 
@@ -536,7 +535,7 @@ def test_bad_parameters_are_named(method, name, value):
 def test_booleans_are_not_numbers(name):
     message = f"'{name}' parameter .* must be a.* Got True instead"
     with pytest.raises(ValueError, match=message):
-        make(**{name: True}).fit(BINARY)
+        make_rbm(**{name: True}).fit(BINARY)
 
 
 @pytest.mark.parametrize(
@@ -559,4 +558,4 @@ def test_booleans_are_not_numbers(name):
 )
 def test_bad_arguments_are_named(call, name):
     with pytest.raises((ValueError, TypeError), match=name):
-        call(make().fit(GRAY))
+        call(make_rbm().fit(GRAY))

@@ -8,7 +8,7 @@ import pytest
 from conftest import (
     Enumerated,
     assert_distributed,
-    assert_keeps,
+    assert_tempered_chains_keep,
     by_hand,
     draw,
     index,
@@ -18,18 +18,10 @@ from conftest import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm._annealing import (
-    TemperedChains,
-    independent,
-)
+from skrbm._annealing import TemperedChains, independent
 from skrbm._ladders import ModelPath, Trajectory, ladder_of, models_of
-from skrbm.likelihood import (
-    log_partition,
-)
-from skrbm.sampling import (
-    ModelLadder,
-    draw_chains,
-)
+from skrbm.likelihood import log_partition
+from skrbm.sampling import ModelLadder, draw_chains
 
 
 def test_a_ladder_is_pickled():
@@ -45,7 +37,7 @@ def test_a_ladder_is_pickled():
         ladder.components = again.components
 
 
-def test_what_is_no_ladder():
+def test_malformed_ladders_are_refused():
     models = rungs(6, 3)
     with pytest.raises(ValueError, match=r"must have shapes .*\(2, 3, 6\), \(2, 3\) and"):
         ModelLadder(np.zeros((2, 3, 6)), np.zeros((2, 3)), np.zeros((2, 3)))
@@ -57,7 +49,7 @@ def test_what_is_no_ladder():
 
 
 @pytest.mark.parametrize("function", [draw_chains, log_partition])
-def test_ladders_of_other_models(function):
+def test_ladders_of_other_models_are_refused(function):
     models = rungs(6, 3)
     rbm, ladder = by_hand(models[-1]), ladder_of(models)
     method = {"method": "ais"} if function is log_partition else {}
@@ -85,7 +77,7 @@ def test_chains_on_a_ladder_do_not_drift(betas):
         1.0: last,
     }
     exact = [Enumerated(*between[beta]).p_v for beta in betas]
-    assert_keeps(ModelPath(models), betas, exact)
+    assert_tempered_chains_keep(ModelPath(models), betas, exact)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

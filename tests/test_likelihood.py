@@ -31,7 +31,7 @@ DATA = os.environ.get("SKRBM_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="SKRBM_DATA is not set")
 
 
-# Annealed -------------------------------------------------------------------------------
+# Estimates of log Z ---------------------------------------------------------------------
 
 
 def test_starts_of_reverse_runs(digits_rbm):
@@ -74,6 +74,41 @@ def test_progress(capsys):
     assert lines[-1].startswith("[log_partition] AIS: 101 of 101 temperatures")
 
 
+def test_forward_and_reverse_in_one():
+    rbm = by_hand(tiny_rbm(6, 4))
+    settings = {"betas": 300, "n_runs": 50, "base_mean": 0.4}
+    result = log_partition(rbm, method="both", random_state=0, **settings)
+    source = np.random.RandomState(0)
+    forward, reverse = (
+        log_partition(rbm, method=method, random_state=source, **settings)
+        for method in ("ais", "reverse_ais")
+    )
+    assert [part.value for part in result.parts] == [forward.value, reverse.value]
+    assert result.value == (forward.value + reverse.value) / 2
+    assert result.lower == min(forward.lower, reverse.lower)
+    assert result.upper == max(forward.upper, reverse.upper)
+    assert result.lower < log_partition(rbm).value < result.upper
+    assert (result.method, result.log_weights, result.init) == ("both", None, "exact")
+    assert "forward: log Z = " in repr(result)
+    assert "reverse: log Z = " in repr(result)
+    likelihood = mean_log_likelihood(rbm, np.eye(6), log_partition=result)
+    assert likelihood.lower < likelihood.value < likelihood.upper
+
+
+def test_estimates_that_contradict_each_other_warn():
+    """Model with two modes, all off and all on, and draws from the rarer mode only."""
+    model = bernoulli_rbm(np.full((20, 25), 2.0), np.full(20, -25.2), np.full(25, -20.0))
+    rbm = by_hand(model)
+    settings = {"method": "both", "betas": 500, "n_runs": 300, "base_mean": 0.5}
+    log_partition(rbm, random_state=0, **settings)
+    with pytest.warns(UserWarning, match="is below the forward one") as record:
+        result = log_partition(rbm, init=np.ones((1, 20)), random_state=0, **settings)
+    assert len(record) == 1
+    forward, reverse = result.parts
+    assert reverse.value < forward.value
+    assert result.lower == reverse.lower < log_partition(rbm).value < result.upper
+
+
 # Likelihoods ----------------------------------------------------------------------------
 
 
@@ -106,13 +141,13 @@ def test_a_model_of_values_beyond_1():
 
 
 @pytest.mark.parametrize("function", [log_likelihood, mean_log_likelihood])
-def test_a_log_partition_is_of_one_model(function):
+def test_log_partitions_of_other_models_are_refused(function):
     X = DIGITS[:300, 20:28]
     rbm = BernoulliRBMEstimator(3, random_state=0).fit(X)
     log_z = pickle.loads(pickle.dumps(log_partition(rbm)))
     function(pickle.loads(pickle.dumps(rbm)), X, log_partition=log_z)
     by_hand_in_float32 = by_hand(
-        RBM.bernoulli(
+        bernoulli_rbm(
             rbm.components_.T.astype(np.float32),
             rbm.intercept_visible_.astype(np.float32),
             rbm.intercept_hidden_.astype(np.float32),
@@ -163,24 +198,24 @@ def test_pseudo_log_likelihood_is_what_the_estimator_scores(digits_rbm):
 
 
 @pytest.mark.parametrize("log_z", [np.nan, "auto", (1, 2)])
-def test_what_is_no_partition_function(log_z):
+def test_malformed_log_partitions_are_refused(log_z):
     rbm = by_hand(tiny_rbm(6, 4))
     for function in (log_likelihood, mean_log_likelihood):
         with pytest.raises(ValueError, match="must be a LogPartition returned"):
             function(rbm, states(6), log_partition=log_z)
 
 
-# Monitor --------------------------------------------------------------------------------
+# Tracker --------------------------------------------------------------------------------
 
 
-def test_monitor_follows_the_exact_value():
+def test_tracker_follows_the_exact_value():
     """Every estimate is accurate while training changes the model a lot."""
     rbm = BernoulliRBMEstimator(22, learning_rate=0.4, random_state=0)
     watched = clone(rbm)
-    monitor = LogLikelihoodTracker(DIGITS[1500:], random_state=0)
+    tracker = LogLikelihoodTracker(DIGITS[1500:], random_state=0)
     off, values = [], []
     for _ in range(8):
-        look = monitor.update(watched.partial_fit(DIGITS[:1500]))
+        look = tracker.update(watched.partial_fit(DIGITS[:1500]))
         rbm.partial_fit(DIGITS[:1500])
         exact = log_partition(rbm, method="exact")
         off.append(look.log_partition.value - exact.value)
@@ -192,13 +227,13 @@ def test_monitor_follows_the_exact_value():
     assert values[-1] > values[0] + 1
 
 
-def test_monitor_draws_runs_anew():
+def test_tracker_draws_runs_anew():
     """If models change abruptly, few runs keep weight, but estimates stay accurate."""
     models = [tiny_rbm(24, 22, scale=0.4, seed=seed) for seed in range(4)]
-    monitor = LogLikelihoodTracker(np.eye(24), n_runs=400, n_betas=50, random_state=0)
+    tracker = LogLikelihoodTracker(np.eye(24), n_runs=400, n_betas=50, random_state=0)
     anew = 0
     for model in models:
-        look = monitor.update(by_hand(model)).log_partition
+        look = tracker.update(by_hand(model)).log_partition
         anew += look.effective_sample_size < 200
         exact = log_partition(by_hand(model), method="exact").value
         assert abs(look.value - exact) < 0.5
@@ -206,9 +241,9 @@ def test_monitor_draws_runs_anew():
     assert anew > 0
 
 
-def test_an_interrupted_look_leaves_the_monitor_as_it_was(monkeypatch):
+def test_an_interrupted_update_leaves_the_tracker_as_it_was(monkeypatch):
     models = [tiny_rbm(24, 22, scale=0.4, seed=seed) for seed in range(2)]
-    monitor = LogLikelihoodTracker(np.eye(24), n_runs=400, n_betas=50, random_state=0)
+    tracker = LogLikelihoodTracker(np.eye(24), n_runs=400, n_betas=50, random_state=0)
     free_energy, calls = RBM.free_energy, []
 
     def interrupting(model, v):
@@ -222,7 +257,7 @@ def test_an_interrupted_look_leaves_the_monitor_as_it_was(monkeypatch):
     for model in models:
         for _ in range(2):
             try:
-                look = monitor.update(by_hand(model)).log_partition
+                look = tracker.update(by_hand(model)).log_partition
             except KeyboardInterrupt:
                 interrupted += 1
         exact = log_partition(by_hand(model), method="exact").value
@@ -231,18 +266,18 @@ def test_an_interrupted_look_leaves_the_monitor_as_it_was(monkeypatch):
 
 
 def test_tracker_of_small_models_is_exact():
-    monitor = LogLikelihoodTracker(states(6))
-    look = monitor.update(by_hand(tiny_rbm(6, 4)))
+    tracker = LogLikelihoodTracker(states(6))
+    look = tracker.update(by_hand(tiny_rbm(6, 4)))
     assert look.log_partition.method == "exact"
     expected = Enumerated(*tiny_rbm(6, 4)).log_likelihood(states(6)).mean()
     assert_allclose(look.value, expected)
 
 
-def test_monitor_of_one_shape():
-    monitor = LogLikelihoodTracker(np.eye(24), n_betas=1, random_state=0)
-    monitor.update(by_hand(tiny_rbm(24, 22, scale=0.1)))
+def test_tracker_refuses_models_of_another_shape():
+    tracker = LogLikelihoodTracker(np.eye(24), n_betas=1, random_state=0)
+    tracker.update(by_hand(tiny_rbm(24, 22, scale=0.1)))
     with pytest.raises(ValueError, match=r"\(24, 23\) .*one tracker per model"):
-        monitor.update(by_hand(tiny_rbm(24, 23)))
+        tracker.update(by_hand(tiny_rbm(24, 23)))
     with pytest.raises(ValueError, match="n_betas"):
         LogLikelihoodTracker(np.eye(3), n_betas=0)
     with pytest.raises(ValueError, match=r"from 0 to 0\.5: binarize X"):

@@ -13,10 +13,7 @@ from sklearn.preprocessing import Binarizer, MinMaxScaler
 
 from skrbm import BernoulliRBMEstimator, ParallelRBM
 from skrbm.likelihood import mean_log_likelihood, pseudo_log_likelihood
-from skrbm.metrics import (
-    log_likelihood_scorer,
-    pseudo_likelihood_scorer,
-)
+from skrbm.metrics import log_likelihood_scorer, pseudo_likelihood_scorer
 
 X = load_digits().data[:80]
 BINARY = (X > 7).astype(float)

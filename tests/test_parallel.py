@@ -10,7 +10,7 @@ from conftest import (
     Enumerated,
     Watch,
     bars_and_stripes,
-    exact,
+    enumerated,
     states,
     tiny_rbm,
     with_callbacks,
@@ -56,7 +56,7 @@ def test_a_teacher_is_learned_as_by_a_single_process(n_shards):
     plain = clone(parallel.estimator).fit(rows.astype(np.float32))
 
     def divergence(rbm):
-        log_p = exact(rbm).log_likelihood(states(8))
+        log_p = enumerated(rbm).log_likelihood(states(8))
         return teacher.p_v @ (np.log(teacher.p_v) - log_p)
 
     independent = rows.mean(axis=0)

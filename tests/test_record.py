@@ -12,8 +12,8 @@ from conftest import (
     Enumerated,
     assert_same_model,
     bars_and_stripes,
-    make,
-    run,
+    make_rbm,
+    run_training,
     state_at,
     tiny_rbm,
 )
@@ -29,7 +29,7 @@ from skrbm._training import Training
 
 
 def test_history():
-    rbm = make(n_iter=5).fit(GRAY)
+    rbm = make_rbm(n_iter=5).fit(GRAY)
     names = {"epoch", "learning_rate", "pseudo_log_likelihood", "seconds"}
     assert set(rbm.history_) == names
     assert rbm.history_["epoch"] == [1, 2, 3, 4, 5]
@@ -42,7 +42,7 @@ def test_history():
 @pytest.mark.parametrize("n_iter", [9, 10, 11, 25, 123])
 def test_a_long_history_is_of_some_epochs(n_iter, capsys, monkeypatch):
     monkeypatch.setattr(Record, "LENGTH", 10)
-    rbm = make(n_components=2, n_iter=n_iter, verbose=1).fit(BINARY[:9])
+    rbm = make_rbm(n_components=2, n_iter=n_iter, verbose=1).fit(BINARY[:9])
     epochs = rbm.history_["epoch"]
     assert all(len(entries) == len(epochs) for entries in rbm.history_.values())
     assert len(epochs) == min(n_iter, 10)
@@ -61,7 +61,7 @@ def test_a_history_always_has_the_last_epoch(monkeypatch):
 
     monkeypatch.setattr(Training, "add", interrupting)
     monkeypatch.setattr(Record, "LENGTH", 10)
-    rbm = make(n_iter=50)
+    rbm = make_rbm(n_iter=50)
     with pytest.warns(UserWarning, match="after 17 of 50 epochs"):
         rbm.fit(BINARY)
     assert rbm.history_["epoch"] == [5, 10, 15, 17]
@@ -80,7 +80,7 @@ def test_early_stopping():
             return next(scores)
 
     validation = Scripted(DataSet(bars_and_stripes()), tol=0.5, patience=2)
-    training, epochs = run(n_epochs=9, validation=validation)
+    training, epochs = run_training(n_epochs=9, validation=validation)
     assert validation.scores == [1.0, 3.0, 3.25, 2.0, 3.1]
     assert training.n_done == len(epochs) == 5
     assert_array_equal(training.end().model.weights, epochs[2][1])
@@ -96,7 +96,7 @@ def test_validation_scores_are_pseudo_log_likelihoods():
 
 
 def over_fitting(**parameters):
-    return make(
+    return make_rbm(
         n_components=30, learning_rate=0.3, batch_size=5, early_stopping=True, **parameters
     )
 
@@ -111,22 +111,22 @@ def test_early_stopping_keeps_the_best_model(form):
     assert len(scores) == rbm.n_iter_ < 200
     assert all(len(entries) == rbm.n_iter_ for entries in rbm.history_.values())
     # The best validation score is the mean score of the held-out rows.
-    held_out = held_out_rows(over_fitting, validation_fraction=0.3)
+    held_out = held_out_rows(validation_fraction=0.3)
     assert len(held_out) == 18
     assert_allclose(rbm.score(BINARY[held_out]), scores[best], rtol=1e-10)
     gap = rbm.history_["free_energy_gap"]
     assert gap[best] > gap[0]
 
 
-def held_out_rows(make, **parameters):
+def held_out_rows(**parameters):
     """Return the rows that have no effect on the model after one epoch."""
-    base = make(n_iter=1, **parameters).fit(BINARY)
+    base = over_fitting(n_iter=1, **parameters).fit(BINARY)
     rows = []
     for row in range(len(BINARY)):
         X = BINARY.copy()
         X[row] = ~X[row]
         if np.array_equal(
-            make(n_iter=1, **parameters).fit(X).components_, base.components_
+            over_fitting(n_iter=1, **parameters).fit(X).components_, base.components_
         ):
             rows.append(row)
     return rows
@@ -146,7 +146,7 @@ def test_a_warm_start_holds_out_the_same_rows():
 
 @pytest.mark.parametrize("solver", SOLVER_NAMES)
 def test_early_stopping_with_few_rows(solver):
-    rbm = make(solver=solver, early_stopping=True, n_chains=7).fit(BINARY[:20])
+    rbm = make_rbm(solver=solver, early_stopping=True, n_chains=7).fit(BINARY[:20])
     assert len(rbm.h_samples_) == (18 if solver == "cd" else 7)
 
 
@@ -154,7 +154,7 @@ def test_early_stopping_with_few_rows(solver):
 def test_early_stopping_copies_no_rows(form):
     X = form((np.random.default_rng(0).random((100_000, 100)) < 0.2).astype(np.float32))
     size = X.nbytes if form is np.asarray else X.data.nbytes + X.indices.nbytes
-    rbm = make(n_iter=1, batch_size=1000, early_stopping=True, validation_fraction=0.5)
+    rbm = make_rbm(n_iter=1, batch_size=1000, early_stopping=True, validation_fraction=0.5)
     tracemalloc.start()
     rbm.fit(X)
     peak = tracemalloc.get_traced_memory()[1]
@@ -163,7 +163,7 @@ def test_early_stopping_copies_no_rows(form):
 
 
 def test_unshuffled_rows_beside_those_held_out_keep_their_order():
-    others = np.delete(BINARY, held_out_rows(over_fitting, shuffle=False), axis=0)
+    others = np.delete(BINARY, held_out_rows(shuffle=False), axis=0)
     split = over_fitting(n_iter=1, shuffle=False).fit(BINARY)
     alone = over_fitting(n_iter=1, shuffle=False)
     alone.set_params(early_stopping=False).fit(others)
@@ -207,11 +207,11 @@ def test_modes_without_chains_are_reported():
     X = np.repeat([[0] * 24, [1] * 24], [60, 140], axis=0) ^ (rng.random((200, 24)) < 0.02)
     many = {"n_components": 16, "n_iter": 500, "learning_rate": 0.4, "weight_decay": 0}
     many["n_gibbs_steps"] = 1
-    fits = [make(**many, random_state=seed) for seed in (2, 3)]
+    fits = [make_rbm(**many, random_state=seed) for seed in (2, 3)]
     with pytest.warns(ConvergenceWarning, match="modes that its persistent chains"):
         gaps = [rbm.fit(X).log_partition_gap_ for rbm in fits]
     assert max(gaps) > 1
-    mixes = make(**many | {"weight_decay": 0.5}).fit(X)
+    mixes = make_rbm(**many | {"weight_decay": 0.5}).fit(X)
     assert abs(mixes.log_partition_gap_) < 1
     assert not hasattr(mixes.partial_fit(X), "log_partition_gap_")  # another model now
     mixes.set_params(n_iter=10).fit(X)
@@ -224,14 +224,14 @@ def test_modes_without_chains_are_reported():
 )
 def test_without_enough_persistent_chains_there_is_no_gap(parameters, has_gap, monkeypatch):
     monkeypatch.setattr(_base, "_UPDATES_FOR_GAP", 10)
-    rbm = make(n_iter=5, **parameters).fit(BINARY)
+    rbm = make_rbm(n_iter=5, **parameters).fit(BINARY)
     assert hasattr(rbm, "log_partition_gap_") == has_gap
 
 
 def test_a_model_that_got_worse_is_reported():
     with pytest.warns(ConvergenceWarning, match="the model is worse than at the start"):
-        make(learning_rate=100, n_iter=5).fit(BINARY)
-    rbm = make(warm_start=True, n_iter=20).fit(BINARY)
+        make_rbm(learning_rate=100, n_iter=5).fit(BINARY)
+    rbm = make_rbm(warm_start=True, n_iter=20).fit(BINARY)
     with pytest.warns(ConvergenceWarning, match="the model is worse than at the start"):
         rbm.set_params(learning_rate=30, n_iter=2).fit(BINARY)
 
@@ -241,6 +241,6 @@ def test_a_model_that_got_worse_is_reported():
 def test_data_without_structure_are_no_reason_to_warn(n_features, learning_rate):
     X = np.random.default_rng(0).random((200, n_features))
     for data in (X, X > 0.5, X > 0.98):
-        rbm = make(n_components=64, learning_rate=learning_rate, warm_start=True)
+        rbm = make_rbm(n_components=64, learning_rate=learning_rate, warm_start=True)
         for _ in range(3):
             rbm.fit(data)

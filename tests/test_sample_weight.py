@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import PLAIN, Enumerated, bars_and_stripes, centered, state_at, tiny_rbm
+from conftest import (
+    PLAIN,
+    Enumerated,
+    bars_and_stripes,
+    centered,
+    learner_on,
+    state_at,
+    tiny_rbm,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
@@ -13,11 +21,7 @@ from sklearn.pipeline import Pipeline
 
 from skrbm import BernoulliRBMEstimator, _step
 from skrbm._data import DataSet
-from skrbm._step import Learner
-from skrbm.metrics import (
-    log_likelihood_scorer,
-    pseudo_likelihood_scorer,
-)
+from skrbm.metrics import log_likelihood_scorer, pseudo_likelihood_scorer
 
 ROWS = np.random.default_rng(3).integers(2, size=(8, 5)).astype(float)
 WEIGHTS = np.array([1, 3, 2, 1, 5, 1, 4, 1])
@@ -42,12 +46,9 @@ def test_weights_are_repetitions(form):
     settings = PLAIN._replace(
         batch_size=50, centering=True, averaging=True, momentum=0.5, weight_decay=0.01
     )
-    of_repeated = Learner(
-        repeated, settings, DataSet(form(np.repeat(ROWS, WEIGHTS, axis=0)))
-    )
-    of_weighted = Learner(
-        weighted, settings, DataSet(form(ROWS), None, WEIGHTS / WEIGHTS.mean())
-    )
+    rows = form(np.repeat(ROWS, WEIGHTS, axis=0))
+    of_repeated = learner_on(rows, repeated, settings)
+    of_weighted = learner_on(form(ROWS), weighted, settings, WEIGHTS / WEIGHTS.mean())
     for _ in range(100):
         of_repeated.epoch([0.1])
         of_weighted.epoch([0.1])
@@ -56,7 +57,7 @@ def test_weights_are_repetitions(form):
     assert_allclose(weighted.learned.hidden_mean, repeated.learned.hidden_mean)
     assert_array_equal(weighted.solver.chains, repeated.solver.chains)
     alike = state_at(rbm, chains)
-    learner = Learner(alike, settings, DataSet(form(ROWS)))
+    learner = learner_on(form(ROWS), alike, settings)
     for _ in range(100):
         learner.epoch([0.1])
     assert np.abs(alike.result.weights - repeated.result.weights).max() > 0.1
@@ -67,7 +68,7 @@ def test_the_visible_mean_is_weighted(form):
     weights = WEIGHTS / WEIGHTS.mean()
     state = state_at(tiny_rbm(5, 3), np.zeros((4, 3)))
     settings = PLAIN._replace(batch_size=3)
-    learner = Learner(state, settings, DataSet(form(ROWS), None, weights))
+    learner = learner_on(form(ROWS), state, settings, weights)
     learner.epoch([1e-300] * 3, follow_mean=True)
     assert_allclose(state.counts.visible_sum, weights @ ROWS)
     assert_allclose(state.counts.n_rows_seen, weights.sum())
@@ -100,7 +101,7 @@ def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_siz
             rows = slice(start, min(start + batch_size, len(X)))
             h = exact.h[rng.choice(len(exact.h), size=n_chains, p=exact.p_h)]
             state = state_at(rbm, h, seed, settings)
-            learner = Learner(state, settings, DataSet(form(X), None, w))
+            learner = learner_on(form(X), state, settings, w)
             if centering:
                 learner.offsets = offsets
             learner.step(rows, 1.0)
@@ -122,7 +123,7 @@ def test_chains_of_cd_have_the_weight_of_their_rows():
     rows = np.random.default_rng(0).integers(2, size=(6, 4)).astype(float)
     settings = PLAIN._replace(solver="cd", batch_size=6)
     state = state_at(rbm, np.zeros((6, 4)), settings=settings)
-    Learner(state, settings, DataSet(rows, None, np.arange(1.0, 7))).epoch([1.0])
+    learner_on(rows, state, settings, np.arange(1.0, 7)).epoch([1.0])
     for after, before in zip(state.model, rbm, strict=True):
         assert_allclose(after, before, atol=1e-12)
 
@@ -132,14 +133,12 @@ def test_the_hidden_offset_moves_by_weight():
     state = state_at(rbm, np.zeros((4, 3)))
     settings = PLAIN._replace(batch_size=4, centering=True)
     weights = np.array([2.0, 1, 0.5, 0.1])
-    data = DataSet(ROWS[:4], None, weights)
-    Learner(state, settings, data).step(slice(0, 4), 0.1)
+    learner_on(ROWS[:4], state, settings, weights).step(slice(0, 4), 0.1)
     mean = np.average(rbm.mean_hidden(ROWS[:4]), axis=0, weights=weights)
     share = _step.HIDDEN_MEAN_RATE * weights.mean()
     assert_allclose(state.learned.hidden_mean, 0.5 + share * (mean - 0.5))
     state = state_at(rbm, np.zeros((4, 3)))
-    data = DataSet(ROWS[:4], None, 1e6 * weights)
-    Learner(state, settings, data).step(slice(0, 4), 1e-9)
+    learner_on(ROWS[:4], state, settings, 1e6 * weights).step(slice(0, 4), 1e-9)
     assert_allclose(state.learned.hidden_mean, mean)
 
 

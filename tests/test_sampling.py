@@ -8,6 +8,7 @@ from conftest import (
     Enumerated,
     assert_distributed,
     bars_and_stripes,
+    bernoulli_rbm,
     by_hand,
     draw,
     index,
@@ -19,7 +20,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
 from skrbm import BernoulliRBMEstimator, RBMImputer
-from skrbm._model import RBM
 from skrbm.sampling import (
     ChainDiagnostics,
     diagnose,
@@ -118,7 +118,7 @@ def test_sampling_leaves_the_model_as_it_was(bars):
 
 
 @pytest.mark.parametrize("init", ["noise", "rows", sp.csr_array(np.ones((1, 8)))])
-def test_starts(init):
+def test_starts_of_chains(init):
     """Chains of a model whose states do not change stay at their start."""
     model = two_modes()
     init = np.ones((1, 8)) if isinstance(init, str) and init == "rows" else init
@@ -165,7 +165,7 @@ def test_conditional_probabilities(dtype):
 def test_filled_in_probabilities_are_means_of_the_later_steps(n_gibbs_steps):
     bias = np.array([-1.0, 0.0, 3.0])
     rbm = by_hand(
-        RBM.bernoulli(np.zeros((3, 2)), bias, np.zeros(2))
+        bernoulli_rbm(np.zeros((3, 2)), bias, np.zeros(2))
     )  # features are independent
     filled = sample_conditional(
         rbm, [[np.nan] * 3], n_gibbs_steps=n_gibbs_steps, output="probabilities"
@@ -174,9 +174,9 @@ def test_filled_in_probabilities_are_means_of_the_later_steps(n_gibbs_steps):
 
 
 @pytest.mark.parametrize("mean", [0.0, 1.0])
-def test_what_is_unknown_starts_at_the_mean_of_the_data(mean):
+def test_unknown_values_start_at_the_mean_of_the_data(mean):
     rbm = by_hand(
-        RBM.bernoulli(np.full((2, 1), 100.0), np.full(2, -50.0), np.full(1, -100.0))
+        bernoulli_rbm(np.full((2, 1), 100.0), np.full(2, -50.0), np.full(1, -100.0))
     )
     rbm.visible_mean_ = np.full(2, mean)  # states of all 0 and all 1 do not change
     filled = sample_conditional(rbm, np.full((20, 2), np.nan), n_gibbs_steps=5)
@@ -254,7 +254,7 @@ def test_r_hat():
         (0.95, (7, 64), 1.684671, 12.3),
     ],
 )
-def test_figures_are_those_of_arviz(phi, shape, r_hat, size):
+def test_diagnostics_are_those_of_arviz(phi, shape, r_hat, size):
     """Compare with rhat(method="split") and ess(method="mean") of arviz 0.23.4."""
     chain, t = np.indices(shape)
     x = (7919 * chain + 104_729 * (t + 1) ** 2) % 1009 / 1009
@@ -265,7 +265,7 @@ def test_figures_are_those_of_arviz(phi, shape, r_hat, size):
     assert_allclose(effective_sample_size(x), size, atol=0.05)
 
 
-def test_figures_of_constant_chains():
+def test_diagnostics_of_constant_chains():
     for value in (0, 1, 0.1, -37.123, 1e9):
         x = np.full((3, 10), value)
         assert split_r_hat(x) == 1
@@ -290,7 +290,7 @@ def test_chains_that_agree_roughly():
     ("r_hat", "size", "trusted"),
     [(1.009, 100.0, True), (1.011, 1000.0, False), (1.0, 99.0, False)],
 )
-def test_what_is_trusted(r_hat, size, trusted):
+def test_thresholds_of_trust(r_hat, size, trusted):
     figures = {"autocorrelation_time": [9.0], "n_chains": 4, "n_draws": 999, "moving": True}
     figures["free_energy"] = np.zeros((4, 999))
     r_hat, size = np.array([1.0, r_hat]), np.array([900.0, size])

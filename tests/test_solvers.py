@@ -16,10 +16,13 @@ from conftest import (
     Enumerated,
     assert_distributed,
     bars_and_stripes,
+    bernoulli_rbm,
     draw,
-    exact,
+    enumerated,
     index,
+    learner_on,
     needs_core,
+    state_at,
     tiny_rbm,
 )
 from numpy.testing import assert_allclose, assert_array_equal
@@ -27,10 +30,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skrbm import BernoulliRBMEstimator, _binary_rows, _kernels
 from skrbm._compat.sklearn import StrOptions
 from skrbm._data import DataSet
-from skrbm._model import RBM
 from skrbm._phases import BinaryPhases, DensePhases, SparsePhases
 from skrbm._solvers import SOLVERS, PersistentContrastiveDivergence
-from skrbm._step import Counts, Learned, Learner, TrainingState
+from skrbm._step import Counts
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -138,7 +140,7 @@ def test_a_solver_is_one_class(form, monkeypatch):
     monkeypatch.setattr(BernoulliRBMEstimator, "_parameter_constraints", constraints)
     X = form(np.tile(bars_and_stripes(), (10, 1)))
     rbm = BernoulliRBMEstimator(8, solver="new", n_iter=150, random_state=0).fit(X)
-    truth = exact(rbm).log_likelihood(bars_and_stripes()).mean()
+    truth = enumerated(rbm).log_likelihood(bars_and_stripes()).mean()
     assert truth > (9 * np.log(0.5) + np.log(1 / 14)) / 2
     assert isinstance(rbm._learning.solver, FastPersistent)
     before = rbm._learning.solver
@@ -225,31 +227,30 @@ def test_a_tempered_step_is_the_exact_gradient(centering, form, compiled, monkey
     weights = np.array([1, 2, 1, 3, 1, 2, 4])
     mean = np.average(rows, axis=0, weights=weights).clip(0.001, 0.999)
     solver, _ = tempered_solver(rbm, mean, n_chains, np.float64)
-    counts, hidden_mean = Counts(np.linspace(1, 8, 5), 9), np.full(3, 0.5)
-    rng = np.random.Generator(np.random.SFC64(0))
-    state = TrainingState(Learned(rbm.copy(), hidden_mean), counts, solver, rng)
     settings = PLAIN._replace(solver="pt", centering=centering, batch_size=7)
-    learner = Learner(state, settings, DataSet(form(rows), None, weights / weights.mean()))
+    state = state_at(rbm, solver.chains, settings=settings)
+    state.counts, state.solver = Counts(np.linspace(1, 8, 5), 9), solver
+    learner = learner_on(form(rows), state, settings, weights / weights.mean())
     learner.step(slice(0, 7), 0.25)
     dw, db, dc = Enumerated(*rbm).gradient(np.repeat(rows, weights, axis=0))
     if centering:
-        mu, lam = counts.visible_mean, hidden_mean
+        mu, lam = state.counts.visible_mean, state.learned.hidden_mean
         dw = dw - np.outer(mu, dc) - np.outer(db, lam)
         db, dc = db - dw @ lam, dc - dw.T @ mu
     for after, before, change in zip(state.model, rbm, (dw, db, dc), strict=True):
         assert_allclose((after - before) / 0.25, change, atol=6 / np.sqrt(n_chains))
 
 
-def two_modes():
+def all_on_or_all_off():
     """Return a model of eight features that are nearly all on or all off."""
     weights = np.full((8, 3), 3.0)
-    return RBM.bernoulli(weights, np.full(8, -4.5), np.full(3, -12.0))
+    return bernoulli_rbm(weights, np.full(8, -4.5), np.full(3, -12.0))
 
 
 @pytest.mark.parametrize("solver", ["pcd", "pt"])
 def test_only_tempered_chains_move_between_modes(solver, rng):
     """All chains start in the same mode."""
-    rbm, X = two_modes(), np.repeat([[0.0], [1.0]], 8, axis=1)
+    rbm, X = all_on_or_all_off(), np.repeat([[0.0], [1.0]], 8, axis=1)
     exact = Enumerated(*rbm)
     share = exact.p_h[0]
     assert 0.3 < share < 0.7

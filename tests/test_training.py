@@ -11,17 +11,19 @@ from conftest import (
     bars_and_stripes,
     centered,
     core_draws,
+    learner_on,
     needs_core,
-    run,
+    run_training,
     state_at,
     states,
     tiny_rbm,
+    untrained_state,
 )
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm import _binary_rows, _step, _training
 from skrbm._data import DataSet
-from skrbm._step import Counts, Learner, Settings, first_state
+from skrbm._step import Counts
 from skrbm._training import train
 
 
@@ -49,7 +51,7 @@ def test_step_is_the_exact_gradient(n_rows, centering, dtype, form):
     for seed in range(n_repeats):
         state = state_at(rbm, chains_of(rbm, n_chains, seed), seed)
         state.counts = Counts(visible_sum, 9)
-        Learner(state, settings, DataSet(X)).epoch([rate])
+        learner_on(X, state, settings).epoch([rate])
         for i, (after, before) in enumerate(zip(state.model, rbm, strict=True)):
             assert after.dtype == dtype
             change[i] += (after.astype(float) - before) / rate / n_repeats
@@ -77,7 +79,7 @@ def test_two_means_each_by_its_own_count(n_positive, form):
     row = np.array([1.0, 0, 1, 0])
     state = state_at(rbm, np.tile(row, (5, 1)))
     X = form(np.tile(row, (n_positive, 1)))
-    Learner(state, PLAIN, DataSet(X)).epoch([1.0])
+    learner_on(X, state).epoch([1.0])
     for after, before in zip(state.model, rbm, strict=True):
         assert_allclose(after, before, atol=1e-12)
 
@@ -89,7 +91,7 @@ def test_cd_with_many_steps_follows_the_gradient(k):
     X = np.tile(v, (20_000, 1))
     settings = PLAIN._replace(solver="cd", n_gibbs_steps=k, batch_size=len(X))
     state = state_at(rbm, np.zeros((len(X), 3)), settings=settings)
-    Learner(state, settings, DataSet(X)).epoch([1.0])
+    learner_on(X, state, settings).epoch([1.0])
     expected = Enumerated(*rbm).gradient(v)
     error = max(
         np.abs(after - before - change).max()
@@ -107,7 +109,7 @@ def test_momentum_and_weight_decay():
     X, chain = np.ones((1, 4)), np.array([[1.0, 0, 0, 1]])
     state = state_at(rbm, chain)
     settings = PLAIN._replace(batch_size=1, momentum=0.5, weight_decay=0.01)
-    learner = Learner(state, settings, DataSet(X))
+    learner = learner_on(X, state, settings)
     gradient = np.outer(X, X) - np.outer(chain, chain)
     learner.epoch([0.1])
     expected = rbm.weights * (1 - 0.001) + 0.1 * gradient
@@ -124,7 +126,7 @@ def test_weight_decay_is_a_prior_on_the_weights_alone(centering):
     """At the optimum, means match those of the data, and weights are as large as pulled."""
     X = np.repeat([[0.0] * 4, [1.0] * 4], [70, 30], axis=0)
     settings = PLAIN._replace(weight_decay=0.1, averaging=True, centering=centering)
-    training, _ = run(settings, X=X, n_epochs=600)
+    training, _ = run_training(settings, X=X, n_epochs=600)
     model = training.state.result
     assert np.abs(model.weights).max() > 0.5
     pull, *means = Enumerated(*model).gradient(X)
@@ -228,7 +230,7 @@ def test_the_same_as_written_out(solver, n_features, form, compiled, monkeypatch
         monkeypatch.setattr(_binary_rows, "core", None)
     n_components, n_epochs = 5, 10 if n_features == 6 else 3
     X = (np.random.default_rng(0).random((23, n_features)) < 0.3).astype(float)
-    settings = Settings(
+    settings = PLAIN._replace(
         solver=solver,
         n_gibbs_steps=2,
         n_chains=6,
@@ -238,14 +240,9 @@ def test_the_same_as_written_out(solver, n_features, form, compiled, monkeypatch
         weight_decay=0.01,
         centering=True,
         averaging=True,
-        binarize=False,
     )
-
-    def start():
-        return first_state(settings, len(X), n_features, n_components, np.float64, seed=0)
-
-    expected, chains = train_written_out(start(), settings, X, n_epochs, compiled)
-    state = start()
+    state, other = (untrained_state(settings, X, n_components) for _ in range(2))
+    expected, chains = train_written_out(other, settings, X, n_epochs, compiled)
     plan = {"n_epochs": n_epochs, "schedule": "constant", "shuffle": False}
     for _ in train(state, settings, DataSet(form(X)), **plan):
         pass
@@ -258,8 +255,8 @@ def test_averaging():
     """The t-th model has weight t (t + 1) (t + 2) (t + 3) in the average."""
     X = np.tile(bars_and_stripes(), (15, 1))
     settings = PLAIN._replace(averaging=True)
-    state = first_state(settings, len(X), 9, 6, np.float64, seed=0)
-    learner = Learner(state, settings, DataSet(X))
+    state = untrained_state(settings, X, 6)
+    learner = learner_on(X, state, settings)
     models = []
 
     def take_steps(n):
@@ -284,7 +281,7 @@ def test_the_average_is_never_far_behind():
     rbm = tiny_rbm(3, 2)
     state = state_at(rbm, np.zeros((4, 2)))
     X = np.ones((1, 3))
-    learner = Learner(state, PLAIN._replace(averaging=True), DataSet(X))
+    learner = learner_on(X, state, PLAIN._replace(averaging=True))
     before, behind = state.learned.average.weights.copy(), 0
     for n in range(1, 3000):
         learner.step(slice(0, 1), 0.1)
@@ -299,7 +296,7 @@ def test_averaging_takes_the_noise_out():
     scores = []
     for averaging in (True, False):
         settings = PLAIN._replace(averaging=averaging, learning_rate=0.3)
-        training, _ = run(settings, X=X, n_epochs=200, schedule="constant")
+        training, _ = run_training(settings, X=X, n_epochs=200, schedule="constant")
         exact = Enumerated(*training.state.result)
         scores.append(exact.log_likelihood(X).mean())
     assert scores[0] > scores[1] + 0.1
@@ -311,7 +308,7 @@ def test_visible_mean_follows_the_rows(n_rows):
     state = state_at(rbm, np.zeros((4, 2)))
     state.model.visible_bias[...] = 0
     X = (np.random.default_rng(0).random((n_rows, 3)) < 0.3).astype(float)
-    learner = Learner(state, PLAIN._replace(batch_size=4), DataSet(X))
+    learner = learner_on(X, state, PLAIN._replace(batch_size=4))
     learner.epoch([1e-300] * -(-n_rows // 4), follow_mean=True)
     mean = (X.sum(axis=0) + (X.sum() + 0.5) / (X.size + 1)) / (n_rows + 1)
     assert state.counts.n_rows_seen == n_rows
@@ -321,7 +318,7 @@ def test_visible_mean_follows_the_rows(n_rows):
 
 def test_schedules():
     def rates(schedule):
-        return [epoch.learning_rate for epoch, _ in run(schedule=schedule)[1]]
+        return [epoch.learning_rate for epoch, _ in run_training(schedule=schedule)[1]]
 
     assert_array_equal(rates("constant"), [0.1] * 4)
     # 16 rows make two steps per epoch, so the last of 8 steps has one eighth of the rate.
@@ -332,8 +329,8 @@ def test_schedules():
 def test_only_the_rows_asked_for_are_learned(shuffle):
     X = bars_and_stripes()
     rows = np.array([0, 2, 3, 5, 7, 8, 11])
-    some, _ = run(X=X, rows=rows, shuffle=shuffle)
-    alone, _ = run(X=X[rows], shuffle=shuffle)
+    some, _ = run_training(X=X, rows=rows, shuffle=shuffle)
+    alone, _ = run_training(X=X[rows], shuffle=shuffle)
     assert_array_equal(some.state.model.weights, alone.state.model.weights)
 
 
@@ -361,7 +358,7 @@ def test_learns_bars_and_stripes(solver, centering):
     settings = PLAIN._replace(
         solver=solver, centering=centering, n_gibbs_steps=5, n_chains=50, learning_rate=0.3
     )
-    training, _ = run(settings, X=X, n_epochs=200)
+    training, _ = run_training(settings, X=X, n_epochs=200)
     score = Enumerated(*training.state.model).log_likelihood(X).mean()
     independent, ceiling = 9 * np.log(0.5), np.log(1 / 14)
     assert score > (independent + ceiling) / 2
@@ -370,13 +367,13 @@ def test_learns_bars_and_stripes(solver, centering):
 def test_copies_share_nothing():
     X = np.tile(bars_and_stripes(), (3, 1))
     settings = PLAIN._replace(averaging=True, momentum=0.5, centering=True)
-    training, _ = run(settings, X=X)
+    training, _ = run_training(settings, X=X)
     state = training.state
     copied, before = state.copy(), pickle.dumps(state)
-    Learner(copied, settings, DataSet(X)).epoch([0.1] * 5, follow_mean=True)
+    learner_on(X, copied, settings).epoch([0.1] * 5, follow_mean=True)
     assert pickle.dumps(state) == before
     again = state.copy()
-    Learner(again, settings, DataSet(X)).epoch([0.1] * 5, follow_mean=True)
+    learner_on(X, again, settings).epoch([0.1] * 5, follow_mean=True)
     for one, other in zip(again.result, copied.result, strict=True):
         assert_array_equal(one, other)
     assert_array_equal(again.solver.chains, copied.solver.chains)
