@@ -104,6 +104,7 @@ def test_estimates_lie_around_the_truth(digits_rbm):
         assert estimate.n_betas == 1000
 
 
+@pytest.mark.slow
 def test_few_temperatures_err_to_either_side(digits_rbm):
     exact = log_partition(digits_rbm).value
     few = {"betas": 15, "n_runs": 2}
@@ -125,6 +126,7 @@ def test_error_when_one_run_has_all_weight():
     assert np.isfinite([result.value, result.lower, result.upper]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [0.0, 80.0])
 @pytest.mark.parametrize("shape", [(5, 1), (1, 5), (5, 3)])
@@ -174,6 +176,7 @@ def test_betas():
     assert result.n_betas == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ais", "reverse_ais"])
 @pytest.mark.parametrize("scale", [0.0, 0.05, 0.5, 2.0, 5.0])
 def test_chosen_temperatures(scale, method):

@@ -203,6 +203,7 @@ READERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of the map")
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize(("mode", "given_back"), [("r", True), ("r+", False), ("c", False)])

@@ -61,6 +61,7 @@ def test_drop_in(cls):
     assert_allclose(H, 1 / (1 + np.exp(-z)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_better_model_than_the_incumbent():
     """The exact likelihood is better for the same data, sizes and learning rates."""
     X = (load_digits().data > 7)[:, 18:46:2].astype(float)  # 14 pixels: 2**14 states
@@ -129,6 +130,7 @@ def test_partial_fit_keeps_the_dtype_of_the_first_call():
     assert rbm.components_.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_partial_fit_after_fit_goes_on():
     """It starts a new average, so that a long previous fit does not slow it down."""
     rbm = make_rbm(n_iter=1000).fit(GRAY)
@@ -140,6 +142,7 @@ def test_partial_fit_after_fit_goes_on():
     assert 0 < np.abs(rbm.components_ - before).max() < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_rows", [1, 9, 30])
 def test_learning_does_not_depend_on_the_chunk_size(n_rows):
     """Unlike in BernoulliRBM, chunks of any size give a good model."""
@@ -347,6 +350,7 @@ def test_n_flips_estimates_the_score():
     assert errors[0] < 1
 
 
+@pytest.mark.slow
 def test_samples_have_the_model_distribution(small):
     truth = enumerated(small)
     draws = small.sample(10_000, n_gibbs_steps=200, random_state=0)

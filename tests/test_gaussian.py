@@ -329,6 +329,7 @@ def test_annealing_agrees_with_the_exact_sum(method):
     assert abs(estimate.value - exact.value) < 0.1
 
 
+@pytest.mark.slow
 def test_tempered_chains():
     """Chains that start in one of two distant clusters find the other one."""
     rbm = make(2, n_iter=50).fit(clusters())
@@ -357,6 +358,7 @@ def test_conditional_draws_follow_the_conditional_distribution():
 # Training -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["pcd", "cd"])
 def test_a_student_learns_the_teacher(solver):
     teacher = by_hand(tiny(3, 2, scale=1.0))
@@ -367,6 +369,7 @@ def test_a_student_learns_the_teacher(solver):
     assert student.score(test) > teacher.score(test) - 0.05
 
 
+@pytest.mark.slow
 def test_a_density_better_than_a_gaussian():
     X = clusters()
     rbm = make(4, n_iter="auto").fit(X)
@@ -443,6 +446,7 @@ def test_further_training():
     )
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_model():
     rbm = make(30, early_stopping=True, n_iter=400, weight_decay=0).fit(WINE)
     scores = rbm.validation_scores_
@@ -479,6 +483,7 @@ def test_the_history_has_log_likelihoods(n_components):
     assert_allclose(rbm.history_["log_likelihood"][-1], rbm.score(WINE[:60]), atol=atol)
 
 
+@pytest.mark.slow
 def test_the_score_follows_the_model():
     rbm = make(24).fit(WINE)
     first = rbm.score_samples(WINE)
@@ -494,6 +499,7 @@ def test_the_score_follows_the_model():
     assert_allclose(log_likelihood_scorer(rbm, WINE), rbm.score(WINE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_components", [6, 24])
 def test_the_score_follows_the_scales(n_components):
     """log Z depends on the scales, though the standardized model does not."""
@@ -518,6 +524,7 @@ def test_progress_is_printed(capsys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_components", [4, 24])
 def test_tracking(n_components):
     rbm = make(n_components).fit(WINE)
@@ -544,6 +551,7 @@ def test_callbacks(tmp_path):
         make().set_callbacks(TrajectoryLadder()).fit(WINE)
 
 
+@pytest.mark.slow
 def test_missing_values():
     rng = np.random.default_rng(0)
     factor = rng.standard_normal((400, 1))
@@ -688,6 +696,7 @@ def test_a_feature_with_few_values_is_named(monkeypatch):
     assert_allclose(rbm.noise_variance_[1], 0.1 * rbm.visible_variance_[1], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["pcd", "cd"])
 def test_odd_data_never_give_nan(solver):
     rng = np.random.default_rng(0)

@@ -27,6 +27,7 @@ def gappy():
     return np.where(mask, np.nan, X), X, mask
 
 
+@pytest.mark.slow
 def test_imputed_values_are_better_than_means(gappy):
     X, truth, mask = gappy
     imputer = RBMImputer(BernoulliRBMEstimator(64, n_iter=20), random_state=0).fit(X)

@@ -154,6 +154,7 @@ def test_input_is_not_changed(form, solver):
     assert_array_equal(*(getattr(Z, "toarray", Z.copy)() for Z in (X, before)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVER_NAMES)
 def test_sparse_input_is_never_made_dense(solver):
     rows, columns = np.random.default_rng(0).integers([[8000], [5000]], size=(2, 4000))

@@ -41,6 +41,7 @@ def test_pipeline_with_a_classifier():
     assert pipeline.fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.65
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_grid_search_over_a_pipeline(n_jobs):
     pipeline = Pipeline([("rbm", make()), ("clf", LogisticRegression(max_iter=2000))])
@@ -50,6 +51,7 @@ def test_grid_search_over_a_pipeline(n_jobs):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("y", [None, y], ids=["without y", "with y"])
 @pytest.mark.parametrize(
     "scoring",
@@ -66,6 +68,7 @@ def test_grid_search_by_its_own_score(scoring, y):
     assert (scores < 0).all()
 
 
+@pytest.mark.slow
 def test_scores_of_a_search_agree():
     """scoring=None and the scorer give the same results."""
     scores = [
@@ -158,6 +161,7 @@ def busy_threads(rbm, X, y=None):
     return max(pool["num_threads"] for pool in threadpool_info())
 
 
+@pytest.mark.slow
 def test_jobs_share_the_cores(monkeypatch):
     """Jobs in processes use no more threads in total than there are cores."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -190,6 +194,7 @@ for name in ('callbacks', 'plotting'):
 """
 
 
+@pytest.mark.slow
 def test_public_modules_are_attributes_and_bring_in_nothing_heavy():
     command = [sys.executable, "-c", IMPORTING]
     result = subprocess.run(command, capture_output=True, text=True)

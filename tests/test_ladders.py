@@ -120,6 +120,7 @@ def test_chains_on_a_ladder_mix_where_plain_ones_do_not():
     assert_allclose(v.mean(), expected, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("acceptance", [0.25, 0.6])
 def test_rungs_swap_as_often_as_asked(acceptance):
     """This holds although the models of the training are far apart."""
@@ -139,6 +140,7 @@ def test_rungs_swap_as_often_as_asked(acceptance):
     assert np.ptp(accept) < 0.25
 
 
+@pytest.mark.slow
 def test_jobs_and_seeds_on_a_ladder():
     models = rungs(6, 3)
     settings = {"n_gibbs_steps": 3, "ladder": ladder_of(models), "random_state": 1}
@@ -186,6 +188,7 @@ def test_importance_weights_on_a_ladder_are_unbiased(method):
     assert abs(result.value - expected) < 1.5 * error
 
 
+@pytest.mark.slow
 def test_jobs_on_a_ladder():
     models = rungs(6, 3)
     settings = {"method": "ais", "betas": 20, "n_runs": 60, "random_state": 3}

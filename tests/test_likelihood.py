@@ -34,6 +34,7 @@ needs_data = pytest.mark.skipif(DATA is None, reason="SKRBM_DATA is not set")
 # Estimates of log Z ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_starts_of_reverse_runs(digits_rbm):
     settings = {"method": "reverse_ais", "betas": 300, "random_state": 0}
     exact = log_partition(digits_rbm).value
@@ -52,6 +53,7 @@ def test_starts_of_reverse_runs(digits_rbm):
     assert abs(chains.value - truth) < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_runs", [1, 7, 60])
 def test_seeds_and_jobs(n_runs):
     rbm = by_hand(tiny_rbm(6, 3))
@@ -127,6 +129,7 @@ def test_log_likelihood(form):
     assert_allclose(log_likelihood(by_hand(model), given, log_partition=log_z.value), rows)
 
 
+@pytest.mark.slow
 def test_a_model_of_values_beyond_1():
     """Means beyond 1 are no probabilities, but annealed runs can start from them."""
     X = 1.5 * (np.random.default_rng(0).random((200, 30)) < 0.9)
@@ -208,6 +211,7 @@ def test_malformed_log_partitions_are_refused(log_z):
 # Tracker --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tracker_follows_the_exact_value():
     """Every estimate is accurate while training changes the model a lot."""
     rbm = BernoulliRBMEstimator(22, learning_rate=0.4, random_state=0)

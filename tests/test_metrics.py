@@ -104,6 +104,7 @@ def test_huge_weights(rbm, scorer):
     assert_allclose(scorer(rbm, BINARY, sample_weight=np.full(80, 1e308)), expected)
 
 
+@pytest.mark.slow
 def test_log_likelihood_scorer(rbm):
     expected = mean_log_likelihood(rbm, BINARY).value
     assert_allclose(log_likelihood_scorer(rbm, BINARY), expected)
@@ -129,6 +130,7 @@ def test_scorers_take_bernoulli_rbm():
         log_likelihood_scorer(BernoulliRBM(), BINARY)
 
 
+@pytest.mark.slow
 def test_search_by_log_likelihood():
     search = GridSearchCV(
         BernoulliRBMEstimator(6, random_state=0),

@@ -48,6 +48,7 @@ def draws_of_a_teacher(n):
     return teacher, teacher.v[rng.choice(len(teacher.v), size=n, p=teacher.p_v)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_shards", [1, 4])
 def test_a_teacher_is_learned_as_by_a_single_process(n_shards):
     teacher, rows = draws_of_a_teacher(4000)
@@ -81,6 +82,7 @@ def test_values_for_auto_come_from_all_rows():
 # The same bits ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_same_bits_by_any_workers_and_in_any_form():
     first = make(3).fit(X)
     assert_same(first, make(3, n_jobs=2).fit(X))
@@ -277,6 +279,7 @@ def test_the_number_of_chains_may_change_between_calls(solver, parameter):
         assert parallel.partial_fit(X).estimator_.h_samples_.shape == (40, 5)
 
 
+@pytest.mark.slow
 def test_the_meta_estimator_in_searches_and_pickles():
     parallel = make().fit(X)
     loaded = pickle.loads(pickle.dumps(parallel))

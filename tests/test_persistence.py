@@ -89,6 +89,7 @@ def use_model_of_the_first_version():
     assert rbm.set_params(warm_start=True).fit(X[:, 20:36]).n_iter_ == 3
 
 
+@pytest.mark.slow
 def test_one_model_in_many_threads():
     rbm = make().fit(X)
     expected = [rbm.transform(X), rbm.score_samples(X), rbm.sample(4, random_state=0)]
@@ -111,6 +112,7 @@ def test_one_model_in_many_threads():
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_fits_in_threads_are_those_of_one():
     expected = make().fit(X).components_
     fitted = joblib.Parallel(4, backend="threading")(
@@ -136,12 +138,14 @@ with _data._limiting.lock:  # as by a thread that is scoring
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_fork_in_the_middle_of_threaded_scoring():
     assert exit_code(FORKED) == 0
 
 
 # Python 3.12 and later warn of a fork while there are threads, as those of BLAS.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes(method):

@@ -101,6 +101,7 @@ def assert_finite(*arrays):
         assert np.isfinite(array).all()
 
 
+@pytest.mark.slow
 @given(data(), parameters, st.sampled_from(sorted(LAYOUTS)))
 def test_any_data_any_parameters(X, settings_, layout):
     given_X = LAYOUTS[layout](X)
@@ -126,6 +127,7 @@ def test_any_data_any_parameters(X, settings_, layout):
         assert_allclose(rbm.components_, plain.components_, tolerance, tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Training diverged")
 @given(data(), parameters, st.data())
 def test_any_weights(X, settings_, more):
@@ -176,6 +178,7 @@ def test_scores_of_rows_alone(X, settings_):
     assert (rbm.score_samples(X) <= 0).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(data(binary=True), parameters, st.integers(0, 100), st.booleans())
 def test_gaps(X, settings_, seed, all_missing):

@@ -101,6 +101,7 @@ def over_fitting(**parameters):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_early_stopping_keeps_the_best_model(form):
     rbm = over_fitting(n_iter=200, n_iter_no_change=5, validation_fraction=0.3)
@@ -150,6 +151,7 @@ def test_early_stopping_with_few_rows(solver):
     assert len(rbm.h_samples_) == (18 if solver == "cd" else 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_early_stopping_copies_no_rows(form):
     X = form((np.random.default_rng(0).random((100_000, 100)) < 0.2).astype(np.float32))
@@ -201,6 +203,7 @@ def test_log_partition_gap():
     assert log_partition_gap(state_at(rbm, np.zeros((100, 1)))) > 2
 
 
+@pytest.mark.slow
 def test_modes_without_chains_are_reported():
     """Single flips hardly lead from all 0 to all 1, so that chains and model part."""
     rng = np.random.default_rng(0)

@@ -74,6 +74,7 @@ def test_the_visible_mean_is_weighted(form):
     assert_allclose(state.counts.n_rows_seen, weights.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize(("solver", "centering"), [("pcd", True), ("cd", False)])
@@ -86,7 +87,7 @@ def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_siz
     weights = WEIGHTS / WEIGHTS.mean()
     exact = Enumerated(*rbm)
     n_repeats = 20
-    copies = 150 if solver == "cd" else 1
+    copies = 450 if solver == "cd" else 1
     X, w = np.tile(ROWS, (copies, 1)), np.tile(weights, copies)
     batch_size *= copies
     settings = PLAIN._replace(
@@ -155,6 +156,7 @@ def test_equal_weights_change_nothing_in_fit(solver, weight):
         assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("solver", ["pcd", "cd", "pt"])
@@ -263,6 +265,7 @@ SCORERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("scorer", SCORERS, ids=lambda scorer: scorer.__name__)
 def test_metadata_routing_of_scorers(scorer, n_jobs):

@@ -131,6 +131,7 @@ class FastPersistent(PersistentContrastiveDivergence):
         phases.add_gradient(self.fast, offsets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 def test_a_solver_is_one_class(form, monkeypatch):
     """`fit` uses it, `partial_fit` resumes its state, and it is stored with the model."""
@@ -269,6 +270,7 @@ def test_only_tempered_chains_move_between_modes(solver, rng):
         assert abs(np.mean(shares[100:]) - expected) < 0.05
 
 
+@pytest.mark.slow
 def test_tempering_learns_clusters_better():
     """Training with plain chains makes modes too heavy that the chains cannot reach."""
     rng = np.random.default_rng(0)
@@ -284,6 +286,7 @@ def test_tempering_learns_clusters_better():
     assert score["pt"] > score["pcd"] + 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["pcd", "pt"])
 def test_gray_levels_used_unchanged(solver):
     """Without binarization, rows are real and chains are binary."""
@@ -296,6 +299,7 @@ def test_gray_levels_used_unchanged(solver):
     assert not np.allclose(rbm.components_, binary.components_)
 
 
+@pytest.mark.slow
 def test_temperatures_follow_the_rejections():
     """All neighbors swap about equally often, while the model stays as it is."""
     rbm, rng = (

@@ -121,6 +121,7 @@ def test_momentum_and_weight_decay():
     assert_allclose(state.model.hidden_bias, -100 + (0.1 + 0.05 + 0.2) * (X - chain)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centering", [True, False])
 def test_weight_decay_is_a_prior_on_the_weights_alone(centering):
     """At the optimum, means match those of the data, and weights are as large as pulled."""
@@ -290,6 +291,7 @@ def test_the_average_is_never_far_behind():
         before = state.learned.average.weights.copy()
 
 
+@pytest.mark.slow
 def test_averaging_takes_the_noise_out():
     """At a constant rate, the average is a better model than the last iterate."""
     X = np.tile(bars_and_stripes(), (10, 1))
@@ -350,6 +352,7 @@ def test_enough_epochs_of_many_rows():
     assert _training.enough_epochs(10**6, 20, 10**3) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["cd", "pcd"])
 @pytest.mark.parametrize("centering", [False, True])
 def test_learns_bars_and_stripes(solver, centering):
