@@ -22,6 +22,7 @@ from skrbm._record import Record
 from skrbm._solvers import SOLVERS
 from skrbm._step import Counts, Learned, Learner, Settings, TrainingState, first_state
 from skrbm._training import Training, train
+from skrbm._units.bernoulli import BernoulliUnits
 
 needs_core = pytest.mark.skipif(
     _binary_rows.core is None, reason="the compiled core is not installed or switched off"
@@ -38,6 +39,7 @@ PLAIN = Settings(
     centering=False,
     averaging=False,
     binarize=False,
+    compiled=True,
 )
 
 N_CHAINS = 100_000
@@ -101,7 +103,7 @@ class Enumerated:
 
 def bernoulli_rbm(weights, visible_bias, hidden_bias):
     """Model with these parameters, whose arrays it shares."""
-    return RBM.bernoulli(weights, visible_bias, hidden_bias)
+    return RBM(weights, BernoulliUnits(visible_bias), hidden_bias)
 
 
 def tiny_rbm(n_features, n_components, dtype=np.float64, scale=1.0, seed=0):
@@ -269,7 +271,7 @@ def by_hand(model):
     """Estimator that has only its parameters, set by hand."""
     rbm = BernoulliRBMEstimator()
     rbm.components_ = model.weights.T
-    rbm.intercept_visible_, rbm.intercept_hidden_ = model.visible_bias, model.hidden_bias
+    rbm.intercept_visible_, rbm.intercept_hidden_ = model.visible.bias, model.hidden_bias
     return rbm
 
 
@@ -290,7 +292,7 @@ def two_modes(dtype=np.float64):
     """Model with two distant modes, all off and all on, that plain chains rarely leave."""
     model = tiny_rbm(8, 2, dtype, scale=0.0)
     model.weights[:, 0] = 6
-    model.visible_bias[...] = -3
+    model.visible.bias[...] = -3
     model.hidden_bias[0] = -24
     return model
 
@@ -316,7 +318,8 @@ def assert_tempered_chains_keep(path, betas, exact):
 
 def untrained_state(settings, X, n_components):
     """State in which a training on `X` starts."""
-    return first_state(settings, *X.shape, n_components, np.float64, seed=0)
+    units = BernoulliUnits(np.zeros(X.shape[1]))
+    return first_state(settings, units, len(X), n_components, seed=0)
 
 
 def state_at(rbm, chains, seed=0, settings=PLAIN):
@@ -324,7 +327,7 @@ def state_at(rbm, chains, seed=0, settings=PLAIN):
     solver = SOLVERS[settings.solver](chains.astype(rbm.dtype), settings.n_gibbs_steps)
     return TrainingState(
         Learned(rbm.copy(), np.full(len(rbm.hidden_bias), 0.5, rbm.dtype)),
-        Counts(np.zeros(len(rbm.visible_bias))),
+        Counts(np.zeros(len(rbm.visible.bias))),
         solver,
         np.random.Generator(np.random.SFC64(seed)),
     )
@@ -354,7 +357,9 @@ def run_training(
 ):
     """Train as `fit` does; return the training and its epochs."""
     data = DataSet(bars_and_stripes() if X is None else X, rows)
-    state = first_state(settings, len(data), data.n_features, 6, np.float64, seed=0)
+    state = first_state(
+        settings, BernoulliUnits(np.zeros(data.n_features)), len(data), 6, seed=0
+    )
     record = Record(data, state, n_epochs, validation)
     training = Training(data, state, record, settings, n_epochs)
     epochs = []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import (
     Enumerated,
-    assert_tempered_chains_keep,
+    assert_keeps,
     bernoulli_rbm,
     by_hand,
     states,
@@ -39,7 +39,7 @@ def test_path_of_temperatures(beta, rng):
 
     def log_p(beta):
         b0 = np.log(base_mean / (1 - base_mean))
-        bias = (1 - beta) * b0 + beta * model.visible_bias
+        bias = (1 - beta) * b0 + beta * model.visible.bias
         inputs = beta * (v @ model.weights + model.hidden_bias)
         return v @ bias + np.log1p(np.exp(inputs)).sum(axis=1)
 
@@ -66,7 +66,7 @@ def test_path_of_temperatures(beta, rng):
 def test_importance_weights_are_unbiased(method):
     """With few temperatures weights vary a lot, but their mean is still unbiased."""
     model = tiny_rbm(5, 4, scale=0.8)
-    expected = np.log(Enumerated(*model).partition)
+    expected = np.log(Enumerated(*model.arrays).partition)
     result = log_partition(
         by_hand(model), method=method, betas=5, n_runs=20_000, base_mean=0.4, random_state=0
     )
@@ -252,7 +252,7 @@ def test_tempered_chains_do_not_drift(betas):
     v = states(4)
     p = []
     for beta in betas:
-        bias = (1 - beta) * np.log(mean / (1 - mean)) + beta * model.visible_bias
+        bias = (1 - beta) * np.log(mean / (1 - mean)) + beta * model.visible.bias
         inputs = beta * (v @ model.weights + model.hidden_bias)
         log_p = v @ bias + np.log1p(np.exp(inputs)).sum(axis=1)
         p.append(np.exp(log_p) / np.exp(log_p).sum())

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from conftest import (
     PLAIN,
     Enumerated,
+    bernoulli_rbm,
     core_draws,
     core_words,
     exit_code,
@@ -29,11 +30,11 @@ from test_solvers import assert_distributed, draw, index
 from skrbm import BernoulliRBMEstimator, _binary_rows
 from skrbm._binary_rows import Update, aligned_zeros, is_aligned, lists, with_padding
 from skrbm._data import DataSet
-from skrbm._model import RBM
 from skrbm._phases import BinaryPhases, DensePhases
 from skrbm._solvers import SOLVERS
 from skrbm._step import Counts, Learned, Learner, TrainingState, first_state
 from skrbm._training import train
+from skrbm._units.bernoulli import BernoulliUnits
 
 pytestmark = needs_core
 
@@ -241,7 +242,7 @@ def test_keys_are_words_of_the_generators():
 
 def means_of(log_odds, side):
     """Return means of units with these log-odds, computed by the core."""
-    model = RBM.bernoulli(
+    model = bernoulli_rbm(
         np.zeros((len(log_odds), 1) if side == "visible" else (1, len(log_odds))),
         log_odds if side == "visible" else np.zeros(1),
         log_odds if side == "hidden" else np.zeros(1),
@@ -339,8 +340,8 @@ def check_visible(n_units, n_rows, dtype):
 def test_visible_units_add_up_all_hidden_units(n_components, dtype):
     h, model = np.ones((1, n_components), np.uint8), random_model(20, n_components, dtype)
     mean = np.empty((1, 20), dtype=dtype)
-    _binary_rows.visible(lists(h), model.weights, model.visible_bias, mean=mean)
-    expected = expit(model.weights.sum(axis=1, dtype=float) + model.visible_bias)
+    _binary_rows.visible(lists(h), model.weights, model.visible.bias, mean=mean)
+    expected = expit(model.weights.sum(axis=1, dtype=float) + model.visible.bias)
     assert_allclose(mean[0], expected, rtol=100 * eps(dtype))
 
 
@@ -376,7 +377,7 @@ def test_inverse_temperatures(dtype):
     _binary_rows.visible(
         lists(h),
         model.weights,
-        model.visible_bias,
+        model.visible.bias,
         base=base,
         scale=scale,
         keys=keys,
@@ -384,7 +385,7 @@ def test_inverse_temperatures(dtype):
         mean=mean,
         states=states,
     )
-    wide = h @ model.weights.T.astype(float) + model.visible_bias
+    wide = h @ model.weights.T.astype(float) + model.visible.bias
     assert_allclose(total, wide, rtol=0, atol=100 * eps(dtype))
     log_odds = base + scale[:, None] * wide
     assert_allclose(mean, expit(log_odds), rtol=100 * eps(dtype))
@@ -490,7 +491,7 @@ def update_written_out(model, v, hidden, shares, mu, lam):
     dv, dh = shares @ v, s.sum(axis=0)
     dw = v.T @ s - np.outer(mu, dh) - np.outer(dv, lam)
     change = dw, dv - dw @ lam, dh - dw.T @ mu
-    return [old + new for old, new in zip(model, change, strict=True)]
+    return [old + new for old, new in zip(model.arrays, change, strict=True)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -514,7 +515,7 @@ def check_update(n_units, n_features, dtype, centering):
     expected = update_written_out(contiguous, v, hidden, shares, mu, lam)
     for model in (contiguous.copy().align(), contiguous):
         update(model, v, hidden, shares, (mu, lam))
-        for result, right in zip(model, expected, strict=True):
+        for result, right in zip(model.arrays, expected, strict=True):
             assert_allclose(
                 result, right, rtol=0, atol=400 * eps(dtype) * (1 + n_units / 16)
             )
@@ -553,7 +554,7 @@ def test_phases_are_those_of_dense_rows(n_positive, weighted, form, dtype):
     dense.negative_visible[...] = negative_rows(binary)
     model.mean_hidden(dense.visible, out=dense.hidden)
     keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(0)))
-    means = expit(before @ model.weights.T + model.visible_bias)
+    means = expit(before @ model.weights.T + model.visible.bias)
     assert_array_equal(dense.negative_visible, core_draws(means, *keys, hidden=False))
     assert_array_equal(chains, core_draws(binary.negative_hidden, *keys, hidden=True))
 
@@ -565,7 +566,7 @@ def test_phases_are_those_of_dense_rows(n_positive, weighted, form, dtype):
     results = []
     for phases, target in ((binary, model.copy()), (binary, model), (dense, model.copy())):
         if phases is not binary or not results:
-            phases.weigh(0.25)
+            phases.multiply(0.25)
         target = target.copy().align() if not results else target
         phases.add_gradient(target, offsets)
         results.append(target)
@@ -582,7 +583,7 @@ SETTINGS = PLAIN._replace(n_gibbs_steps=2, n_chains=8, centering=True)
 def test_a_step_is_the_exact_gradient(centering, dtype):
     """Chains in equilibrium give the gradient of the log-likelihood."""
     model = tiny_rbm(5, 3, dtype)
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     v = random_states(7, 5).astype(float)
     _, h = draw(exact, dtype)
     hidden_mean = np.full(3, 0.5, dtype)
@@ -608,7 +609,7 @@ def test_a_step_is_the_exact_gradient(centering, dtype):
 @pytest.mark.parametrize("shape", [(4, 3), (3, 5)])
 def test_gibbs_does_not_drift(shape, dtype, rng):
     model = tiny_rbm(*shape, dtype, scale=1.5).align()
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     v, h = draw(exact, dtype)
     assert_distributed(index(model.sample_hidden(v, rng)), exact.p_h)
     assert_distributed(index(model.sample_visible(h, rng)), exact.p_v)
@@ -622,7 +623,9 @@ RICH = SETTINGS._replace(momentum=0.5, weight_decay=0.01, averaging=True)
 
 
 def trained(X, dtype=np.float64, n_components=20, settings=RICH, n_epochs=3):
-    state = first_state(settings, *X.shape, n_components, dtype, seed=0)
+    state = first_state(
+        settings, BernoulliUnits(np.zeros(X.shape[1], dtype)), len(X), n_components, seed=0
+    )
     plan = {"n_epochs": n_epochs, "schedule": "constant", "shuffle": True}
     for _ in train(state, settings, DataSet(X), **plan):
         pass
@@ -682,7 +685,7 @@ def half_steps(dtype, n_features=150, n_components=200, n_rows=50):
     keys = np.array([7, 8], np.uint64), np.array([n_rows // 3, n_rows])
     for half_step, rows, bias, zeros in (
         (_binary_rows.hidden, v, model.hidden_bias, aligned_zeros),
-        (_binary_rows.visible, h, model.visible_bias, np.zeros),
+        (_binary_rows.visible, h, model.visible.bias, np.zeros),
     ):
         shape = n_rows, len(bias)
         outputs = {"total": zeros(shape, dtype), "mean": zeros(shape, dtype)}

@@ -14,7 +14,7 @@ from skrbm.likelihood import log_partition
 @pytest.mark.parametrize("shape", [(6, 4), (4, 7), (1, 1), (1, 6), (8, 1)])
 def test_exact_partition_function(shape, scale, dtype):
     model = tiny_rbm(*shape, dtype, scale=scale)
-    minus_energy = -Enumerated(*model).energy
+    minus_energy = -Enumerated(*model.arrays).energy
     expected = minus_energy.max() + np.log(np.exp(minus_energy - minus_energy.max()).sum())
     result = log_partition(by_hand(model))
     assert result.method == "exact"
@@ -51,7 +51,7 @@ def test_too_large_for_an_exact_sum():
 @pytest.mark.parametrize("shape", [(4, 3), (3, 5)])
 def test_exact_draws(shape, rng):
     model = tiny_rbm(*shape, scale=1.5)
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     n = 100_000
     v = exact_draws(model, n, rng)
     frequencies = np.bincount(exact.index(v), minlength=len(exact.p_v)) / n

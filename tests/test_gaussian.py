@@ -27,12 +27,12 @@ from skrbm import (
     RBMImputer,
     _annealing,
     _gaussian,
-    _visible,
 )
 from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._inputs import attributes_of, model_of
 from skrbm._model import RBM
-from skrbm._visible import SMALLEST_VARIANCE, VARIANCE_RATE, GaussianUnits
+from skrbm._units import gaussian
+from skrbm._units.gaussian import SMALLEST_VARIANCE, VARIANCE_RATE, GaussianUnits
 from skrbm.likelihood import (
     LogLikelihoodTracker,
     log_likelihood,
@@ -246,7 +246,7 @@ def test_the_gradient():
     rate = 1e-3
     learner.offsets = np.zeros(2), lam
     learner.step(slice(0, 40), rate)
-    change = [(a - b) / rate for a, b in zip(state.model, start, strict=True)]
+    change = [(a - b) / rate for a, b in zip(state.model.arrays, start, strict=True)]
     assert_allclose(change[0], slopes[0], atol=0.02)
     assert_allclose(change[1], units.variance * (slopes[1] - slopes[0] @ lam), atol=0.02)
     assert_allclose(change[3], slopes[3], atol=0.02)
@@ -685,7 +685,7 @@ def test_a_feature_that_is_constant_among_the_rows_with_weight():
 
 def test_a_feature_with_few_values_is_named(monkeypatch):
     """Its variance given the hidden units goes to 0, and its density would be infinite."""
-    for module in (_visible, _gaussian):
+    for module in (gaussian, _gaussian):
         monkeypatch.setattr(module, "SMALLEST_VARIANCE", 0.1)
     rng = np.random.default_rng(0)
     X = {"a": rng.standard_normal(300), "b": rng.integers(2, size=300)}

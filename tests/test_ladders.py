@@ -31,7 +31,7 @@ def test_a_ladder_is_pickled():
     assert len(again) == 3
     assert repr(again) == "ModelLadder of 3 rungs with 3 x 6 weights"
     for model, other in zip(models, models_of(again), strict=True):
-        for a, b in zip(model, other, strict=True):
+        for a, b in zip(model.arrays, other, strict=True):
             assert_array_equal(a, b)
     with pytest.raises(dataclasses.FrozenInstanceError):
         ladder.components = again.components
@@ -76,14 +76,14 @@ def test_chains_on_a_ladder_do_not_drift(betas):
         0.7: other.map(lambda a, b: 0.6 * a + 0.4 * b, last),
         1.0: last,
     }
-    exact = [Enumerated(*between[beta]).p_v for beta in betas]
+    exact = [Enumerated(*between[beta].arrays).p_v for beta in betas]
     assert_tempered_chains_keep(ModelPath(models), betas, exact)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_draws_on_a_ladder_do_not_drift(dtype):
     *_, model = models = rungs(4, 3, dtype)
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     v, _ = draw(exact, dtype)
     n, settings = (
         20_000,
@@ -105,7 +105,7 @@ def test_chains_on_a_ladder_mix_where_plain_ones_do_not():
         trajectory.add(base.map(lambda a, b, part=part: a + part * (b - a), model))
     assert 1 < len(trajectory.models) < 10
     ladder = trajectory.ladder(model)
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     expected = (exact.p_v * exact.v.mean(axis=1)).sum()
     v = draw_chains(
         by_hand(model),
@@ -174,7 +174,7 @@ def test_log_partition_on_a_ladder(shape, scale, method):
 def test_importance_weights_on_a_ladder_are_unbiased(method):
     """With few steps weights vary a lot, but their mean is still unbiased."""
     models = rungs(5, 4, scale=0.8)
-    expected = np.log(Enumerated(*models[-1]).partition)
+    expected = np.log(Enumerated(*models[-1].arrays).partition)
     result = log_partition(
         by_hand(models[-1]),
         method=method,

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import DIGITS, Enumerated, by_hand, rungs, states, tiny_rbm
+from conftest import DIGITS, Enumerated, bernoulli_rbm, by_hand, rungs, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
@@ -17,7 +17,7 @@ from skrbm import BernoulliRBMEstimator, _annealing, _inputs, _partition
 from skrbm._annealing import TemperaturePath
 from skrbm._ladders import ModelPath, ladder_of
 from skrbm._model import RBM
-from skrbm._visible import BernoulliUnits
+from skrbm._units.bernoulli import BernoulliUnits
 from skrbm.likelihood import (
     LogLikelihoodTracker,
     LogPartition,
@@ -117,7 +117,7 @@ def test_estimates_that_contradict_each_other_warn():
 @pytest.mark.parametrize("form", [np.array, sp.csr_array, sp.csc_matrix, np.uint8, bool])
 def test_log_likelihood(form):
     model = tiny_rbm(6, 4)
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     X = states(6)[[3, 3, 60, 1]]
     given = X.astype(form) if form in (np.uint8, bool) else form(X)
     expected = exact.log_likelihood(X)
@@ -168,7 +168,7 @@ def test_log_partitions_of_other_models_are_refused(function):
 def test_mean_log_likelihood():
     model = tiny_rbm(6, 4)
     X = states(6)[[3, 3, 60, 1]]
-    rows = Enumerated(*model).log_likelihood(X)
+    rows = Enumerated(*model.arrays).log_likelihood(X)
     z = log_partition(by_hand(model)).value
     of = log_partition(by_hand(model)).of
     bounds = LogPartition(z, z - 1, z + 2, "ais", of, np.zeros(3), 3.0, 10)
@@ -273,7 +273,7 @@ def test_tracker_of_small_models_is_exact():
     tracker = LogLikelihoodTracker(states(6))
     look = tracker.update(by_hand(tiny_rbm(6, 4)))
     assert look.log_partition.method == "exact"
-    expected = Enumerated(*tiny_rbm(6, 4)).log_likelihood(states(6)).mean()
+    expected = Enumerated(*tiny_rbm(6, 4).arrays).log_likelihood(states(6)).mean()
     assert_allclose(look.value, expected)
 
 
@@ -338,41 +338,6 @@ def test_published_exact_value():
     assert_allclose(log_z.value, 215.1384055253, atol=1e-7)
     mean = mean_log_likelihood(model, X, log_partition=log_z).value
     assert_allclose(mean, -172.573601, atol=1e-4)
-
-
-def test_forward_and_reverse_in_one():
-    rbm = by_hand(tiny_rbm(6, 4))
-    settings = {"betas": 300, "n_runs": 50, "base_mean": 0.4}
-    result = log_partition(rbm, method="both", random_state=0, **settings)
-    source = np.random.RandomState(0)
-    forward, reverse = (
-        log_partition(rbm, method=method, random_state=source, **settings)
-        for method in ("ais", "reverse_ais")
-    )
-    assert [part.value for part in result.parts] == [forward.value, reverse.value]
-    assert result.value == (forward.value + reverse.value) / 2
-    assert result.lower == min(forward.lower, reverse.lower)
-    assert result.upper == max(forward.upper, reverse.upper)
-    assert result.lower < log_partition(rbm).value < result.upper
-    assert (result.method, result.log_weights, result.init) == ("both", None, "exact")
-    assert "forward: log Z = " in repr(result)
-    assert "reverse: log Z = " in repr(result)
-    likelihood = mean_log_likelihood(rbm, np.eye(6), log_partition=result)
-    assert likelihood.lower < likelihood.value < likelihood.upper
-
-
-def test_estimates_that_contradict_each_other_warn():
-    """Model with two modes, all off and all on, and draws from the rarer mode only."""
-    model = RBM.bernoulli(np.full((20, 25), 2.0), np.full(20, -25.2), np.full(25, -20.0))
-    rbm = by_hand(model)
-    settings = {"method": "both", "betas": 500, "n_runs": 300, "base_mean": 0.5}
-    log_partition(rbm, random_state=0, **settings)
-    with pytest.warns(UserWarning, match="is below the forward one") as record:
-        result = log_partition(rbm, init=np.ones((1, 20)), random_state=0, **settings)
-    assert len(record) == 1
-    forward, reverse = result.parts
-    assert reverse.value < forward.value
-    assert result.lower == reverse.lower < log_partition(rbm).value < result.upper
 
 
 def test_results_are_pickled_under_their_public_name():

@@ -27,7 +27,7 @@ def tolerance(dtype):
 @pytest.mark.parametrize("shape", [(6, 4), (4, 7), (1, 1), (5, 1), (1, 5)])
 def test_conditionals_and_free_energies(shape, dtype, form):
     rbm = tiny_rbm(*shape, dtype)
-    exact = Enumerated(*rbm)
+    exact = Enumerated(*rbm.arrays)
     v, h = form(exact.v.astype(dtype)), exact.h.astype(dtype)
 
     mean = rbm.mean_hidden(v)
@@ -44,7 +44,7 @@ def test_conditionals_and_free_energies(shape, dtype, form):
 @pytest.mark.parametrize("shape", [(6, 4), (3, 9), (1, 1)])
 def test_pseudo_log_likelihood(shape, scale, dtype, form):
     rbm = tiny_rbm(*shape, dtype, scale=scale)
-    exact = Enumerated(*rbm)
+    exact = Enumerated(*rbm.arrays)
     score = rbm.pseudo_log_likelihood(form(exact.v.astype(dtype)))
     assert score.dtype == np.float64
     expected = exact.pseudo_log_likelihood(exact.v)
@@ -77,7 +77,7 @@ def test_log_odds_of_values_between_0_and_1(some_states, scale, n_components, dt
         without = np.delete(v, i, axis=1) @ np.delete(rbm.weights, i, axis=0)
         without = (without + rbm.hidden_bias).astype(np.float64)
         change = np.logaddexp(0, without + rbm.weights[i]) - np.logaddexp(0, without)
-        expected[:, i] = rbm.visible_bias[i] + change.sum(axis=1)
+        expected[:, i] = rbm.visible.bias[i] + change.sum(axis=1)
     atol = 1e-5 * scale * n_components
     assert_allclose(visible_log_odds(rbm, form(v)), expected, rtol=1e-4, atol=atol)
 
@@ -95,7 +95,7 @@ def test_huge_weights_give_no_overflow(size, dtype, form):
     for i in range(6):
         without = a - v[:, [i]] * rbm.weights[i]
         change = np.logaddexp(0, without + rbm.weights[i]) - np.logaddexp(0, without)
-        expected[:, i] = rbm.visible_bias[i] + change.sum(axis=1)
+        expected[:, i] = rbm.visible.bias[i] + change.sum(axis=1)
     result = visible_log_odds(rbm, form(v.astype(dtype)))
     assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
     assert np.isfinite(rbm.free_energy(form(v.astype(dtype)))).all()

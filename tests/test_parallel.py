@@ -43,7 +43,7 @@ def assert_same(one, other):
 
 
 def draws_of_a_teacher(n):
-    teacher = Enumerated(*tiny_rbm(8, 3, scale=1.5))
+    teacher = Enumerated(*tiny_rbm(8, 3, scale=1.5).arrays)
     rng = np.random.default_rng(0)
     return teacher, teacher.v[rng.choice(len(teacher.v), size=n, p=teacher.p_v)]
 

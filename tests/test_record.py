@@ -196,9 +196,11 @@ def test_log_partition_gap():
     """
     rbm = tiny_rbm(6, 1, scale=0.0)
     rbm.weights[...] = 12.0
-    rbm.visible_bias[...] = -6.0
+    rbm.visible.bias[...] = -6.0
     rbm.hidden_bias[...] = -31.0
-    assert_allclose(Enumerated(*rbm).p_h, [1 / (1 + np.exp(5)), 1 / (1 + np.exp(-5))])
+    assert_allclose(
+        Enumerated(*rbm.arrays).p_h, [1 / (1 + np.exp(5)), 1 / (1 + np.exp(-5))]
+    )
     assert log_partition_gap(state_at(rbm, np.ones((100, 1)))) < 1
     assert log_partition_gap(state_at(rbm, np.zeros((100, 1)))) > 2
 

@@ -13,6 +13,7 @@ from skrbm._rounds import Chains, Part, Rounds, first_shared_state
 from skrbm._shards import STEPS, Reading, Sample, Survey, make_shards, survey
 from skrbm._solvers import SOLVERS
 from skrbm._step import Learner, TrainingState, first_state
+from skrbm._units.bernoulli import BernoulliUnits
 
 X = np.tile(bars_and_stripes(), (5, 1)).astype(np.float32)  # 80 rows of 9 features
 WEIGHTS = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
@@ -44,7 +45,9 @@ def begin(blocks, n_shards, n_local_steps=5, *, settings=SETTINGS, reading=READI
     executor = JoblibExecutor(blocks, load, jobs)
     found = surveyed(executor, len(blocks), reading)
     rounds = Rounds(executor, found, reading, n_shards, settings.batch_size, n_local_steps)
-    untrained = first_state(settings, len(X), 9, 3, np.float32, seed=0)
+    untrained = first_state(
+        settings, BernoulliUnits(np.zeros(9, np.float32)), len(X), 3, seed=0
+    )
     return rounds, first_shared_state(untrained, settings, rounds.sizes, seed=7)
 
 
@@ -185,7 +188,7 @@ def rows_seen(X, stops, n_shards, *, reading=READING, shuffle=True, n_epochs=1):
     spy = Spy(blocks_of(X, stops))
     found = surveyed(spy, len(stops), reading)
     rounds = Rounds(spy, found, reading, n_shards, 2, n_local_steps=3)
-    untrained = first_state(PLAIN, len(X), 1, 3, np.float64, seed=0)
+    untrained = first_state(PLAIN, BernoulliUnits(np.zeros(1)), len(X), 3, seed=0)
     state = first_shared_state(untrained, PLAIN, rounds.sizes, seed=7)
     epochs = []
     for _ in range(n_epochs):
@@ -241,7 +244,7 @@ def test_rounds_written_out(monkeypatch):
             ):
                 learner.step(batch, rate)
                 if drift is not None:
-                    for array, change in zip(local.model, drift, strict=True):
+                    for array, change in zip(local.model.arrays, drift.arrays, strict=True):
                         array += change / 7
             parts.append(local.learned)
             shares.append(weights[part].sum())
@@ -250,15 +253,17 @@ def test_rounds_written_out(monkeypatch):
         # The first round has no momentum, as there is no last change.
         drift = [
             0.25 * (after - before)
-            for before, after in zip(learned.model, mean.model, strict=True)
+            for before, after in zip(learned.model.arrays, mean.model.arrays, strict=True)
         ]
         learned = mean
         if average is None:
-            average = list(mean.model.copy())
+            average = list(mean.model.copy().arrays)
         else:  # the second model has five sixths of the weight
-            average = [(a + 5 * b) / 6 for a, b in zip(average, mean.model, strict=True)]
+            average = [
+                (a + 5 * b) / 6 for a, b in zip(average, mean.model.arrays, strict=True)
+            ]
     close = {"rtol": 1e-5, "atol": 1e-6}
-    for one, other in zip(state.model, learned.model, strict=True):
+    for one, other in zip(state.model.arrays, learned.model.arrays, strict=True):
         assert_allclose(one, other, **close)
     for one, other in zip(state.result, average, strict=True):
         assert_allclose(one, other, **close)
@@ -276,11 +281,11 @@ def test_momentum_is_that_of_a_step():
     long, state = begin(blocks_of(X, [40, 80]), 2, n_local_steps=10, settings=settings)
     before = state.model.copy()
     train(long, state, 1, settings=settings)
-    step = [(new - old) / 10 for new, old in zip(state.model, before, strict=True)]
+    step = [(new - old) / 10 for new, old in zip(state.model.arrays, before, strict=True)]
     before, short = state.copy(), begin(blocks_of(X, [4, 8]), 2, 1, settings=settings)[0]
     train(short, state, 1, settings=settings._replace(learning_rate=0.0))
     # Without learning, only momentum moves the model: half of the change in a step.
-    for new, old, change in zip(state.model, before.model, step, strict=True):
+    for new, old, change in zip(state.model.arrays, before.model.arrays, step, strict=True):
         assert_allclose(new - old, 0.5 * change, rtol=1e-4, atol=1e-6)
 
 

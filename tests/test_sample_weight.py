@@ -85,7 +85,7 @@ def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_siz
     """
     rbm = tiny_rbm(5, 3, scale=0.7)
     weights = WEIGHTS / WEIGHTS.mean()
-    exact = Enumerated(*rbm)
+    exact = Enumerated(*rbm.arrays)
     n_repeats = 20
     copies = 450 if solver == "cd" else 1
     X, w = np.tile(ROWS, (copies, 1)), np.tile(weights, copies)
@@ -107,7 +107,9 @@ def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_siz
                 learner.offsets = offsets
             learner.step(rows, 1.0)
             share = (rows.stop - rows.start) / len(X) / n_repeats
-            for i, (after, before) in enumerate(zip(state.model, rbm, strict=True)):
+            for i, (after, before) in enumerate(
+                zip(state.model.arrays, rbm.arrays, strict=True)
+            ):
                 change[i] += (after - before) * share
     gradient = exact.gradient(np.repeat(ROWS, WEIGHTS, axis=0))
     if centering:
@@ -120,12 +122,12 @@ def test_chains_of_cd_have_the_weight_of_their_rows():
     """If chains cannot leave their rows, both phases are equal, with or without weights."""
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
-    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    rbm.visible.bias[...] = rbm.hidden_bias[...] = -100
     rows = np.random.default_rng(0).integers(2, size=(6, 4)).astype(float)
     settings = PLAIN._replace(solver="cd", batch_size=6)
     state = state_at(rbm, np.zeros((6, 4)), settings=settings)
     learner_on(rows, state, settings, np.arange(1.0, 7)).epoch([1.0])
-    for after, before in zip(state.model, rbm, strict=True):
+    for after, before in zip(state.model.arrays, rbm.arrays, strict=True):
         assert_allclose(after, before, atol=1e-12)
 
 

@@ -43,7 +43,7 @@ def bars():
 @pytest.mark.parametrize("thinning", [1, 3])
 def test_plain_chains_do_not_drift(thinning, dtype):
     model = tiny_rbm(4, 3, dtype, scale=1.5)
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     v, _ = draw(exact, dtype)
     chains = draw_chains(
         by_hand(model),
@@ -63,7 +63,7 @@ def test_plain_chains_do_not_drift(thinning, dtype):
 def test_conditional_draws_do_not_drift(dtype):
     """Redrawing some features of rows of the model keeps their distribution."""
     model = tiny_rbm(5, 3, dtype, scale=1.5)
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     v = draw(exact, dtype)[0][: N_CHAINS // 4]
     mask = np.random.default_rng(1).random(v.shape) < 0.5
     X = np.where(mask, np.nan, v)
@@ -131,7 +131,7 @@ def test_starts_of_chains(init):
 @pytest.mark.parametrize("betas", ["auto", 6, [0, 0.3, 0.5, 0.7, 1]])
 def test_tempered_chains_mix_where_plain_ones_do_not(betas):
     model = two_modes(np.float32)
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     expected = (exact.p_v * exact.v.mean(axis=1)).sum()
     settings = {"init": np.ones((1, 8)), "n_gibbs_steps": 200, "random_state": 0}
     plain = draw_chains(by_hand(model), 300, 1, **settings)
@@ -148,7 +148,7 @@ def test_tempered_chains_mix_where_plain_ones_do_not(betas):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_conditional_probabilities(dtype):
     model = tiny_rbm(5, 3, dtype)
-    exact = Enumerated(*model)
+    exact = Enumerated(*model.arrays)
     row = np.array([1, np.nan, 0, np.nan, np.nan], dtype=dtype)
     known = ~np.isnan(row)
     p = exact.p_v * (exact.v[:, known] == row[known]).all(axis=1)
@@ -391,7 +391,7 @@ def test_extreme_models(shape, scale):
     for betas in (None, "auto"):
         v = draw_chains(by_hand(model), 300, 1, betas=betas, random_state=0)[:, 0]
         assert set(np.unique(v)) <= {0, 1}
-        exact = Enumerated(*model)
+        exact = Enumerated(*model.arrays)
         expected = exact.p_v @ exact.v
         if scale == 0:
             assert_allclose(v.mean(axis=0), expected, atol=0.15)

@@ -40,7 +40,7 @@ from skrbm._step import Counts
 @pytest.mark.parametrize("shape", [(4, 3), (3, 5)])
 def test_gibbs_does_not_drift(shape, n_steps, dtype, rng):
     rbm = tiny_rbm(*shape, dtype, scale=1.5)
-    exact = Enumerated(*rbm)
+    exact = Enumerated(*rbm.arrays)
     v, h = draw(exact, dtype)
     assert_distributed(index(v), exact.p_v)
     assert_distributed(index(rbm.sample_hidden(v, rng)), exact.p_h)
@@ -55,7 +55,7 @@ def test_gibbs_does_not_drift(shape, n_steps, dtype, rng):
 def test_solvers_do_not_drift(solver, n_gibbs_steps, phases, rng):
     """Chains started from the model, or from data drawn from it, keep its distribution."""
     rbm = tiny_rbm(4, 3, scale=1.5)
-    exact = Enumerated(*rbm)
+    exact = Enumerated(*rbm.arrays)
     v, h = draw(exact, np.float64)
     X = sp.csr_array(v) if phases is SparsePhases else v
     solver = SOLVERS[solver](h, n_gibbs_steps)
@@ -84,7 +84,7 @@ def test_cd_starts_at_the_rows():
     """With weights that copy units one to one, the negative rows of CD are the data."""
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
-    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    rbm.visible.bias[...] = rbm.hidden_bias[...] = -100
     v = np.random.default_rng(0).integers(2, size=(50, 4)).astype(float)
     rng = np.random.Generator(np.random.SFC64(0))
     for k in (1, 5):
@@ -98,7 +98,7 @@ def test_cd_starts_at_the_rows():
 def test_pcd_continues_its_chains():
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
-    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    rbm.visible.bias[...] = rbm.hidden_bias[...] = -100
     start = np.random.default_rng(0).integers(2, size=(30, 4)).astype(float)
     chains = start.copy()
     solver = SOLVERS["pcd"](chains, 3)
@@ -165,7 +165,7 @@ BETAS = np.array([0, 0.2, 0.6, 1.0])
 
 def tempered_solver(rbm, base_mean, n_chains, dtype, n_gibbs_steps=1, seed=0):
     """Return a solver with exact draws at each temperature, and their distributions."""
-    exact, rng = Enumerated(*rbm), np.random.default_rng(seed)
+    exact, rng = Enumerated(*rbm.arrays), np.random.default_rng(seed)
     solver = SOLVERS["pt"](np.zeros((n_chains, exact.h.shape[1]), dtype), n_gibbs_steps)
     base = exact.v @ np.log(base_mean / (1 - base_mean))
     p = []
@@ -195,7 +195,10 @@ def test_tempering_does_not_drift(dtype, n_gibbs_steps, phases, compiled, monkey
     if not compiled:
         monkeypatch.setattr(_binary_rows, "core", None)
     rbm = tiny_rbm(4, 3, dtype, scale=1.5)
-    exact, X = Enumerated(*rbm), np.array([[1, 0, 1, 0], [0, 0, 1, 1], [0, 1, 1, 1.0]])
+    exact, X = (
+        Enumerated(*rbm.arrays),
+        np.array([[1, 0, 1, 0], [0, 0, 1, 1], [0, 1, 1, 1.0]]),
+    )
     mean, n = X.mean(axis=0).clip(0.001, 0.999), N_CHAINS // 4
     solver, p = tempered_solver(rbm, mean, n, dtype, n_gibbs_steps)
     phases = phases(rbm, 3, n)
@@ -233,7 +236,7 @@ def test_a_tempered_step_is_the_exact_gradient(centering, form, compiled, monkey
     state.counts, state.solver = Counts(np.linspace(1, 8, 5), 9), solver
     learner = learner_on(form(rows), state, settings, weights / weights.mean())
     learner.step(slice(0, 7), 0.25)
-    dw, db, dc = Enumerated(*rbm).gradient(np.repeat(rows, weights, axis=0))
+    dw, db, dc = Enumerated(*rbm.arrays).gradient(np.repeat(rows, weights, axis=0))
     if centering:
         mu, lam = state.counts.visible_mean, state.learned.hidden_mean
         dw = dw - np.outer(mu, dc) - np.outer(db, lam)
@@ -252,7 +255,7 @@ def all_on_or_all_off():
 def test_only_tempered_chains_move_between_modes(solver, rng):
     """All chains start in the same mode."""
     rbm, X = all_on_or_all_off(), np.repeat([[0.0], [1.0]], 8, axis=1)
-    exact = Enumerated(*rbm)
+    exact = Enumerated(*rbm.arrays)
     share = exact.p_h[0]
     assert 0.3 < share < 0.7
     assert exact.p_h[[0, -1]].sum() > 0.9

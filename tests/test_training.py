@@ -21,7 +21,7 @@ from conftest import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm import _binary_rows, _step, _training
+from skrbm import _binary_rows, _rules, _step
 from skrbm._data import DataSet
 from skrbm._step import Counts
 from skrbm._training import train
@@ -29,7 +29,7 @@ from skrbm._training import train
 
 def chains_of(rbm, n, seed=1):
     """Hidden states drawn from the model."""
-    exact = Enumerated(*rbm)
+    exact = Enumerated(*rbm.arrays)
     rows = np.random.default_rng(seed).choice(len(exact.h), size=n, p=exact.p_h)
     return exact.h[rows]
 
@@ -52,11 +52,13 @@ def test_step_is_the_exact_gradient(n_rows, centering, dtype, form):
         state = state_at(rbm, chains_of(rbm, n_chains, seed), seed)
         state.counts = Counts(visible_sum, 9)
         learner_on(X, state, settings).epoch([rate])
-        for i, (after, before) in enumerate(zip(state.model, rbm, strict=True)):
+        for i, (after, before) in enumerate(
+            zip(state.model.arrays, rbm.arrays, strict=True)
+        ):
             assert after.dtype == dtype
             change[i] += (after.astype(float) - before) / rate / n_repeats
 
-    exact = Enumerated(*rbm)
+    exact = Enumerated(*rbm.arrays)
     gradient = exact.gradient(rows.astype(float))
     if centering:
         lam = 0.5 + _step.HIDDEN_MEAN_RATE * (
@@ -75,12 +77,12 @@ def test_two_means_each_by_its_own_count(n_positive, form):
     """If all rows are equal, both means are equal for any number of rows."""
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
-    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    rbm.visible.bias[...] = rbm.hidden_bias[...] = -100
     row = np.array([1.0, 0, 1, 0])
     state = state_at(rbm, np.tile(row, (5, 1)))
     X = form(np.tile(row, (n_positive, 1)))
     learner_on(X, state).epoch([1.0])
-    for after, before in zip(state.model, rbm, strict=True):
+    for after, before in zip(state.model.arrays, rbm.arrays, strict=True):
         assert_allclose(after, before, atol=1e-12)
 
 
@@ -92,10 +94,12 @@ def test_cd_with_many_steps_follows_the_gradient(k):
     settings = PLAIN._replace(solver="cd", n_gibbs_steps=k, batch_size=len(X))
     state = state_at(rbm, np.zeros((len(X), 3)), settings=settings)
     learner_on(X, state, settings).epoch([1.0])
-    expected = Enumerated(*rbm).gradient(v)
+    expected = Enumerated(*rbm.arrays).gradient(v)
     error = max(
         np.abs(after - before - change).max()
-        for after, before, change in zip(state.model, rbm, expected, strict=True)
+        for after, before, change in zip(
+            state.model.arrays, rbm.arrays, expected, strict=True
+        )
     )
     noise = 6 / np.sqrt(len(X))
     assert error < noise if k == 40 else error > noise
@@ -105,7 +109,7 @@ def test_momentum_and_weight_decay():
     """Both steps are written out for chains that cannot move, without randomness."""
     rbm = tiny_rbm(4, 4, scale=0.0)
     rbm.weights[...] = 200 * np.eye(4)
-    rbm.visible_bias[...] = rbm.hidden_bias[...] = -100
+    rbm.visible.bias[...] = rbm.hidden_bias[...] = -100
     X, chain = np.ones((1, 4)), np.array([[1.0, 0, 0, 1]])
     state = state_at(rbm, chain)
     settings = PLAIN._replace(batch_size=1, momentum=0.5, weight_decay=0.01)
@@ -114,7 +118,7 @@ def test_momentum_and_weight_decay():
     learner.epoch([0.1])
     expected = rbm.weights * (1 - 0.001) + 0.1 * gradient
     assert_allclose(state.model.weights, expected)
-    assert_allclose(state.model.visible_bias, -100 + 0.1 * (X - chain)[0])
+    assert_allclose(state.model.visible.bias, -100 + 0.1 * (X - chain)[0])
     learner.epoch([0.2])
     expected = expected * (1 - 0.002) + (0.5 * 0.1 + 0.2) * gradient
     assert_allclose(state.model.weights, expected)
@@ -130,7 +134,7 @@ def test_weight_decay_is_a_prior_on_the_weights_alone(centering):
     training, _ = run_training(settings, X=X, n_epochs=600)
     model = training.state.result
     assert np.abs(model.weights).max() > 0.5
-    pull, *means = Enumerated(*model).gradient(X)
+    pull, *means = Enumerated(*model.arrays).gradient(X)
     assert_allclose(pull, 0.1 * model.weights, atol=0.02)
     for difference in means:
         assert_allclose(difference, 0, atol=0.02)
@@ -299,7 +303,7 @@ def test_averaging_takes_the_noise_out():
     for averaging in (True, False):
         settings = PLAIN._replace(averaging=averaging, learning_rate=0.3)
         training, _ = run_training(settings, X=X, n_epochs=200, schedule="constant")
-        exact = Enumerated(*training.state.result)
+        exact = Enumerated(*training.state.result.arrays)
         scores.append(exact.log_likelihood(X).mean())
     assert scores[0] > scores[1] + 0.1
 
@@ -308,14 +312,14 @@ def test_averaging_takes_the_noise_out():
 def test_visible_mean_follows_the_rows(n_rows):
     rbm = tiny_rbm(3, 2)
     state = state_at(rbm, np.zeros((4, 2)))
-    state.model.visible_bias[...] = 0
+    state.model.visible.bias[...] = 0
     X = (np.random.default_rng(0).random((n_rows, 3)) < 0.3).astype(float)
     learner = learner_on(X, state, PLAIN._replace(batch_size=4))
     learner.epoch([1e-300] * -(-n_rows // 4), follow_mean=True)
     mean = (X.sum(axis=0) + (X.sum() + 0.5) / (X.size + 1)) / (n_rows + 1)
     assert state.counts.n_rows_seen == n_rows
     assert_allclose(state.counts.visible_mean, mean)
-    assert_allclose(state.model.visible_bias, np.log(mean / (1 - mean)), atol=1e-12)
+    assert_allclose(state.model.visible.bias, np.log(mean / (1 - mean)), atol=1e-12)
 
 
 def test_schedules():
@@ -342,14 +346,14 @@ def test_only_the_rows_asked_for_are_learned(shuffle):
 )
 def test_enough_epochs(n_rows, n_epochs):
     for n_weights in (10, 10**9):
-        assert _training.enough_epochs(n_rows, 20, n_weights) == n_epochs
+        assert _rules.enough_epochs(n_rows, 20, n_weights) == n_epochs
 
 
 def test_enough_epochs_of_many_rows():
-    assert _training.enough_epochs(50_000, 20, 784 * 500) == 10
-    assert _training.enough_epochs(60_000, 20, 784 * 10_000) == 7
-    assert _training.enough_epochs(10**7, 20, 10**4) == 1
-    assert _training.enough_epochs(10**6, 20, 10**3) == 10
+    assert _rules.enough_epochs(50_000, 20, 784 * 500) == 10
+    assert _rules.enough_epochs(60_000, 20, 784 * 10_000) == 7
+    assert _rules.enough_epochs(10**7, 20, 10**4) == 1
+    assert _rules.enough_epochs(10**6, 20, 10**3) == 10
 
 
 @pytest.mark.slow
@@ -362,7 +366,7 @@ def test_learns_bars_and_stripes(solver, centering):
         solver=solver, centering=centering, n_gibbs_steps=5, n_chains=50, learning_rate=0.3
     )
     training, _ = run_training(settings, X=X, n_epochs=200)
-    score = Enumerated(*training.state.model).log_likelihood(X).mean()
+    score = Enumerated(*training.state.model.arrays).log_likelihood(X).mean()
     independent, ceiling = 9 * np.log(0.5), np.log(1 / 14)
     assert score > (independent + ceiling) / 2
 

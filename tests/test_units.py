@@ -7,7 +7,7 @@ from conftest import states
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm._data import DataSet
-from skrbm._visible import BernoulliUnits
+from skrbm._units.bernoulli import BernoulliUnits
 
 
 def test_values_are_drawn_as_probabilities(rng):
