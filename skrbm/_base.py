@@ -31,6 +31,7 @@ from skrbm._compat.sklearn import (
 from skrbm._data import DataSet, dtype_for
 from skrbm._fitting import Fit, PartialFit
 from skrbm._partition import N_BETAS_OF_SCORES, belongs_to
+from skrbm._plain import FORMAT, from_plain, to_plain
 from skrbm._training import SCHEDULES
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._units import VisibleUnits
@@ -256,9 +257,31 @@ class BaseRBM(
         return
 
     def __getstate__(self):
-        """Exclude a training in progress from copies and pickles."""
-        state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_training"}
+        """Return what to copy and pickle: no training in progress, and plain arrays."""
+        state = {k: v for k, v in super().__getstate__().items() if k != "_training"}
+        if "_learning" in state:
+            state["_learning"] = to_plain(state["_learning"])
+        return state | {"_format": FORMAT}
+
+    def __setstate__(self, state):
+        """Set the attributes of a copied or pickled estimator.
+
+        Raises
+        ------
+        ValueError
+            If the state is in a format that this version does not know.
+        """
+        state = dict(state)
+        found = state.pop("_format", None)
+        if found != FORMAT:
+            raise ValueError(
+                f"This {type(self).__name__} was saved by another version of skrbm: its "
+                f"format is {found}, but this version reads format {FORMAT}. Load it with "
+                "the version that saved it, or fit it again."
+            )
+        if "_learning" in state:
+            state["_learning"] = from_plain(state["_learning"], self._units)
+        super().__setstate__(state)
 
     # The fitted model -------------------------------------------------------------------
 
