@@ -1,5 +1,7 @@
 """Models that are stored, moved, and used from several threads or processes."""
 
+import copy
+import io
 import multiprocessing
 import os
 import pickle
@@ -12,9 +14,10 @@ import pytest
 import skops.io
 from conftest import exit_code
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 
-from skrbm import BernoulliRBMEstimator, RBMImputer
+from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator, ParallelRBM, RBMImputer
 
 X = (load_digits().data > 7).astype(np.float32)
 SAVED = Path(__file__).parent / "data" / "rbm_0.1.0.pkl"
@@ -38,6 +41,10 @@ def by_memory_map(rbm, folder):
     return joblib.load(folder / "rbm.joblib", mmap_mode="r")
 
 
+def by_deepcopy(rbm, folder):
+    return copy.deepcopy(rbm)
+
+
 def by_skops(rbm, folder):
     data = skops.io.dumps(rbm)
     untrusted = skops.io.get_untrusted_types(data=data)
@@ -45,7 +52,9 @@ def by_skops(rbm, folder):
     return skops.io.loads(data, trusted=untrusted)
 
 
-@pytest.mark.parametrize("way", [by_pickle, by_joblib, by_memory_map, by_skops])
+@pytest.mark.parametrize(
+    "way", [by_pickle, by_deepcopy, by_joblib, by_memory_map, by_skops]
+)
 def test_a_model_that_is_kept_is_the_same(way, tmp_path):
     rbm = make().fit(X)
     kept = way(rbm, tmp_path)
@@ -57,6 +66,86 @@ def test_a_model_that_is_kept_is_the_same(way, tmp_path):
         estimator.partial_fit(X)
     assert_array_equal(kept.components_, rbm.components_)
     kept.set_params(warm_start=True).fit(X)
+
+
+FEW = X[:300, X[:200].std(axis=0) > 0.2]  # without constant features
+RBMS = {
+    "pcd": make(),
+    "no averaging": BernoulliRBMEstimator(
+        6, n_iter=2, n_chains=7, averaging=False, random_state=0
+    ),
+    "cd": make().set_params(solver="cd", early_stopping=True),
+    "pt": make().set_params(solver="pt", n_chains=7, shuffle=False),
+    "gaussian": GaussianRBMEstimator(6, n_iter=3, random_state=0),
+    "parallel": ParallelRBM(make(), n_shards=2, n_local_steps=5),
+}
+
+
+def with_warm_start(rbm):
+    getattr(rbm, "estimator", rbm).set_params(warm_start=True)
+    return rbm
+
+
+CONTINUED = {
+    "fit": lambda rbm: with_warm_start(rbm).fit(FEW),
+    "partial_fit": lambda rbm: rbm.partial_fit(FEW[:200]).partial_fit(FEW[200:]),
+    "both": lambda rbm: with_warm_start(rbm.partial_fit(FEW)).fit(FEW).partial_fit(FEW),
+}
+
+
+@pytest.mark.parametrize("name", RBMS)
+@pytest.mark.parametrize("before", ["fit", "partial_fit"])
+@pytest.mark.parametrize("then", CONTINUED)
+@pytest.mark.parametrize("way", [by_pickle, by_deepcopy, by_joblib, by_memory_map])
+def test_training_goes_on_with_the_same_bits(way, then, before, name, tmp_path):
+    rbm = clone(RBMS[name])
+    CONTINUED[before](rbm)
+    kept = way(rbm, tmp_path)
+    trained = []
+    for estimator in (kept, rbm):
+        CONTINUED[then](estimator)
+        trained.append(getattr(estimator, "estimator_", estimator))
+    names = "components_", "intercept_visible_", "intercept_hidden_", "h_samples_"
+    for attribute in names:
+        assert_array_equal(*(getattr(one, attribute) for one in trained))
+    assert_array_equal(*(one.sample(3) for one in trained))
+
+
+def modules_in(pickled):
+    """Names of modules that a pickle refers to."""
+    modules = set()
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            modules.add(module)
+            return super().find_class(module, name)
+
+    Unpickler(io.BytesIO(pickled)).load()
+    return modules
+
+
+@pytest.mark.parametrize("name", [*RBMS, "imputer"])
+def test_a_pickle_refers_to_no_private_module_but_those_of_estimators(name):
+    """Others can then be renamed and divided without losing the models of users."""
+    if name == "imputer":
+        fitted = RBMImputer(make()).fit(np.where(FEW > 0, np.nan, FEW))
+    else:
+        fitted = clone(RBMS[name]).fit(FEW).partial_fit(FEW)
+    classes = type(fitted), BernoulliRBMEstimator
+    modules = modules_in(pickle.dumps(fitted)) - {one.__module__ for one in classes}
+    assert not [module for module in modules if module.startswith("skrbm._")]
+
+
+@pytest.mark.parametrize("name", RBMS)
+def test_a_model_of_an_unknown_format(name):
+    fitted = clone(RBMS[name]).fit(FEW)
+    rbm = getattr(fitted, "estimator_", fitted)
+    state = rbm.__getstate__()
+    assert isinstance(state["_format"], int)
+    state["_format"] += 1
+    other = type(rbm).__new__(type(rbm))
+    with pytest.raises(ValueError, match=r"saved by (a later|another) version of skrbm"):
+        other.__setstate__(state)
 
 
 def test_an_imputer_is_kept(tmp_path):
