@@ -5,7 +5,6 @@ This module has no formula, and nothing of training.
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -406,9 +405,9 @@ class BaseRBM(
         model, data = self._model_and_rows(X, **check)
         return data.apply(model.free_energy, model)
 
-    @abc.abstractmethod
     def score_samples(self, X: MatrixLike) -> np.ndarray:
-        """Compute the score of each row, in nats."""
+        """Compute the score of each row, in nats, which depends on the visible units."""
+        return self._score_samples(X)
 
     def _score_samples(self, X, n_flips=None, **check):
         """Return the scores that the visible units have."""
