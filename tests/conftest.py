@@ -318,8 +318,9 @@ def assert_tempered_chains_keep(path, betas, exact):
 
 def untrained_state(settings, X, n_components):
     """State in which a training on `X` starts."""
-    units = BernoulliUnits(np.zeros(X.shape[1]))
-    return first_state(settings, units, len(X), n_components, seed=0)
+    n_rows, n_features = X.shape
+    units = BernoulliUnits(np.zeros(n_features))
+    return first_state(settings, units, n_rows, n_components, seed=0)
 
 
 def state_at(rbm, chains, seed=0, settings=PLAIN):

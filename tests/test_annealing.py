@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import (
     Enumerated,
-    assert_keeps,
+    assert_tempered_chains_keep,
     bernoulli_rbm,
     by_hand,
     states,
@@ -166,7 +166,7 @@ def test_runs_are_drawn_anew_by_weight():
 # Numbers of temperatures --------------------------------------------------------------
 
 
-def test_betas():
+def test_published_temperatures():
     betas = usual_betas(14_501)
     published = [np.arange(500) / 1e3, np.arange(5000, 9000) / 1e4]
     published += [np.arange(90_000, 100_001) / 1e5]
@@ -256,7 +256,7 @@ def test_tempered_chains_do_not_drift(betas):
         inputs = beta * (v @ model.weights + model.hidden_bias)
         log_p = v @ bias + np.log1p(np.exp(inputs)).sum(axis=1)
         p.append(np.exp(log_p) / np.exp(log_p).sum())
-    assert_keeps(TemperaturePath(model, mean), betas, p)
+    assert_tempered_chains_keep(TemperaturePath(model, mean), betas, p)
 
 
 def test_swaps_move_states_between_temperatures():

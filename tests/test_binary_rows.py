@@ -250,7 +250,7 @@ def means_of(log_odds, side):
     rows = lists(np.zeros((1, 1), np.uint8))
     mean = np.full((1, len(log_odds)), np.nan, dtype=log_odds.dtype)
     half_step = getattr(_binary_rows, side)
-    bias = getattr(model, f"{side}_bias")
+    bias = model.hidden_bias if side == "hidden" else model.visible.bias
     half_step(rows, model.align().weights, bias, mean=mean)
     return mean[0]
 
@@ -287,7 +287,7 @@ def test_hidden(n_units, dtype):
 
 def check_hidden(n_units, n_rows, dtype):
     v, model = random_states(n_rows, 37), random_model(37, n_units, dtype)
-    rows, (weights, _, bias) = lists(v), model
+    rows, (weights, _, bias) = lists(v), model.arrays
     total = np.full((n_rows, n_units), np.nan, dtype=dtype)
     mean, states = total.copy(), np.full(total.shape, 9, np.uint8)
     _binary_rows.hidden(rows, weights, bias, total=total)
@@ -316,7 +316,7 @@ def test_visible(n_units, dtype):
 
 def check_visible(n_units, n_rows, dtype):
     h, model = random_states(n_rows, 37), random_model(n_units, 37, dtype)
-    rows, (weights, bias, _) = lists(h), model
+    rows, (weights, bias, _) = lists(h), model.arrays
     total = np.full((n_rows, n_units), np.nan, dtype=dtype)
     mean, states = total.copy(), np.full(total.shape, 9, np.uint8)
     _binary_rows.visible(rows, weights, bias, total=total)
@@ -397,7 +397,7 @@ def test_states_of_the_last_rows_only(dtype):
     v, model = random_states(9, 37), random_model(37, 70, dtype)
     mean, states = np.empty((9, 70), dtype), np.full((4, 70), 9, np.uint8)
     keys = np.array([5, 6], np.uint64), np.array([1, 4])
-    weights, _, bias = model
+    weights, _, bias = model.arrays
     _binary_rows.hidden(lists(v), weights, bias, keys=keys, mean=mean, states=states)
     assert_array_equal(states, core_draws(mean[5:], *keys, hidden=True))
     everywhere = np.empty_like(mean)
@@ -570,7 +570,7 @@ def test_phases_are_those_of_dense_rows(n_positive, weighted, form, dtype):
         target = target.copy().align() if not results else target
         phases.add_gradient(target, offsets)
         results.append(target)
-    for arrays in zip(*results, strict=True):
+    for arrays in zip(*(model.arrays for model in results), strict=True):
         for array in arrays[:2]:
             assert_allclose(array, arrays[2], rtol=0, atol=200 * eps(dtype))
 
@@ -597,10 +597,12 @@ def test_a_step_is_the_exact_gradient(centering, dtype):
     learner.step(slice(0, 7), 0.25)
     dw, db, dc = exact.gradient(v)
     if centering:
-        mu, lam = counts.visible_mean, hidden_mean.astype(float)
+        mu, lam = state.visible_mean, hidden_mean.astype(float)
         dw = dw - np.outer(mu, dc) - np.outer(db, lam)
         db, dc = db - dw @ lam, dc - dw.T @ mu
-    for after, before, change in zip(state.model, model, (dw, db, dc), strict=True):
+    for after, before, change in zip(
+        state.model.arrays, model.arrays, (dw, db, dc), strict=True
+    ):
         noise = 6 / np.sqrt(len(h))
         assert_allclose((after.astype(float) - before) / 0.25, change, atol=noise)
 
@@ -623,9 +625,9 @@ RICH = SETTINGS._replace(momentum=0.5, weight_decay=0.01, averaging=True)
 
 
 def trained(X, dtype=np.float64, n_components=20, settings=RICH, n_epochs=3):
-    state = first_state(
-        settings, BernoulliUnits(np.zeros(X.shape[1], dtype)), len(X), n_components, seed=0
-    )
+    n_rows, n_features = X.shape
+    units = BernoulliUnits(np.zeros(n_features, dtype))
+    state = first_state(settings, units, n_rows, n_components, seed=0)
     plan = {"n_epochs": n_epochs, "schedule": "constant", "shuffle": True}
     for _ in train(state, settings, DataSet(X), **plan):
         pass
@@ -634,8 +636,9 @@ def trained(X, dtype=np.float64, n_components=20, settings=RICH, n_epochs=3):
 
 def arrays_of(state):
     learned = state.learned
-    models = itertools.chain(learned.model, learned.velocity, learned.average)
-    return [*models, learned.hidden_mean, state.solver.chains, state.counts.visible_sum]
+    models = learned.model, learned.velocity, learned.average
+    arrays = itertools.chain(*(model.arrays for model in models))
+    return [*arrays, learned.hidden_mean, state.solver.chains, state.counts.visible_sum]
 
 
 def assert_same(state, other):
@@ -673,7 +676,7 @@ def test_padding_stays_zero(n_features, n_components, dtype, solver):
     state = trained(random_states(33, n_features), dtype, n_components, settings)
     for model in (state.model, state.learned.velocity, state.learned.average):
         assert is_aligned(model.weights)
-        assert all(np.isfinite(array).all() for array in model)
+        assert all(np.isfinite(array).all() for array in model.arrays)
         assert not with_padding(model.weights)[:, n_components:].any()
 
 
@@ -720,7 +723,7 @@ def gradients(dtype, n_features, n_components):
     hidden = _binary_rows.align(hidden)
     total = _binary_rows.combine(hidden, shares)
     update(model, v, hidden, shares, (mu, lam))
-    return [*map(with_padding, model), total]
+    return [*map(with_padding, model.arrays), total]
 
 
 def listed(dtype):
@@ -836,7 +839,7 @@ def test_explicit_zeros_change_nothing():
 def core_arguments(function, dtype=np.float32):
     """Return valid arguments of a function of the core, by their names, in order."""
     v, h = lists(random_states(4, 9)), lists(random_states(4, 5))
-    weights, visible_bias, hidden_bias = random_model(9, 5, dtype)
+    weights, visible_bias, hidden_bias = random_model(9, 5, dtype).arrays
     hidden, shares = aligned_zeros((4, 5), dtype), np.ones(4, dtype)
     keys = {"keys": np.array([3, 4], np.uint64), "stops": np.array([1, 4])}
     if function == "hidden":

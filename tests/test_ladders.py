@@ -20,6 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm._annealing import TemperedChains, independent
 from skrbm._ladders import ModelPath, Trajectory, ladder_of, models_of
+from skrbm._units.bernoulli import BernoulliUnits
 from skrbm.likelihood import log_partition
 from skrbm.sampling import ModelLadder, draw_chains
 
@@ -30,8 +31,8 @@ def test_a_ladder_is_pickled():
     again = pickle.loads(pickle.dumps(ladder))
     assert len(again) == 3
     assert repr(again) == "ModelLadder of 3 rungs with 3 x 6 weights"
-    for model, other in zip(models, models_of(again), strict=True):
-        for a, b in zip(model.arrays, other, strict=True):
+    for model, other in zip(models, models_of(again, BernoulliUnits), strict=True):
+        for a, b in zip(model.arrays, other.arrays, strict=True):
             assert_array_equal(a, b)
     with pytest.raises(dataclasses.FrozenInstanceError):
         ladder.components = again.components
@@ -132,7 +133,7 @@ def test_rungs_swap_as_often_as_asked(acceptance):
         trajectory.add(model)
     assert len(trajectory.models) == 3
     ladder = trajectory.ladder(models[-1])
-    path = ModelPath(models_of(ladder))
+    path = ModelPath(models_of(ladder, BernoulliUnits))
     betas = np.linspace(0, 1, len(ladder))
     tempered = TemperedChains(path, betas, np.zeros((100, 10)), rng)
     accept = np.mean([tempered.step() for _ in range(250)][50:], axis=(0, 2))

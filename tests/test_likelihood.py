@@ -13,7 +13,7 @@ from conftest import DIGITS, Enumerated, bernoulli_rbm, by_hand, rungs, states, 
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skrbm import BernoulliRBMEstimator, _annealing, _inputs, _partition
+from skrbm import BernoulliRBMEstimator, _annealing, _attributes, _inputs, _partition
 from skrbm._annealing import TemperaturePath
 from skrbm._ladders import ModelPath, ladder_of
 from skrbm._model import RBM
@@ -284,7 +284,7 @@ def test_tracker_refuses_models_of_another_shape():
         tracker.update(by_hand(tiny_rbm(24, 23)))
     with pytest.raises(ValueError, match="n_betas"):
         LogLikelihoodTracker(np.eye(3), n_betas=0)
-    with pytest.raises(ValueError, match=r"from 0 to 0\.5: binarize X"):
+    with pytest.raises(ValueError, match=r"from 0 to 0\.5: binarize them"):
         LogLikelihoodTracker(np.eye(3) / 2).update(by_hand(tiny_rbm(3, 2)))
 
 
@@ -428,7 +428,7 @@ def test_likelihoods_do_nothing_twice(monkeypatch):
     calls = [
         count(monkeypatch, module, name)
         for module, name in [
-            (_inputs, "model_of"),
+            (_attributes, "kind_of"),
             (_inputs, "fitting_rows"),
             (_partition, "projections"),
         ]

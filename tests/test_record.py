@@ -20,8 +20,9 @@ from conftest import (
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from skrbm import _base
+from skrbm import _fitting
 from skrbm._data import DataSet
+from skrbm._fitting import Fit
 from skrbm._record import Record, Validation, log_partition_gap
 from skrbm._training import Training
 
@@ -137,7 +138,7 @@ def test_a_warm_start_holds_out_the_same_rows():
     rbm = over_fitting(n_iter=2, warm_start=True).fit(BINARY)
 
     def held_out(rbm):
-        return rbm._hold_out(DataSet(BINARY))[1].rows
+        return Fit(rbm, BINARY)._hold_out(DataSet(BINARY))[1].rows
 
     before = held_out(rbm)
     assert_array_equal(held_out(rbm.fit(BINARY)), before)
@@ -228,7 +229,7 @@ def test_modes_without_chains_are_reported():
     [({"n_chains": 20}, True), ({"n_chains": 19}, False), ({"solver": "cd"}, False)],
 )
 def test_without_enough_persistent_chains_there_is_no_gap(parameters, has_gap, monkeypatch):
-    monkeypatch.setattr(_base, "_UPDATES_FOR_GAP", 10)
+    monkeypatch.setattr(_fitting, "_UPDATES_FOR_GAP", 10)
     rbm = make_rbm(n_iter=5, **parameters).fit(BINARY)
     assert hasattr(rbm, "log_partition_gap_") == has_gap
 

@@ -17,7 +17,9 @@ from skrbm._units.bernoulli import BernoulliUnits
 
 X = np.tile(bars_and_stripes(), (5, 1)).astype(np.float32)  # 80 rows of 9 features
 WEIGHTS = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
-READING = Reading(n_sampled=10, held_out=0.0, most_held_out=0, clip=True, seed=0)
+READING = Reading(
+    n_sampled=10, held_out=0.0, most_held_out=0, clip=BernoulliUnits.clip, seed=0
+)
 SETTINGS = PLAIN._replace(batch_size=4, centering=True, averaging=True, momentum=0.5)
 
 
@@ -60,7 +62,7 @@ def train(rounds, state, n_epochs=2, *, settings=SETTINGS, shuffle=True, n_done=
 def arrays_of(state):
     learned = state.learned
     models = learned.model, learned.velocity, learned.average, state.change
-    return [array for model in models if model is not None for array in model]
+    return [array for model in models if model is not None for array in model.arrays]
 
 
 # Survey ----------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ def test_survey_clips_values_and_keeps_large_weights_finite():
     wild = np.array([[-1.0, 3.0], [0.5, 0.25]])
     blocks = [(wild[:1], np.array([1e300])), (wild[1:], np.array([2e300]))]
     executor = JoblibExecutor(blocks, load, None)
-    for clip, row in ((True, [0, 1]), (False, [-1, 3])):
+    for clip, row in ((BernoulliUnits.clip, [0, 1]), (None, [-1, 3])):
         found = surveyed(executor, 2, READING._replace(clip=clip))
         assert_allclose(found.visible_sum, 0.5 * np.array(row) + wild[1])
         assert found.largest_weight == 2e300
@@ -107,7 +109,7 @@ def test_survey_clips_values_and_keeps_large_weights_finite():
 
 def test_held_out_rows_are_not_trained_on():
     numbered = np.arange(80.0)[:, None]
-    reading = READING._replace(held_out=0.25, most_held_out=6, clip=False)
+    reading = READING._replace(held_out=0.25, most_held_out=6, clip=None)
     executor = JoblibExecutor(blocks_of(numbered, [8, 80]), load, None)
     found = surveyed(executor, 2, reading)
     assert found.n_rows == [6, 66]
@@ -123,7 +125,7 @@ def test_numbers_of_rows_are_right_in_total(n_blocks, most):
     """Also if a block should give less than a row."""
     numbered = np.arange(1200.0)[:, None]
     reading = READING._replace(
-        n_sampled=500 / n_blocks, held_out=0.05, most_held_out=most / n_blocks, clip=False
+        n_sampled=500 / n_blocks, held_out=0.05, most_held_out=most / n_blocks, clip=None
     )
     stops = [1200 * (i + 1) // n_blocks for i in range(n_blocks)]
     executor = JoblibExecutor(blocks_of(numbered, stops), load, None)
@@ -244,7 +246,7 @@ def test_rounds_written_out(monkeypatch):
             ):
                 learner.step(batch, rate)
                 if drift is not None:
-                    for array, change in zip(local.model.arrays, drift.arrays, strict=True):
+                    for array, change in zip(local.model.arrays, drift, strict=True):
                         array += change / 7
             parts.append(local.learned)
             shares.append(weights[part].sum())
@@ -265,9 +267,11 @@ def test_rounds_written_out(monkeypatch):
     close = {"rtol": 1e-5, "atol": 1e-6}
     for one, other in zip(state.model.arrays, learned.model.arrays, strict=True):
         assert_allclose(one, other, **close)
-    for one, other in zip(state.result, average, strict=True):
+    for one, other in zip(state.result.arrays, average, strict=True):
         assert_allclose(one, other, **close)
-    for one, other in zip(state.learned.velocity, learned.velocity, strict=True):
+    for one, other in zip(
+        state.learned.velocity.arrays, learned.velocity.arrays, strict=True
+    ):
         assert_allclose(one, other, **close)
     assert_allclose(state.learned.hidden_mean, learned.hidden_mean, **close)
     for one, other in zip(state.solvers, solvers, strict=True):
@@ -281,7 +285,9 @@ def test_momentum_is_that_of_a_step():
     long, state = begin(blocks_of(X, [40, 80]), 2, n_local_steps=10, settings=settings)
     before = state.model.copy()
     train(long, state, 1, settings=settings)
-    step = [(new - old) / 10 for new, old in zip(state.model.arrays, before, strict=True)]
+    step = [
+        (new - old) / 10 for new, old in zip(state.model.arrays, before.arrays, strict=True)
+    ]
     before, short = state.copy(), begin(blocks_of(X, [4, 8]), 2, 1, settings=settings)[0]
     train(short, state, 1, settings=settings._replace(learning_rate=0.0))
     # Without learning, only momentum moves the model: half of the change in a step.

@@ -21,6 +21,7 @@ from sklearn.pipeline import Pipeline
 
 from skrbm import BernoulliRBMEstimator, _step
 from skrbm._data import DataSet
+from skrbm._fitting import Fit
 from skrbm.metrics import log_likelihood_scorer, pseudo_likelihood_scorer
 
 ROWS = np.random.default_rng(3).integers(2, size=(8, 5)).astype(float)
@@ -52,7 +53,7 @@ def test_weights_are_repetitions(form):
     for _ in range(100):
         of_repeated.epoch([0.1])
         of_weighted.epoch([0.1])
-    for one, other in zip(weighted.result, repeated.result, strict=True):
+    for one, other in zip(weighted.result.arrays, repeated.result.arrays, strict=True):
         assert_allclose(one, other, rtol=1e-9)
     assert_allclose(weighted.learned.hidden_mean, repeated.learned.hidden_mean)
     assert_array_equal(weighted.solver.chains, repeated.solver.chains)
@@ -231,7 +232,7 @@ def test_weights_count_in_early_stopping_and_history():
 
 def rbm_rows(rbm, X):
     """Training rows and held-out rows."""
-    data, validation = rbm._hold_out(DataSet(X))
+    data, validation = Fit(rbm, X)._hold_out(DataSet(X))
     return data.rows, validation.rows
 
 

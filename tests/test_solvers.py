@@ -30,6 +30,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skrbm import BernoulliRBMEstimator, _binary_rows, _kernels
 from skrbm._compat.sklearn import StrOptions
 from skrbm._data import DataSet
+from skrbm._fitting import PartialFit
 from skrbm._phases import BinaryPhases, DensePhases, SparsePhases
 from skrbm._solvers import SOLVERS, PersistentContrastiveDivergence
 from skrbm._step import Counts
@@ -126,9 +127,14 @@ class FastPersistent(PersistentContrastiveDivergence):
         _kernels.bernoulli(phases.negative_hidden, rng, out=self.chains)
 
     def after_update(self, phases, offsets):
-        for array in self.fast:
+        for array in self.fast.arrays:
             array *= 0.95
         phases.add_gradient(self.fast, offsets)
+
+
+def settings_of_partial_fit(rbm, X):
+    call = PartialFit(rbm, X, None)
+    return call.settings(DataSet(X), call.choose)
 
 
 @pytest.mark.slow
@@ -145,9 +151,9 @@ def test_a_solver_is_one_class(form, monkeypatch):
     assert truth > (9 * np.log(0.5) + np.log(1 / 14)) / 2
     assert isinstance(rbm._learning.solver, FastPersistent)
     before = rbm._learning.solver
-    resumed = before.resume(rbm._settings(DataSet(X), rbm._choose_for_stream), X.shape[0])
+    resumed = before.resume(settings_of_partial_fit(rbm, X), X.shape[0])
     assert resumed.fast is not before.fast
-    for own, old in zip(resumed.fast, before.fast, strict=True):
+    for own, old in zip(resumed.fast.arrays, before.fast.arrays, strict=True):
         assert_array_equal(own, old)
     again = pickle.loads(pickle.dumps(rbm)).partial_fit(X)
     assert_array_equal(again.components_, rbm.partial_fit(X).components_)
@@ -195,10 +201,8 @@ def test_tempering_does_not_drift(dtype, n_gibbs_steps, phases, compiled, monkey
     if not compiled:
         monkeypatch.setattr(_binary_rows, "core", None)
     rbm = tiny_rbm(4, 3, dtype, scale=1.5)
-    exact, X = (
-        Enumerated(*rbm.arrays),
-        np.array([[1, 0, 1, 0], [0, 0, 1, 1], [0, 1, 1, 1.0]]),
-    )
+    exact = Enumerated(*rbm.arrays)
+    X = np.array([[1, 0, 1, 0], [0, 0, 1, 1], [0, 1, 1, 1.0]])
     mean, n = X.mean(axis=0).clip(0.001, 0.999), N_CHAINS // 4
     solver, p = tempered_solver(rbm, mean, n, dtype, n_gibbs_steps)
     phases = phases(rbm, 3, n)
@@ -238,10 +242,12 @@ def test_a_tempered_step_is_the_exact_gradient(centering, form, compiled, monkey
     learner.step(slice(0, 7), 0.25)
     dw, db, dc = Enumerated(*rbm.arrays).gradient(np.repeat(rows, weights, axis=0))
     if centering:
-        mu, lam = state.counts.visible_mean, state.learned.hidden_mean
+        mu, lam = state.visible_mean, state.learned.hidden_mean
         dw = dw - np.outer(mu, dc) - np.outer(db, lam)
         db, dc = db - dw @ lam, dc - dw.T @ mu
-    for after, before, change in zip(state.model, rbm, (dw, db, dc), strict=True):
+    for after, before, change in zip(
+        state.model.arrays, rbm.arrays, (dw, db, dc), strict=True
+    ):
         assert_allclose((after - before) / 0.25, change, atol=6 / np.sqrt(n_chains))
 
 
@@ -333,10 +339,8 @@ def test_tempered_chains_are_continued():
     before = rbm._learning.solver
     assert before.v.shape == (10, 7, 9)
     for n_chains in (7, 20, 3):
-        settings = rbm.set_params(n_chains=n_chains)._settings(
-            DataSet(X), rbm._choose_for_stream
-        )
-        after = before.resume(settings, len(X))
+        rbm.set_params(n_chains=n_chains)
+        after = before.resume(settings_of_partial_fit(rbm, X), len(X))
         assert after.v.shape == (10, n_chains, 9)
         assert_array_equal(after.v[:, :3], before.v[:, :3])
         assert not np.shares_memory(after.v, before.v)

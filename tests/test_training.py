@@ -147,7 +147,7 @@ def train_written_out(state, settings, X, n_epochs, compiled):
     orders: with stacked phases, without explicit probabilities, and with sparse sums. If
     `compiled` is True, the random numbers are those of the compiled core.
     """
-    (W, b, c), chains, rng = state.model, state.solver.chains, state.rng
+    (W, b, c), chains, rng = state.model.arrays, state.solver.chains, state.rng
     n_features = len(b)
     lam, total, n_seen = state.learned.hidden_mean, np.zeros(n_features), 0
     velocity, average = [0 * W, 0 * b, 0 * c], [W, b, c]
@@ -251,7 +251,7 @@ def test_the_same_as_written_out(solver, n_features, form, compiled, monkeypatch
     plan = {"n_epochs": n_epochs, "schedule": "constant", "shuffle": False}
     for _ in train(state, settings, DataSet(form(X)), **plan):
         pass
-    for array, other in zip(state.result, expected, strict=True):
+    for array, other in zip(state.result.arrays, expected, strict=True):
         assert_allclose(array, other, rtol=1e-9, atol=1e-12)
     assert_array_equal(state.solver.chains[: len(chains)], chains)
 
@@ -318,7 +318,7 @@ def test_visible_mean_follows_the_rows(n_rows):
     learner.epoch([1e-300] * -(-n_rows // 4), follow_mean=True)
     mean = (X.sum(axis=0) + (X.sum() + 0.5) / (X.size + 1)) / (n_rows + 1)
     assert state.counts.n_rows_seen == n_rows
-    assert_allclose(state.counts.visible_mean, mean)
+    assert_allclose(state.visible_mean, mean)
     assert_allclose(state.model.visible.bias, np.log(mean / (1 - mean)), atol=1e-12)
 
 
@@ -381,6 +381,6 @@ def test_copies_share_nothing():
     assert pickle.dumps(state) == before
     again = state.copy()
     learner_on(X, again, settings).epoch([0.1] * 5, follow_mean=True)
-    for one, other in zip(again.result, copied.result, strict=True):
+    for one, other in zip(again.result.arrays, copied.result.arrays, strict=True):
         assert_array_equal(one, other)
     assert_array_equal(again.solver.chains, copied.solver.chains)

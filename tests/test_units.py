@@ -40,7 +40,7 @@ def test_formulas_match_enumeration():
 
 def test_independent_units_have_the_means():
     mean = np.array([0.0, 0.2, 0.7, 1.0])
-    units = BernoulliUnits.independent(mean, np.float64)
+    units = BernoulliUnits(np.zeros(4)).independent(mean, np.float64)
     assert_allclose(units.mean(np.zeros((1, 4)))[0], mean.clip(1e-3, 1 - 1e-3))
 
 
