@@ -2,6 +2,7 @@
 
 The environment variable SKRBM_COMPILED decides: "0" does not build it, and "1" makes a
 failure to build it an error. Otherwise the package works without it, but more slowly.
+SKRBM_CFLAGS holds further flags of the compiler and the linker, which override these here.
 """
 
 import copy
@@ -29,6 +30,7 @@ class ParallelBuild(build_ext):
 wanted = os.environ.get("SKRBM_COMPILED", "0" if os.name == "nt" else "")
 flags = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
 flags += ["-Wall", "-Wextra", "-Wno-psabi"]  # no vectors are passed between files
+extra = os.environ.get("SKRBM_CFLAGS", "").split()
 sources = [f"skrbm/core/{name}.c" for name in ("module", "threads", "float", "double")]
 levels = {"_core": []}
 if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of the target, not of the host
@@ -43,8 +45,8 @@ setup(
             sources,
             depends=["skrbm/core/core.h", "skrbm/core/half_steps.h", "setup.py"],
             define_macros=[("MODULE", name)],
-            extra_compile_args=flags + level,
-            extra_link_args=["-pthread"],
+            extra_compile_args=flags + level + extra,
+            extra_link_args=["-pthread", *extra],
             optional=wanted != "1",
         )
         for name, level in levels.items()
