@@ -1,12 +1,16 @@
 """Check the built pages: python .ci/check_pages.py HTML_DIRECTORY [--axe AXE_SCRIPT]
 
 1. Each public name is in the inventory of the reference, with an anchor that exists.
-2. Scripts, styles, fonts and pictures come with the pages.
-3. No page scrolls sideways in a window of 1280 or 420 pixels, and no code at 1280.
-4. With the path of axe.min.js (npm package axe-core), that axe finds no violation of
-   WCAG 2 at levels A and AA, for example of contrast, or of texts for pictures.
+2. Links between the pages lead to files and anchors that exist.
+3. Scripts, styles, fonts and pictures come with the pages.
 
-3 and 4 need Chromium, its driver and the package selenium.
+With the path of axe.min.js (npm package axe-core), also in Chromium:
+
+4. No page scrolls sideways in a window of 1280 or 420 pixels, and no code at 1280.
+5. axe finds no violation of WCAG 2 at levels A and AA, for example of contrast, or of texts
+   for pictures. This is left out where there is no such file.
+
+4 and 5 need Chromium, its driver and the package selenium.
 """
 
 import argparse
@@ -19,9 +23,9 @@ import time
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from numpydoc.docscrape import ClassDoc
-from selenium import webdriver
 
 MODULES = ["", ".callbacks", ".dask", ".likelihood", ".metrics", ".plotting", ".sampling"]
 OPTIONS = ["headless", "no-sandbox", "disable-gpu", "hide-scrollbars", "no-first-run"]
@@ -73,40 +77,66 @@ def check_inventory(root, pages):
     lines = zlib.decompress(inventory).decode().splitlines()
     places = {line.split()[0]: line.split()[3] for line in lines}
     for name in public_names():
-        page, _, anchor = places.get(name, "").replace("$", name).partition("#")
-        if f'id="{anchor}"' not in pages.get(root / page, ""):
+        path, _, anchor = places.get(name, "").replace("$", name).partition("#")
+        page = pages.get(root / path)
+        if page is None or anchor not in page.anchors:
             yield f"objects.inv: {name} is not in the reference"
 
 
-class Loads(HTMLParser):
-    """What a page loads without being asked to."""
+class Page(HTMLParser):
+    """The anchors of a page, its links, and what it loads without being asked to."""
 
-    def __init__(self, page):
+    def __init__(self, path):
         super().__init__()
-        self.urls = []
-        self.feed(page)
+        self.anchors, self.links, self.loads = {"", "top"}, [], []
+        self.feed(path.read_text())
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
+        self.anchors.add(attrs.get("id"))
         if tag in ("script", "img", "iframe", "source", "video", "audio", "embed"):
-            self.urls.append(attrs.get("src"))
+            self.loads.append(attrs.get("src") or "")
+        elif tag == "a":
+            self.links.append(attrs.get("href") or "")
         elif tag == "link" and attrs.get("rel") not in ("search", "canonical"):
-            self.urls.append(attrs.get("href"))
+            self.loads.append(attrs.get("href") or "")
+
+
+def check_links(root, pages):
+    """Yield the links between pages, and what pages load, that lead nowhere."""
+    for path, page in pages.items():
+        for url in {*page.links, *page.loads}:
+            parts = urlsplit(url)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            anchor = unquote(parts.fragment)
+            if not target.is_file():
+                yield f"{path.relative_to(root)}: there is no file {url}"
+            elif target in pages and anchor not in pages[target].anchors:
+                yield f"{path.relative_to(root)}: there is no anchor {url}"
 
 
 def check_hosts(root, pages):
     """Yield what the pages and their style sheets load from other hosts."""
-    loads = {page: Loads(text).urls for page, text in pages.items()}
+    loads = {path: page.loads for path, page in pages.items()}
     for sheet in root.rglob("*.css"):
         loads[sheet] = re.findall(r"(?:url\(|@import )['\"]?([^'\")]+)", sheet.read_text())
-    for page, urls in loads.items():
+    for path, urls in loads.items():
         for url in urls:
-            if re.match("(https?:)?//", url or ""):
-                yield f"{page.relative_to(root)}: loads {url}"
+            if re.match("(https?:)?//", url):
+                yield f"{path.relative_to(root)}: loads {url}"
 
 
 def check_layout(root, pages, axe):
-    """Yield what is too wide for a window, and what axe finds."""
+    """Yield what is too wide for a window, and what axe finds, if it is there."""
+    from selenium import webdriver  # the other checks do without
+
+    if axe.exists():
+        axe_script = axe.read_text()
+    else:
+        axe_script = None
+        print(f"The pages are not checked with axe, because there is no {axe}.")
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (browser and driver):
         sys.exit(
@@ -127,8 +157,8 @@ def check_layout(root, pages, axe):
                 )
                 for wide in driver.execute_script(WIDE, scrollable):
                     yield f"{name}: too wide for {width} pixels: {wide}"
-            if axe:
-                driver.execute_script(axe)
+            if axe_script:
+                driver.execute_script(axe_script)
                 for violation in driver.execute_async_script(AXE):
                     yield f"{name}: {violation}"
 
@@ -139,17 +169,22 @@ def main():
     parser.add_argument("--axe", type=Path)
     args = parser.parse_args()
     root = args.root.resolve()
-    pages = sorted(root.rglob("*.html"))
-    templates_and_code = {"_static", "_modules"}
-    pages = [page for page in pages if templates_and_code.isdisjoint(page.parts)]
-    pages = {page: page.read_text() for page in pages}
-    axe = args.axe and args.axe.read_text()
+    templates = root / "_static"
+    pages = {
+        path: Page(path)
+        for path in sorted(root.rglob("*.html"))
+        if templates not in path.parents
+    }
     start = time.perf_counter()
     errors = [
         *check_inventory(root, pages),
+        *check_links(root, pages),
         *check_hosts(root, pages),
-        *check_layout(root, pages, axe),
     ]
+    if args.axe:
+        code = root / "_modules"
+        written = {path: page for path, page in pages.items() if code not in path.parents}
+        errors += check_layout(root, written, args.axe)
     print(
         f"{len(pages)} pages checked in {time.perf_counter() - start:.0f} s",
         *errors,
