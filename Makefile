@@ -1,21 +1,101 @@
-# demo, test and docs create the virtual environment $(VENV) and require only Python >= 3.11
-# with venv. To use another interpreter in a separate environment:
+# Every target creates the virtual environment $(VENV) with what it needs, and requires only
+# Python >= 3.11 with venv. To use another interpreter in a separate environment:
 # make test PYTHON=python3.13 VENV=.venv313
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test docs clean
+# There is one process per core, so each uses a single BLAS thread.
+PYTEST = OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+SPHINX = $(VENV)/bin/python -m sphinx -W --keep-going -j auto
+SANITIZERS = -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FIT = import skrbm; skrbm.show_versions(); \
+	skrbm.BernoulliRBMEstimator(2, n_iter=1).fit([[0, 1], [1, 0]])
+
+.PHONY: demo test test-quick test-dask test-oldest lint format sanitize dist docs docs-quick
+.PHONY: pages clean
+.NOTPARALLEL: # installations write to skrbm/
 
 demo: $(VENV)/examples.stamp
 	@echo "Running examples/features/plot_digits.py ..."
 	@$(VENV)/bin/python examples/features/plot_digits.py
 
-# There is one process per core, so each uses a single BLAS thread.
 test: $(VENV)/test.stamp
-	OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto
+	@echo "The tests take about 2 minutes on two idle cores (make test-quick: half a minute)."
+	$(PYTEST) -n auto
+
+# All tests but those marked as slow
+test-quick: $(VENV)/test.stamp
+	$(PYTEST) -n auto -m "not slow"
+
+# `make test` skips these where Dask is not installed.
+test-dask: $(VENV)/test-dask.stamp
+	$(PYTEST) -n auto tests/test_dask.py
+
+# The oldest supported versions, without the compiled core. They need Python 3.11 or 3.12.
+test-oldest: export SKRBM_COMPILED = 0
+test-oldest: $(VENV)-oldest/test.stamp
+	$(VENV)-oldest/bin/python -c "import skrbm; skrbm.show_versions()"
+	OPENBLAS_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest -n auto
+
+lint: $(VENV)/lint.stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run --Werror skrbm/core/*
+	$(VENV)/bin/mypy
+	$(VENV)/bin/codespell . .ci .github
+	$(VENV)/bin/doc8 --quiet *.rst docs
+
+format: $(VENV)/lint.stamp
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i skrbm/core/*
+
+# The core with sanitizers, in a folder of its own. Python is not linked with them, and leaks.
+sanitize: $(VENV)/test.stamp
+	rm -rf build $(VENV)/sanitized
+	SKRBM_COMPILED=1 SKRBM_CFLAGS="$(SANITIZERS)" \
+		$(VENV)/bin/python -m pip install --quiet --no-deps --target $(VENV)/sanitized .
+	SKRBM_COMPILED=1 PYTHONPATH=$(VENV)/sanitized ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
+		$(VENV)/bin/python -P -m pytest tests/test_binary_rows.py
+	rm -rf build
+
+# Build the sdist, and the wheel from it. Install the wheel, and then the sdist with a compiler
+# that fails. The option -I keeps Python from importing the checkout.
+dist: $(VENV)/dist.stamp
+	rm -rf dist
+	$(VENV)/bin/python -m build
+	$(VENV)/bin/python -m twine check --strict dist/*
+	$(PYTHON) -m venv --clear $(VENV)/user
+	$(VENV)/user/bin/python -m pip install --quiet dist/*.whl
+	$(VENV)/user/bin/python -I -W error -c "$(FIT)"
+	CC=/bin/false SKRBM_COMPILED= $(VENV)/user/bin/python -m pip install --quiet --no-deps \
+		--no-cache-dir --force-reinstall dist/*.tar.gz
+	SKRBM_COMPILED= $(VENV)/user/bin/python -I -W error -c \
+		"$(FIT); assert skrbm._native.core is None"
 
 docs: $(VENV)/docs.stamp
-	$(VENV)/bin/python -m sphinx -W --keep-going -j auto docs docs/_build
+	@echo "The documentation takes about 3 minutes on two idle cores, nearly all of it for the"
+	@echo "examples of the gallery (make docs-quick: half a minute, without their pictures)."
+	$(SPHINX) docs docs/_build
+	$(VENV)/bin/python .ci/check_pages.py docs/_build
+
+docs-quick: $(VENV)/docs.stamp
+	$(SPHINX) -q -D plot_gallery=0 docs docs/_build
+	$(VENV)/bin/python .ci/check_pages.py docs/_build
+
+# Look at the pages that `make docs` built in Chromium. Only root can install it here. axe,
+# if npm can get it, checks that they are accessible.
+pages: $(VENV)/pages.stamp docs/_build/index.html
+	@{ command -v chromium && command -v chromedriver; } >/dev/null || \
+		{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y \
+			--no-install-recommends chromium chromium-driver fonts-dejavu-core >/dev/null; } || \
+		{ echo "Install chromium and chromedriver, as root with apt-get, or make can."; exit 1; }
+	cd $(VENV) && npm pack --silent --fetch-retries=1 axe-core@4 && \
+		tar -xzf axe-core-4*.tgz package/axe.min.js || true
+	$(VENV)/bin/python .ci/check_pages.py docs/_build --axe $(VENV)/package/axe.min.js
+
+docs/_build/index.html:
+	$(MAKE) docs-quick
 
 # The compiled core is built where there is a C compiler. Python compiles the modules of the
 # other packages when they are first imported, which takes less time than all of them.
@@ -25,5 +105,12 @@ $(VENV)/%.stamp: pyproject.toml setup.py $(wildcard skrbm/core/*)
 	@$(VENV)/bin/python -m pip install --quiet --no-compile --editable ".[$*]"
 	@touch $@
 
+$(VENV)-oldest/%.stamp: pyproject.toml .ci/oldest.txt
+	@echo "Creating $(VENV)-oldest ..."
+	@$(PYTHON) -m venv --clear $(VENV)-oldest
+	@$(VENV)-oldest/bin/python -m pip install --quiet --no-compile --editable ".[$*]" \
+		--constraint .ci/oldest.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) docs/_build docs/generated docs/gallery build skrbm/*.so
+	rm -rf $(VENV) $(VENV)-oldest docs/_build docs/generated docs/gallery build dist skrbm/*.so
