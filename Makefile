@@ -59,12 +59,17 @@ sanitize: $(VENV)/test.stamp
 		$(VENV)/bin/python -P -m pytest tests/test_binary_rows.py
 	rm -rf build
 
-# Build the sdist, and the wheel from it. Install the wheel, and then the sdist with a compiler
-# that fails. The option -I keeps Python from importing the checkout.
+# Build the sdist, and the wheel from it, and print what they lack of the files in Git. Install
+# the wheel, and then the sdist with a compiler that fails. The option -I keeps Python from
+# importing the checkout.
 dist: $(VENV)/dist.stamp
 	rm -rf dist
 	$(VENV)/bin/python -m build
 	$(VENV)/bin/python -m twine check --strict dist/*
+	tar -tzf dist/*.tar.gz | cut -d/ -f2- >$(VENV)/sdist.txt
+	! git ls-files ':!.git*' ':!.pre-commit*' | grep -vxFf $(VENV)/sdist.txt
+	$(PYTHON) -m zipfile -l dist/*.whl | cut -d' ' -f1 >$(VENV)/wheel.txt
+	! git ls-files 'skrbm/*py*' | grep -vxFf $(VENV)/wheel.txt
 	$(PYTHON) -m venv --clear $(VENV)/user
 	$(VENV)/user/bin/python -m pip install --quiet dist/*.whl
 	$(VENV)/user/bin/python -I -W error -c "$(FIT)"
