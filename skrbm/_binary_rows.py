@@ -102,12 +102,12 @@ def lists(x):
             x.eliminate_zeros()
         if not (x.data == 1).all():
             return None
-        indices = np.ascontiguousarray(x.indices, dtype=np.int32)
+        indices = np.require(x.indices, np.int32, ["C", "A"])
         return Lists(x.indptr.astype(np.int64), indices, x.shape[1])
     if x.dtype == bool:
         x = x.view(np.uint8)
     result = empty_lists(*x.shape)
-    return result if list_rows(np.ascontiguousarray(x), result) else None
+    return result if list_rows(np.require(x, requirements=["C", "A"]), result) else None
 
 
 def draw_key(rng):

@@ -78,11 +78,13 @@ class RBM:
         return self.weights, self.visible, self.hidden_bias, self.is_aligned
 
     def __setstate__(self, state):
-        """Align the weights again, which pickling stores without their padding."""
-        weights, visible, hidden_bias, aligned = state
-        if aligned and _binary_rows.core is not None:
-            weights = _binary_rows.align(weights)
-        vars(self).update(weights=weights, visible=visible, hidden_bias=hidden_bias)
+        """Align the arrays again, which pickling stores without padding, and anywhere."""
+        *parts, aligned = state
+        model = type(self)(*parts).map(lambda array: np.require(array, requirements="A"))
+        model = model.align() if aligned else model
+        vars(self).update(
+            weights=model.weights, visible=model.visible, hidden_bias=model.hidden_bias
+        )
 
     # Engine ---------------------------------------------------------------------------
 

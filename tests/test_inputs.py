@@ -1,6 +1,7 @@
 """What users pass: forms of data, estimators of others, and errors."""
 
 import itertools
+import pickle
 import tracemalloc
 from types import SimpleNamespace
 
@@ -52,6 +53,37 @@ FORMS = {
     "list": lambda X: X.tolist(),
     "int": lambda X: X.astype(int),
 }
+
+
+def shifted(array):
+    """Copy of an array to an address that is no multiple of its item size."""
+    array = np.ascontiguousarray(array)
+    copy = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def test_arrays_at_any_address():
+    """As in messages of processes to each other, in rows, parameters and pickles."""
+    model = tiny_rbm(6, 4, np.float32)
+    here = by_hand(model)
+    there = by_hand(model.map(shifted))
+    rows = states(6).astype(np.float32)
+    sparse = sp.csr_array(rows)
+    sparse.data, sparse.indices, sparse.indptr = map(
+        shifted, (sparse.data, sparse.indices, sparse.indptr)
+    )
+    buffers = []
+    pickled = pickle.dumps(model.align(), protocol=5, buffer_callback=buffers.append)
+    moved = [shifted(np.frombuffer(buffer, np.float32)) for buffer in buffers]
+    unpickled = pickle.loads(pickled, buffers=moved)
+    for v in (rows, shifted(rows), sparse):
+        h = here.transform(v)
+        assert_array_equal(there.transform(v), h)
+        assert_array_equal(unpickled.mean_hidden(v), h)
+    assert_array_equal(
+        here.gibbs(rows, random_state=0), there.gibbs(shifted(rows), random_state=0)
+    )
 
 
 @pytest.mark.parametrize("solver", SOLVER_NAMES)

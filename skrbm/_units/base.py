@@ -315,7 +315,7 @@ class VisibleUnits(abc.ABC):
         dtype = np.result_type(np.float32, components, visible_bias, hidden_bias)
         arrays = components.T, visible_bias, hidden_bias
         weights, visible_bias, hidden_bias = (
-            np.ascontiguousarray(array, dtype=dtype) for array in arrays
+            np.require(array, dtype, ["C", "A"]) for array in arrays
         )
         return weights, cls(visible_bias), hidden_bias
 
