@@ -452,9 +452,9 @@ class DaskRBM(ParallelRBM):
         )
         return _inputs.weighted_mean(means, totals)
 
-    def _apply(self, method, X):
+    def _apply(self, method, X, **check):
         if not dask.is_dask_collection(X):
-            return super()._apply(method, X)
+            return super()._apply(method, X, **check)
         rbm, X = self._estimator_for(X), _as_array(X)
         shape, kind = (0,), {"dtype": np.float64, "drop_axis": 1}
         if method == "transform":

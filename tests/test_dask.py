@@ -314,6 +314,14 @@ def test_values_outside_the_range_are_warned_about_once(cluster):
             hidden.compute(scheduler="synchronous")
 
 
+def test_features_of_the_training_data(cluster):
+    for rows in (X, da.from_array(X, chunks=(400, 64))):
+        parallel = distributed_rbm(n_iter=1)
+        hidden = parallel.fit_transform(rows)
+        assert type(hidden) is type(rows)
+        assert_array_equal(hidden, parallel.transform(rows))
+
+
 @pytest.mark.parametrize("model_dtype", [np.float32, np.float64])
 def test_lazy_features_have_the_dtype_they_announce(model_dtype):
     """Without a cluster, since nothing is trained on one."""
