@@ -60,7 +60,7 @@ class Path(abc.ABC):
         Number of models that the path leads through; None for temperatures.
     """
 
-    n_rungs = None
+    n_rungs: int | None = None
 
     def __init__(self, model, base):
         self.model = model.astype(np.float32)

@@ -83,8 +83,6 @@ class BaseRBM(
 
     _units: ClassVar[type[VisibleUnits]]
     _solvers: ClassVar[Iterable[str]]
-    # Whether values between states are taken as probabilities, and drawn in training.
-    _binarizes: bool = False
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_gibbs_steps": [
@@ -283,6 +281,11 @@ class BaseRBM(
         super().__setstate__(state)
 
     # The fitted model -------------------------------------------------------------------
+
+    @property
+    def _binarizes(self) -> bool:
+        """Whether values between states are probabilities, and states drawn in training."""
+        return False
 
     @property
     def _n_features_out(self):

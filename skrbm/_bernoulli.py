@@ -316,7 +316,7 @@ class BernoulliRBMEstimator(BaseRBM):
         self.random_state = random_state
 
     @property
-    def _binarizes(self):
+    def _binarizes(self) -> bool:
         return self.stochastic_binarization
 
     def _fixed_settings(self, summary):

@@ -38,7 +38,7 @@ class MappedPages:
     def __init__(self, X):
         while isinstance(X, np.ndarray) and not isinstance(X, np.memmap):
             X = X.base
-        self._map = None
+        self._map: mmap.mmap | None = None
         self._n_bytes = 0
         if not isinstance(X, np.memmap):
             return
@@ -61,7 +61,7 @@ class MappedPages:
 
     def give_back(self):
         """Release the pages read so far."""
-        if self._n_bytes:
+        if self._map is not None and self._n_bytes:
             with contextlib.suppress(OSError):  # pages are locked; this is only a hint
                 self._map.madvise(mmap.MADV_DONTNEED)
             self._n_bytes = 0
@@ -173,7 +173,8 @@ class DataSet:
         for block in self._read_values():
             low, high = min(low, float(block.min())), max(high, float(block.max()))
             binary = binary and bool(((block == 0) | (block == 1)).all())
-        return Summary(*self._with_zeros(low, high), binary)
+        low, high = self._with_zeros(low, high)
+        return Summary(low, high, binary)
 
     def limits(self):
         """Return the range of the values of `X`, in less time than the summary takes."""

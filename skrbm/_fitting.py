@@ -61,7 +61,7 @@ def unchanged_on_error(estimator):
         raise
 
 
-class _Call:
+class Call:
     """What a call of `fit` and one of `partial_fit` have in common.
 
     Parameters
@@ -194,7 +194,7 @@ def state_at(model, data, settings, seed):
     return state
 
 
-class Fit(_Call):
+class Fit(Call):
     """One call of `fit`, or of `resume`.
 
     Parameters
@@ -203,7 +203,7 @@ class Fit(_Call):
     saved : Training, default=None
         The training to resume.
     **check : dict
-        As for `_Call`.
+        As for `Call`.
 
     Attributes
     ----------
@@ -441,7 +441,7 @@ MESSAGES = {
 }
 
 
-class PartialFit(_Call):
+class PartialFit(Call):
     """One call of `partial_fit`."""
 
     def run(self):
@@ -456,8 +456,8 @@ class PartialFit(_Call):
             sound = self.train(state, settings, data)
             vars(rbm).pop("log_partition_gap_", None)
             vars(rbm).update(_choices(settings))
-            if sound or before is not None:
-                kept = state if sound else before
+            kept = state if sound else before
+            if kept is not None:
                 vars(rbm).update(fitted_attributes(kept, kept.learned.average))
         if not sound:
             kept = "The previous model" if fitted else "The untrained model"

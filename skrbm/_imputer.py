@@ -346,7 +346,9 @@ n_indicators)
 
     def _validate(self, X, reset):
         """Return validated rows as a floating array, with NaN for all missing values."""
-        options = {"ensure_all_finite": "allow-nan" if self._is_nan else True}
+        options: dict[str, Any] = {
+            "ensure_all_finite": "allow-nan" if self._is_nan else True
+        }
         if isinstance(X, np.ma.MaskedArray):
             X = _as_floats(X).filled(np.nan)
             options["ensure_all_finite"] = "allow-nan"

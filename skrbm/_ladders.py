@@ -94,10 +94,10 @@ def ladder_of(models):
 def models_of(ladder, kind):
     """Return the rungs of a ladder as float32 models with visible units of this kind."""
     arrays = ladder.components, ladder.intercept_visible, ladder.intercept_hidden
-    arrays = [np.asarray(a, dtype=np.float32) for a in arrays]
+    rungs = zip(*(np.asarray(a, dtype=np.float32) for a in arrays), strict=True)
     return [
         RBM(np.ascontiguousarray(components.T), kind(visible), hidden)
-        for components, visible, hidden in zip(*arrays, strict=True)
+        for components, visible, hidden in rungs
     ]
 
 
@@ -127,8 +127,7 @@ class ModelPath(Path):
         part = np.float32(steps - number)
         if part < 1e-6:
             return self.models[number]
-        ends = self.models[number : number + 2]
-        return interpolate(*ends, part)
+        return interpolate(self.models[number], self.models[number + 1], part)
 
     def hidden_input(self, v, place, out=None):
         out = self.model.empty(len(v), len(self.model.hidden_bias)) if out is None else out

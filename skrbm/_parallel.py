@@ -21,7 +21,7 @@ from skrbm._base import BaseRBM, RangeCheckMixin
 from skrbm._compat.sklearn import Interval, StrOptions, _fit_context
 from skrbm._data import DataSet
 from skrbm._executors import JoblibExecutor
-from skrbm._fitting import Fit, PartialFit, unchanged_on_error
+from skrbm._fitting import Call, Fit, PartialFit, unchanged_on_error
 from skrbm._record import Record
 from skrbm._rounds import (
     Rounds,
@@ -470,8 +470,8 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         return tags
 
 
-class _OnShards:
-    """What replaces the parts of `_Call` that have the rows in memory.
+class _OnShards(Call):
+    """What replaces the parts of `Call` that have the rows in memory.
 
     As a context manager, it closes the executor that it opens.
 

@@ -97,12 +97,34 @@ class Phases(abc.ABC):
         """Return the mean of the positive hidden rows."""
         return self._parts @ self.positive_hidden
 
+    @abc.abstractmethod
     def multiply(self, rate):
         """Multiply the hidden rows by `rate` and by their share in the two means.
 
-        Afterwards `hidden` contains the rows s. The differences of the mean rows of the two
-        phases, and of other statistics, are computed as well, multiplied by `rate`.
+        Afterwards `hidden` may contain these products, the rows s.
         """
+
+    @abc.abstractmethod
+    def add_gradient(self, model, offsets):
+        """Add the centered gradient, times the rate of `multiply`, to `model` in place.
+
+        `offsets` are the offsets of the visible and of the hidden units.
+        """
+
+
+class ProductPhases(Phases):
+    """Base class of phases whose gradient is computed by products of matrices."""
+
+    @abc.abstractmethod
+    def _combine_visible(self, shares):
+        """Return the list of the sums, times `shares`, of the rows and their statistics."""
+
+    @abc.abstractmethod
+    def _add_weights_gradient(self, weights, mu, lam):
+        """Add the gradient of the weights to `weights`; return the bias gradients."""
+
+    def multiply(self, rate):
+        # The differences of the mean rows and of other statistics are multiplied as well.
         shares = self._shares * rate
         self.hidden *= shares[:, None]
         self._differences = self._combine_visible(shares)
@@ -110,16 +132,12 @@ class Phases(abc.ABC):
         self._dh = np.add.reduce(self.hidden, axis=0)
 
     def add_gradient(self, model, offsets):
-        """Add the centered gradient, times the rate of `multiply`, to `model` in place.
-
-        `offsets` are the offsets of the visible and of the hidden units.
-        """
         db, dc = self._add_weights_gradient(model.weights, *offsets)
         model.visible.add_gradient(db, self._differences)
         np.add(model.hidden_bias, dc, out=model.hidden_bias)
 
 
-class DensePhases(Phases):
+class DensePhases(ProductPhases):
     """Dense phases, stored in one array: positive, negative and two rows for centering.
 
     The hidden inputs of both phases are computed in a single product, and so is the
@@ -163,7 +181,6 @@ class DensePhases(Phases):
         return [v.T @ shares for v in (self.visible, *others)]
 
     def _add_weights_gradient(self, weights, mu, lam):
-        """Add the gradient of the weights to `weights`; return the bias gradients."""
         n, dv, dh = self.n_rows, self._dv, self._dh
         v, s = self._stack[: n + 2], self._hidden[: n + 2]
         v[n], v[n + 1] = mu, dv
@@ -173,7 +190,7 @@ class DensePhases(Phases):
         return dv - (s @ lam) @ v, dh - (v @ mu) @ s
 
 
-class SparsePhases(Phases):
+class SparsePhases(ProductPhases):
     """Sparse phases: the data rows stay sparse and the sampled rows are stored as sparse.
 
     With many features, the weights do not fit into the cache, and reading them dominates
@@ -237,7 +254,6 @@ class SparsePhases(Phases):
         return [total]
 
     def _add_weights_gradient(self, weights, mu, lam):
-        """Add the gradient of the weights to `weights`; return the bias gradients."""
         s, dv, dh = self.hidden, self._dv, self._dh
         left, right = np.stack([mu, dv]), np.stack([-dh, -lam])
         projected = np.zeros(self.n_rows, dtype=s.dtype)

@@ -126,6 +126,7 @@ class Record:
     """
 
     SIZE = 64  # number of rows, and of columns
+    _scores: tuple[list[float], int]  # of the validation, in unpickled records only
     # With few training rows, scoring takes longer than an epoch.
     LENGTH = 100
     # Largest number of hidden units for which the log partition function is exact.
@@ -146,7 +147,7 @@ class Record:
         names = ["epoch", "learning_rate", self.name, "seconds"]
         if validation is not None:
             names.append("free_energy_gap")
-        self.history = {name: [] for name in names}
+        self.history: dict[str, list[float]] = {name: [] for name in names}
         self._columns = spread(data.n_encoded, self.SIZE)
         self._few = data.spread(self.SIZE)
         self._v = self._few.copy_rows(start.model.dtype)

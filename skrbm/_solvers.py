@@ -174,7 +174,8 @@ class ParallelTempering(Solver):
         super().__init__(chains, n_gibbs_steps)
         self.betas = np.linspace(0, 1, N_TEMPERATURES)
         self.rejected = np.zeros(N_TEMPERATURES - 1)
-        self.base_mean, self.v = 0.5, None
+        self.base_mean: float | np.ndarray = 0.5
+        self.v: np.ndarray | None = None
         self.n_minibatches = self.n_swaps = 0
 
     def negative_phase(self, model, phases, rng):
@@ -184,16 +185,19 @@ class ParallelTempering(Solver):
         if self.v is None:
             v = model.sample_visible(self.chains, rng)
             self.v = np.tile(v.astype(np.uint8), (len(self.betas), 1, 1))
-        self._step(TemperaturePath(model, self.base_mean), rng)
+        self._step(TemperaturePath(model, self.base_mean), self.v, rng)
         model.sample_hidden(self.v[-1].astype(model.dtype), rng, out=self.chains)
         phases.sample_negative(model, self.chains, rng, infer_positive=True)
         if self.n_minibatches % RESPACING_INTERVAL == 0:
             self._respace()
 
-    def _step(self, path, rng):
-        """Let neighbors swap, and take a Gibbs step at each temperature, in turn."""
+    def _step(self, path, states, rng):
+        """Let neighbors swap, and take a Gibbs step at each temperature, in turn.
+
+        `states`, of the shape of `v`, are replaced.
+        """
         places, n = path.at(self.betas), len(self.chains)
-        v = self.v.reshape(-1, self.v.shape[2]).astype(np.float32)
+        v = states.reshape(-1, states.shape[2]).astype(np.float32)
         hidden_input = None
         for _ in range(self.n_gibbs_steps):
             hidden_input = path.hidden_input(v, places, out=hidden_input)
@@ -204,7 +208,7 @@ class ParallelTempering(Solver):
             self.n_swaps += 1
             v[:n] = path.draw_base(n, rng)
             path.gibbs(v[n:], hidden_input[n:], places[1:], [(slice(None), rng)])
-        self.v[...] = v.reshape(self.v.shape)
+        states[...] = v.reshape(states.shape)
 
     def _respace(self):
         # Without any rejections, the spacing stays as it is.
@@ -228,7 +232,7 @@ class ParallelTempering(Solver):
         return mixed
 
 
-SOLVERS = {
+SOLVERS: dict[str, type[Solver]] = {
     "cd": ContrastiveDivergence,
     "pcd": PersistentContrastiveDivergence,
     "pt": ParallelTempering,

@@ -279,8 +279,8 @@ class DaskRBM(ParallelRBM):
             n_shards = sum(client.nthreads().values())
         if not dask.is_dask_collection(X):
             X, row_weights = self._validate_array(rbm, X, sample_weight, reset)
-            blocks = [Value(block) for block in split(X, row_weights, n_shards)]
-            return stack.enter_context(DaskExecutor(blocks, load, n_shards, client))
+            values = [Value(block) for block in split(X, row_weights, n_shards)]
+            return stack.enter_context(DaskExecutor(values, load, n_shards, client))
         array = _as_array(X)
         n_features = array.shape[1]
         names = np.empty((1, n_features)) if array is X else X._meta
@@ -456,7 +456,8 @@ class DaskRBM(ParallelRBM):
         if not dask.is_dask_collection(X):
             return super()._apply(method, X, **check)
         rbm, X = self._estimator_for(X), _as_array(X)
-        shape, kind = (0,), {"dtype": np.float64, "drop_axis": 1}
+        shape: tuple[int, ...] = (0,)
+        kind: dict[str, Any] = {"dtype": np.float64, "drop_axis": 1}
         if method == "transform":
             n_components = len(rbm.components_)
             kept = X.dtype in _inputs.DTYPES  # else rows are converted to float64
@@ -471,7 +472,7 @@ class DaskRBM(ParallelRBM):
     def _estimator_for(self, X):
         """Return the estimator for the blocks of `X`, after checking their names."""
         check_is_fitted(self)
-        rbm = copy.copy(self.estimator_)
+        rbm: Any = copy.copy(self.estimator_)
         _inputs.check_names(X, rbm)
         vars(rbm).pop("_learning", None)  # large, and only needed for further training
         return rbm
@@ -661,7 +662,8 @@ class DaskExecutor(Executor):
         while -(-len(calls) // unit) > GROUP_SIZE:
             unit *= GROUP_SIZE
         units = {start: calls[start : start + unit] for start in range(0, len(calls), unit)}
-        results, n_losses = {}, 0
+        results: dict[int, Any] = {}
+        n_losses = 0
         while len(results) < len(units):
             left = {start: unit for start, unit in units.items() if start not in results}
             try:

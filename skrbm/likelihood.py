@@ -396,7 +396,7 @@ class LogLikelihoodTracker:
         self.n_betas = n_betas
         self.n_runs = n_runs
         self.random_state = random_state
-        self._runs = None
+        self._runs: _annealing.FollowingRuns | None = None
 
     def update(self, rbm: Any) -> MeanLogLikelihood:
         """Compute the mean log-likelihood under the current model.

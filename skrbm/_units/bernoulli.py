@@ -113,7 +113,6 @@ class BernoulliUnits(VisibleUnits):
         return exponent_limit(self.bias.dtype)
 
     def exchange(self, weights, hidden_bias):
-        """Return weights, units and hidden bias of the model with exchanged layers."""
         return np.ascontiguousarray(weights.T), type(self)(hidden_bias), self.bias
 
     def conditional_log_odds(self, v, hidden_input, weights, columns=None):
