@@ -16,7 +16,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skrbm import _inputs, likelihood, sampling
@@ -231,10 +231,10 @@ class BaseRBM(
         self._validate_params()
         return PartialFit(self, X, sample_weight).run()
 
-    def _validate(self, X, reset=False, **options):
+    def _validate(self, X, reset=False, name="X", **options):
         options = {"accept_sparse": "csr" if self._units.sparse else False} | options
-        with _inputs.advice_on_nan():
-            return _inputs.validate(self, X, reset=reset, **options)
+        with _inputs.rows_called(name):
+            return _inputs.validate(self, X, reset=reset, name=name, **options)
 
     def _fixed_settings(self, summary) -> dict[str, Any]:
         """Return the settings of a learning step that are not parameters.
@@ -297,9 +297,9 @@ class BaseRBM(
         `check` are options of `VisibleUnits.check`.
         """
         check_is_fitted(self)
-        rows = self._validate(X)
+        rows = self._validate(X, name=name)
         model = model_of(self, n_rows=rows.shape[0])
-        data = _inputs.fitting_rows(model, rows)
+        data = _inputs.fitting_rows(model, rows, name)
         options = {"clips": False, "name": name} | check
         _inputs.check_values(model.visible, data, X, self, **options)
         return model, data
@@ -359,8 +359,7 @@ class BaseRBM(
         """
         check_is_fitted(self)
         model = model_of(self)
-        _inputs.refuse_masked(X)
-        data = DataSet(check_array(X, dtype=_inputs.DTYPES, estimator=self))
+        data = DataSet(_inputs.read_rows(X, estimator=self))
         if data.n_features != len(model.hidden_bias):
             raise ValueError(
                 f"X has {data.n_features} columns, but this model has "

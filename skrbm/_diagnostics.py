@@ -298,7 +298,7 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
             "n_draws."
         )
     n_chains, n_draws, _ = chains.shape
-    data = check_rows(model, chains.reshape(n_chains * n_draws, -1))
+    data = check_rows(model, chains.reshape(n_chains * n_draws, -1), name="chains")
     free_energy = data.apply(model.free_energy, model)
     series = {"free energy": free_energy}
     rows = data.copy_rows(model.dtype)

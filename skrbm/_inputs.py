@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 import warnings
 from numbers import Integral
 
@@ -18,41 +19,56 @@ from skrbm._units.unit_interval import is_dask
 DTYPES = [np.float64, np.float32, np.bool_, np.uint8]
 
 
-def validate(estimator, X, *, reset, **options):
+def validate(estimator, X, *, reset, name="X", **options):
     """Validate `X` with scikit-learn's `validate_data`; polars frames are supported."""
     options = {"dtype": DTYPES} | options
-    _warn_of_dask(X)
-    refuse_masked(X)
-    refuse_blocks(X)
-    refuse_malformed(X)
-    if not _is_polars(X):
+    _warn_of_dask(X, name)
+    array = as_array(X, name)
+    if array is X:
         return validate_data(estimator, X, reset=reset, **options)
     validate_data(estimator, X, reset=reset, skip_check_array=True)  # names
-    X = X.to_numpy(order="c")
-    return check_array(X, estimator=estimator, input_name="X", **options)
+    return check_array(array, estimator=estimator, input_name="X", **options)
+
+
+def read_rows(X, name="X", **options):
+    """Validate rows with scikit-learn's `check_array`, whatever they were fitted on."""
+    array = as_array(X, name)
+    with rows_called(name):
+        return check_array(array, input_name="X", **{"dtype": DTYPES} | options)
+
+
+def as_array(X, name="X"):
+    """Refuse rows that scikit-learn would misread, and convert polars frames."""
+    refuse_masked(X, name)
+    refuse_blocks(X, name)
+    refuse_malformed(X, name)
+    return X.to_numpy(order="c") if _is_polars(X) else X
 
 
 @contextlib.contextmanager
-def advice_on_nan():
-    """Add to the error that `X` contains NaN what to do with missing values."""
+def rows_called(name):
+    """Say `name` for X in errors of scikit-learn, and what to do with missing values."""
     try:
         yield
     except ValueError as error:
-        if "contains NaN" not in str(error):
+        message = re.sub(r"^(Input )?X\b", rf"\1{name}", str(error))
+        if "contains NaN" in message:
+            message = (
+                f"Input {name} contains NaN. Impute the missing values, for example with "
+                "skrbm.RBMImputer, or drop the rows that contain them."
+            )
+        elif message == str(error):
             raise
-        raise ValueError(
-            "Input X contains NaN. Impute the missing values, for example with "
-            "skrbm.RBMImputer, or drop the rows that contain them."
-        ) from error
+        raise ValueError(message) from error
 
 
-def _warn_of_dask(X):
+def _warn_of_dask(X, name):
     """Warn if `X` is a Dask collection, which is about to be loaded."""
     if is_dask(X):
         warnings.warn(
-            f"X is a {type(X).__module__.split('.')[0]} {type(X).__name__}, all of which "
-            "is loaded into the memory of this process. skrbm.dask.DaskRBM trains on its "
-            "blocks and transforms them, without gathering them."
+            f"{name} is a {type(X).__module__.split('.')[0]} {type(X).__name__}, all of "
+            "which is loaded into the memory of this process. skrbm.dask.DaskRBM trains on "
+            "its blocks and transforms them, without gathering them."
         )
 
 
@@ -71,7 +87,7 @@ def refuse_masked(array, name="X"):
         )
 
 
-def refuse_blocks(X):
+def refuse_blocks(X, name="X"):
     """Raise an error for a list of blocks of rows, which NumPy would try to stack."""
     first = X[0] if isinstance(X, (list, tuple)) and len(X) else None
     if hasattr(type(first), "__dask_graph__"):
@@ -89,12 +105,12 @@ def refuse_blocks(X):
     else:
         return
     raise ValueError(
-        f"X must be a single array or data frame, but got a {type(X).__name__} of blocks, "
-        f"{len(X)} in number, of type {type(first).__name__}. Join them by {join}."
+        f"{name} must be a single array or data frame, but got a {type(X).__name__} of "
+        f"blocks, {len(X)} in number, of type {type(first).__name__}. Join them by {join}."
     )
 
 
-def refuse_malformed(X):
+def refuse_malformed(X, name="X"):
     """Raise an error for a sparse array that refers to entries outside of its memory.
 
     scipy only checks the structure of arrays when they are made, and not all of it. Its
@@ -109,37 +125,33 @@ def refuse_malformed(X):
             raise ValueError("indptr must be a non-decreasing sequence")
     except ValueError as error:
         raise ValueError(
-            f"X is not a valid sparse array in {X.format.upper()} format: {error}."
+            f"{name} is not a valid sparse array in {X.format.upper()} format: {error}."
         ) from error
 
 
-def check_rows(model, X, rbm=None, allow_nan=False):
+def check_rows(model, X, rbm=None, *, name="X", allow_nan=False):
     """Validate rows for the model, and return them as a data set.
 
     A data frame must have the columns on which the estimator `rbm` was fitted, in the same
-    order.
+    order. `name` is what the user calls the rows.
     """
-    check_names(X, rbm)
-    refuse_masked(X)
-    refuse_blocks(X)
-    refuse_malformed(X)
-    sparse = model.visible.sparse and not allow_nan
-    X = check_array(
-        X.to_numpy(order="c") if _is_polars(X) else X,
-        accept_sparse="csr" if sparse else False,
-        dtype=DTYPES,
+    check_names(X, rbm, name)
+    X = read_rows(
+        X,
+        name,
+        accept_sparse="csr" if model.visible.sparse and not allow_nan else False,
         ensure_all_finite="allow-nan" if allow_nan else True,
     )
-    return fitting_rows(model, X)
+    return fitting_rows(model, X, name)
 
 
-def check_rows_and_values(model, X, rbm, **options):
+def check_rows_and_values(model, X, rbm, *, name="X", **options):
     """Validate rows as `check_rows` does, and check their values.
 
     The options are those of `VisibleUnits.check`.
     """
-    rows = check_rows(model, X, rbm)
-    check_values(model.visible, rows, X, rbm, **options)
+    rows = check_rows(model, X, rbm, name=name)
+    check_values(model.visible, rows, X, rbm, name=name, **options)
     return rows
 
 
@@ -167,23 +179,25 @@ def observed(X):
     return DataSet(np.where(np.isnan(X), low, X))
 
 
-def check_names(X, rbm):
+def check_names(X, rbm, name="X"):
     """Raise an error if the columns of a data frame are not those `rbm` was fitted on."""
     fitted_on = getattr(rbm, "feature_names_in_", None)
     columns = getattr(X, "columns", None)
     if not (fitted_on is None or columns is None or list(columns) == list(fitted_on)):
         raise ValueError(
-            "The feature names of X should match those that were passed during fit, in "
-            f"the same order. Expected {_few(fitted_on)}, but X has {_few(columns)}."
+            f"The feature names of {name} should match those that were passed during fit, "
+            f"in the same order. Expected {_few(fitted_on)}, but {name} has "
+            f"{_few(columns)}."
         )
 
 
-def fitting_rows(model, X):
+def fitting_rows(model, X, name="X"):
     """Return validated rows as a data set, after checking their number of features."""
     n_features = len(model.visible)
     if X.shape[1] != n_features:
         raise ValueError(
-            f"X has {X.shape[1]} features, but the model has {n_features} visible units."
+            f"{name} has {X.shape[1]} features, but the model has {n_features} visible "
+            "units."
         )
     return DataSet(X).encode(model.visible.encoder)
 

@@ -475,7 +475,7 @@ def training_chains(rbm, model, n, rng):
 def _model_draws(rbm, model, init, n, random_state):
     """Return `n` (approximate) draws of a float32 model and how they were obtained."""
     if init is not None:
-        rows = _inputs.check_rows(model, init, rbm)
+        rows = _inputs.check_rows(model, init, rbm, name="init")
         if not model.visible.are_states(rows.summary):
             raise ValueError(
                 f"init must be draws of the model, with values {model.visible.states} only."

@@ -26,19 +26,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils import check_random_state, check_scalar
 
 from skrbm._annealing import generator, independent
 from skrbm._attributes import model_of
 from skrbm._base import BaseRBM
 from skrbm._data import DataSet
 from skrbm._fitting import Fit
-from skrbm._inputs import (
-    DTYPES,
-    check_integer,
-    check_names,
-    check_rows,
-)
+from skrbm._inputs import check_integer, check_names, check_rows, read_rows
 from skrbm._ladders import ModelLadder, Trajectory, check_ladder
 from skrbm._record import free_energy_gap
 from skrbm._rounds import RoundsTraining
@@ -162,7 +157,7 @@ class LikelihoodMonitor(_FitCallback):
                 f"The X of LikelihoodMonitor has {n_features} features, but the training "
                 f"data have {estimator.n_features_in_}."
             )
-        rows = check_array(self.X, accept_sparse="csr", dtype=DTYPES)
+        rows = read_rows(self.X, accept_sparse="csr")
         _check_states(DataSet(rows), estimator._units)
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
         history: dict[str, list] = {name: [] for name in names}

@@ -16,7 +16,7 @@ from concurrent.futures import CancelledError
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm import _inputs
 from skrbm._attributes import model_of
@@ -564,11 +564,7 @@ class Merged(NamedTuple):
 def _load_checked(block, n_features):
     """Return the data set of a block of rows, and possibly their weights."""
     X, *weights = block
-    _inputs.refuse_masked(X)
-    _inputs.refuse_malformed(X)
-    options = {"dtype": _inputs.DTYPES, "accept_sparse": "csr", "ensure_min_samples": 0}
-    with _inputs.advice_on_nan():
-        X = check_array(X, **options)
+    X = _inputs.read_rows(X, accept_sparse="csr", ensure_min_samples=0)
     if X.shape[1] != n_features:
         raise ValueError(f"A block of X has {X.shape[1]} columns, but X has {n_features}.")
     if not weights:

@@ -15,7 +15,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
 from skrbm import _annealing, _inputs
 from skrbm._attributes import model_of
@@ -390,8 +390,7 @@ class LogLikelihoodTracker:
     ) -> None:
         _inputs.check_integer(n_betas, "n_betas", 1)
         _inputs.check_integer(n_runs, "n_runs", 2)
-        _inputs.refuse_masked(X)
-        check_array(X, accept_sparse="csr", dtype=_inputs.DTYPES)
+        _inputs.read_rows(X, accept_sparse="csr")
         self.X = X
         self.n_betas = n_betas
         self.n_runs = n_runs

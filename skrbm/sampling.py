@@ -217,8 +217,7 @@ def _start(rbm, model, init, n_chains, random_state):
         return (rng.random((n_chains, n_components)) < 0.5).astype(model.dtype)
     rows = init
     if not isinstance(rows, DataSet):  # passed by an estimator, which has checked it
-        options = {"clips": False, "name": "init"}
-        rows = _inputs.check_rows_and_values(model, init, rbm, **options)
+        rows = _inputs.check_rows_and_values(model, init, rbm, name="init", clips=False)
     if len(rows) > n_chains:
         raise ValueError(
             f"init has {len(rows)} rows, but the number of chains is only {n_chains}: "
