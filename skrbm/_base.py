@@ -296,9 +296,9 @@ class BaseRBM(
 
         `check` are options of `VisibleUnits.check`.
         """
-        check_is_fitted(self)
+        model = model_of(self)
         rows = self._validate(X, name=name)
-        model = model_of(self, n_rows=rows.shape[0])
+        model = model.for_rows(rows.shape[0])
         data = _inputs.fitting_rows(model, rows, name)
         options = {"clips": False, "name": name} | check
         _inputs.check_values(model.visible, data, X, self, **options)
@@ -552,7 +552,7 @@ class BaseRBM(
 
         Parameters
         ----------
-        v : {array-like, sparse matrix} of shape (n_samples, n_features)
+        v : {array-like, sparse matrix} of shape (n_samples, n_features) or (n_features,)
             Visible states to start from.
 
         n_gibbs_steps : int, default=1
@@ -564,9 +564,9 @@ class BaseRBM(
 
         Returns
         -------
-        v_new : ndarray of shape (n_samples, n_features)
-            Visible states. They have the dtype of `v` if it is float32 or float64,
-            that of the model if `v` is bool or uint8, else float64.
+        v_new : ndarray of shape (n_samples, n_features) or (n_features,)
+            Visible states, in the shape of `v`. They have the dtype of `v` if it is float32
+            or float64, that of the model if `v` is bool or uint8, else float64.
 
         Raises
         ------
@@ -578,17 +578,24 @@ class BaseRBM(
         UserWarning
             As for `transform`.
         """
-        model, data = self._model_and_rows(v, name="v")
+        row = _inputs.as_matrix(v)
+        model, data = self._model_and_rows(v if row is None else row, name="v")
         _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
-        chains = sampling.draw_chains(
-            self,
-            len(data),
-            1,
-            n_gibbs_steps=n_gibbs_steps,
-            init=data,
-            random_state=self._random_state(random_state),
-        )
-        return chains[:, 0].astype(dtype_for(model, data.X), copy=False)
+        random_state = self._random_state(random_state)
+        if len(data) > sampling.CHAINS_TO_A_GENERATOR:
+            states = sampling.draw_chains(
+                self,
+                len(data),
+                1,
+                n_gibbs_steps=n_gibbs_steps,
+                init=data,
+                random_state=random_state,
+            )[:, 0]
+        else:
+            model = model.for_rows(len(data) * n_gibbs_steps)
+            states = sampling.gibbs(model, data, n_gibbs_steps, random_state)
+        states = states.astype(dtype_for(model, data.X), copy=False)
+        return states if row is None else states[0]
 
     def sample(
         self,

@@ -180,6 +180,8 @@ class DataSet:
         """Return the range of the values of `X`, in less time than the summary takes."""
         if self.X.dtype == bool or "summary" in vars(self):
             return self.summary[:2]
+        if not self.is_sparse and self.X.size <= _kernels.BLOCK_SIZE:
+            return float(self.X.min()), float(self.X.max())
         low, high = np.inf, -np.inf
         for block in self._read_values(4 * _kernels.BLOCK_SIZE):
             low, high = min(low, float(block.min())), max(high, float(block.max()))
@@ -341,6 +343,8 @@ class DataSet:
             ``encode(rows, out)``, which writes them into `out`. None leaves rows as they
             are. Sparse rows are never encoded.
         """
+        if encoder is self.encoder:
+            return self
         encoded = copy.copy(self)
         encoded.encoder = encoder
         return encoded

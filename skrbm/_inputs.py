@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from skrbm._compat.sklearn import _check_sample_weight
 from skrbm._data import DataSet
+from skrbm._kernels import BLOCK_SIZE
 from skrbm._units.unit_interval import is_dask
 
 # The dtypes of rows that are not converted.
@@ -21,6 +22,8 @@ DTYPES = [np.float64, np.float32, np.bool_, np.uint8]
 
 def validate(estimator, X, *, reset, name="X", **options):
     """Validate `X` with scikit-learn's `validate_data`; polars frames are supported."""
+    if not reset and _is_sound(X, estimator):
+        return X
     options = {"dtype": DTYPES} | options
     _warn_of_dask(X, name)
     array = as_array(X, name)
@@ -28,6 +31,22 @@ def validate(estimator, X, *, reset, name="X", **options):
         return validate_data(estimator, X, reset=reset, **options)
     validate_data(estimator, X, reset=reset, skip_check_array=True)  # names
     return check_array(array, estimator=estimator, input_name="X", **options)
+
+
+def _is_sound(X, estimator):
+    """Return whether no check is left to do for a small array, in less time than checking.
+
+    The checks of scikit-learn take longer than a Gibbs step from one row.
+    """
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and 0 < X.size <= BLOCK_SIZE
+        and X.dtype in DTYPES
+        and X.shape[1] == getattr(estimator, "n_features_in_", None)
+        and not hasattr(estimator, "feature_names_in_")
+        and bool(np.isfinite(X).all())
+    )
 
 
 def read_rows(X, name="X", **options):
@@ -177,6 +196,15 @@ def observed(X):
     low = np.fmin.reduce(X, axis=0)
     low = np.where(np.isnan(low), np.nan_to_num(np.fmin.reduce(low)), low)
     return DataSet(np.where(np.isnan(X), low, X))
+
+
+def as_matrix(row):
+    """Return a single row, that is a vector, as a matrix of one row, or else None."""
+    if isinstance(row, list | tuple):
+        is_row = len(row) > 0 and np.isscalar(row[0])
+    else:
+        is_row = getattr(row, "ndim", 0) == 1
+    return np.reshape(row, (1, -1)) if is_row else None
 
 
 def check_names(X, rbm, name="X"):

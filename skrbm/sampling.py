@@ -40,7 +40,7 @@ __all__ = [
 
 # Maximum number of chains, or rows, per random generator. Draws depend on the seed, but not
 # on `n_jobs`.
-_CHAINS_TO_A_GENERATOR = 256
+CHAINS_TO_A_GENERATOR = 256
 
 
 # Chains ---------------------------------------------------------------------------------
@@ -182,19 +182,39 @@ n_features), default=None
         )
     else:
         run = functools.partial(_run_plain, model)
-    parts = Parallel(n_jobs=n_jobs)(
+    calls = [
         delayed(run)(h[rows], seed, *arguments)
         for rows, seed in _in_groups(n_chains, source)
-    )
+    ]
+    parts = _run_calls(calls, n_jobs)
     return model.visible.decode(np.concatenate(parts))
+
+
+def gibbs(model, rows, n_gibbs_steps, random_state):
+    """Run Gibbs chains from the rows of a small data set; return the last states.
+
+    In place of `draw_chains`, which takes longer than a chain of a few steps.
+    """
+    rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
+    h = model.sample_hidden(rows.copy_rows(model.dtype), rng)
+    model.gibbs(h, n_gibbs_steps - 1, rng)
+    return model.visible.decode(model.sample_visible(h, rng))
 
 
 def _in_groups(n, random_state):
     """Return pairs (slice, seed), one for each group of the `n` rows."""
-    starts = range(0, n, _CHAINS_TO_A_GENERATOR)
+    starts = range(0, n, CHAINS_TO_A_GENERATOR)
     seeds = _annealing.draw_seeds(len(starts), random_state)
-    rows = [slice(start, min(start + _CHAINS_TO_A_GENERATOR, n)) for start in starts]
+    rows = [slice(start, min(start + CHAINS_TO_A_GENERATOR, n)) for start in starts]
     return list(zip(rows, seeds, strict=True))
+
+
+def _run_calls(calls, n_jobs):
+    """Run calls of joblib's `delayed` in parallel, or without it if there is only one."""
+    if len(calls) == 1:
+        function, arguments, options = calls[0]
+        return [function(*arguments, **options)]
+    return Parallel(n_jobs=n_jobs)(calls)
 
 
 def _start(rbm, model, init, n_chains, random_state):
@@ -369,10 +389,11 @@ def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
     some = np.flatnonzero(np.isnan(X).any(axis=1))
     groups = _in_groups(len(some), random_state)
     mean = np.asarray(getattr(rbm, "visible_mean_", 0.5), dtype=model.dtype)
-    parts = Parallel(n_jobs=n_jobs)(
+    calls = [
         delayed(_fill_rows)(model, X[some[rows]], seed, mean, n_gibbs_steps, probabilities)
         for rows, seed in groups
-    )
+    ]
+    parts = _run_calls(calls, n_jobs)
     if parts:
         X[some] = np.concatenate(parts)
     return X
