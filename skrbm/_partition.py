@@ -310,17 +310,18 @@ def check_base_mean(rbm, model, base_mean, random_state):
     """Return the means of independent features, the base distribution of annealing.
 
     These are `base_mean` if given, else the means of the training data, else the means of
-    chains of the model.
+    chains of the model. If users may not choose them, chains are not run, and the last
+    resort is the guess of `VisibleUnits.independent`.
     """
     n_features = len(model.visible)
     if not model.visible.has_base_mean:
         if base_mean is not None:
             raise ValueError(
-                "base_mean has no effect on real-valued features, for which annealing "
-                "starts at independent Gaussians with the means and variances of the "
+                "base_mean has no effect on features that are not binary, for which "
+                "annealing starts at independent features with the moments of the "
                 "training data: do not pass it."
             )
-        return None
+        return getattr(rbm, "visible_mean_", 0.5)
     if base_mean is None:
         base_mean = getattr(rbm, "visible_mean_", None)
         if base_mean is None:

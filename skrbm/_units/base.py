@@ -19,10 +19,10 @@ from skrbm import _binary_rows, _kernels
 class VisibleUnits(abc.ABC):
     """Base class of all kinds of visible units.
 
-    What is not abstract suits units whose only parameter is a bias b, and whose
-    log-probability is ``(b + x) . v``, up to a function of v, minus the log normalizer. A
-    kind with other parameters overrides more. Methods that change something in place say
-    so.
+    What is not abstract suits units whose only parameter is a bias b, and whose energy is
+    ``-b . v``. If the energy has another term that depends on v, such as ``log v!`` of
+    counts, it is enough to override `minus_energy` as well. A kind with other parameters
+    overrides more. Methods that change something in place say so.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class VisibleUnits(abc.ABC):
     has_mode: ClassVar[bool] = False
     # Whether a `ModelLadder`, which has one bias per unit, can describe the models.
     has_ladders: ClassVar[bool] = False
-    # Whether independent units are defined by means in [0, 1], which users may choose.
+    # Whether users may choose the means of `independent` units, which are in [0, 1] then.
     has_base_mean: ClassVar[bool] = False
     # Range of the values of the data, or None if they have none.
     value_limits: ClassVar[tuple[float, float] | None] = None
@@ -146,7 +146,7 @@ class VisibleUnits(abc.ABC):
     def fill_in(self, mean, shape, rng) -> np.ndarray:
         """Draw encoded rows to begin with where values are missing.
 
-        `mean` is the mean of the encoded rows of the training data, or a guess.
+        `mean` is as for `independent`.
         """
         return self.independent(mean, self.bias.dtype).sample(
             np.zeros(shape, self.bias.dtype), rng, np.empty(shape, self.bias.dtype)
@@ -176,8 +176,9 @@ class VisibleUnits(abc.ABC):
     def from_lists(self, rows, weights, *, base=None, scale=None, keys=None, **outputs):
         """Compute means or draw states given listed hidden states, by the compiled core.
 
-        If `base` is given, they are those at the inverse temperatures `scale`, as in
-        `sample_between`. For the other arguments, see `_binary_rows.visible`.
+        If `base` is given, states are drawn at the inverse temperatures `scale`, as in
+        `sample_between`, and no means are asked for. For the other arguments, see
+        `_binary_rows.visible`.
         """
         mean, states = outputs.get("mean"), outputs.get("states")
         shape = len(rows.indptr) - 1, len(self)
@@ -199,6 +200,13 @@ class VisibleUnits(abc.ABC):
     @abc.abstractmethod
     def log_normalizer(self, x) -> np.ndarray:
         """Return ``sum_i log sum_v exp(-E_i(v) + x_i v)`` for each row of the input."""
+
+    def exchange(self, weights, hidden_bias):
+        """Return weights, units and hidden bias of the model with exchanged layers.
+
+        Only `enumerable` units have it.
+        """
+        raise NotImplementedError("These units cannot be exchanged with hidden units.")
 
     def log_normalizer_changes(self, x, changes) -> np.ndarray:
         """Return how the log normalizer of each row of `x` changes with each of `changes`.
@@ -273,7 +281,11 @@ class VisibleUnits(abc.ABC):
 
     @abc.abstractmethod
     def independent(self, mean, dtype) -> Self:
-        """Return units that model independent features with these means."""
+        """Return units that model independent features with these means.
+
+        `mean` is one value for each unit, as from `mean_of_rows`, or a number for all of
+        them, which is a guess. A kind that knows better may leave it aside.
+        """
 
     def log_ratio_to(self, base, v) -> np.ndarray:
         """Return the log-ratio of these units to `base`, up to a constant, per row."""

@@ -205,8 +205,8 @@ class BernoulliUnits(VisibleUnits):
         bias += log_odds(after) - log_odds(before)
 
     def independent(self, mean, dtype):
-        bias = log_odds(np.asarray(mean, np.float64), SMALLEST_BASE_MEAN)
-        return type(self)(bias.astype(dtype))
+        mean = np.broadcast_to(np.asarray(mean, np.float64), len(self))
+        return type(self)(log_odds(mean, SMALLEST_BASE_MEAN).astype(dtype))
 
     def log_ratio_to(self, base, v):
         return v @ (self.bias - base.bias)
