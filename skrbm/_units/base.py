@@ -304,13 +304,6 @@ class VisibleUnits(abc.ABC):
         for rows, rng in generators:
             unbiased.sample(x[rows], rng, x[rows])
 
-    def exchange(self, weights, hidden_bias):
-        """Return weights, units and hidden bias of the model with exchanged layers.
-
-        Only `enumerable` units can be exchanged with the hidden ones.
-        """
-        raise NotImplementedError("These units cannot be exchanged with the hidden ones.")
-
     # Attributes of an estimator -------------------------------------------------------
 
     # Names of attributes besides `components_`, `intercept_visible_`, `intercept_hidden_`
