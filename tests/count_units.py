@@ -29,7 +29,7 @@ def mean_at(log_rate):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BoundedPoissonUnits(VisibleUnits):
-    """Counts from 0 to `LARGEST`."""
+    """Counts from 0 to `LARGEST`. Values between them are expectations of counts."""
 
     value_limits = 0.0, float(LARGEST)
     states = f"0, 1, ..., {LARGEST}"
@@ -38,7 +38,7 @@ class BoundedPoissonUnits(VisibleUnits):
     @classmethod
     def check(cls, limits, ranges, X, names_of, **options):
         low, high, *_ = limits()
-        if low < 0 or high > LARGEST or not ranges().whole:
+        if low < 0 or high > LARGEST:
             raise ValueError(f"Expected counts from 0 to {LARGEST}.")
 
     @staticmethod
