@@ -12,6 +12,7 @@ import functools
 import mmap
 import os
 import threading
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -51,7 +52,7 @@ class MappedPages:
             if large and hasattr(mmap, "MADV_DONTNEED"):
                 self._map = X
 
-    def have_read(self, n_rows, scattered=False):
+    def have_read(self, n_rows: int, scattered: bool = False) -> None:
         """Count rows that have been read, either contiguous or scattered ones."""
         if self._map is None:
             return
@@ -59,7 +60,7 @@ class MappedPages:
         if self._n_bytes > self.LIMIT:
             self.give_back()
 
-    def give_back(self):
+    def give_back(self) -> None:
         """Release the pages read so far."""
         if self._map is not None and self._n_bytes:
             with contextlib.suppress(OSError):  # pages are locked; this is only a hint
@@ -135,37 +136,37 @@ class DataSet:
         self.rows = rows
         self.row_weights = row_weights
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.X.shape[0] if self.rows is None else len(self.rows)
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of columns of the data."""
         return self.X.shape[1]
 
     @property
-    def n_encoded(self):
+    def n_encoded(self) -> int:
         """Number of columns of the encoded rows, which is that of visible units."""
         return self.n_features if self.encoder is None else self.encoder.n_encoded
 
     @property
-    def is_sparse(self):
+    def is_sparse(self) -> bool:
         return sp.issparse(self.X)
 
     @property
-    def weights(self):
+    def weights(self) -> np.ndarray | None:
         """Weights of the selected rows, or None if all weights are 1."""
         if self.row_weights is None or self.rows is None:
             return self.row_weights
         return self.row_weights[self.rows]
 
     @property
-    def largest_weight(self):
+    def largest_weight(self) -> float | None:
         """Largest of the weights, or None if all weights are 1."""
         return None if self.row_weights is None else self.row_weights.max()
 
     @functools.cached_property
-    def summary(self):
+    def summary(self) -> Summary:
         """Range of the values of `X`, and whether all of them are 0 or 1."""
         if self.X.dtype == bool:
             return Summary(0.0, 1.0, True)
@@ -176,7 +177,7 @@ class DataSet:
         low, high = self._with_zeros(low, high)
         return Summary(low, high, binary)
 
-    def limits(self):
+    def limits(self) -> tuple[float, float]:
         """Return the range of the values of `X`, in less time than the summary takes."""
         if self.X.dtype == bool or "summary" in vars(self):
             return self.summary[:2]
@@ -211,7 +212,7 @@ class DataSet:
             return min(low, 0.0), max(high, 0.0)
         return low, high
 
-    def ranges(self):
+    def ranges(self) -> Ranges:
         """Return the `Ranges` of the features of `X`."""
         X = self.X
         n = X.shape[1]
@@ -225,7 +226,7 @@ class DataSet:
             ranges = Ranges.merge([ranges, Ranges(low, high, whole)])
         return ranges
 
-    def variances(self, prepare):
+    def variances(self, prepare: Callable[[np.ndarray], None]) -> Variances:
         """Return the `Variances` of the encoded rows, estimated from at most 500 of them.
 
         These rows are drawn in proportion to their weights, always with the same random
@@ -249,7 +250,7 @@ class DataSet:
         values = np.trace(products), np.linalg.eigvalsh(products)[-1]
         return Variances(*(float(f"{v:.3g}") if v > 1e-9 else 0.0 for v in values))
 
-    def draw(self, size):
+    def draw(self, size: int) -> tuple[Self, np.ndarray]:
         """Return at most `size` rows, drawn by their weights, and the share of each."""
         n, p = len(self), None
         if self.weights is not None:
@@ -261,14 +262,14 @@ class DataSet:
         return self.select(self._at(np.sort(places))), np.full(size, 1 / size)
 
     @property
-    def effective_size(self):
+    def effective_size(self) -> float:
         """Number of rows of equal weight that give equally precise means (Kish, 1965)."""
         weights = self.weights
         if weights is None:
             return len(self)
         return float(weights.sum() ** 2 / (weights**2).sum())
 
-    def moments(self):
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the weighted mean and variance of each column of dense rows."""
         weights = np.ones(len(self)) if self.weights is None else self.weights
         mean, variance = np.zeros((2, self.n_encoded))
@@ -288,28 +289,28 @@ class DataSet:
         """Return the row indices into `X` of these positions in the data set."""
         return places if self.rows is None else self.rows[places]
 
-    def select(self, rows):
+    def select(self, rows: np.ndarray | None) -> Self:
         """Return a data set with these rows of `X`."""
         selected = copy.copy(self)
         selected.rows = rows
         return selected
 
-    def weigh(self, row_weights):
+    def weigh(self, row_weights: np.ndarray) -> Self:
         """Return a weighted data set of all rows of `X` whose weight is not 0."""
         rows = np.flatnonzero(row_weights)
         weighted = self.select(None if len(rows) == len(row_weights) else rows)
         weighted.row_weights = row_weights
         return weighted
 
-    def spread(self, size):
+    def spread(self, size: int) -> Self:
         """Return a data set of at most `size` evenly spread rows."""
         return self.select(self._at(spread(len(self), size)))
 
-    def shard(self, i, n):
+    def shard(self, i: int, n: int) -> Self:
         """Return every `n`-th row, from row `i` on."""
         return self if n == 1 else self.select(self._at(np.arange(i, len(self), n)))
 
-    def split(self, n, rng):
+    def split(self, n: int, rng: np.random.Generator) -> tuple[Self, ...]:
         """Return two data sets: `n` rows drawn at random, and all other rows."""
         places = rng.permutation(len(self))
         return tuple(
@@ -349,7 +350,7 @@ class DataSet:
         encoded.encoder = encoder
         return encoded
 
-    def mapped_pages(self):
+    def mapped_pages(self) -> MappedPages:
         """Return a `MappedPages` instance for `X`."""
         return MappedPages(self.X)
 

@@ -7,7 +7,8 @@ This module does not depend on scikit-learn.
 
 import abc
 import pickle
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from joblib import Parallel, delayed
 
@@ -31,13 +32,13 @@ class Executor(abc.ABC):
         Number of shards to divide the blocks into.
     """
 
-    def __init__(self, blocks, load, n_shards=1):
+    def __init__(self, blocks: Sequence, load: Callable, n_shards: int = 1):
         self.blocks = blocks
         self.load = load
         self.n_shards = n_shards
 
     @property
-    def n_blocks(self):
+    def n_blocks(self) -> int:
         """Number of blocks, which are numbered from 0."""
         return len(self.blocks)
 
@@ -45,11 +46,18 @@ class Executor(abc.ABC):
         return self
 
     @abc.abstractmethod
-    def __exit__(self, *error):
+    def __exit__(self, *error) -> None:
         """Release workers, blocks and results, also after an error."""
 
     @abc.abstractmethod
-    def reduce(self, function, shared, calls, merge, keep=True):
+    def reduce(
+        self,
+        function: Callable,
+        shared: Any,
+        calls: Sequence[tuple[tuple, Sequence[int]]],
+        merge: Callable[[list], Any],
+        keep: bool = True,
+    ) -> Any:
         """Run tasks on blocks, and return their merged result.
 
         A task may run on any worker, and again after its worker was lost, as it only
@@ -120,14 +128,14 @@ def _call(function, shared, arguments, load, blocks):
 # Merging ---------------------------------------------------------------------------------
 
 
-def merge_in_groups(merge, results):
+def merge_in_groups(merge: Callable[[list], Any], results: list) -> Any:
     """Merge a list of results by a tree whose shape depends on their number only."""
     while len(results) > GROUP_SIZE:
         results = [merge(group) for group in in_groups(results)]
     return merge(results)
 
 
-def in_groups(results):
+def in_groups(results: list) -> list[list]:
     """Split a list into lists of at most `GROUP_SIZE` elements."""
     starts = range(0, len(results), GROUP_SIZE)
     return [results[start : start + GROUP_SIZE] for start in starts]

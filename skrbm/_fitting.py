@@ -21,10 +21,12 @@ from skrbm import _inputs, _rules
 from skrbm._attributes import attributes_of, model_of
 from skrbm._compat.sklearn import CALLBACK_STATE
 from skrbm._data import DataSet
+from skrbm._model import RBM
 from skrbm._record import Record, Validation, log_partition_gap
 from skrbm._shards import generator
-from skrbm._step import Settings, first_state, is_sound, next_state
+from skrbm._step import Settings, TrainingState, first_state, is_sound, next_state
 from skrbm._training import Training, train_on_chunk
+from skrbm._units import VisibleUnits
 
 # Loss of pseudo-log-likelihood during training, in nats per feature, that triggers a
 # warning.
@@ -77,7 +79,7 @@ class Call:
     def __init__(self, rbm, X, sample_weight, **check):
         self.rbm, self.X, self.sample_weight, self.check = rbm, X, sample_weight, check
 
-    def read(self, reset):
+    def read(self, reset: bool) -> tuple[DataSet, np.ndarray | None]:
         """Return the validated rows as a data set, and their weights or None."""
         rbm = self.rbm
         data = DataSet(rbm._validate(self.X, reset=reset))
@@ -96,7 +98,7 @@ class Call:
         names_of = functools.partial(_inputs.feature_names, rbm)
         rbm._units.check(lambda: data.summary, ranges, self.X, names_of, **options)
 
-    def units(self, data, new=False):
+    def units(self, data: DataSet, new: bool = False) -> VisibleUnits:
         """Return the visible units, by which the rows of the data set are encoded.
 
         These are untrained ones, unless a training is continued.
@@ -111,7 +113,7 @@ class Call:
         rbm._warn_of_units(units)
         return units
 
-    def draw_seeds(self):
+    def draw_seeds(self) -> int:
         """Return a seed for training, and store those of later draws and of the split."""
         rbm = self.rbm
         random_state = check_random_state(rbm.random_state)
@@ -120,7 +122,7 @@ class Call:
         rbm.random_state_ = np.random.RandomState(later)
         return seed
 
-    def settings(self, data, choose):
+    def settings(self, data: DataSet, choose) -> Settings:
         """Return the settings for encoded rows, where `choose` gives values of "auto"."""
         rbm = self.rbm
         values = rbm._fixed_settings(data.summary)
@@ -136,7 +138,9 @@ class Call:
         choices = choose(data, settings)
         return settings._replace(**{name: choices[name] for name in auto})
 
-    def first_state(self, data, settings, units, seed):
+    def first_state(
+        self, data: DataSet, settings: Settings, units: VisibleUnits, seed: int
+    ) -> TrainingState:
         """Return the state of a training that begins, on rows that are not encoded yet."""
         n_components = self.rbm.n_components
         if not self.is_set_by_hand:
@@ -144,7 +148,7 @@ class Call:
         return state_at(model_of(self.rbm), data, settings, seed)
 
     @property
-    def is_set_by_hand(self):
+    def is_set_by_hand(self) -> bool:
         """Whether training begins at parameters that the user has set."""
         return hasattr(self.rbm, "components_") and not hasattr(self.rbm, "_learning")
 
@@ -174,7 +178,7 @@ class Call:
         )
 
 
-def state_at(model, data, settings, seed):
+def state_at(model: RBM, data: DataSet, settings: Settings, seed: int) -> TrainingState:
     """Return the state of a training that begins at a given model.
 
     The means of the rows are known from the start, so that the first steps do not change
@@ -285,7 +289,7 @@ class Fit(Call):
 
     # Beginning ------------------------------------------------------------------------
 
-    def begin(self):
+    def begin(self) -> Training:
         """Return the training to run, either new or resumed."""
         new = not self.warm and self.saved is None
         data, row_weights = self.read(reset=new)
@@ -311,7 +315,7 @@ class Fit(Call):
             self.saved.attach(encoded, validation)
             return self.saved
         settings = self.settings(encoded, self.choose)
-        if fresh:
+        if seed is not None:
             state = self.first_state(data, settings, units, seed)
         else:
             state = next_state(self.rbm._learning, settings, len(data))
@@ -320,11 +324,11 @@ class Fit(Call):
         record = Record(encoded, state, n_epochs, validation, binarize=settings.binarize)
         return Training(encoded, state, record, settings, n_epochs)
 
-    def validation(self, held_out):
+    def validation(self, held_out: DataSet) -> Validation:
         """Return the early stopping on held-out rows."""
         return Validation(held_out, self.rbm.tol, self.rbm.n_iter_no_change)
 
-    def choose(self, data, settings):
+    def choose(self, data: DataSet, settings: Settings) -> dict[str, float]:
         """Return values of "auto" that suit all rows of `fit`."""
         rbm = self.rbm
 
@@ -340,14 +344,14 @@ class Fit(Call):
             rbm._units.rate_factor,
         )
 
-    def n_epochs(self, n_rows, n_encoded):
+    def n_epochs(self, n_rows: int, n_encoded: int) -> int:
         """Return the number of epochs to train on this many rows."""
         rbm = self.rbm
         if rbm.n_iter != "auto":
             return rbm.n_iter
         return _rules.enough_epochs(n_rows, rbm.batch_size, n_encoded * rbm.n_components)
 
-    def _hold_out(self, data):
+    def _hold_out(self, data: DataSet) -> tuple[DataSet, DataSet | None]:
         """Return the training rows and, for early stopping, the held-out rows.
 
         A warm start on the same number of rows holds out the same rows.
@@ -460,11 +464,11 @@ class PartialFit(Call):
             if kept is not None:
                 vars(rbm).update(fitted_attributes(kept, kept.learned.average))
         if not sound:
-            kept = "The previous model" if fitted else "The untrained model"
-            self.warn_of_divergence("in this call of partial_fit", kept, data)
+            which = "The previous model" if fitted else "The untrained model"
+            self.warn_of_divergence("in this call of partial_fit", which, data)
         return rbm
 
-    def begin(self, reset):
+    def begin(self, reset: bool) -> tuple[DataSet, Settings, TrainingState]:
         """Return encoded rows, settings and the state to train."""
         data, row_weights = self.read(reset)
         if row_weights is not None:
@@ -478,12 +482,12 @@ class PartialFit(Call):
         state = self.first_state(data, settings, units, self.draw_seeds())
         return encoded, settings, state
 
-    def choose(self, data, settings):
+    def choose(self, data: DataSet, settings: Settings) -> dict[str, float]:
         """Return the values of the previous call, since the rows to come are unknown."""
         first = _rules.for_stream(settings)
         return {name: getattr(self.rbm, f"{name}_", first[name]) for name in first}
 
-    def train(self, state, settings, data):
+    def train(self, state: TrainingState, settings: Settings, data: DataSet) -> bool:
         """Train the state in place, and return whether its model is sound."""
         return train_on_chunk(state, settings, data)
 

@@ -49,7 +49,7 @@ class RBM:
     hidden_bias: np.ndarray
 
     @property
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, ...]:
         """All parameter arrays: weights, those of the visible units, hidden bias."""
         return self.weights, *self.visible.arrays, self.hidden_bias
 
@@ -89,12 +89,12 @@ class RBM:
     # Engine ---------------------------------------------------------------------------
 
     @property
-    def may_use_core(self):
+    def may_use_core(self) -> bool:
         """Whether the compiled core can compute with rows of this model."""
         return _binary_rows.core is not None and self.visible.rows_are_bits
 
     @property
-    def is_aligned(self):
+    def is_aligned(self) -> bool:
         """Whether the weights are aligned, as the compiled core needs them."""
         return self.may_use_core and self._has_padding
 
@@ -115,7 +115,7 @@ class RBM:
         """Return this model with weights that are contiguous in memory."""
         return self.copy() if self.is_aligned else self
 
-    def for_rows(self, n_rows) -> Self:
+    def for_rows(self, n_rows: int) -> Self:
         """Return this model, aligned if `n_rows` rows are worth a copy of the weights."""
         return self.align() if n_rows >= _MANY_ROWS else self
 
@@ -125,43 +125,43 @@ class RBM:
         return Products(self, rows) if lists is None else Sums(self, lists)
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         return self.weights.dtype
 
     @property
-    def n_enumerated(self):
+    def n_enumerated(self) -> int:
         """Number of units of the smaller layer, of those whose states can be enumerated."""
         n_visible, n_hidden = self.weights.shape
         return min(n_visible, n_hidden) if self.visible.enumerable else n_hidden
 
-    def empty(self, n_rows, n_columns):
+    def empty(self, n_rows: int, n_columns: int) -> np.ndarray:
         """Return an array for rows of values."""
         return np.empty((n_rows, n_columns), dtype=self.dtype)
 
     # Half-steps -----------------------------------------------------------------------
 
-    def hidden_input(self, v, out=None):
+    def hidden_input(self, v, out=None) -> np.ndarray:
         """Return ``v W + c``, the log-odds of each hidden unit."""
         out = self.empty(v.shape[0], len(self.hidden_bias)) if out is None else out
         return self.half_steps(v).hidden_input(out)
 
-    def mean_hidden(self, v, out=None):
+    def mean_hidden(self, v, out=None) -> np.ndarray:
         """Return ``p(h_j = 1 | v)``."""
         return _kernels.logistic(self.hidden_input(v, out))
 
-    def mean_visible(self, h):
+    def mean_visible(self, h) -> np.ndarray:
         """Return the mean of each visible unit given `h`."""
         return self.half_steps(h).mean_visible()
 
-    def sample_hidden(self, v, rng, out=None):
+    def sample_hidden(self, v, rng, out=None) -> np.ndarray:
         """Draw ``h ~ p(h | v)``."""
         return self.half_steps(v).sample_hidden(rng, out)
 
-    def sample_visible(self, h, rng, out=None):
+    def sample_visible(self, h, rng, out=None) -> np.ndarray:
         """Draw ``v ~ p(v | h)``."""
         return self.half_steps(h).sample_visible(rng, out)
 
-    def gibbs(self, h, n_steps, rng):
+    def gibbs(self, h: np.ndarray, n_steps: int, rng: np.random.Generator) -> None:
         """Run `n_steps` Gibbs steps h -> v -> h on the hidden states `h`, in place."""
         dtype = np.uint8 if self.is_aligned else self.dtype
         v = np.empty((len(h), len(self.visible)), dtype=dtype) if n_steps else None
@@ -188,7 +188,7 @@ class RBM:
 
     # Energies -------------------------------------------------------------------------
 
-    def free_energy(self, v, hidden_input=None):
+    def free_energy(self, v, hidden_input=None) -> np.ndarray:
         """Return ``F(v) = -log sum_h exp(-E(v, h))`` of each row, in nats, as float64.
 
         For Bernoulli units, ``F(v) = - b . v - sum_j log(1 + exp(c_j + (v W)_j))``. The
@@ -198,7 +198,7 @@ class RBM:
         hidden = _kernels.softplus(hidden)
         return -self.visible.minus_energy(v) - hidden.sum(axis=1, dtype=np.float64)
 
-    def pseudo_log_likelihood(self, v, columns=None):
+    def pseudo_log_likelihood(self, v, columns=None) -> np.ndarray:
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
         This is the sum over visible units of the log-probability of their value given all
@@ -209,7 +209,7 @@ class RBM:
             v, self.hidden_input(v), self.weights, columns
         )
 
-    def row_size(self, sparse):
+    def row_size(self, sparse: bool) -> int:
         """Return the number of values to reserve in memory per row during computations.
 
         This covers a row of visible or of hidden states, dense or sparse.

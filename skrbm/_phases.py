@@ -19,10 +19,13 @@ JMLR, 17(99), 1-61.
 """
 
 import abc
+from collections.abc import Callable
 
 import numpy as np
 
 from skrbm import _binary_rows, _kernels
+from skrbm._data import DataSet
+from skrbm._model import RBM
 
 
 class Phases(abc.ABC):
@@ -35,13 +38,19 @@ class Phases(abc.ABC):
     between `load` and `multiply`, that of the hidden rows once they are inferred.
     """
 
-    def __init__(self, model, max_rows, allocate=np.empty):
+    def __init__(self, model: RBM, max_rows: int, allocate=np.empty):
         self._hidden = allocate((max_rows, len(model.hidden_bias)), dtype=model.dtype)
         self._draw_states = model.visible.draw_states
         self.n_positive = self.n_negative = 0
 
     @abc.abstractmethod
-    def load(self, data, rows, n_negative, rng=None):
+    def load(
+        self,
+        data: DataSet,
+        rows: slice | np.ndarray,
+        n_negative: Callable[[int], int],
+        rng: np.random.Generator | None = None,
+    ) -> None:
         """Load data rows and reserve space for ``n_negative(n_positive)`` negative rows.
 
         If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
@@ -49,11 +58,18 @@ class Phases(abc.ABC):
         """
 
     @abc.abstractmethod
-    def infer_positive(self, model):
+    def infer_positive(self, model: RBM) -> None:
         """Compute the hidden means of the positive rows."""
 
     @abc.abstractmethod
-    def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
+    def sample_negative(
+        self,
+        model: RBM,
+        chains: np.ndarray,
+        rng: np.random.Generator,
+        infer_positive: bool,
+        continue_chains: bool = False,
+    ) -> None:
         """Draw the negative rows from the chains and compute their hidden means.
 
         If `infer_positive` is True, the hidden means of the positive rows are computed as
@@ -62,7 +78,7 @@ class Phases(abc.ABC):
         """
 
     @abc.abstractmethod
-    def mean_visible(self):
+    def mean_visible(self) -> np.ndarray:
         """Return the mean of the positive visible rows."""
 
     def _resize(self, n_positive, n_negative):
@@ -79,7 +95,7 @@ class Phases(abc.ABC):
         self._shares = np.empty(self.n_rows, dtype=self.hidden.dtype)
         self.set_row_weights(np.ones(n_positive), paired=False)
 
-    def set_row_weights(self, row_weights, paired):
+    def set_row_weights(self, row_weights: np.ndarray, paired: bool) -> None:
         """Set the weights of the data rows of this minibatch, which are typically 1.
 
         The chains get the same total weight, so that the result is the difference of two
@@ -93,19 +109,19 @@ class Phases(abc.ABC):
         self._shares[: self.n_positive] = shares
         np.negative(of_chains, out=self._shares[self.n_positive :])
 
-    def mean_hidden(self):
+    def mean_hidden(self) -> np.ndarray:
         """Return the mean of the positive hidden rows."""
         return self._parts @ self.positive_hidden
 
     @abc.abstractmethod
-    def multiply(self, rate):
+    def multiply(self, rate: float) -> None:
         """Multiply the hidden rows by `rate` and by their share in the two means.
 
         Afterwards `hidden` may contain these products, the rows s.
         """
 
     @abc.abstractmethod
-    def add_gradient(self, model, offsets):
+    def add_gradient(self, model: RBM, offsets: tuple[np.ndarray, np.ndarray]) -> None:
         """Add the centered gradient, times the rate of `multiply`, to `model` in place.
 
         `offsets` are the offsets of the visible and of the hidden units.
@@ -116,11 +132,13 @@ class ProductPhases(Phases):
     """Base class of phases whose gradient is computed by products of matrices."""
 
     @abc.abstractmethod
-    def _combine_visible(self, shares):
+    def _combine_visible(self, shares: np.ndarray) -> list[np.ndarray]:
         """Return the list of the sums, times `shares`, of the rows and their statistics."""
 
     @abc.abstractmethod
-    def _add_weights_gradient(self, weights, mu, lam):
+    def _add_weights_gradient(
+        self, weights: np.ndarray, mu: np.ndarray, lam: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Add the gradient of the weights to `weights`; return the bias gradients."""
 
     def multiply(self, rate):
@@ -359,7 +377,7 @@ class BinaryPhases(Phases):
         self._update.add_to(model, self._rows, offsets)
 
 
-def phases_for(learned, settings, data, solver):
+def phases_for(learned, settings, data: DataSet, solver) -> Phases:
     """Return the phases for minibatches of a data set, on the engine that suits its rows.
 
     The models of `learned` are aligned if, and only if, it is the compiled core.

@@ -17,6 +17,8 @@ import numpy as np
 
 from skrbm import _kernels
 from skrbm._annealing import TemperaturePath, respaced, swap_pairs
+from skrbm._model import RBM
+from skrbm._phases import Phases
 
 # Number of temperatures of parallel tempering.
 N_TEMPERATURES = 10
@@ -42,35 +44,35 @@ class Solver(abc.ABC):
         Whether negative row i comes from data row i of the minibatch.
     """
 
-    paired = False
+    paired: bool = False
 
-    def __init__(self, chains, n_gibbs_steps):
+    def __init__(self, chains: np.ndarray, n_gibbs_steps: int):
         self.chains = chains
         self.n_gibbs_steps = n_gibbs_steps
 
     @classmethod
-    def count_chains(cls, settings, n_rows, n_before=0):
+    def count_chains(cls, settings, n_rows: int, n_before: int = 0) -> int:
         """Return the number of chains for training on `n_rows` rows.
 
         `n_before` is the number of chains of the training that is continued, if any.
         """
         return settings.n_chains
 
-    def n_negative(self, n_positive):
+    def n_negative(self, n_positive: int) -> int:
         """Return the number of negative rows for a minibatch of `n_positive` rows."""
         return len(self.chains)
 
     @abc.abstractmethod
-    def negative_phase(self, model, phases, rng):
+    def negative_phase(self, model: RBM, phases: Phases, rng: np.random.Generator) -> None:
         """Draw the negative rows and compute the hidden means of both phases."""
 
-    def after_update(self, phases, offsets):  # noqa: B027, optional hook
+    def after_update(self, phases: Phases, offsets) -> None:  # noqa: B027, optional hook
         """Update the state of the solver after the model was updated from `phases`."""
 
-    def copy(self):
+    def copy(self) -> Self:
         return copy.deepcopy(self)
 
-    def resume(self, settings, n_rows):
+    def resume(self, settings, n_rows: int) -> Self:
         """Return a copy that continues the chains in training on `n_rows` rows.
 
         If the number of chains has changed, chains are repeated or dropped. Override this
@@ -83,7 +85,7 @@ class Solver(abc.ABC):
         return solver
 
     @classmethod
-    def mix(cls, solvers, n_chains) -> Self:
+    def mix(cls, solvers: list[Self], n_chains: int) -> Self:
         """Return a solver with at most `n_chains` chains, from each solver in turn.
 
         Override this method if other attributes belong to single chains.
@@ -239,7 +241,7 @@ SOLVERS: dict[str, type[Solver]] = {
 }
 
 
-def first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng):
+def first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng) -> Solver:
     """Return the solver for a new training, with independent hidden states as chains."""
     kind = SOLVERS[settings.solver]
     shape = kind.count_chains(settings, n_rows), n_components
@@ -247,7 +249,7 @@ def first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng):
     return kind(chains, settings.n_gibbs_steps)
 
 
-def next_solver(before, settings, n_rows):
+def next_solver(before: Solver, settings, n_rows: int) -> Solver:
     """Return the solver for a training that continues the chains of `before`."""
     kind = SOLVERS[settings.solver]
     if type(before) is not kind:  # only the chains are of use

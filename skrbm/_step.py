@@ -13,6 +13,7 @@ from skrbm import _binary_rows, _kernels
 from skrbm._model import RBM
 from skrbm._phases import phases_for
 from skrbm._solvers import Solver, first_solver, next_solver
+from skrbm._units import VisibleUnits
 
 # Weight of a new minibatch in the moving average of the mean hidden units.
 HIDDEN_MEAN_RATE = 0.01
@@ -73,7 +74,7 @@ class Learned:
     due_decay: float = 0.0
 
     @property
-    def result(self):
+    def result(self) -> RBM:
         """The trained model: the running average if there is one, else the last iterate."""
         return self.model if self.average is None else self.average
 
@@ -151,16 +152,16 @@ class TrainingState:
     rng: np.random.Generator
 
     @property
-    def model(self):
+    def model(self) -> RBM:
         return self.learned.model
 
     @property
-    def result(self):
+    def result(self) -> RBM:
         """The trained model: the running average if there is one, else the last iterate."""
         return self.learned.result
 
     @property
-    def visible_mean(self):
+    def visible_mean(self) -> np.ndarray:
         """Mean of the rows seen, used as visible offset of centering."""
         counts = self.counts
         return self.model.visible.mean_of_rows(counts.visible_sum, counts.n_rows_seen)
@@ -183,7 +184,9 @@ def _copy_of(rng):
     return np.random.Generator(bits)
 
 
-def first_state(settings, visible, n_rows, n_components, seed):
+def first_state(
+    settings: Settings, visible: VisibleUnits, n_rows: int, n_components: int, seed: int
+) -> TrainingState:
     """Return the state before the first step of training these units on `n_rows` rows."""
     rng = np.random.Generator(np.random.SFC64(seed))
     dtype = visible.bias.dtype
@@ -194,7 +197,7 @@ def first_state(settings, visible, n_rows, n_components, seed):
     return TrainingState(learned, Counts(np.zeros(len(visible))), solver, rng)
 
 
-def next_state(before, settings, n_rows):
+def next_state(before: TrainingState, settings: Settings, n_rows: int) -> TrainingState:
     """Return a copy of the final state of another training, adapted to `n_rows` rows."""
     solver = next_solver(before.solver, settings, n_rows)
     return TrainingState(
@@ -207,7 +210,7 @@ def share_in_average(n):
     return (AVERAGING_POWER + 1) / (n + AVERAGING_POWER)
 
 
-def is_sound(model):
+def is_sound(model: RBM) -> bool:
     """Return whether all parameters are finite and below `largest_parameter`."""
     limit = model.visible.largest_parameter
     return all(
