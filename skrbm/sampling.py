@@ -365,11 +365,11 @@ def sample_conditional(
     known = rows[~np.isnan(rows)] if rows.dtype.kind == "f" else rows
     observed = _inputs.observed(rows) if known.size else None
     if observed is not None and not model.visible.are_states(observed.summary):
-        low, high = observed.limits()
+        summaries = (DataSet(value.reshape(1, 1)).summary for value in np.unique(known))
+        other = next(one.low for one in summaries if not model.visible.are_states(one))
         raise ValueError(
-            f"X must contain only {model.visible.states} and NaN (for unknown values), but "
-            f"has other values, from {low:g} to {high:g}: "
-            f"{model.visible.advice_on_states}."
+            f"X must contain only the values {model.visible.states}, and NaN for unknown "
+            f"ones, but has others, such as {other:g}: {model.visible.advice_on_states}."
         )
     return fill(
         rbm,

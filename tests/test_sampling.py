@@ -360,8 +360,8 @@ def test_bad_arguments(arguments, message):
 
 def test_bad_rows(bars):
     rbm = by_hand(tiny_rbm(4, 3))
-    with pytest.raises(ValueError, match=r"NaN \(for unknown values\).*, such as 0.5:"):
-        sample_conditional(rbm, [[0.5, -1, np.nan, 0]])
+    with pytest.raises(ValueError, match=r"0 and 1, and NaN .*, such as 0.5: bin"):
+        sample_conditional(rbm, [[0.5, 1, np.nan, 0]])
     with pytest.raises(ValueError, match="3 features"):
         sample_conditional(rbm, [[1, np.nan, 0]])
     with pytest.raises(ValueError, match="infinity"):
