@@ -26,7 +26,9 @@ from sklearn.pipeline import Pipeline
 from skrbm import BernoulliRBMEstimator, ParallelRBM, _training
 from skrbm._annealing import TemperedChains
 from skrbm._data import DataSet
+from skrbm._fitting import Fit
 from skrbm._ladders import ModelPath, models_of
+from skrbm._units.bernoulli import BernoulliUnits
 from skrbm.callbacks import (
     Checkpoint,
     LikelihoodMonitor,
@@ -267,7 +269,7 @@ def test_the_gap_is_one_of_rows_that_are_trained_on():
     rbm = make(early_stopping=True, validation_fraction=0.5).set_callbacks(monitor)
     rbm.fit(X, sample_weight=1e300 * weights)
     best = np.argmax(rbm.validation_scores_)
-    trained_on = rbm._hold_out(DataSet(X).weigh(weights))[0].rows
+    trained_on = Fit(rbm, X)._hold_out(DataSet(X).weigh(weights))[0].rows
     assert len(trained_on) == 98
     mean = np.average(rbm.free_energy(X[trained_on]), weights=weights[trained_on])
     gap = monitor.history_["free_energy_gap"][best]
@@ -383,7 +385,7 @@ def test_the_seed_of_a_ladder():
 def test_rungs_of_a_training_swap_as_often_as_asked(acceptance):
     trajectory = TrajectoryLadder(acceptance=acceptance, random_state=0)
     rbm = make(n_components=40, n_iter=200).set_callbacks(trajectory).fit(X)
-    path = ModelPath(models_of(trajectory.ladder_))
+    path = ModelPath(models_of(trajectory.ladder_, BernoulliUnits))
     rng = np.random.Generator(np.random.SFC64(0))
     betas = np.linspace(0, 1, path.n_rungs)
     tempered = TemperedChains(path, betas, rbm.h_samples_[:50], rng)

@@ -27,7 +27,7 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_info
 
-from skrbm import BernoulliRBMEstimator, _base
+from skrbm import BernoulliRBMEstimator, _fitting
 from skrbm._model import RBM
 from skrbm._record import Record, Validation
 from skrbm._step import Learner
@@ -536,7 +536,7 @@ def test_gibbs_steps_from_the_variances():
 
 def test_divergence_keeps_the_epochs_before(monkeypatch):
     verdicts = iter([True, True, False])
-    monkeypatch.setattr(_base, "is_sound", lambda model: next(verdicts))
+    monkeypatch.setattr(_fitting, "is_sound", lambda model: next(verdicts))
     rbm = make_rbm(schedule="constant", n_iter=5)
     with pytest.warns(ConvergenceWarning, match=r"in epoch 3: .* The model of epoch 2 is"):
         rbm.fit(GRAY)
@@ -576,7 +576,7 @@ def test_divergence_with_early_stopping_keeps_the_best(monkeypatch):
     scores = iter([-20.0, -10.0, -30.0, -40.0])
     monkeypatch.setattr(Validation, "score", lambda self, model, log_z: next(scores))
     sound = iter([True, True, True, False])
-    monkeypatch.setattr(_base, "is_sound", lambda model: next(sound))
+    monkeypatch.setattr(_fitting, "is_sound", lambda model: next(sound))
     rbm = make_rbm(n_iter=9, early_stopping=True, schedule="constant")
     with pytest.warns(ConvergenceWarning, match="The model of the best epoch so far is k"):
         rbm.fit(GRAY)

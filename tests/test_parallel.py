@@ -22,6 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 from skrbm import BernoulliRBMEstimator, ParallelRBM, _binary_rows, _rounds
+from skrbm._fitting import Fit
 from skrbm.callbacks import Checkpoint, resume
 
 X = np.tile(bars_and_stripes(), (20, 1)).astype(np.float32)  # 320 rows of 9 features
@@ -76,7 +77,7 @@ def test_values_for_auto_come_from_all_rows():
     assert_allclose(parallel.weight_decay_, plain.weight_decay_, rtol=0.01)
     assert_allclose(parallel.visible_mean_, plain.visible_mean_, rtol=1e-6)
     few = clone(parallel).set_params(n_iter="auto")
-    assert few._n_epochs(320, 9) == 313  # of 16 updates, 5000 in total
+    assert Fit(few, X).n_epochs(320, 9) == 313  # of 16 updates, 5000 in total
 
 
 # The same bits ---------------------------------------------------------------------------
