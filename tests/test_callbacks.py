@@ -194,6 +194,7 @@ def test_progress_bar_of_an_rbm_a_pipeline_and_a_search(estimator, capsys):
     assert "BernoulliRBMEstimator" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_monitors_of_a_search_in_processes():
     monitor = callback.ScoringMonitor(scoring={"pl": lambda rbm, X, y: rbm.score(X)})
     rbm = make().set_callbacks(monitor)
@@ -208,6 +209,7 @@ def test_monitors_of_a_search_in_processes():
 # Own callbacks --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_components", [8, 22])
 def test_likelihood_monitor(n_components):
     monitor = LikelihoodMonitor(X[150:], every=2, random_state=0)
@@ -373,6 +375,7 @@ def test_a_ladder_draws_from_no_source_of_the_training():
     assert_array_equal(components[:2], components[2:])
 
 
+@pytest.mark.slow
 def test_the_seed_of_a_ladder():
     trajectories = [TrajectoryLadder(random_state=seed) for seed in (0, 0, 1)]
     make(n_components=40, n_iter=50).set_callbacks(*trajectories).fit(X)
@@ -381,6 +384,7 @@ def test_the_seed_of_a_ladder():
     assert one.shape != other.shape or (one != other).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("acceptance", [0.25, 0.6])
 def test_rungs_of_a_training_swap_as_often_as_asked(acceptance):
     trajectory = TrajectoryLadder(acceptance=acceptance, random_state=0)
@@ -394,6 +398,7 @@ def test_rungs_of_a_training_swap_as_often_as_asked(acceptance):
     assert np.ptp(accept) < 0.3
 
 
+@pytest.mark.slow
 def test_a_ladder_goes_on_in_a_warm_start(monkeypatch):
     trajectory, begun = TrajectoryLadder(random_state=0), []
     new_trajectory = trajectory._new_trajectory
@@ -489,6 +494,7 @@ def test_a_resumed_training_ends_with_the_same_bits(parameters, form, tmp_path):
     assert "_training" not in vars(rbm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_a_resumed_training_has_the_same_verdict(early_stopping, tmp_path):
     """The gap between estimates of log Z needs 5000 updates, before and after the cut."""
@@ -522,6 +528,7 @@ rbm.set_callbacks(Checkpoint(sys.argv[2]), Kill()).fit(X)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process(tmp_path):
     np.save(tmp_path / "X.npy", X)
     path = tmp_path / "rbm.ckpt"
@@ -678,6 +685,7 @@ def test_a_file_that_is_no_checkpoint(content, tmp_path):
         resume(tmp_path / "no.ckpt", X)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_before_it_is_unpickled(tmp_path, monkeypatch):
     path = tmp_path / "rbm.ckpt"
     make(n_iter=1).set_callbacks(Checkpoint(path)).fit(X)

@@ -66,6 +66,7 @@ def cluster():
         yield client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("search", "options"),
     [
@@ -108,6 +109,7 @@ def test_workers_keep_to_their_share_of_the_cores(cluster):
     assert (search.cv_results_["mean_test_score"] == 1).all()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_nothing():
     """With the data kept on both workers, as recommended in the user guide."""
     folds = list(KFold(2).split(X))
@@ -345,6 +347,7 @@ def test_clones_keep_the_client_and_the_configuration():
     assert other.estimator is not parallel.estimator
 
 
+@pytest.mark.slow
 def test_searches_and_fits_at_once(cluster):
     blocks = da.from_array(X, chunks=(400, 64)).persist()
     expected = [distributed_rbm(random_state=seed).fit(blocks) for seed in (0, 1)]
@@ -458,6 +461,7 @@ def without_hanging(function, *arguments):
     return results[0]
 
 
+@pytest.mark.slow
 def test_killed_and_late_workers_leave_the_bits(cluster):
     """Kill one of two workers, then both; the nannies start others in their place."""
     in_memory = distributed_rbm(n_iter=6)
@@ -500,6 +504,7 @@ def lose_a_worker(number):
     return patch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_worker_is_lost_while_it_receives_data(number):
     """Arguments of tasks, or blocks in memory."""
@@ -517,6 +522,7 @@ def close_workers(client):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_waiting_for_workers_ends(monkeypatch):
     monkeypatch.setattr("skrbm.dask._WARNED_WAIT", 0.3)
     monkeypatch.setattr("skrbm.dask._LONGEST_WAIT", 0.7)
@@ -547,6 +553,7 @@ def deadly(block):
     os._exit(1)
 
 
+@pytest.mark.slow
 def test_a_block_that_kills_its_workers_ends_the_fit(monkeypatch):
     monkeypatch.setattr("skrbm.dask._MOST_LOSSES", 2)
     blocks = da.from_array(X, chunks=(400, 64))
@@ -612,6 +619,7 @@ def test_a_client_that_is_not_the_default(cluster, monkeypatch):
     assert_same(on_joblib(parallel, X), parallel)
 
 
+@pytest.mark.slow
 def test_a_killed_client_is_resumed_with_the_same_bits(cluster, tmp_path):
     pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
     parallel, path = distributed_rbm(n_iter=6), tmp_path / "rbm.ckpt"
