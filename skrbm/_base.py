@@ -26,6 +26,7 @@ from skrbm._compat.sklearn import (
     Interval,
     StrOptions,
     _fit_context,
+    in_container,
 )
 from skrbm._data import DataSet, dtype_for
 from skrbm._fitting import Fit, PartialFit
@@ -356,23 +357,42 @@ class BaseRBM(
             Means. For binary data these are the probabilities ``p(v = 1 | X)``. They have
             the dtype of `X` if it is float32 or float64, that of
             the model if `X` is bool or uint8, else float64.
+
+        Raises
+        ------
+        ValueError
+            If `X` does not have `n_components` columns, or has NaN or infinite values.
         """
-        check_is_fitted(self)
+        model, data = self._model_and_hidden_rows(X)
+        mean = data.apply(
+            lambda h: model.visible.decode(model.mean_visible(h)),
+            model,
+            n_columns=len(model.visible),
+            dtype=dtype_for(model, data.X),
+        )
+        return self._visible_frame(mean, X)
+
+    def _model_and_hidden_rows(self, h, name="X"):
+        """Return the model and validated hidden rows as a data set."""
         model = model_of(self)
-        data = DataSet(_inputs.read_rows(X, estimator=self))
+        data = DataSet(_inputs.read_rows(h, name, estimator=self))
         if data.n_features != len(model.hidden_bias):
             raise ValueError(
-                f"X has {data.n_features} columns, but this model has "
+                f"{name} has {data.n_features} columns, but this model has "
                 f"{len(model.hidden_bias)} components. Pass hidden states, or "
                 "probabilities as returned by transform."
             )
-        dtype = dtype_for(model, data.X)
-        return data.apply(
-            lambda h: model.visible.decode(model.mean_visible(h)),
-            model,
-            n_columns=self.n_features_in_,
-            dtype=dtype,
-        )
+        return model, data
+
+    def _visible_frame(self, array, like=None):
+        """Return visible rows in the container chosen by `set_output`.
+
+        A data frame has the names of the features, and the index of `like`.
+        """
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            names = [f"x{i}" for i in range(array.shape[1])]
+        return in_container(self, array, like, names)
 
     def free_energy(self, X: MatrixLike) -> np.ndarray:
         """Compute the free energy of each row.
@@ -595,7 +615,100 @@ class BaseRBM(
             model = model.for_rows(len(data) * n_gibbs_steps)
             states = sampling.gibbs(model, data, n_gibbs_steps, random_state)
         states = states.astype(dtype_for(model, data.X), copy=False)
-        return states if row is None else states[0]
+        return self._visible_frame(states, v) if row is None else states[0]
+
+    def sample_hidden(
+        self, v: MatrixLike, *, random_state: RandomStateLike = None
+    ) -> np.ndarray:
+        """Draw states of the hidden units given visible states.
+
+        Parameters
+        ----------
+        v : {array-like, sparse matrix} of shape (n_samples, n_features) or (n_features,)
+            Visible states.
+
+        random_state : int, RandomState instance or None, default=None
+            Controls the draws. If None, `random_state_` is used, so that each call gives
+            different draws.
+
+        Returns
+        -------
+        h : ndarray of shape (n_samples, n_components) or (n_components,)
+            Hidden states, 0 or 1, of which `transform` returns the probabilities. They have
+            the dtype of `v` if it is float32 or float64, that of the model if `v` is bool
+            or uint8, else float64.
+
+        Raises
+        ------
+        ValueError
+            As for `transform`.
+
+        Warns
+        -----
+        UserWarning
+            As for `transform`.
+
+        See Also
+        --------
+        sample_visible : The reverse.
+        gibbs : Both in turn.
+        """
+        row = _inputs.as_matrix(v)
+        model, data = self._model_and_rows(v if row is None else row, name="v")
+        rng = sampling.generator_from(self._random_state(random_state))
+        h = data.apply(
+            lambda rows: model.sample_hidden(rows, rng),
+            model,
+            n_columns=len(model.hidden_bias),
+            dtype=dtype_for(model, data.X),
+        )
+        if row is not None:
+            return h[0]
+        return in_container(self, h, v, self.get_feature_names_out)
+
+    def sample_visible(
+        self, h: ArrayLike, *, random_state: RandomStateLike = None
+    ) -> np.ndarray:
+        """Draw states of the visible units given hidden states.
+
+        Parameters
+        ----------
+        h : array-like of shape (n_samples, n_components) or (n_components,)
+            Hidden states, as returned by `sample_hidden`. Probabilities, as returned by
+            `transform`, are used unchanged.
+
+        random_state : int, RandomState instance or None, default=None
+            Controls the draws. If None, `random_state_` is used, so that each call gives
+            different draws.
+
+        Returns
+        -------
+        v : ndarray of shape (n_samples, n_features) or (n_features,)
+            Visible states, of which `inverse_transform` returns the means. They have the
+            dtype of `h` if it is float32 or float64, that of the model if `h` is bool or
+            uint8, else float64.
+
+        Raises
+        ------
+        ValueError
+            As for `inverse_transform`.
+
+        See Also
+        --------
+        sample_hidden : The reverse.
+        gibbs : Both in turn.
+        """
+        row = _inputs.as_matrix(h)
+        model, data = self._model_and_hidden_rows(h if row is None else row, name="h")
+        model = model.for_rows(len(data))
+        rng = sampling.generator_from(self._random_state(random_state))
+        v = data.apply(
+            lambda rows: model.visible.decode(model.sample_visible(rows, rng)),
+            model,
+            n_columns=len(model.visible),
+            dtype=dtype_for(model, data.X),
+        )
+        return self._visible_frame(v, h) if row is None else v[0]
 
     def sample(
         self,
@@ -697,7 +810,8 @@ n_features), default=None
             n_jobs=n_jobs,
             random_state=self._random_state(random_state),
         )
-        return chains.swapaxes(0, 1).reshape(-1, chains.shape[2])[:n_samples]
+        rows = chains.swapaxes(0, 1).reshape(-1, chains.shape[2])[:n_samples]
+        return self._visible_frame(rows)
 
     def reconstruct(
         self, X: ArrayLike, *, random_state: RandomStateLike = None
@@ -743,7 +857,7 @@ n_features), default=None
             probabilities=True,
             random_state=self._random_state(random_state),
         )
-        return (
+        means = (
             DataSet(filled)
             .encode(model.visible.encoder)
             .apply(
@@ -753,6 +867,7 @@ n_features), default=None
                 dtype=dtype_for(model, rows),
             )
         )
+        return self._visible_frame(means, X)
 
     def _random_state(self, random_state):
         """Return the random generator to use, `random_state_` by default."""

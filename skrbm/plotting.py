@@ -312,9 +312,11 @@ class SamplesDisplay:
             if sp.issparse(few):
                 few = few.toarray()
             images["data"] = check_rows(model, few, rbm, allow_nan=True).X
-            images["reconstructions"] = rbm.reconstruct(few, random_state=random_state)
+            reconstructions = rbm.reconstruct(few, random_state=random_state)
+            images["reconstructions"] = np.asarray(reconstructions)
             n_images = len(images["data"])
-        images["samples"] = rbm.sample(n_images, random_state=random_state)
+        samples = rbm.sample(n_images, random_state=random_state)
+        images["samples"] = np.asarray(samples)
         limits = model.visible.value_limits
         if limits is None:
             values = np.concatenate([np.ravel(panel) for panel in images.values()])

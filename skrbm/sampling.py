@@ -195,10 +195,15 @@ def gibbs(model, rows, n_gibbs_steps, random_state):
 
     In place of `draw_chains`, which takes longer than a chain of a few steps.
     """
-    rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
+    rng = generator_from(random_state)
     h = model.sample_hidden(rows.copy_rows(model.dtype), rng)
     model.gibbs(h, n_gibbs_steps - 1, rng)
     return model.visible.decode(model.sample_visible(h, rng))
+
+
+def generator_from(random_state):
+    """Return a random generator with a seed drawn from `random_state`."""
+    return _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
 
 
 def _in_groups(n, random_state):
@@ -219,7 +224,7 @@ def _run_calls(calls, n_jobs):
 
 def _start(rbm, model, init, n_chains, random_state):
     """Return the initial hidden states of the chains."""
-    rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
+    rng = generator_from(random_state)
     n_components = len(model.hidden_bias)
     if isinstance(init, str):
         _inputs.check_option("init", init, ("chains", "noise"))
@@ -288,7 +293,7 @@ def _tempering_betas(path, betas, h, random_state):
         n_betas = _inputs.check_betas(betas, from_zero=False, words=words)
         if not isinstance(n_betas, Integral):
             return n_betas
-    rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
+    rng = generator_from(random_state)
     return _annealing.betas_of_equal_swaps(path, h, rng, n_betas)
 
 

@@ -1,5 +1,8 @@
 """Public methods of a fitted model."""
 
+import copy
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -7,10 +10,12 @@ import pytest
 import scipy.sparse as sp
 from conftest import BINARY, make_rbm
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 
 from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator
 from skrbm.likelihood import log_likelihood, log_partition
+from skrbm.plotting import SamplesDisplay
 from skrbm.sampling import diagnose, draw_chains
 
 
@@ -125,3 +130,109 @@ def test_small_arrays_that_need_no_check_are_as_others(rbm):
         rbm.transform(row[:0])
     with pytest.raises(NotFittedError):
         make_rbm().gibbs(row)
+
+
+# Half-steps ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_half_steps_draw_from_the_means(dtype):
+    rbm = BernoulliRBMEstimator(3, n_iter=5, random_state=0).fit(BINARY[:, 26:30])
+    v = np.repeat(BINARY[:1, 26:30].astype(dtype), 20_000, axis=0)
+    h = rbm.sample_hidden(v, random_state=0)
+    assert h.dtype == dtype
+    assert set(np.unique(h)) == {0, 1}
+    assert_allclose(h.mean(axis=0), rbm.transform(v[:1])[0], atol=0.02)
+    h = np.repeat(h[:1], 20_000, axis=0)
+    v = rbm.sample_visible(h, random_state=0)
+    assert v.dtype == dtype
+    assert set(np.unique(v)) == {0, 1}
+    assert_allclose(v.mean(axis=0), rbm.inverse_transform(h[:1])[0], atol=0.02)
+
+
+def test_half_steps_of_real_values():
+    X = np.random.default_rng(0).normal([5, -3], [2, 0.1], size=(200, 2))
+    rbm = GaussianRBMEstimator(2, n_iter=5, random_state=0).fit(X)
+    h = rbm.sample_hidden(X, random_state=0)
+    v = rbm.sample_visible(h, random_state=0)
+    assert_allclose(v.mean(axis=0), X.mean(axis=0), atol=0.7)
+    assert_allclose(v.std(axis=0), X.std(axis=0), rtol=0.3)
+
+
+@pytest.mark.parametrize("method", ["sample_hidden", "sample_visible"])
+def test_half_steps_of_rows_in_any_form(rbm, method):
+    rows = BINARY[:3] if method == "sample_hidden" else BINARY[:3, :8]
+    draw = getattr(rbm, method)
+    expected = draw(rows.astype(float), random_state=0)
+    assert_array_equal(draw(rows.tolist(), random_state=0), expected)
+    single = draw(rows[0].astype(float), random_state=0)
+    assert_array_equal(single, draw(rows[:1].astype(float), random_state=0)[0])
+    assert draw(rows).dtype == rbm.components_.dtype
+    with pytest.raises(ValueError, match=r"^[vh] has \d+ (features|columns)"):
+        draw(rows[:, 1:])
+    with pytest.raises(ValueError, match=r"^Input [vh] contains NaN. Impute the missing"):
+        draw(np.where(rows, np.nan, 0))
+    with pytest.raises(NotFittedError):
+        getattr(make_rbm(), method)(rows)
+    if method == "sample_hidden":
+        sparse = sp.csr_array(rows.astype(float))
+        assert_array_equal(draw(sparse, random_state=0), expected)
+    else:
+        with pytest.raises(TypeError, match="Sparse data was passed"):
+            draw(sp.csr_array(rows.astype(float)))
+
+
+# Containers ---------------------------------------------------------------------------
+
+CONTAINERS = {"pandas": pd.DataFrame, "polars": pl.DataFrame}
+DRAWS = {
+    "sample": lambda rbm, v, h: rbm.sample(5, random_state=0),
+    "gibbs": lambda rbm, v, h: rbm.gibbs(v, random_state=0),
+    "sample_visible": lambda rbm, v, h: rbm.sample_visible(h, random_state=0),
+    "inverse_transform": lambda rbm, v, h: rbm.inverse_transform(h),
+    "reconstruct": lambda rbm, v, h: rbm.reconstruct(v),
+    "sample_hidden": lambda rbm, v, h: rbm.sample_hidden(v, random_state=0),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("name", DRAWS)
+def test_rows_are_returned_in_the_container_of_set_output(rbm, name, container):
+    draw, v, h = DRAWS[name], BINARY[:5].astype(float), BINARY[:5, :8].astype(float)
+    expected = draw(rbm, v, h)
+    assert isinstance(expected, np.ndarray)
+    names = [f"x{i}" for i in range(64)]
+    if name == "sample_hidden":
+        names = list(rbm.get_feature_names_out())
+    ours = copy.deepcopy(rbm).set_output(transform=container)
+    with config_context(transform_output=container):
+        of_both = draw(rbm, v, h), draw(ours, v, h)
+    for frame in (*of_both, draw(ours, v, h)):
+        assert isinstance(frame, CONTAINERS[container])
+        assert list(frame.columns) == names
+        assert_array_equal(frame.to_numpy(), expected)
+    if name == "gibbs":
+        assert isinstance(ours.gibbs(v[0]), np.ndarray)
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_frames_have_the_names_of_fit_and_the_index_of_the_rows(name):
+    names = [f"pixel {i}" for i in range(64)]
+    frame = pd.DataFrame(BINARY, columns=names, index=range(100, 160))
+    rbm = make_rbm().fit(frame).set_output(transform="pandas")
+    drawn = DRAWS[name](rbm, frame[:5], rbm.transform(frame[:5]))
+    assert list(drawn.index) == (
+        list(range(5)) if name == "sample" else list(frame.index[:5])
+    )
+    if name != "sample_hidden":
+        assert list(drawn.columns) == names
+
+
+def test_displays_accept_estimators_that_return_frames(rbm):
+    frames = copy.deepcopy(rbm).set_output(transform="pandas")
+    display = SamplesDisplay.from_estimator(frames, BINARY, random_state=0)
+    assert_array_equal(
+        display.images["samples"],
+        SamplesDisplay.from_estimator(rbm, BINARY, random_state=0).images["samples"],
+    )
+    plt.close("all")

@@ -16,6 +16,7 @@ from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._param_validation import MissingValues, StrOptions
+from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_sample_weight
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +29,27 @@ class Interval(_Interval):
 
     def is_satisfied_by(self, val):
         return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+
+
+def in_container(estimator, array, like, columns):
+    """Return an array in the container that `set_output` or the configuration asks for.
+
+    Parameters
+    ----------
+    estimator : estimator
+        On which `set_output` may have been called.
+    array : ndarray
+        The rows to return.
+    like : object
+        Rows as the user passed them. The index of a pandas data frame is taken over.
+    columns : list of str, ndarray or callable
+        Names of the columns, or a function that returns them.
+    """
+    container = _get_output_config("transform", estimator)["dense"]
+    if container == "default":
+        return array
+    adapter = ADAPTERS_MANAGER.adapters[container]
+    return adapter.create_container(array, like, columns=columns)
 
 
 try:
@@ -83,6 +105,7 @@ __all__ = [
     "_get_mask",
     "_safe_indexing",
     "check_matplotlib_support",
+    "in_container",
     "is_pandas_na",
     "is_scalar_nan",
 ]
