@@ -23,7 +23,7 @@ from skrbm._compat.sklearn import CALLBACK_STATE
 from skrbm._data import DataSet
 from skrbm._model import RBM
 from skrbm._record import Record, Validation, log_partition_gap
-from skrbm._shards import generator
+from skrbm._shards import generator, weighted_sum
 from skrbm._step import Settings, TrainingState, first_state, is_sound, next_state
 from skrbm._training import Training, train_on_chunk
 from skrbm._units import VisibleUnits
@@ -74,7 +74,14 @@ class Call:
         The rows.
     **check : dict
         Options of the check of their values, see `VisibleUnits.check`.
+
+    Attributes
+    ----------
+    warm : bool
+        Whether to go on from the model of the estimator, if it has one.
     """
+
+    warm = True
 
     def __init__(self, rbm, X, sample_weight, **check):
         self.rbm, self.X, self.sample_weight, self.check = rbm, X, sample_weight, check
@@ -104,8 +111,10 @@ class Call:
         These are untrained ones, unless a training is continued.
         """
         rbm = self.rbm
-        if not new and self.is_set_by_hand:
-            return model_of(rbm).visible
+        if self.is_set_by_hand:
+            model = model_of(rbm)
+            _inputs.fitting_rows(model, data.X)
+            return model.visible
         if not new and hasattr(rbm, "_learning"):
             return rbm._learning.model.visible
         dtype = np.float64 if data.X.dtype == np.float64 else np.float32
@@ -147,10 +156,23 @@ class Call:
             return first_state(settings, units, len(data), n_components, seed)
         return state_at(model_of(self.rbm), data, settings, seed)
 
+    def count_by_hand(self, encoded, state):
+        """Count the rows, if training begins at parameters that the user has set.
+
+        They are not counted in the first epoch, which would move these parameters.
+        """
+        if not self.is_set_by_hand:
+            return
+        clip = self.rbm._units.clip if self.rbm._binarizes else None
+        weights = np.ones(len(encoded)) if encoded.weights is None else encoded.weights
+        state.counts.visible_sum += weighted_sum(encoded, weights, clip)
+        state.counts.n_rows_seen += weights.sum()
+
     @property
     def is_set_by_hand(self) -> bool:
         """Whether training begins at parameters that the user has set."""
-        return hasattr(self.rbm, "components_") and not hasattr(self.rbm, "_learning")
+        rbm = self.rbm
+        return self.warm and hasattr(rbm, "components_") and not hasattr(rbm, "_learning")
 
     def check_can_continue(self):
         """Raise an error if the model to continue has another number of components."""
@@ -181,16 +203,12 @@ class Call:
 def state_at(model: RBM, data: DataSet, settings: Settings, seed: int) -> TrainingState:
     """Return the state of a training that begins at a given model.
 
-    The means of the rows are known from the start, so that the first steps do not change
-    the visible units for their sake. The chains start at rows of the data.
+    The chains start at rows of the data. The rows have yet to be counted.
     """
     data = data.encode(model.visible.encoder)
     state = first_state(settings, model.visible, len(data), len(model.hidden_bias), seed)
     few, shares = data.draw(500)
-    v = model.visible.clip(few.copy_rows(model.dtype))
-    h = model.mean_hidden(v)
-    state.counts.visible_sum[...] = len(data) * (v.T @ shares)
-    state.counts.n_rows_seen = float(len(data))
+    h = model.mean_hidden(model.visible.clip(few.copy_rows(model.dtype)))
     state.learned.model = model.copy()
     state.learned.hidden_mean[...] = shares @ h
     rows = np.arange(len(state.solver.chains)) % len(h)
@@ -292,13 +310,13 @@ class Fit(Call):
     def begin(self) -> Training:
         """Return the training to run, either new or resumed."""
         new = not self.warm and self.saved is None
-        data, row_weights = self.read(reset=new)
+        fresh = new or self.is_set_by_hand
+        data, row_weights = self.read(reset=fresh)
         if self.saved is not None and data.X.shape != self.saved.shape:
             raise ValueError(
                 f"The saved training used data of shape {self.saved.shape}, but X has "
                 f"shape {data.X.shape}. To resume it, pass the same rows."
             )
-        fresh = new or (self.warm and self.is_set_by_hand)
         seed = self.draw_seeds() if fresh else None
         if row_weights is not None:
             data = data.weigh(_inputs.normalize(row_weights))
@@ -317,6 +335,7 @@ class Fit(Call):
         settings = self.settings(encoded, self.choose)
         if seed is not None:
             state = self.first_state(data, settings, units, seed)
+            self.count_by_hand(encoded, state)
         else:
             state = next_state(self.rbm._learning, settings, len(data))
         state.learned.average = None  # each call of fit starts a new one
@@ -455,7 +474,7 @@ class PartialFit(Call):
         if fitted:
             self.check_can_continue()
         with unchanged_on_error(rbm):
-            data, settings, state = self.begin(reset=not fitted)
+            data, settings, state = self.begin(reset=not hasattr(rbm, "_learning"))
             before = None if hasattr(rbm, "_learning") else state.copy()
             sound = self.train(state, settings, data)
             vars(rbm).pop("log_partition_gap_", None)
@@ -480,6 +499,7 @@ class PartialFit(Call):
         if learning is not None:
             return encoded, settings, next_state(learning, settings, len(data))
         state = self.first_state(data, settings, units, self.draw_seeds())
+        self.count_by_hand(encoded, state)
         return encoded, settings, state
 
     def choose(self, data: DataSet, settings: Settings) -> dict[str, float]:
@@ -489,7 +509,7 @@ class PartialFit(Call):
 
     def train(self, state: TrainingState, settings: Settings, data: DataSet) -> bool:
         """Train the state in place, and return whether its model is sound."""
-        return train_on_chunk(state, settings, data)
+        return train_on_chunk(state, settings, data, follow_mean=not self.is_set_by_hand)
 
 
 class _Callbacks:

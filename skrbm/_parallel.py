@@ -561,11 +561,11 @@ class FitOnShards(_OnShards, Fit):
     def begin(self):
         rbm, saved = self.rbm, self.saved
         new = not self.warm and saved is None
-        fresh = new or (self.warm and self.is_set_by_hand)
+        fresh = new or self.is_set_by_hand
         seed = self.draw_seeds() if fresh else None
         n_shards = self.parallel.n_shards if saved is None else len(saved.state.solvers)
         fraction = rbm.validation_fraction if rbm.early_stopping else 0.0
-        found, sample, reading = self.survey(n_shards, new, fraction)
+        found, sample, reading = self.survey(n_shards, fresh, fraction)
         units = self.units(sample, new) if saved is None else saved.state.model.visible
         encoded, reading = self.encode(found, sample, reading, units)
         n_local_steps = self.parallel.n_local_steps
@@ -589,7 +589,8 @@ class FitOnShards(_OnShards, Fit):
         state = self.state(sample, units, settings, rounds, seed)
         state.learned.average = None  # each call of fit starts a new one
         if state.counts.n_rows_seen == 0:
-            count(found, state, found.mean_weight)
+            follow_mean = not self.is_set_by_hand
+            count(found, state, found.mean_weight, follow_mean=follow_mean)
         n_rounds = n_epochs * rounds.per_epoch
         record = Record(
             encoded,
@@ -614,7 +615,7 @@ class PartialFitOnShards(_OnShards, PartialFit):
         self._rounds = self.rounds(found, reading, self.parallel.n_local_steps)
         settings = self.settings(encoded, self.choose)
         state = self.state(sample, units, settings, self._rounds, seed)
-        count(found, state)
+        count(found, state, follow_mean=not self.is_set_by_hand)
         return encoded, settings, state
 
     def train(self, state, settings, data):

@@ -187,7 +187,7 @@ def survey(reading, block, data_sets):
         largest_weight=largest,
         weight_sum=float(shares.sum()),
         weight_square_sum=float((shares**2).sum()),
-        visible_sum=_weighted_sum(training, shares, reading.clip),
+        visible_sum=weighted_sum(training, shares, reading.clip),
         moments=_moments(training, shares) if reading.moments else None,
         samples=[],
         held_out=[DataSet.stack([held_out])] if len(held_out) else [],
@@ -206,7 +206,8 @@ def _shares(data):
     return largest, weights / (largest or 1.0)
 
 
-def _weighted_sum(data, weights, clip):
+def weighted_sum(data, weights, clip):
+    """Return the weighted sum of encoded rows, after `clip`, if it is not None."""
     total = np.zeros(data.n_encoded)
     for places, v in data.copied_blocks():
         total += (v if clip is None else clip(v)).T @ weights[places]
@@ -227,7 +228,7 @@ def encoded_sum(reading, block, data_sets):
     (data,) = data_sets
     _, training = reading.split(data, block)
     largest, shares = _shares(training)
-    return largest, _weighted_sum(training, shares, reading.clip)
+    return largest, weighted_sum(training, shares, reading.clip)
 
 
 def merge_sums(parts):
@@ -236,15 +237,17 @@ def merge_sums(parts):
     return largest, sum(part / (largest or 1.0) * total for part, total in parts)
 
 
-def count(found, state, weight=1.0):
+def count(found, state, weight=1.0, *, follow_mean=True):
     """Add the surveyed rows to the visible mean, and shift the visible units accordingly.
 
-    A row of this `weight` counts as one.
+    A row of this `weight` counts as one. Without `follow_mean`, nothing is shifted.
     """
     counts, scale = state.counts, found.largest_weight / weight
     before = state.visible_mean
     counts.visible_sum += scale * found.visible_sum
     counts.n_rows_seen += scale * found.weight_sum
+    if not follow_mean:
+        return
     for model in filter(None, (state.model, state.learned.average)):
         model.visible.follow_mean(before, state.visible_mean)
 

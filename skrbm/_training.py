@@ -44,10 +44,10 @@ def train(state, settings, data, *, n_epochs, schedule, shuffle, n_done=0):
         yield Epoch(number, rates[-1], time.perf_counter() - start)
 
 
-def train_on_chunk(state, settings, data):
+def train_on_chunk(state, settings, data, *, follow_mean=True):
     """Run one unshuffled pass at a constant learning rate; return `is_sound` after it."""
     rates = [settings.learning_rate] * -(-len(data) // settings.batch_size)
-    Learner(state, settings, data).epoch(rates, data.order(), follow_mean=True)
+    Learner(state, settings, data).epoch(rates, data.order(), follow_mean=follow_mean)
     return is_sound(state.model)
 
 
