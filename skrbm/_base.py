@@ -157,7 +157,8 @@ class BaseRBM(
             If a parameter is out of range, if `X` is empty, has NaN or infinite values or
             does not match the model that a warm start continues, if a weight is negative,
             or if no weight is greater than 0. If the model is one of binary data, also if
-            `X` has integers other than 0 and 1 of a dtype other than int32 and int64.
+            `X` has integers other than 0 and 1 of a dtype other than int32 and int64, or
+            integers of which all features would become constant.
 
         Warns
         -----

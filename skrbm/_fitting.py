@@ -89,11 +89,14 @@ class Call:
     def read(self, reset: bool) -> tuple[DataSet, np.ndarray | None]:
         """Return the validated rows as a data set, and their weights or None."""
         rbm = self.rbm
-        data = DataSet(rbm._validate(self.X, reset=reset))
-        self.check_values(data, data.ranges)
-        if self.sample_weight is None:
-            return data, None
-        return data, _inputs.check_weights(self.sample_weight, data.X)
+        data, row_weights = DataSet(rbm._validate(self.X, reset=reset)), None
+        counted = data
+        if self.sample_weight is not None:
+            row_weights = _inputs.check_weights(self.sample_weight, data.X)
+            if not (row_weights.all() or rbm._units.are_in_range(data.summary)):
+                counted = DataSet(data.X[np.flatnonzero(row_weights)])
+        self.check_values(counted, counted.ranges)
+        return data, row_weights
 
     def check_values(self, data, ranges):
         """Check whether the visible units can have the values of the rows.
@@ -101,7 +104,8 @@ class Call:
         `ranges` returns the ranges of all features, of which `data` may be a sample.
         """
         rbm = self.rbm
-        options = {"clips": rbm._binarizes, "when": "during training, "} | self.check
+        options = {"clips": rbm._binarizes, "when": "during training, "}
+        options |= {"refuse_constant": True} | self.check
         names_of = functools.partial(_inputs.feature_names, rbm)
         rbm._units.check(lambda: data.summary, ranges, self.X, names_of, **options)
 

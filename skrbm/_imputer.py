@@ -196,7 +196,8 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         self._seed, later, of_rbm, *of_rounds = seeds.tolist()
         rbm = self._new_rbm(of_rbm)
         observed = _inputs.observed(rows)
-        Fit(rbm, _in_memory(X)).check_values(observed, observed.ranges)
+        fit = Fit(rbm, _in_memory(X), refuse_constant=False)
+        fit.check_values(observed, observed.ranges)
         for warning in self._train_in_rounds(rbm, rows, of_rounds):
             warnings.warn(warning)
         self._name_features(rbm)

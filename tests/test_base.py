@@ -236,3 +236,38 @@ def test_displays_accept_estimators_that_return_frames(rbm):
         SamplesDisplay.from_estimator(rbm, BINARY, random_state=0).images["samples"],
     )
     plt.close("all")
+
+
+# Values -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_values_of_rows_of_weight_0_do_not_matter(method):
+    X = BINARY.astype(np.uint8)
+    X[3] = 255
+    weights = np.where(np.arange(60) == 3, 0, 1)
+    expected = getattr(make_rbm(), method)(BINARY, sample_weight=weights)
+    for rows in X, X.astype(float), sp.csr_array(X):
+        rbm = getattr(make_rbm(), method)(rows, sample_weight=weights)
+        assert_allclose(rbm.score(BINARY), expected.score(BINARY), rtol=0.1)
+    X[4] = 7
+    with pytest.raises(ValueError, match="X has values from 0 to 7 and dtype uint8"):
+        getattr(make_rbm(), method)(X, sample_weight=weights)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_integers_that_become_constant_are_refused(method, dtype):
+    answers = np.random.default_rng(0).integers(1, 6, size=(50, 4)).astype(dtype)
+    message = r"1 to 5 and dtype int.*All features would become constant\. (Split|Make)"
+    for X in answers, sp.csr_array(answers), pd.DataFrame(answers).rename(columns=str):
+        with pytest.raises(ValueError, match=message):
+            getattr(make_rbm(), method)(X)
+    with pytest.warns(UserWarning, match="X has values from 1 to 5"):
+        getattr(make_rbm(stochastic_binarization=False, learning_rate=1e-3), method)(
+            answers
+        )
+    answers[:, 0] -= 1
+    with pytest.warns(UserWarning, match="which makes features 1, 2, 3"):
+        getattr(make_rbm(), method)(answers)
+    getattr(GaussianRBMEstimator(2, n_iter=1), method)(answers)

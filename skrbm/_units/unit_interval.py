@@ -7,12 +7,22 @@ import scipy.sparse as sp
 
 
 def check_range(
-    limits, ranges, X, names_of, *, clips, when="", name="X", warn=True, in_memory=True
+    limits,
+    ranges,
+    X,
+    names_of,
+    *,
+    clips,
+    when="",
+    name="X",
+    warn=True,
+    in_memory=True,
+    refuse_constant=False,
 ):
     """Refuse or warn about values outside [0, 1], the range of binary visible units.
 
     Integers are refused, except those of the dtypes int32 and int64, which scikit-learn's
-    estimator checks use with any values.
+    estimator checks use with any values. See `refuse_constant` for these.
 
     Parameters
     ----------
@@ -36,6 +46,9 @@ def check_range(
     in_memory : bool, default=True
         Whether the advice may be to copy the rows as a whole, unless `X` is a memory map or
         a Dask collection.
+    refuse_constant : bool, default=False
+        Whether to refuse integers of any dtype if clipping makes all of more than two
+        features constant.
     """
     low, high, *_ = limits()
     if low >= 0 and high <= 1:
@@ -55,8 +68,13 @@ def check_range(
         raise ValueError(f"{problem} {advice}")
     use = "they are used unchanged"
     if clips:
-        use = "values below 0 count as 0 and values above 1 as 1"
         lost = (ranges.low < ranges.high) & ((ranges.low >= 1) | (ranges.high <= 0))
+        constant = lost | (ranges.low == ranges.high)
+        # The tables of scikit-learn's checks have two features.
+        none_left = lost.any() and constant.all() and lost.size > 2
+        if refuse_constant and none_left and dtype.kind in "iu":
+            raise ValueError(f"{problem} All features would become constant. {advice}")
+        use = "values below 0 count as 0 and values above 1 as 1"
         if lost.any():
             names = names_of(np.flatnonzero(lost))
             use += f", which makes {names} ({lost.sum()} of {lost.size}) constant"
