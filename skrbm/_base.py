@@ -390,9 +390,11 @@ class BaseRBM(
 
         A data frame has the names of the features, and the index of `like`.
         """
-        names = getattr(self, "feature_names_in_", None)
-        if names is None:
-            names = [f"x{i}" for i in range(array.shape[1])]
+
+        def names():
+            unnamed = [f"x{i}" for i in range(array.shape[1])]
+            return getattr(self, "feature_names_in_", unnamed)
+
         return in_container(self, array, like, names)
 
     def free_energy(self, X: MatrixLike) -> np.ndarray:
