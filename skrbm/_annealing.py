@@ -20,21 +20,14 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import logsumexp
 
+from skrbm._random import draw_seeds, generator, new_generator
+
 # Maximum number of runs per random generator. Up to rounding, results depend on the seed,
 # but not on how the runs are shared among jobs.
 RUNS_TO_A_GENERATOR = 25
 # Numbers of steps between temperatures that `anneal_until_even` starts and ends with, and
 # the number of equal parts of a path whose share of the spread of weights it measures.
 FEWEST_STEPS, MOST_STEPS, N_PARTS = 500, 8000, 20
-
-
-def generator(seed):
-    return np.random.Generator(np.random.SFC64(seed))
-
-
-def draw_seeds(n, random_state):
-    """Return `n` seeds as a list of int."""
-    return random_state.randint(np.iinfo(np.int32).max, size=n).tolist()
 
 
 class Path(abc.ABC):
@@ -333,7 +326,7 @@ def settled_chains(model, n, random_state):
     path = TemperaturePath(model, np.full(len(model.visible), 0.5))
     model = path.model
     _, v = anneal_in_jobs(path, usual_betas(1000), n, random_state, n_jobs=1)
-    rng = generator(random_state.randint(2**31 - 1))
+    rng = new_generator(random_state)
     h = model.sample_hidden(v, rng)
     model.gibbs(h, 500, rng)
     mean = np.zeros(len(model.visible))

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from skrbm._compat.openmp import n_threads_allowed
 from skrbm._native import core
+from skrbm._random import generator
 
 # Rows of aligned arrays start at multiples of this number of elements and of bytes.
 _LANES = 16
@@ -131,7 +132,7 @@ def generators_of(keys, n_rows):
     ends = np.minimum(stops, n_rows).tolist()
     starts = [0, *ends[:-1]]
     return [
-        (slice(start, end), np.random.Generator(np.random.SFC64(int(word))))
+        (slice(start, end), generator(int(word)))
         for start, end, word in zip(starts, ends, words, strict=True)
     ]
 

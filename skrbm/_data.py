@@ -21,6 +21,7 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from skrbm import _kernels
+from skrbm._random import generator
 
 
 class MappedPages:
@@ -257,7 +258,7 @@ class DataSet:
             p = self.weights / self.weights.sum()
         if n <= size:
             return self, np.full(n, 1 / n) if p is None else p
-        rng = np.random.Generator(np.random.SFC64(0))
+        rng = generator(0)
         places = rng.choice(n, size, replace=p is not None, p=p)
         return self.select(self._at(np.sort(places))), np.full(size, 1 / size)
 

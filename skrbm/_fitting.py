@@ -22,8 +22,9 @@ from skrbm._attributes import attributes_of, model_of
 from skrbm._compat.sklearn import CALLBACK_STATE
 from skrbm._data import DataSet
 from skrbm._model import RBM
+from skrbm._random import draw_seeds, generator
 from skrbm._record import Record, Validation, log_partition_gap
-from skrbm._shards import generator, weighted_sum
+from skrbm._shards import weighted_sum
 from skrbm._step import Settings, TrainingState, first_state, is_sound, next_state
 from skrbm._training import Training, train_on_chunk
 from skrbm._units import VisibleUnits
@@ -130,8 +131,8 @@ class Call:
         """Return a seed for training, and store those of later draws and of the split."""
         rbm = self.rbm
         random_state = check_random_state(rbm.random_state)
-        seeds = random_state.randint(np.iinfo(np.int32).max, size=3)
-        seed, later, rbm._split_seed = seeds.tolist()
+        seeds = draw_seeds(3, random_state)
+        seed, later, rbm._split_seed = seeds
         rbm.random_state_ = np.random.RandomState(later)
         return seed
 

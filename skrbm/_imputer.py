@@ -27,6 +27,7 @@ from skrbm._compat.sklearn import (
 )
 from skrbm._fitting import Fit, unchanged_on_error
 from skrbm._inputs import feature_names, validate
+from skrbm._random import draw_seeds
 from skrbm._typing import RandomStateLike
 from skrbm._units.unit_interval import dtype_of
 
@@ -192,8 +193,8 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     def _fit(self, X):
         rows = self._validate(X, reset=True)
         random_state = check_random_state(self.random_state)
-        seeds = random_state.randint(np.iinfo(np.int32).max, size=2 + self.n_rounds)
-        self._seed, later, of_rbm, *of_rounds = seeds.tolist()
+        seeds = draw_seeds(2 + self.n_rounds, random_state)
+        self._seed, later, of_rbm, *of_rounds = seeds
         rbm = self._new_rbm(of_rbm)
         observed = _inputs.observed(rows)
         fit = Fit(rbm, _in_memory(X), refuse_constant=False)

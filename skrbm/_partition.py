@@ -18,6 +18,7 @@ from skrbm import _annealing, _inputs
 from skrbm._attributes import model_of
 from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._ladders import ModelLadder, check_ladder
+from skrbm._random import new_generator
 from skrbm._typing import MatrixLike, RandomStateLike
 
 # Largest size of the smaller layer for which an exact sum is possible, and for which
@@ -483,7 +484,7 @@ def _model_draws(rbm, model, init, n, random_state):
             )
         rows = rows.select(np.resize(np.arange(len(rows)), n)).copy_rows(np.float32)
         return (rows if isinstance(rows, np.ndarray) else rows.toarray()), "given"
-    rng = _annealing.generator(random_state.randint(2**31 - 1))
+    rng = new_generator(random_state)
     if model.n_enumerated <= LARGEST_EXACT_AUTO:
         return exact_draws(model, n, rng), "exact"
     h = training_chains(rbm, model, n, rng)

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from skrbm import _annealing
 from skrbm._data import spread
 from skrbm._enumeration import exact_log_partition
+from skrbm._random import generator
 
 
 def row_scores(model, v, log_partition=None, columns=None):
@@ -81,7 +82,7 @@ def free_energy_gap(model, held_out, trained_on, *, binarize):
     """
 
     def mean_free_energy(data):
-        rng = np.random.Generator(np.random.SFC64(0))
+        rng = generator(0)
 
         def free_energy(v):
             if binarize:
@@ -214,7 +215,7 @@ class Record:
         model, n_steps = model.map(lambda a: a.astype(np.float32)), self.N_STEPS
         if self._runs is None:
             path = _annealing.TemperaturePath(model, self.start.visible_mean)
-            rng = _annealing.generator(0)
+            rng = generator(0)
             self._runs = _annealing.FollowingRuns(path, self.N_RUNS, rng)
             n_steps *= 10
         return self._runs.move_to(model, n_steps)[0]
@@ -300,7 +301,7 @@ def log_partition_gap(state):
     weight of each direction is left out, so that no single run decides.
     """
     path = _annealing.TemperaturePath(state.result, state.visible_mean)
-    rng = _annealing.generator(0)
+    rng = generator(0)
     h = state.solver.chains[:100].astype(np.float32)
     path.model.gibbs(h, 100, rng)
     v = path.model.sample_visible(h, rng)

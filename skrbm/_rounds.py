@@ -24,13 +24,13 @@ import numpy as np
 
 from skrbm._data import DataSet, Summary
 from skrbm._model import RBM
+from skrbm._random import generator
 from skrbm._shards import (
     CHAINS,
     PORTIONS,
     ROWS,
     STEPS,
     Reading,
-    generator,
     make_shards,
     size,
     slices,

@@ -14,16 +14,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from skrbm._data import DataSet, Ranges, Summary
+from skrbm._random import generator
 
 # Number of rows from which the variances of the features are estimated.
 SAMPLE_SIZE = 500
 # What random numbers are used for, as a part of their keys.
 CHAINS, STEPS, ROWS, PORTIONS, HELD_OUT = range(5)
-
-
-def generator(*key):
-    """Return the random generator of a key, which consists of integers."""
-    return np.random.Generator(np.random.SFC64(key))
 
 
 # First pass over the data ----------------------------------------------------------------

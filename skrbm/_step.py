@@ -12,6 +12,7 @@ import numpy as np
 from skrbm import _binary_rows, _kernels
 from skrbm._model import RBM
 from skrbm._phases import phases_for
+from skrbm._random import generator
 from skrbm._solvers import Solver, first_solver, next_solver
 from skrbm._units import VisibleUnits
 
@@ -188,7 +189,7 @@ def first_state(
     settings: Settings, visible: VisibleUnits, n_rows: int, n_components: int, seed: int
 ) -> TrainingState:
     """Return the state before the first step of training these units on `n_rows` rows."""
-    rng = np.random.Generator(np.random.SFC64(seed))
+    rng = generator(seed)
     dtype = visible.bias.dtype
     weights, hidden_bias, hidden_mean = visible.first_weights(n_components, rng)
     solver = first_solver(settings, n_rows, n_components, hidden_mean, dtype, rng)

@@ -28,13 +28,14 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import check_random_state, check_scalar
 
-from skrbm._annealing import generator, independent
+from skrbm._annealing import independent
 from skrbm._attributes import model_of
 from skrbm._base import BaseRBM
 from skrbm._data import DataSet
 from skrbm._fitting import Fit
 from skrbm._inputs import check_integer, check_names, check_rows, read_rows
 from skrbm._ladders import ModelLadder, Trajectory, check_ladder
+from skrbm._random import new_generator
 from skrbm._record import free_energy_gap
 from skrbm._rounds import RoundsTraining
 from skrbm._training import Training
@@ -280,7 +281,7 @@ class TrajectoryLadder(_FitCallback):
     def _new_trajectory(self, models):
         source = self.random_state
         source = np.random.RandomState() if source is None else check_random_state(source)
-        rng = generator(source.randint(np.iinfo(np.int32).max))
+        rng = new_generator(source)
         return Trajectory(models, self.acceptance, rng, self.n_chains)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:

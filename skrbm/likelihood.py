@@ -29,6 +29,7 @@ from skrbm._partition import (
     log_partition,
     without_error,
 )
+from skrbm._random import new_generator
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
@@ -424,7 +425,7 @@ class LogLikelihoodTracker:
             path = _annealing.TemperaturePath(
                 model, check_base_mean(rbm, model, None, random_state)
             )
-            rng = _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
+            rng = new_generator(random_state)
             runs, n_betas = _annealing.FollowingRuns(path, self.n_runs, rng), 10 * n_betas
         elif model.weights.shape != runs.model.weights.shape:
             raise ValueError(

@@ -26,6 +26,7 @@ from skrbm._diagnostics import (
 )
 from skrbm._ladders import ModelLadder, check_ladder
 from skrbm._partition import check_base_mean, training_chains
+from skrbm._random import draw_seeds, generator, new_generator
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
@@ -203,13 +204,13 @@ def gibbs(model, rows, n_gibbs_steps, random_state):
 
 def generator_from(random_state):
     """Return a random generator with a seed drawn from `random_state`."""
-    return _annealing.generator(random_state.randint(np.iinfo(np.int32).max))
+    return new_generator(random_state)
 
 
 def _in_groups(n, random_state):
     """Return pairs (slice, seed), one for each group of the `n` rows."""
     starts = range(0, n, CHAINS_TO_A_GENERATOR)
-    seeds = _annealing.draw_seeds(len(starts), random_state)
+    seeds = draw_seeds(len(starts), random_state)
     rows = [slice(start, min(start + CHAINS_TO_A_GENERATOR, n)) for start in starts]
     return list(zip(rows, seeds, strict=True))
 
@@ -255,7 +256,7 @@ def _start(rbm, model, init, n_chains, random_state):
 
 def _run_plain(model, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
     """Run Gibbs chains from hidden states and return their draws."""
-    rng, h = _annealing.generator(seed), h.copy()
+    rng, h = generator(seed), h.copy()
     draws = np.empty((len(h), n_draws, len(model.visible)), dtype=model.dtype)
     for number in range(n_draws):
         model.gibbs(h, (thinning if number else n_gibbs_steps) - 1, rng)
@@ -271,7 +272,7 @@ def _run_plain(model, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
 
 def _run_tempered(path, betas, h, seed, n_draws, n_gibbs_steps, thinning, probabilities):
     """Run tempered chains from hidden states and return the draws of the model."""
-    rng = _annealing.generator(seed)
+    rng = generator(seed)
     tempered = _annealing.TemperedChains(path, betas, h, rng)
     model = path.model
     draws = np.empty((len(h), n_draws, len(model.visible)), dtype=h.dtype)
@@ -405,7 +406,7 @@ def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
 
 
 def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
-    rng, visible = _annealing.generator(seed), model.visible
+    rng, visible = generator(seed), model.visible
     unknown = np.isnan(X)
     rows = DataSet(X).encode(visible.encoder).copy_rows(model.dtype)
     v = np.where(unknown, visible.fill_in(mean, X.shape, rng), visible.clip(rows))
