@@ -88,10 +88,11 @@ class Moments(NamedTuple):
         weight = sum(part.weight for part in parts)
         if not weight:
             return parts[0]
-        mean = sum(part.weight / weight * part.mean for part in parts)
-        squares = sum(
-            part.squares + part.weight * np.square(part.mean - mean) for part in parts
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = sum(part.weight / weight * part.mean for part in parts)
+            squares = sum(
+                part.squares + part.weight * np.square(part.mean - mean) for part in parts
+            )
         return cls(weight, mean, squares)
 
     def scaled(self, scale) -> Self:
@@ -205,8 +206,9 @@ def _shares(data):
 def weighted_sum(data, weights, clip):
     """Return the weighted sum of encoded rows, after `clip`, if it is not None."""
     total = np.zeros(data.n_encoded)
-    for places, v in data.copied_blocks():
-        total += (v if clip is None else clip(v)).T @ weights[places]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for places, v in data.copied_blocks():
+            total += (v if clip is None else clip(v)).T @ weights[places]
     return total
 
 
@@ -215,8 +217,9 @@ def _moments(data, weights):
         nothing = np.zeros(data.n_encoded)
         return Moments(0.0, nothing, nothing)
     total = float(weights.sum())
-    mean, variance = data.moments()
-    return Moments(total, mean, total * variance)
+    mean, variance = data.moments(weights)
+    with np.errstate(over="ignore"):
+        return Moments(total, mean, total * variance)
 
 
 def encoded_sum(reading, block, data_sets):

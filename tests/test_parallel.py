@@ -16,13 +16,24 @@ from conftest import (
     with_callbacks,
 )
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import multivariate_normal
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
-from skrbm import BernoulliRBMEstimator, ParallelRBM, _binary_rows, _rounds
+from skrbm import (
+    BernoulliRBMEstimator,
+    GaussianRBMEstimator,
+    ParallelRBM,
+    _binary_rows,
+    _rounds,
+)
+from skrbm._data import DataSet
+from skrbm._executors import JoblibExecutor
 from skrbm._fitting import Fit
+from skrbm._parallel import load
+from skrbm._shards import Reading, Sample, survey_blocks
 from skrbm.callbacks import Checkpoint, resume
 
 X = np.tile(bars_and_stripes(), (20, 1)).astype(np.float32)  # 320 rows of 9 features
@@ -36,7 +47,10 @@ def make(n_shards=2, n_local_steps=2, n_jobs=None, **parameters):
 
 def assert_same(one, other):
     one, other = one.estimator_, other.estimator_
-    for name in ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_"):
+    names = ["components_", "intercept_visible_", "intercept_hidden_", "h_samples_"]
+    if isinstance(one, GaussianRBMEstimator):
+        names += ["noise_variance_", "visible_mean_", "visible_variance_"]
+    for name in names:
         assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -319,3 +333,171 @@ def test_lists_of_blocks_are_refused():
         for method in (parallel.fit, parallel.partial_fit, parallel.transform):
             with pytest.raises(ValueError, match=f"2 in number, of type {kind}. Join them"):
                 method(blocks)
+
+
+# Real values -----------------------------------------------------------------------------
+
+
+SCALES = np.array([1e-3, 1, 1e3])
+
+
+def clusters(n_rows, seed=0):
+    """Rows of three clusters, whose features have very different scales."""
+    rng = np.random.default_rng(seed)
+    centers = np.array([[0, 0, 0], [4, 0, 3], [0, 5, 3]])
+    rows = centers[rng.integers(3, size=n_rows)] + rng.standard_normal((n_rows, 3))
+    return rows * SCALES + [0, -7, 1e5]
+
+
+REAL = clusters(300)
+
+
+def make_real(n_shards=2, n_jobs=None, **parameters):
+    parameters = {"n_components": 4, "n_iter": 3, "random_state": 0} | parameters
+    rbm = GaussianRBMEstimator(**parameters)
+    return ParallelRBM(rbm, n_shards=n_shards, n_local_steps=2, n_jobs=n_jobs)
+
+
+@pytest.mark.slow
+def test_a_density_is_learned_as_by_a_single_process():
+    """By one shard, which has all rows, but for the noise of seeds; by four, nearly so."""
+    train, test = clusters(1000), clusters(2000, seed=1)
+    options = {"n_components": 5, "n_iter": 30}
+    plain, shard, shards = (
+        [make(seed).fit(train).score(test) for seed in range(3)]
+        for make in (
+            lambda seed: GaussianRBMEstimator(**options, random_state=seed),
+            lambda seed: make_real(1, **options, random_state=seed),
+            lambda seed: make_real(4, **options, random_state=seed),
+        )
+    )
+    train, test = train / SCALES, test / SCALES  # the product of the scales is 1
+    single = multivariate_normal(train.mean(axis=0), np.cov(train.T)).logpdf(test).mean()
+    gain = np.mean(plain) - single
+    assert gain > 0.3
+    assert abs(np.mean(shard) - np.mean(plain)) < 0.05 * gain
+    assert np.mean(shards) > np.mean(plain) - 0.15 * gain
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.3])
+@pytest.mark.parametrize("scale", [1.0, 1e300])
+def test_moments_of_many_blocks_are_those_of_all_rows(held_out, scale):
+    """With weights, blocks of different sizes, and some without any row of weight > 0."""
+    rows = clusters(500) + np.array([0, 0, 1e7])
+    weights = np.random.default_rng(1).exponential(size=500) * scale
+    weights[[*range(7), *range(60, 90)]] = 0
+    stops = [0, 3, 3, 7, 60, 90, 91, 400, 500]
+    starts = [0, *stops[:-1]]
+    pieces = [slice(*ends) for ends in zip(starts, stops, strict=True)]
+    blocks = [(rows[piece], weights[piece]) for piece in pieces]
+    reading = Reading(3.0, held_out, np.inf, 5, moments=True)
+    with JoblibExecutor(blocks, load, None) as executor:
+        found = survey_blocks(executor, len(blocks), reading)
+    kept = [reading.split(load(block), number)[1] for number, block in enumerate(blocks)]
+    X = np.concatenate([data.copy_rows(np.float64) for data in kept])
+    w = np.concatenate([data.weights for data in kept])
+    mean = np.average(X, axis=0, weights=w / w.max())
+    variance = np.average(np.square(X - mean), axis=0, weights=w / w.max())
+    moments = Sample(found).moments()
+    assert moments[0].dtype == moments[1].dtype == np.float64
+    assert_allclose(moments[0], mean, rtol=1e-10)
+    assert_allclose(moments[1], variance, rtol=1e-10)
+    assert (len(X) < 400) == bool(held_out)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_standardized_by_the_moments_of_all_blocks(dtype):
+    """Those of sorted rows differ much."""
+    rows = np.sort(REAL, axis=0).astype(dtype)
+    weights = np.random.default_rng(1).integers(0, 3, len(rows))
+    parallel = make_real(4).fit(rows, sample_weight=weights).estimator_
+    plain = clone(parallel).fit(rows, sample_weight=weights)
+    for name in ("visible_mean_", "visible_variance_"):
+        assert_allclose(getattr(parallel, name), getattr(plain, name), rtol=1e-10)
+    for name in ("learning_rate_", "weight_decay_"):
+        assert_allclose(getattr(parallel, name), getattr(plain, name), rtol=0.01)
+    assert parallel.components_.dtype == plain.components_.dtype == dtype
+    assert_allclose(parallel._learning.visible_mean, 0, atol=1e-4)
+
+
+def test_the_same_bits_on_real_values_by_any_workers():
+    weights = np.random.default_rng(1).integers(0, 3, len(REAL))
+    for options in ({}, {"solver": "cd"}, {"early_stopping": True}):
+        first = make_real(3, **options).fit(REAL, sample_weight=weights)
+        again = make_real(3, n_jobs=2, **options).fit(REAL, sample_weight=4.0 * weights)
+        assert_same(first, again)
+
+
+def test_scales_do_not_matter_to_shards():
+    """By powers of two, the same bits."""
+    scale = 2.0 ** np.array([10, -3, 0])
+    one, other = make_real().fit(REAL), make_real().fit(REAL * scale)
+    assert_array_equal(other.estimator_.components_, one.estimator_.components_ * scale)
+    assert_array_equal(other.transform(REAL * scale), one.transform(REAL))
+
+
+def test_warm_starts_and_streams_of_real_values_keep_their_moments():
+    for first in ("fit", "partial_fit"):
+        parallel = getattr(make_real(n_iter=30, warm_start=True), first)(REAL)
+        mean, variance = REAL.mean(axis=0), REAL.var(axis=0)
+        before, score = parallel.estimator_, parallel.score(REAL)
+        parallel.estimator.set_params(n_iter=1)
+        for method in (parallel.fit, parallel.partial_fit):
+            rbm = method(REAL[:150] + SCALES / 4).estimator_
+            assert rbm is not before
+            assert_allclose(rbm.visible_mean_, mean, rtol=1e-10)
+            assert_allclose(rbm.visible_variance_, variance, rtol=1e-10)
+        assert parallel.score(REAL) > score - 0.5
+    parallel.estimator_.partial_fit(REAL)  # one process can go on, and several again
+    assert np.isfinite(parallel.partial_fit(REAL).score(REAL))
+
+
+def test_streams_of_real_values_learn():
+    parallel = make_real(learning_rate=0.1).partial_fit(REAL)
+    score = parallel.score(REAL)
+    for _ in range(20):
+        parallel.partial_fit(REAL)
+    assert parallel.score(REAL) > score + 0.1
+
+
+def test_early_stopping_scores_held_out_real_values():
+    options = {"early_stopping": True, "n_iter": 60, "n_iter_no_change": 2, "tol": 0.05}
+    rbm = make_real(3, **options).fit(REAL).estimator_
+    assert len(rbm.validation_scores_) == rbm.n_iter_ < 60
+    reading = Reading(0, 0.1, np.inf, int(rbm._split_seed))
+    blocks = [reading.split(DataSet(REAL[i::3]), i) for i in range(3)]
+    held_out, kept = (
+        np.concatenate([part[which].copy_rows(np.float64) for part in blocks])
+        for which in (0, 1)
+    )
+    assert len(held_out) == 30
+    assert_allclose(rbm.score(held_out), max(rbm.validation_scores_), rtol=1e-6)
+    assert_allclose(rbm.visible_mean_, kept.mean(axis=0), rtol=1e-10)
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True}])
+def test_checkpoints_of_real_values_are_resumed_with_the_same_bits(tmp_path, options):
+    path = tmp_path / "rbm.ckpt"
+    whole = make_real(**options).fit(REAL)
+    stopped = with_callbacks(
+        make_real(**options), Checkpoint(path), Watch(lambda n: n == 4)
+    )
+    stopped.fit(REAL)
+    assert (stopped.estimator_.components_ != whole.estimator_.components_).any()
+    again = make_real(n_shards=5).resume(path, REAL)
+    assert_same(whole, again)
+    assert again.estimator_.history_["epoch"] == whole.estimator_.history_["epoch"]
+    with pytest.raises(ValueError, match="used other rows"):
+        make_real().resume(path, REAL[::-1])
+
+
+def test_warnings_of_real_values_on_shards():
+    constant = np.column_stack([REAL, np.full(len(REAL), 3.0)])
+    with pytest.warns(UserWarning, match="X is constant in feature 3") as record:
+        parallel = make_real().fit(constant)
+    assert len(record) == 1
+    assert parallel.estimator_.visible_variance_[3] == 1
+    with pytest.raises(ValueError, match="too large: the variance of a feature"):
+        make_real().fit(REAL * 1e300)
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
+        make_real().fit(sp.csr_array(REAL))
