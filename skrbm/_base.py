@@ -442,17 +442,26 @@ class BaseRBM(
     def _score_rows(self, model, data, n_flips=None):
         """Return the scores of validated rows.
 
-        These are pseudo-log-likelihoods or, if the units have none, log-likelihoods, of
-        which the log partition function is kept until the model changes.
+        These are pseudo-log-likelihoods or, if the units have none, log-likelihoods.
+        """
+        log_z = self._log_z_of_scores(model)
+        if log_z is None:
+            return likelihood._score_rows(model, data, n_flips)
+        return -data.apply(model.free_energy, model) - log_z
+
+    def _log_z_of_scores(self, model):
+        """Return log Z if the scores are log-likelihoods, else None.
+
+        It is kept until the model changes.
         """
         if model.visible.score == "pseudo_log_likelihood":
-            return likelihood._score_rows(model, data, n_flips)
+            return None
         kept = vars(self).get("_log_partition")
         if kept is None or not belongs_to(kept, model):
             kept = self._log_partition = likelihood.log_partition(
                 self, betas=N_BETAS_OF_SCORES, random_state=0
             )
-        return -data.apply(model.free_energy, model) - kept.value
+        return kept.value
 
     def score(
         self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None

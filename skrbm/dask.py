@@ -431,7 +431,7 @@ class DaskRBM(ParallelRBM):
     def _score(self, X, sample_weight):
         if not dask.is_dask_collection(X):
             return super()._score(X, sample_weight)
-        rbm, array = self._estimator_for(X), _as_array(X)
+        rbm, array = self._estimator_for(X, scores=True), _as_array(X)
         parts = [array.to_delayed().ravel()]
         if sample_weight is not None:
             parts.append(_aligned(sample_weight, array))
@@ -455,7 +455,7 @@ class DaskRBM(ParallelRBM):
     def _apply(self, method, X, **check):
         if not dask.is_dask_collection(X):
             return super()._apply(method, X, **check)
-        rbm, X = self._estimator_for(X), _as_array(X)
+        rbm, X = self._estimator_for(X, method == "score_samples"), _as_array(X)
         shape: tuple[int, ...] = (0,)
         kind: dict[str, Any] = {"dtype": np.float64, "drop_axis": 1}
         if method == "transform":
@@ -469,11 +469,16 @@ class DaskRBM(ParallelRBM):
         options = {"rbm": dask.delayed(rbm), "empty": meta, "meta": meta}
         return X.map_blocks(_apply, method, **options, **kind)
 
-    def _estimator_for(self, X):
-        """Return the estimator for the blocks of `X`, after checking their names."""
+    def _estimator_for(self, X, scores):
+        """Return the estimator for the blocks of `X`, after checking their names.
+
+        If they need log Z for their `scores`, it is computed here, once for all of them.
+        """
         check_is_fitted(self)
+        _inputs.check_names(X, self.estimator_)
+        if scores:
+            self.estimator_._log_z_of_scores(model_of(self.estimator_))
         rbm: Any = copy.copy(self.estimator_)
-        _inputs.check_names(X, rbm)
         vars(rbm).pop("_learning", None)  # large, and only needed for further training
         return rbm
 

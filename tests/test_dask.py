@@ -22,7 +22,7 @@ from conftest import Watch, exit_code, with_callbacks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_wine
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import (
     GridSearchCV,
@@ -34,7 +34,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer
 from threadpoolctl import threadpool_info
 
-from skrbm import BernoulliRBMEstimator, ParallelRBM
+from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator, ParallelRBM
 from skrbm.callbacks import LikelihoodMonitor
 from skrbm.metrics import log_likelihood_scorer
 
@@ -179,7 +179,10 @@ def on_joblib(parallel, X, **fit_params):
 
 def assert_same(one, other):
     one, other = one.estimator_, other.estimator_
-    for name in ("components_", "intercept_visible_", "intercept_hidden_", "h_samples_"):
+    names = ["components_", "intercept_visible_", "intercept_hidden_", "h_samples_"]
+    if isinstance(one, GaussianRBMEstimator):
+        names += ["noise_variance_", "visible_mean_", "visible_variance_"]
+    for name in names:
         assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -201,6 +204,49 @@ def test_same_bits_as_by_joblib_in_memory_and_in_blocks(cluster):
     for form in (np.asarray, sp.csr_array, np.uint8):
         blocks = as_blocks(form(X), 3)
         assert_same(expected, clone(parallel).fit(blocks, sample_weight=weights))
+
+
+def distributed_density(n_components=4, **parameters):
+    from skrbm.dask import DaskRBM
+
+    settings = {"n_iter": 2, "random_state": 0} | parameters
+    rbm = GaussianRBMEstimator(n_components, **settings)
+    return DaskRBM(rbm, n_shards=3, n_local_steps=10)
+
+
+WINE = load_wine().data
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "cd", "early_stopping": True}])
+def test_the_same_bits_on_real_values_as_by_joblib(cluster, options):
+    weights = WEIGHTS[: len(WINE)]
+    parallel = distributed_density(**options)
+    expected = on_joblib(parallel, WINE, sample_weight=weights)
+    assert_same(expected, clone(parallel).fit(WINE, sample_weight=weights))
+    blocks, weights = as_blocks(WINE, 3), as_blocks(weights, 3)
+    parallel.fit(blocks, sample_weight=weights)
+    assert_same(expected, parallel)
+    for both in (parallel, expected):
+        rows = blocks if both is parallel else WINE
+        both.set_params(estimator__warm_start=True).fit(rows).partial_fit(rows)
+    assert_same(expected, parallel)
+
+
+def test_scores_of_real_values_need_no_log_z_on_workers(cluster):
+    """It is estimated once, by the client, and not for each block."""
+    parallel = distributed_density(24).fit(WINE)
+    expected = parallel.estimator_.score_samples(WINE)
+    del parallel.estimator_._log_partition
+    blocks = da.from_array(WINE, chunks=(50, 13))
+    cluster.run(exec, "from skrbm import likelihood; likelihood.log_partition = None")
+    try:
+        assert_allclose(parallel.score(blocks), expected.mean())
+        del parallel.estimator_._log_partition
+        assert_allclose(parallel.score_samples(blocks).compute(), expected)
+        assert_allclose(parallel.transform(blocks).compute(), parallel.transform(WINE))
+    finally:
+        restore = "likelihood.log_partition = _partition.log_partition"
+        cluster.run(exec, f"from skrbm import _partition, likelihood; {restore}")
 
 
 @pytest.mark.parametrize("n_shards", [1, 9])
