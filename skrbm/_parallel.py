@@ -66,6 +66,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         The estimator to train. Its parameters have the same meaning as in its own `fit`,
         where each shard has minibatches of `batch_size` rows and `n_chains` chains. With
         `early_stopping`, rows of all blocks are held out, but not many more than 10000.
+        Real values are standardized by the means and variances of all blocks.
         Callbacks set on it are called after each round, and their `every` counts rounds.
 
     n_shards : int, default=None
@@ -399,7 +400,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         return self._apply("free_energy", X)
 
     def score_samples(self, X: Any) -> Any:
-        """Compute the pseudo-log-likelihood of each row.
+        """Compute the score of each row.
 
         Parameters
         ----------
@@ -409,7 +410,8 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         Returns
         -------
         score : float64 array of shape (n_samples,)
-            Pseudo-log-likelihoods, in nats.
+            Scores as from the estimator, in nats: pseudo-log-likelihoods for binary data,
+            log-likelihoods for real values.
 
         Raises
         ------
@@ -424,7 +426,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         return self._apply("score_samples", X)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Compute the mean pseudo-log-likelihood of the rows.
+        """Compute the mean score of the rows.
 
         Parameters
         ----------

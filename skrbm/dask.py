@@ -64,7 +64,7 @@ class DaskRBM(ParallelRBM):
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator
+    estimator : BernoulliRBMEstimator or GaussianRBMEstimator
         The estimator to train, see :class:`skrbm.ParallelRBM`.
 
     n_shards : int, default=None
@@ -79,7 +79,7 @@ class DaskRBM(ParallelRBM):
 
     Attributes
     ----------
-    estimator_ : BernoulliRBMEstimator
+    estimator_ : BernoulliRBMEstimator or GaussianRBMEstimator
         The fitted estimator, which needs no Dask.
 
     n_shards_ : int
@@ -365,7 +365,7 @@ class DaskRBM(ParallelRBM):
         return super().free_energy(X)
 
     def score_samples(self, X: Any) -> Any:
-        """Compute the pseudo-log-likelihood of each row.
+        """Compute the score of each row.
 
         Parameters
         ----------
@@ -375,8 +375,9 @@ class DaskRBM(ParallelRBM):
         Returns
         -------
         score : float64 array or Dask array of shape (n_samples,)
-            Pseudo-log-likelihoods, in nats. For a Dask collection `X`, a lazy array with
-            the same chunks.
+            Scores as from the estimator, in nats: pseudo-log-likelihoods for binary data,
+            log-likelihoods for real values. For a Dask collection `X`, a lazy array with
+            the same chunks. If log Z has to be estimated, it is at once, by the client.
 
         Raises
         ------
@@ -392,7 +393,7 @@ class DaskRBM(ParallelRBM):
         return super().score_samples(X)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Compute the mean pseudo-log-likelihood of the rows.
+        """Compute the mean score of the rows.
 
         It is computed at once. The workers score the chunks of a Dask collection, and only
         means, weights and ranges of the chunks are gathered.
