@@ -452,16 +452,16 @@ class BaseRBM(
     def _log_z_of_scores(self, model):
         """Return log Z if the scores are log-likelihoods, else None.
 
-        It is kept until the model changes.
+        It is kept until the model changes, as plain numbers, which pickles hold as well.
         """
         if model.visible.score == "pseudo_log_likelihood":
             return None
-        kept = vars(self).get("_log_partition")
-        if kept is None or not belongs_to(kept, model):
-            kept = self._log_partition = likelihood.log_partition(
-                self, betas=N_BETAS_OF_SCORES, random_state=0
-            )
-        return kept.value
+        value, of = vars(self).get("_log_partition", (None, ()))
+        if not belongs_to(of, model):
+            options = {"betas": N_BETAS_OF_SCORES, "random_state": 0}
+            found = likelihood.log_partition(self, **options)
+            value, of = self._log_partition = found.value, found.of
+        return value
 
     def score(
         self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None

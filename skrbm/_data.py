@@ -270,13 +270,11 @@ class DataSet:
             return len(self)
         return float(weights.sum() ** 2 / (weights**2).sum())
 
-    def moments(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weighted mean and variance of each column of dense rows.
-
-        `weights` are others than those of the rows.
-        """
-        if weights is None:
-            weights = np.ones(len(self)) if self.weights is None else self.weights
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weighted mean and variance of each column of dense rows."""
+        weights = np.ones(len(self)) if self.weights is None else self.weights
+        # By a power of two, which keeps sums finite and does not change a bit otherwise.
+        weights = np.ldexp(weights, -np.frexp(weights.max())[1])
         mean, variance = np.zeros((2, self.n_encoded))
         with np.errstate(over="ignore", invalid="ignore"):
             for places, v in self.copied_blocks():

@@ -180,13 +180,22 @@ class Call:
         return self.warm and hasattr(rbm, "components_") and not hasattr(rbm, "_learning")
 
     def check_can_continue(self):
-        """Raise an error if the model to continue has another number of components."""
-        rbm = self.rbm
-        if rbm.n_components != len(rbm.components_):
+        """Raise an error if the model to continue is none of this estimator."""
+        rbm, n_components = self.rbm, len(self.rbm.components_)
+        if hasattr(rbm, "_learning"):
+            model = rbm._learning.model
+            n_components = len(model.hidden_bias)
+            if not isinstance(model.visible, rbm._units):
+                raise ValueError(
+                    f"The model to continue was not trained by a {type(rbm).__name__}, but "
+                    "by an estimator of other visible units. To train a new model, clone "
+                    "the meta-estimator, or call fit with warm_start=False."
+                )
+        if rbm.n_components != n_components:
             raise ValueError(
                 f"n_components is {rbm.n_components}, but the model to continue has "
-                f"{len(rbm.components_)} components. Reset n_components or, to train a "
-                "new model, clone the estimator or call fit with warm_start=False."
+                f"{n_components} components. Reset n_components or, to train a new model, "
+                "clone the estimator or call fit with warm_start=False."
             )
 
     def warn_of_divergence(self, when, kept, data):
@@ -208,7 +217,8 @@ class Call:
 def state_at(model: RBM, data: DataSet, settings: Settings, seed: int) -> TrainingState:
     """Return the state of a training that begins at a given model.
 
-    The chains start at rows of the data. The rows have yet to be counted.
+    The chains start at rows of the data, unless training is on shards, which have chains of
+    their own. The rows have yet to be counted.
     """
     data = data.encode(model.visible.encoder)
     state = first_state(settings, model.visible, len(data), len(model.hidden_bias), seed)
@@ -480,7 +490,7 @@ class PartialFit(Call):
             self.check_can_continue()
         with unchanged_on_error(rbm):
             data, settings, state = self.begin(reset=not hasattr(rbm, "_learning"))
-            before = None if hasattr(rbm, "_learning") else state.copy()
+            before = None if fitted else state.copy()
             sound = self.train(state, settings, data)
             vars(rbm).pop("log_partition_gap_", None)
             vars(rbm).update(_choices(settings))
@@ -504,7 +514,6 @@ class PartialFit(Call):
         if learning is not None:
             return encoded, settings, next_state(learning, settings, len(data))
         state = self.first_state(data, settings, units, self.draw_seeds())
-        self.count_by_hand(encoded, state)
         return encoded, settings, state
 
     def choose(self, data: DataSet, settings: Settings) -> dict[str, float]:
@@ -514,6 +523,7 @@ class PartialFit(Call):
 
     def train(self, state: TrainingState, settings: Settings, data: DataSet) -> bool:
         """Train the state in place, and return whether its model is sound."""
+        self.count_by_hand(data, state)
         return train_on_chunk(state, settings, data, follow_mean=not self.is_set_by_hand)
 
 

@@ -612,15 +612,15 @@ class PartialFitOnShards(_OnShards, PartialFit):
         learning = getattr(self.rbm, "_learning", None)
         seed = None if learning is not None else self.draw_seeds()
         found, sample, reading = self.survey(self.parallel.n_shards, reset)
-        units = self.units(sample)
+        self._found, units = found, self.units(sample)
         encoded, reading = self.encode(found, sample, reading, units)
         self._rounds = self.rounds(found, reading, self.parallel.n_local_steps)
         settings = self.settings(encoded, self.choose)
         state = self.state(sample, units, settings, self._rounds, seed)
-        count(found, state, follow_mean=not self.is_set_by_hand)
         return encoded, settings, state
 
     def train(self, state, settings, data):
+        count(self._found, state, follow_mean=not self.is_set_by_hand)
         run = self._rounds.run(
             state,
             settings,

@@ -453,14 +453,14 @@ def projections(model):
     return *of_visible, float(model.hidden_bias @ hidden)
 
 
-def belongs_to(log_partition, model):
-    """Return whether a LogPartition is that of this model."""
+def belongs_to(of, model):
+    """Return whether these are the projections of this model, up to rounding."""
     of_model = projections(model)
-    if len(log_partition.of) != len(of_model):
+    if len(of) != len(of_model):
         return False
     arrays = model.weights, *model.visible.arrays_of_partition, model.hidden_bias
     limits = [1e-5 * np.linalg.norm(array) + 1e-12 for array in arrays]
-    return bool((np.abs(np.subtract(log_partition.of, of_model)) <= limits).all())
+    return bool((np.abs(np.subtract(of, of_model)) <= limits).all())
 
 
 def training_chains(rbm, model, n, rng):

@@ -126,7 +126,7 @@ class SharedState(TrainingState):
 def first_shared_state(state, settings, sizes, seed) -> SharedState:
     """Return the state before the first round, for shards of these sizes.
 
-    `state` is that of an untrained model. Of its chains, only the number is used.
+    `state` is one before the first step. Of its chains, only the number is used.
     """
     learned, model = state.learned, state.model
     n_components = len(model.hidden_bias)

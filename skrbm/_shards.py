@@ -217,7 +217,7 @@ def _moments(data, weights):
         nothing = np.zeros(data.n_encoded)
         return Moments(0.0, nothing, nothing)
     total = float(weights.sum())
-    mean, variance = data.moments(weights)
+    mean, variance = data.moments()
     with np.errstate(over="ignore"):
         return Moments(total, mean, total * variance)
 

@@ -141,7 +141,7 @@ def _checked_log_partition(rbm, model, given, random_state):
         )
     if not isinstance(given, LogPartition):
         return without_error(value, "given", model)
-    if not belongs_to(given, model):
+    if not belongs_to(given.of, model):
         raise ValueError(
             "log_partition belongs to another model, or to this model before it was "
             "trained further: call log_partition() again."

@@ -501,3 +501,23 @@ def test_warnings_of_real_values_on_shards():
         make_real().fit(REAL * 1e300)
     with pytest.raises(TypeError, match=r"[Ss]parse"):
         make_real().fit(sp.csr_array(REAL))
+
+
+def test_a_model_of_other_units_is_not_continued():
+    parallel = ParallelRBM(GaussianRBMEstimator(3, n_iter=1), n_shards=2).fit(X + 0.5)
+    parallel.set_params(estimator=BernoulliRBMEstimator(3, n_iter=1, warm_start=True))
+    for call in (parallel.partial_fit, parallel.fit):
+        with pytest.raises(ValueError, match="estimator of other visible units"):
+            call(X)
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_a_divergence_leaves_an_untrained_model(shards):
+    """Its rows are not counted, so that the next call begins like a first one."""
+    rbm = BernoulliRBMEstimator(3, learning_rate=1e9, random_state=0)
+    rbm = ParallelRBM(rbm, n_shards=2) if shards else rbm
+    with pytest.warns(ConvergenceWarning, match="The untrained model is kept"):
+        rbm.partial_fit(X)
+    kept = rbm.estimator_ if shards else rbm
+    assert kept._learning.counts.n_rows_seen == 0
+    assert_array_equal(kept.intercept_visible_, np.zeros(X.shape[1]))

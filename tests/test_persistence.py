@@ -131,9 +131,11 @@ def test_a_pickle_refers_to_no_private_module_but_those_of_estimators(name):
         fitted = RBMImputer(make()).fit(np.where(FEW > 0, np.nan, FEW))
     else:
         fitted = clone(RBMS[name]).fit(FEW).partial_fit(FEW)
+    if name != "imputer":
+        fitted.score(FEW)  # some estimators keep what the score needs
     classes = type(fitted), BernoulliRBMEstimator
     modules = modules_in(pickle.dumps(fitted)) - {one.__module__ for one in classes}
-    assert not [module for module in modules if module.startswith("skrbm._")]
+    assert not [module for module in modules if module.startswith("skrbm")]
 
 
 @pytest.mark.parametrize("name", RBMS)

@@ -258,8 +258,7 @@ class Standardizer:
 
     def encode(self, rows, out):
         with np.errstate(over="ignore"):
-            out[...] = rows
-        np.subtract(out, self.location, out=out, casting="same_kind")
+            np.subtract(rows, self.location, out=out, casting="same_kind")
         np.divide(out, self.scale, out=out, casting="same_kind")
 
 
