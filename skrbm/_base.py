@@ -458,8 +458,7 @@ class BaseRBM(
             return None
         value, of = vars(self).get("_log_partition", (None, ()))
         if not belongs_to(of, model):
-            options = {"betas": N_BETAS_OF_SCORES, "random_state": 0}
-            found = likelihood.log_partition(self, **options)
+            found = likelihood.log_partition(self, betas=N_BETAS_OF_SCORES, random_state=0)
             value, of = self._log_partition = found.value, found.of
         return value
 
