@@ -181,8 +181,10 @@ class Call:
 
     def check_can_continue(self):
         """Raise an error if the model to continue is none of this estimator."""
-        rbm, n_components = self.rbm, len(self.rbm.components_)
-        if hasattr(rbm, "_learning"):
+        rbm = self.rbm
+        if self.is_set_by_hand:
+            n_components = len(model_of(rbm).hidden_bias)  # checks all shapes
+        else:
             model = rbm._learning.model
             n_components = len(model.hidden_bias)
             if not isinstance(model.visible, rbm._units):

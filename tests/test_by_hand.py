@@ -137,3 +137,11 @@ def test_mismatches_are_refused(how, meta):
     rbm.set_params(n_components=3)
     with pytest.raises(ValueError, match=r"n_components is 3, but the model .* has 4"):
         train(meta(rbm), how)
+
+
+@HOW
+def test_transposed_parameters(how):
+    rbm = estimator(n_components=6)
+    rbm.components_ = rbm.components_.T
+    with pytest.raises(ValueError, match=r"shapes of the parameters do not match"):
+        train(rbm, how)
