@@ -20,12 +20,12 @@ demo: $(VENV)/examples.stamp
 	@$(VENV)/bin/python examples/features/plot_digits.py
 
 test: $(VENV)/test.stamp
-	@echo "The tests take about 2 minutes on two idle cores (make test-quick: half a minute)."
+	@echo "The tests take about 2 minutes on two idle cores (make test-quick: one minute)."
 	$(PYTEST) -n auto
 
-# All tests but those marked as slow
+# All tests but those marked as slow and those of the examples in docs
 test-quick: $(VENV)/test.stamp
-	$(PYTEST) -n auto -m "not slow"
+	$(PYTEST) -n auto -m "not slow" skrbm tests
 
 # `make test` skips these where Dask is not installed.
 test-dask: $(VENV)/test-dask.stamp

@@ -812,6 +812,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_has_threads_of_its_own():
     assert exit_code(FORKED) == 0

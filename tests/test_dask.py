@@ -86,6 +86,7 @@ def test_searches(cluster, search, options):
     assert_allclose(*scores, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_callbacks_travel(cluster):
     pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
     rbm = make().set_callbacks(LikelihoodMonitor(X[:100], random_state=0))

@@ -21,7 +21,7 @@ def fail(shared, data_sets):
     raise FileNotFoundError("this block cannot be read")
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("n", [1, 3, GROUP_SIZE + 1])
 def test_calls_by_joblib(n, n_jobs):
     calls = [((f"task {i}",), [i % 3, 0]) for i in range(n)]

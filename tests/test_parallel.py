@@ -420,6 +420,7 @@ def test_rows_are_standardized_by_the_moments_of_all_blocks(dtype):
     assert_allclose(parallel._learning.visible_mean, 0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_bits_on_real_values_by_any_workers():
     weights = np.random.default_rng(1).integers(0, 3, len(REAL))
     for options in ({}, {"solver": "cd"}, {"early_stopping": True}):

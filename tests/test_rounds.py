@@ -337,6 +337,7 @@ def test_packed_chains(n_components, dtype):
     assert solver.chains is h
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_same_bits_for_all_forms_and_numbers_of_workers(solver):
     settings = SETTINGS._replace(solver=solver, n_gibbs_steps=2)
