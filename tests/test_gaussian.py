@@ -722,3 +722,16 @@ def test_binary_models_are_no_gaussian_ones():
     assert type(model_of(rbm).visible) is BernoulliUnits
     assert type(real.visible) is GaussianUnits
     assert type(_annealing.TemperaturePath(real, None).base) is GaussianUnits
+
+
+def test_large_offsets_are_subtracted_in_the_precision_of_the_rows():
+    """A float32 model of float64 rows far from 0, set by hand."""
+    offset, X = 1e9, np.random.default_rng(0).standard_normal((3, 2))
+    rbm = GaussianRBMEstimator(2)
+    rbm.components_ = np.ones((2, 2), np.float32)
+    rbm.intercept_visible_ = np.full(2, offset)
+    rbm.intercept_hidden_ = np.full(2, -2 * offset - 1)
+    rbm.noise_variance_ = np.ones(2)
+    energy = rbm.free_energy(X + offset)
+    rbm.components_ = rbm.components_.astype(np.float64)
+    assert_allclose(energy, rbm.free_energy(X + offset), rtol=1e-4)
