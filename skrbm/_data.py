@@ -128,9 +128,12 @@ class DataSet:
     ----------
     encoder : object or None
         What rows are encoded by when they are read, see `encode`.
+    counted : ndarray of int or None
+        Indices of the rows of `X` whose weight is not 0, see `weigh`. None if all count.
     """
 
     encoder = None
+    counted = None
 
     def __init__(self, X, rows=None, row_weights=None):
         self.X = canonical(X)
@@ -168,7 +171,7 @@ class DataSet:
 
     @functools.cached_property
     def summary(self) -> Summary:
-        """Range of the values of `X`, and whether all of them are 0 or 1."""
+        """Range of the values that count, and whether all of them are 0 or 1."""
         if self.X.dtype == bool:
             return Summary(0.0, 1.0, True)
         low, high, binary = np.inf, -np.inf, True
@@ -179,10 +182,14 @@ class DataSet:
         return Summary(low, high, binary)
 
     def limits(self) -> tuple[float, float]:
-        """Return the range of the values of `X`, in less time than the summary takes."""
+        """Return the range of the values that count, sooner than the summary does."""
         if self.X.dtype == bool or "summary" in vars(self):
             return self.summary[:2]
-        if not self.is_sparse and self.X.size <= _kernels.BLOCK_SIZE:
+        if (
+            not self.is_sparse
+            and self.counted is None
+            and self.X.size <= _kernels.BLOCK_SIZE
+        ):
             return float(self.X.min()), float(self.X.max())
         low, high = np.inf, -np.inf
         for block in self._read_values(4 * _kernels.BLOCK_SIZE):
@@ -190,9 +197,13 @@ class DataSet:
         return self._with_zeros(low, high)
 
     def _read_values(self, size=_kernels.BLOCK_SIZE):
-        """Yield blocks of the values of `X`, without the zeros that it does not store."""
-        values = self.X.data.reshape(-1, 1) if self.is_sparse else self.X
-        return (block for _, block in DataSet(values)._read(values.shape[1], size))
+        """Yield blocks of the values that count, without zeros that `X` does not store."""
+        if self.is_sparse:
+            X = self.X if self.counted is None else self.X[self.counted]
+            rows = DataSet(X.data.reshape(-1, 1))
+        else:
+            rows = DataSet(self.X, self.counted)
+        return (block for _, block in rows._read(rows.n_features, size))
 
     def _read(self, row_size, size=_kernels.BLOCK_SIZE):
         """Yield ``(places, rows)``: a slice of the data set, and its rows of `X`.
@@ -214,12 +225,12 @@ class DataSet:
         return low, high
 
     def ranges(self) -> Ranges:
-        """Return the `Ranges` of the features of `X`."""
+        """Return the `Ranges` of the features, in rows that count."""
         X = self.X
         n = X.shape[1]
         ranges = Ranges(np.full(n, np.inf), np.full(n, -np.inf), True)
         row_size = X.nnz // max(1, X.shape[0]) if self.is_sparse else n
-        for _, block in DataSet(X)._read(row_size):
+        for _, block in DataSet(X, self.counted)._read(row_size):
             ends = block.min(axis=0), block.max(axis=0)
             low, high = (x.toarray().ravel() if self.is_sparse else x for x in ends)
             values = block.data if self.is_sparse else block
@@ -299,9 +310,16 @@ class DataSet:
         return selected
 
     def weigh(self, row_weights: np.ndarray) -> Self:
-        """Return a weighted data set of all rows of `X` whose weight is not 0."""
-        rows = np.flatnonzero(row_weights)
-        weighted = self.select(None if len(rows) == len(row_weights) else rows)
+        """Return a weighted data set of all rows of `X` whose weight is not 0.
+
+        The values of the others do not count, whatever rows are selected of it.
+        """
+        if row_weights.all():
+            weighted = self.select(None)
+        else:
+            weighted = self.select(np.flatnonzero(row_weights))
+            weighted.counted = weighted.rows
+            vars(weighted).pop("summary", None)
         weighted.row_weights = row_weights
         return weighted
 

@@ -87,17 +87,13 @@ class Call:
     def __init__(self, rbm, X, sample_weight, **check):
         self.rbm, self.X, self.sample_weight, self.check = rbm, X, sample_weight, check
 
-    def read(self, reset: bool) -> tuple[DataSet, np.ndarray | None]:
-        """Return the validated rows as a data set, and their weights or None."""
-        rbm = self.rbm
-        data, row_weights = DataSet(rbm._validate(self.X, reset=reset)), None
-        counted = data
+    def read(self, reset: bool) -> DataSet:
+        """Return the validated rows as a data set, with their weights."""
+        data = DataSet(self.rbm._validate(self.X, reset=reset))
         if self.sample_weight is not None:
-            row_weights = _inputs.check_weights(self.sample_weight, data.X)
-            if not (row_weights.all() or rbm._units.are_in_range(data.summary)):
-                counted = DataSet(data.X[np.flatnonzero(row_weights)])
-        self.check_values(counted, counted.ranges)
-        return data, row_weights
+            data = data.weigh(_inputs.check_weights(self.sample_weight, data.X))
+        self.check_values(data, data.ranges)
+        return data
 
     def check_values(self, data, ranges):
         """Check whether the visible units can have the values of the rows.
@@ -168,10 +164,14 @@ class Call:
         """
         if not self.is_set_by_hand:
             return
-        clip = self.rbm._units.clip if self.rbm._binarizes else None
         weights = np.ones(len(encoded)) if encoded.weights is None else encoded.weights
-        state.counts.visible_sum += weighted_sum(encoded, weights, clip)
+        state.counts.visible_sum += weighted_sum(encoded, weights, self.clip)
         state.counts.n_rows_seen += weights.sum()
+
+    @property
+    def clip(self):
+        """What encoded rows are clipped by before they are counted, or None."""
+        return self.rbm._units.clip if self.rbm._binarizes else None
 
     @property
     def is_set_by_hand(self) -> bool:
@@ -298,7 +298,7 @@ class Fit(Call):
     def _finish(self, callbacks):
         """Set the fitted attributes, and look at the model if training was completed.
 
-        An interrupt does not lose the model, and does not hide a divergence.
+        Once they are set, an interrupt does not lose them. It does not hide a divergence.
         """
         training, rbm = self.training, self.rbm
         kept = training.end()
@@ -328,15 +328,15 @@ class Fit(Call):
         """Return the training to run, either new or resumed."""
         new = not self.warm and self.saved is None
         fresh = new or self.is_set_by_hand
-        data, row_weights = self.read(reset=fresh)
+        data = self.read(reset=fresh)
         if self.saved is not None and data.X.shape != self.saved.shape:
             raise ValueError(
                 f"The saved training used data of shape {self.saved.shape}, but X has "
                 f"shape {data.X.shape}. To resume it, pass the same rows."
             )
         seed = self.draw_seeds() if fresh else None
-        if row_weights is not None:
-            data = data.weigh(_inputs.normalize(row_weights))
+        if data.row_weights is not None:
+            data = data.weigh(_inputs.normalize(data.row_weights))
         data, held_out = self._hold_out(data)
         if self.saved is None:
             units = self.units(data, new)
@@ -506,9 +506,7 @@ class PartialFit(Call):
 
     def begin(self, reset: bool) -> tuple[DataSet, Settings, TrainingState]:
         """Return encoded rows, settings and the state to train."""
-        data, row_weights = self.read(reset)
-        if row_weights is not None:
-            data = data.weigh(row_weights)
+        data = self.read(reset)
         learning = getattr(self.rbm, "_learning", None)
         units = self.units(data)
         encoded = data.encode(units.encoder)

@@ -506,7 +506,7 @@ class _OnShards(Call):
             held_out=held_out,
             most_held_out=_MOST_HELD_OUT / executor.n_blocks,
             seed=int(rbm._split_seed),
-            clip=rbm._units.clip if rbm._binarizes else None,
+            clip=self.clip,
             moments=rbm._units.needs_moments,
         )
         found = survey_blocks(executor, executor.n_blocks, reading)

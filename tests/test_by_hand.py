@@ -1,6 +1,7 @@
 """Training that begins at parameters set by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from conftest import Enumerated, by_hand, states, tiny_rbm
@@ -91,7 +92,6 @@ def test_little_training_leaves_the_model_near(how, meta):
 def test_sparse_rows_and_names(how):
     dense, sparse = train(estimator(), how), train(estimator(), how, sp.csr_array(ROWS))
     assert_allclose(dense.components_, sparse.components_)
-    pd = pytest.importorskip("pandas")
     named = train(estimator(), how, pd.DataFrame(ROWS, columns=list("abcdef")))
     assert list(named.feature_names_in_) == list("abcdef")
     assert_array_equal(named.components_, dense.components_)

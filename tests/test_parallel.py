@@ -522,3 +522,16 @@ def test_a_divergence_leaves_an_untrained_model(shards):
     kept = rbm.estimator_ if shards else rbm
     assert kept._learning.counts.n_rows_seen == 0
     assert_array_equal(kept.intercept_visible_, np.zeros(X.shape[1]))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_values_in_rows_of_weight_0_do_not_count(form):
+    """On shards as in one process, where they are refused if their weight is not 0."""
+    rows, weights = X.astype(np.uint8), np.ones(len(X))
+    rows[5], weights[5] = 255, 0
+    rbm = BernoulliRBMEstimator(3, n_iter=1, random_state=0)
+    for model in (rbm, ParallelRBM(rbm, n_shards=2)):
+        clone(model).fit(form(rows), sample_weight=weights)
+        clone(model).partial_fit(form(rows), sample_weight=weights)
+        with pytest.raises(ValueError, match="values from 0 to 255"):
+            model.fit(form(rows), sample_weight=weights + 1)

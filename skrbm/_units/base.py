@@ -135,8 +135,11 @@ class VisibleUnits(abc.ABC):
 
     @staticmethod
     def draw_states(values, rng):
-        """Replace values that are not states with draws of states, in place."""
-        raise NotImplementedError("All values are states of these units.")
+        """Replace values that are not states with draws of states, in place.
+
+        By default, all values are states.
+        """
+        return
 
     @staticmethod
     def mode(mean) -> np.ndarray:
@@ -276,8 +279,9 @@ class VisibleUnits(abc.ABC):
         """Return the visible offset of centering, given `mean_of_rows`."""
         return mean
 
-    def follow_mean(self, before, after):  # noqa: B027, may do nothing
+    def follow_mean(self, before, after):
         """Change the parameters in place as the mean of the rows has changed."""
+        return
 
     @abc.abstractmethod
     def independent(self, mean, dtype) -> Self:
