@@ -12,6 +12,7 @@ import enum
 import functools
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -80,9 +81,12 @@ class Call:
     ----------
     warm : bool
         Whether to go on from the model of the estimator, if it has one.
+    saved : Training or None
+        The training to resume.
     """
 
     warm = True
+    saved: Any = None
 
     def __init__(self, rbm, X, sample_weight, **check):
         self.rbm, self.X, self.sample_weight, self.check = rbm, X, sample_weight, check
@@ -106,18 +110,20 @@ class Call:
         names_of = functools.partial(_inputs.feature_names, rbm)
         rbm._units.check(lambda: data.summary, ranges, self.X, names_of, **options)
 
-    def units(self, data: DataSet, new: bool = False) -> VisibleUnits:
+    def units(self, data: DataSet) -> VisibleUnits:
         """Return the visible units, by which the rows of the data set are encoded.
 
-        These are untrained ones, unless a training is continued.
+        These are untrained ones, unless there is a model to begin at or to continue.
         """
         rbm = self.rbm
+        if self.saved is not None:
+            return self.saved.state.model.visible
+        if not self.is_new:
+            return rbm._learning.model.visible
         if self.is_set_by_hand:
             model = model_of(rbm)
             _inputs.fitting_rows(model, data.X)
             return model.visible
-        if not new and hasattr(rbm, "_learning"):
-            return rbm._learning.model.visible
         dtype = np.float64 if data.X.dtype == np.float64 else np.float32
         units = rbm._units.untrained(data, dtype)
         rbm._warn_of_units(units)
@@ -174,10 +180,14 @@ class Call:
         return self.rbm._units.clip if self.rbm._binarizes else None
 
     @property
+    def is_new(self) -> bool:
+        """Whether a training begins, and none is continued or resumed."""
+        return self.saved is None and not (self.warm and hasattr(self.rbm, "_learning"))
+
+    @property
     def is_set_by_hand(self) -> bool:
-        """Whether training begins at parameters that the user has set."""
-        rbm = self.rbm
-        return self.warm and hasattr(rbm, "components_") and not hasattr(rbm, "_learning")
+        """Whether it begins at parameters that the user has set."""
+        return self.is_new and self.warm and hasattr(self.rbm, "components_")
 
     def check_can_continue(self):
         """Raise an error if the model to continue is none of this estimator."""
@@ -326,22 +336,17 @@ class Fit(Call):
 
     def begin(self) -> Training:
         """Return the training to run, either new or resumed."""
-        new = not self.warm and self.saved is None
-        fresh = new or self.is_set_by_hand
-        data = self.read(reset=fresh)
+        data = self.read(reset=self.is_new)
         if self.saved is not None and data.X.shape != self.saved.shape:
             raise ValueError(
                 f"The saved training used data of shape {self.saved.shape}, but X has "
                 f"shape {data.X.shape}. To resume it, pass the same rows."
             )
-        seed = self.draw_seeds() if fresh else None
+        seed = self.draw_seeds() if self.is_new else None
         if data.row_weights is not None:
             data = data.weigh(_inputs.normalize(data.row_weights))
         data, held_out = self._hold_out(data)
-        if self.saved is None:
-            units = self.units(data, new)
-        else:
-            units = self.saved.state.model.visible
+        units = self.units(data)
         encoded, validation = data.encode(units.encoder), None
         if held_out is not None:
             held_out = held_out.encode(units.encoder)
@@ -491,7 +496,7 @@ class PartialFit(Call):
         if fitted:
             self.check_can_continue()
         with unchanged_on_error(rbm):
-            data, settings, state = self.begin(reset=not hasattr(rbm, "_learning"))
+            data, settings, state = self.begin()
             before = None if fitted else state.copy()
             sound = self.train(state, settings, data)
             vars(rbm).pop("log_partition_gap_", None)
@@ -504,15 +509,15 @@ class PartialFit(Call):
             self.warn_of_divergence("in this call of partial_fit", which, data)
         return rbm
 
-    def begin(self, reset: bool) -> tuple[DataSet, Settings, TrainingState]:
+    def begin(self) -> tuple[DataSet, Settings, TrainingState]:
         """Return encoded rows, settings and the state to train."""
-        data = self.read(reset)
-        learning = getattr(self.rbm, "_learning", None)
+        data = self.read(reset=self.is_new)
         units = self.units(data)
         encoded = data.encode(units.encoder)
         settings = self.settings(encoded, self.choose)
-        if learning is not None:
-            return encoded, settings, next_state(learning, settings, len(data))
+        if not self.is_new:
+            state = next_state(self.rbm._learning, settings, len(data))
+            return encoded, settings, state
         state = self.first_state(data, settings, units, self.draw_seeds())
         return encoded, settings, state
 

@@ -495,11 +495,11 @@ class _OnShards(Call):
     def __exit__(self, *error):
         return self._stack.__exit__(*error)
 
-    def survey(self, n_shards, reset, held_out=0.0):
+    def survey(self, n_shards, held_out=0.0):
         """Open the executor, and return the survey of its blocks and how they are read."""
         rbm = self.rbm
         executor = self.executor = self.parallel._open(
-            rbm, self._stack, self.X, self.sample_weight, reset, n_shards
+            rbm, self._stack, self.X, self.sample_weight, self.is_new, n_shards
         )
         reading = Reading(
             n_sampled=SAMPLE_SIZE / executor.n_blocks,
@@ -562,13 +562,11 @@ class FitOnShards(_OnShards, Fit):
 
     def begin(self):
         rbm, saved = self.rbm, self.saved
-        new = not self.warm and saved is None
-        fresh = new or self.is_set_by_hand
-        seed = self.draw_seeds() if fresh else None
+        seed = self.draw_seeds() if self.is_new else None
         n_shards = self.parallel.n_shards if saved is None else len(saved.state.solvers)
         fraction = rbm.validation_fraction if rbm.early_stopping else 0.0
-        found, sample, reading = self.survey(n_shards, fresh, fraction)
-        units = self.units(sample, new) if saved is None else saved.state.model.visible
+        found, sample, reading = self.survey(n_shards, fraction)
+        units = self.units(sample)
         encoded, reading = self.encode(found, sample, reading, units)
         n_local_steps = self.parallel.n_local_steps
         n_epochs = self.n_epochs(sum(found.n_rows), encoded.n_encoded)
@@ -608,10 +606,9 @@ class FitOnShards(_OnShards, Fit):
 class PartialFitOnShards(_OnShards, PartialFit):
     """One call of `partial_fit` on shards of the rows."""
 
-    def begin(self, reset):
-        learning = getattr(self.rbm, "_learning", None)
-        seed = None if learning is not None else self.draw_seeds()
-        found, sample, reading = self.survey(self.parallel.n_shards, reset)
+    def begin(self):
+        seed = self.draw_seeds() if self.is_new else None
+        found, sample, reading = self.survey(self.parallel.n_shards)
         self._found, units = found, self.units(sample)
         encoded, reading = self.encode(found, sample, reading, units)
         self._rounds = self.rounds(found, reading, self.parallel.n_local_steps)
