@@ -1,0 +1,187 @@
+"""How a training on shards begins, for any executor.
+
+This replaces the parts of `_fitting` that have the rows in memory. The rest, how a training
+runs and ends, is the same.
+"""
+
+import contextlib
+import functools
+
+from skrbm._data import DataSet
+from skrbm._fitting import Call, Fit, PartialFit
+from skrbm._record import Record
+from skrbm._rounds import (
+    Rounds,
+    RoundsTraining,
+    first_shared_state,
+    next_shared_state,
+)
+from skrbm._shards import (
+    SAMPLE_SIZE,
+    Reading,
+    Sample,
+    count,
+    survey_blocks,
+    survey_encoded,
+    survey_ranges,
+)
+from skrbm._step import is_sound
+
+# Largest number of rows that are held out, since they are scored in one place.
+_MOST_HELD_OUT = 10_000
+
+
+class _OnShards(Call):
+    """What replaces the parts of `Call` that have the rows in memory.
+
+    As a context manager, it closes the executor that it opens.
+
+    Parameters
+    ----------
+    parallel : ParallelRBM
+        The meta-estimator, which opens the executor.
+    arguments, options
+        As for `Fit` or `PartialFit`.
+    """
+
+    def __init__(self, parallel, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.parallel, self._stack = parallel, contextlib.ExitStack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return self._stack.__exit__(*error)
+
+    def survey(self, n_shards, held_out=0.0):
+        """Open the executor, and return the survey of its blocks and how they are read."""
+        rbm = self.rbm
+        executor = self.executor = self.parallel._open(
+            rbm, self._stack, self.X, self.sample_weight, self.is_new, n_shards
+        )
+        reading = Reading(
+            n_sampled=SAMPLE_SIZE / executor.n_blocks,
+            held_out=held_out,
+            most_held_out=_MOST_HELD_OUT / executor.n_blocks,
+            seed=int(rbm._split_seed),
+            clip=self.clip,
+            moments=rbm._units.needs_moments,
+        )
+        found = survey_blocks(executor, executor.n_blocks, reading)
+        if not sum(found.n_rows):
+            raise ValueError(
+                "There are no rows to train on. Pass rows of which some have a weight "
+                "greater than 0, and hold out fewer of them for early stopping."
+            )
+        if held_out and not found.held_out:
+            raise ValueError(
+                f"With validation_fraction={held_out:g}, no rows of {executor.n_blocks} "
+                "blocks are held out. Pass more rows, fewer blocks, or a larger fraction."
+            )
+        sample = Sample(found)
+        ranges = functools.partial(survey_ranges, executor, executor.n_blocks)
+        self.check_values(sample, ranges)
+        return found, sample, reading
+
+    def encode(self, found, sample, reading, units):
+        """Return the encoded sample, and how blocks of encoded rows are read."""
+        if units.encoder is None:
+            return sample, reading
+        reading = reading._replace(encoder=units.encoder)
+        found.visible_sum = survey_encoded(self.executor, self.executor.n_blocks, reading)
+        return sample.encode(units.encoder), reading
+
+    def rounds(self, found, reading, n_local_steps, **options):
+        """Return the rounds on the shards, and set the attributes that describe them."""
+        parallel, n_shards = self.parallel, self.executor.n_shards
+        rounds = Rounds(
+            self.executor,
+            found,
+            reading,
+            n_shards,
+            self.rbm.batch_size,
+            n_local_steps,
+            **options,
+        )
+        parallel.n_shards_ = n_shards
+        parallel.n_local_steps_ = rounds.n_local_steps
+        return rounds
+
+    def state(self, sample, units, settings, rounds, seed):
+        """Return the state to train: a new one, or the continued one if `seed` is None."""
+        if seed is None:
+            return next_shared_state(self.rbm._learning, settings, rounds.sizes)
+        untrained = self.first_state(sample, settings, units, seed)
+        return first_shared_state(untrained, settings, rounds.sizes, seed)
+
+
+class FitOnShards(_OnShards, Fit):
+    """One call of `fit`, or of `resume`, on shards of the rows."""
+
+    def begin(self):
+        rbm, saved = self.rbm, self.saved
+        seed = self.draw_seeds() if self.is_new else None
+        n_shards = self.parallel.n_shards if saved is None else len(saved.state.solvers)
+        fraction = rbm.validation_fraction if rbm.early_stopping else 0.0
+        found, sample, reading = self.survey(n_shards, fraction)
+        units = self.units(sample)
+        encoded, reading = self.encode(found, sample, reading, units)
+        n_local_steps = self.parallel.n_local_steps
+        n_epochs = self.n_epochs(sum(found.n_rows), encoded.n_encoded)
+        rounds = self.rounds(
+            found,
+            reading,
+            n_local_steps if saved is None else saved.n_local_steps,
+            n_epochs=n_epochs,
+            mean_weight=found.mean_weight,
+        )
+        validation = None
+        if rbm.early_stopping:
+            held_out = DataSet.stack(found.held_out)
+            validation = self.validation(held_out.encode(units.encoder))
+        if saved is not None:
+            saved.attach(encoded, validation)
+            saved.rounds = rounds
+            return saved
+        settings = self.settings(encoded, self.choose)
+        state = self.state(sample, units, settings, rounds, seed)
+        state.learned.average = None  # each call of fit starts a new one
+        if state.counts.n_rows_seen == 0:
+            follow_mean = not self.is_set_by_hand
+            count(found, state, found.mean_weight, follow_mean=follow_mean)
+        n_rounds = n_epochs * rounds.per_epoch
+        record = Record(
+            encoded,
+            state,
+            n_rounds,
+            validation,
+            binarize=settings.binarize,
+            per_epoch=rounds.per_epoch,
+        )
+        return RoundsTraining(encoded, state, record, settings, n_rounds, rounds)
+
+
+class PartialFitOnShards(_OnShards, PartialFit):
+    """One call of `partial_fit` on shards of the rows."""
+
+    def begin(self):
+        seed = self.draw_seeds() if self.is_new else None
+        found, sample, reading = self.survey(self.parallel.n_shards)
+        self._found, units = found, self.units(sample)
+        encoded, reading = self.encode(found, sample, reading, units)
+        self._rounds = self.rounds(found, reading, self.parallel.n_local_steps)
+        settings = self.settings(encoded, self.choose)
+        state = self.state(sample, units, settings, self._rounds, seed)
+        return encoded, settings, state
+
+    def train(self, state, settings, data):
+        count(self._found, state, follow_mean=not self.is_set_by_hand)
+        run = self._rounds.run(
+            state,
+            settings,
+            n_rounds=self._rounds.per_epoch,
+            schedule="constant",
+            shuffle=False,
+        )
+        return all(is_sound(state.model) for _ in run)
