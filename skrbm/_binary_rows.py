@@ -27,6 +27,8 @@ _SLACK = 8
 # With less to do for each thread than a matrix product of this many multiplications,
 # waking another thread takes longer.
 _WORK_PER_THREAD = 1 << 22
+# A unit of a group takes as long as this number of multiplications.
+_WORK_PER_GROUPED_UNIT = 16
 
 
 def aligned_zeros(shape, dtype):
@@ -137,8 +139,8 @@ def generators_of(keys, n_rows):
     ]
 
 
-def _n_threads(rows, weights):
-    n_multiplications = (len(rows.indptr) - 1) * weights.size
+def _n_threads(n_rows, n_per_row):
+    n_multiplications = n_rows * n_per_row
     if n_multiplications < 2 * _WORK_PER_THREAD:
         return 1
     return min(n_threads_allowed(), n_multiplications // _WORK_PER_THREAD)
@@ -176,7 +178,7 @@ def hidden(
         total,
         mean,
         states,
-        _n_threads(rows, weights),
+        _n_threads(len(rows.indptr) - 1, weights.size),
     )
 
 
@@ -242,7 +244,61 @@ def visible(
         mean,
         states,
         work,
-        _n_threads(rows, weights),
+        _n_threads(len(rows.indptr) - 1, weights.size),
+    )
+
+
+def groups(
+    total,
+    starts,
+    *,
+    thermometer,
+    base=None,
+    scale=None,
+    keys=None,
+    mean=None,
+    states=None,
+):
+    """Compute groups of visible units, of which some states are impossible.
+
+    In a one-hot group, one unit is on, and the log-odds of two units are the difference of
+    their inputs. In a thermometer, the units that are on are the first ones, and the
+    log-odds of having one more of them are the input of that unit. So a thermometer of one
+    unit is an independent bit.
+
+    Parameters
+    ----------
+    total : ndarray of shape (n_rows, n_units)
+        Inputs of the units plus their biases. As in `mean` and `states`, rows must be
+        contiguous, but there may be gaps between them.
+    starts : int64 ndarray of shape (n_groups + 1,)
+        The first unit of each group, and `n_units`.
+    thermometer : bool
+        Whether groups are thermometers. Otherwise, they are one-hot.
+    base : ndarray of shape (n_units,), default=None
+    scale : ndarray of shape (n_rows,), default=None
+        The inputs are ``base + scale * total``.
+    keys : tuple of two ndarray, default=None
+        See `draw_keys`.
+    mean : ndarray of shape (n_rows, n_units), default=None
+        If given, set to the means. It may be `total`.
+    states : uint8 ndarray of shape (n_rows, n_units), default=None
+        If given, set to draws.
+    """
+    n_rows, n_units = total.shape
+    n_threads = _n_threads(n_rows, n_units * _WORK_PER_GROUPED_UNIT)
+    work = np.empty((n_threads, n_units + len(starts) + _LANES), total.dtype)
+    half_step = core.thermometer if thermometer else core.one_hot
+    half_step(
+        total,
+        starts,
+        base,
+        scale,
+        *(keys or (None, None)),
+        mean,
+        states,
+        work,
+        n_threads,
     )
 
 
@@ -295,7 +351,7 @@ class Update:
             self._vectors,
             self._dv,
             self._of_rows,
-            _n_threads(lists, weights),
+            _n_threads(len(lists.indptr) - 1, weights.size),
         )
         if weights is not model.weights:
             model.weights[...] = weights

@@ -453,6 +453,65 @@ def test_certain_units_are_always_drawn(dtype, side, tile, key, core):
         assert_array_equal(states, np.tile(log_odds > 0, (n_rows, 1)))
 
 
+# Groups -----------------------------------------------------------------------------------
+
+
+def starts_of(sizes):
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def states_of_group(size, thermometer):
+    """Return all states of a group, one per row, in the order of their numbers."""
+    if thermometer:
+        return np.tril(np.ones((size + 1, size)), -1)
+    return np.eye(size)
+
+
+def probabilities(y, thermometer):
+    """Return the probabilities of the states of a group, one row for each row of inputs."""
+    weights = y.astype(np.longdouble) @ states_of_group(y.shape[1], thermometer).T
+    weights = np.exp(weights - weights.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def group_means_longhand(y, starts, thermometer):
+    parts = []
+    for start, stop in itertools.pairwise(starts):
+        p = probabilities(y[:, start:stop], thermometer)
+        parts.append(p @ states_of_group(stop - start, thermometer))
+    return np.hstack(parts)
+
+
+SIZES = {
+    "one group": [5],
+    "of one": [1] * 17,
+    "of two": [2] * 16,
+    "of all sizes": [3, 1, 2, 8, 300, 1, 16, 17, 5, 4, 2, 2, 7, 33, 1, 6, 9, 3, 2, 40],
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("thermometer", [False, True])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_means_of_groups(sizes, thermometer, dtype):
+    starts, rng = starts_of(sizes), np.random.default_rng(0)
+    total, base = (rng.standard_normal(shape) for shape in ((9, starts[-1]), starts[-1]))
+    total, base = total.astype(dtype), base.astype(dtype)
+    scale = np.linspace(0, 2, 9).astype(dtype)
+    mean = np.full_like(total, np.nan)
+    for b, s in itertools.product((None, base), (None, scale)):
+        _binary_rows.groups(
+            total, starts, thermometer=thermometer, base=b, scale=s, mean=mean
+        )
+        y = total.astype(float) * (1 if s is None else s[:, None]) + (0 if b is None else b)
+        expected = group_means_longhand(y, starts, thermometer)
+        assert_allclose(mean, expected, rtol=400 * eps(dtype), atol=eps(dtype) ** 2)
+    _binary_rows.groups(
+        total, starts, thermometer=thermometer, base=base, scale=scale, mean=total
+    )
+    assert_array_equal(total, mean)
+
+
 # The gradient -----------------------------------------------------------------------------
 
 

@@ -89,13 +89,25 @@ enum {
     UPDATE_OF_ROWS,
     N_UPDATE
 };
+enum { /* of one_hot and thermometer */
+       GROUPS_TOTAL,
+       GROUPS_STARTS,
+       GROUPS_BASE,
+       GROUPS_SCALE,
+       GROUPS_KEYS,
+       GROUPS_STOPS,
+       GROUPS_MEAN,
+       GROUPS_STATES,
+       GROUPS_WORK,
+       N_GROUPS
+};
 enum { SUM_ROWS, SUM_COEFFICIENTS, SUM_TOTAL, N_SUM }; /* of weigh and combine */
 
 /* half_steps.h, compiled for float and for double. */
 typedef void half_step(const Py_buffer *, int n_threads);
 typedef void sum_of_rows(const Py_buffer *);
-half_step hidden_float, hidden_double, visible_float, visible_double, update_float,
-    update_double;
+half_step hidden_float, hidden_double, visible_float, visible_double, one_hot_float,
+    one_hot_double, thermometer_float, thermometer_double, update_float, update_double;
 sum_of_rows weigh_float, weigh_double, combine_float, combine_double;
 int list_reals_float(const float *, index_t, index_t, index_t *, int32_t *);
 int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);
@@ -144,6 +156,9 @@ INLINE void next(stream *g, uint32_t *out) {
         d[k] = rotate(d[k], 11);
     }
 }
+
+/* The streams of tiles of groups have numbers from this on, and others have smaller ones. */
+#define GROUP_STREAMS ((uint64_t)1 << 32)
 
 /* Rows drawn from one stream after the other: rows up to stops[g] use keys[g]. */
 typedef struct {

@@ -49,20 +49,18 @@ INLINE void draw(const int32_t *threshold, int32_t certain, stream *g, uint8_t *
 
 INLINE vec load(const REAL *p) { return *(const vec *)p; }
 
-/* 1 / (1 + exp(-x)), also where it is tiny: with exp(-|x|) = 2^n exp(r), r in
+/* exp(x) for x <= 0, and exp(LOWEST) if x is less or NaN: 2^n exp(r), r in
  * [-log(2) / 2, log(2) / 2], and exp(r) by its Taylor series. */
-INLINE vec logistic(vec x) {
+INLINE vec exponential(vec x) {
     /* clang-format off */
     static const REAL inverse_factorials[] = {
         1, 1, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
         1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
     /* clang-format on */
-    vec_bits negative = (vec_bits)(x < 0);
-    vec y = (vec)(((vec_bits)x & negative) | ((vec_bits)-x & ~negative));
-    vec_bits usual = (vec_bits)(y > LOWEST);
-    y = (vec)(((vec_bits)y & usual) | ((vec_bits)((vec){0} + LOWEST) & ~usual));
-    vec shifted = y * (REAL)1.44269504088896340736 + MAGIC, n = shifted - MAGIC;
-    vec r = (y - n * LN2_HIGH) - n * LN2_LOW;
+    vec_bits usual = (vec_bits)(x > LOWEST);
+    x = (vec)(((vec_bits)x & usual) | ((vec_bits)((vec){0} + LOWEST) & ~usual));
+    vec shifted = x * (REAL)1.44269504088896340736 + MAGIC, n = shifted - MAGIC;
+    vec r = (x - n * LN2_HIGH) - n * LN2_LOW;
     vec terms[DEGREE + 1]; /* Estrin's scheme, whose terms need not wait for one another */
     UNROLL_FOR(int k = 0; k <= DEGREE; k++) terms[k] = (vec){0} + inverse_factorials[k];
     UNROLL_FOR(int count = DEGREE + 1; count > 1; count = (count + 1) / 2) {
@@ -71,8 +69,13 @@ INLINE vec logistic(vec x) {
         if (count % 2) terms[count / 2] = terms[count - 1];
         r *= r;
     }
-    vec power = terms[0];
-    power = (vec)((vec_bits)power + ((vec_bits)shifted << MANTISSA));
+    return (vec)((vec_bits)terms[0] + ((vec_bits)shifted << MANTISSA));
+}
+
+/* 1 / (1 + exp(-x)), also where it is tiny: by exp(-|x|). */
+INLINE vec logistic(vec x) {
+    vec_bits negative = (vec_bits)(x < 0);
+    vec power = exponential((vec)(((vec_bits)x & negative) | ((vec_bits)-x & ~negative)));
     vec one = (vec){0} + 1;
     vec numerator = (vec)(((vec_bits)power & negative) | ((vec_bits)one & ~negative));
     return (vec)((vec_bits)(numerator / (1 + power)) | (vec_bits)(x != x)); /* NaN stays NaN */
@@ -330,6 +333,146 @@ void EXPORT(visible)(const Py_buffer *a, int n_threads) {
     };
     n_threads = (int)MIN(n_threads, work->shape[0]); /* each has a row of the work space */
     run_tiles(run_visible, &job, (job.n_features + BATCH - 1) / BATCH, n_threads);
+}
+
+/* Groups of visible units ------------------------------------------------------------------
+ *
+ * The units of a group depend on each other: it has states, with probabilities in proportion
+ * to their weights. One-hot, each unit is a state, with weight exp(y), for
+ *
+ *     y = base + scale[r] total[r]
+ *
+ * A thermometer of n units has n + 1 states, in which 0 to n of its first units are on. Their
+ * weights are the products of exp(y) over the units that are on. Weights are divided by the
+ * largest, which leaves those below exp(LOWEST) at 0.
+ *
+ * A number u, uniform in (0, 1), draws the last state for which the sum of the weights, from
+ * the state to the end of the group, exceeds u times the sum of all. A tile is a batch of
+ * groups, so that a batch of random numbers serves a row of it.
+ */
+
+typedef struct {
+    const index_t *starts;
+    index_t n_rows, n_groups, total_stride, mean_stride, states_stride, work_stride;
+    const REAL *total, *base, *scale;
+    row_keys drawn;
+    REAL *mean, *work;
+    uint8_t *states;
+} groups_job;
+
+/* Uniform numbers in (0, 1). Their product with a number is less than it, also if rounded. */
+INLINE void uniform(stream *g, REAL *out) {
+    uint32_t random[BATCH];
+    next(g, random);
+    for (int k = 0; k < BATCH; k++)
+        out[k] = ((REAL)(int32_t)(random[k] >> 1) + (REAL)0.5) * ((REAL)CERTAIN * 0x1p-62f);
+}
+
+INLINE void groups_tile(const groups_job *job, index_t tile, int thread,
+                        const int thermometer) {
+    const index_t first = tile * BATCH, *starts = job->starts + first;
+    const int n_groups = (int)MIN(BATCH, job->n_groups - first);
+    const index_t first_unit = starts[0], n_units = starts[n_groups] - first_unit;
+    const index_t n_weights = thermometer ? n_units + n_groups : n_units;
+    REAL *weights = job->work + thread * job->work_stride;
+    REAL *all_off = weights + n_units; /* of each thermometer */
+    stream stream;
+    REAL u[BATCH];
+    index_t key = 0, stop = 0;
+    for (index_t r = 0; r < job->n_rows; r++) {
+        const REAL *total = job->total + r * job->total_stride + first_unit;
+        const REAL scale = job->scale ? job->scale[r] : 1;
+        REAL *mean = job->mean + r * job->mean_stride + first_unit;
+        uint8_t *states = job->states + r * job->states_stride + first_unit;
+        for (index_t i = 0; i < n_units; i++) weights[i] = scale * total[i];
+        if (job->base)
+            for (index_t i = 0; i < n_units; i++) weights[i] += job->base[first_unit + i];
+        for (int g = 0; g < n_groups; g++) {
+            const index_t start = starts[g] - first_unit, end = starts[g + 1] - first_unit;
+            REAL sum = 0, largest = thermometer ? 0 : weights[start];
+            for (index_t i = start; i < end; i++) {
+                if (thermometer) weights[i] = sum += weights[i];
+                if (weights[i] > largest) largest = weights[i];
+            }
+            for (index_t i = start; i < end; i++) weights[i] -= largest;
+            if (thermometer) all_off[g] = -largest;
+        }
+        for (index_t i = 0; i < n_weights; i += LANES) {
+            vec x = load(weights + i);
+            vec_bits power = (vec_bits)exponential(x) & (vec_bits)(x > LOWEST);
+            *(vec *)(weights + i) = (vec)(power | (vec_bits)(x != x));
+        }
+        if (job->states) {
+            for (; r == stop; stop = job->drawn.stops[key++])
+                seed(&stream, job->drawn.keys[key], GROUP_STREAMS + (uint64_t)tile);
+            uniform(&stream, u);
+            if (!thermometer) memset(states, 0, (size_t)n_units);
+        }
+        for (int g = 0; g < n_groups; g++) {
+            const index_t start = starts[g] - first_unit, end = starts[g + 1] - first_unit;
+            REAL sum = 0;
+            for (index_t i = end; i-- > start;) {
+                sum += weights[i];
+                if (thermometer) weights[i] = sum;
+            }
+            const REAL all = thermometer ? sum + all_off[g] : sum, share = 1 / all;
+            if (job->mean)
+                for (index_t i = start; i < end; i++) mean[i] = weights[i] * share;
+            if (!job->states) continue;
+            if (thermometer) {
+                for (index_t i = start; i < end; i++) states[i] = u[g] * all < weights[i];
+                continue;
+            }
+            index_t drawn = start;
+            sum = 0;
+            for (index_t i = end; --i > start;) {
+                sum += weights[i];
+                drawn += u[g] * all < sum;
+            }
+            states[drawn] = 1;
+        }
+    }
+}
+
+static void run_one_hot(const void *job, index_t tile, int thread) {
+    groups_tile(job, tile, thread, 0);
+}
+
+static void run_thermometer(const void *job, index_t tile, int thread) {
+    groups_tile(job, tile, thread, 1);
+}
+
+static void run_groups(const Py_buffer *a, int n_threads, tile_task run) {
+    const Py_buffer *total = a + GROUPS_TOTAL, *mean = a + GROUPS_MEAN;
+    const Py_buffer *states = a + GROUPS_STATES, *work = a + GROUPS_WORK;
+    groups_job job = {
+        .starts = a[GROUPS_STARTS].buf,
+        .total = total->buf,
+        .base = a[GROUPS_BASE].buf,
+        .scale = a[GROUPS_SCALE].buf,
+        .drawn = {.n_rows = total->shape[0],
+                  .stops = a[GROUPS_STOPS].buf,
+                  .keys = a[GROUPS_KEYS].buf},
+        .mean = mean->buf,
+        .states = states->buf,
+        .work = work->buf,
+        .n_rows = total->shape[0],
+        .n_groups = a[GROUPS_STARTS].shape[0] - 1,
+        .total_stride = STRIDE(total),
+        .mean_stride = mean->buf ? STRIDE(mean) : 0,
+        .states_stride = states->buf ? STRIDE(states) : 0,
+        .work_stride = STRIDE(work),
+    };
+    n_threads = (int)MIN(n_threads, work->shape[0]); /* each has a row of the work space */
+    run_tiles(run, &job, (job.n_groups + BATCH - 1) / BATCH, n_threads);
+}
+
+void EXPORT(one_hot)(const Py_buffer *a, int n_threads) {
+    run_groups(a, n_threads, run_one_hot);
+}
+
+void EXPORT(thermometer)(const Py_buffer *a, int n_threads) {
+    run_groups(a, n_threads, run_thermometer);
 }
 
 /* The gradient -----------------------------------------------------------------------------

@@ -150,6 +150,15 @@ static int are_stops(const Py_buffer *stops, const Py_buffer *keys, index_t n_ro
     return last >= n_rows;
 }
 
+/* Return whether these are the starts of groups, none of them empty, and the end of the last. */
+static int are_starts(const Py_buffer *starts, index_t n_units) {
+    if (!is_vector(starts) || starts->shape[0] < 1) return 0;
+    const index_t *start = starts->buf, n_groups = starts->shape[0] - 1;
+    for (index_t g = 0; g < n_groups; g++)
+        if (start[g] >= start[g + 1]) return 0;
+    return start[0] == 0 && start[n_groups] == n_units;
+}
+
 #define VECTOR_LAYOUT "a contiguous vector"
 #define INDPTR_LAYOUT "of shape (n_rows + 1,), not negative or decreasing, and within indices"
 #define STOPS_LAYOUT "as long as keys, not negative or decreasing, and cover all rows drawn"
@@ -231,6 +240,43 @@ static int visible_misfit(const Py_buffer *a) {
 }
 static const signature visible_signature = {visible_parameters, N_VISIBLE, VISIBLE_WEIGHTS,
                                             visible_misfit};
+
+static const parameter groups_parameters[] = {
+    [GROUPS_TOTAL] = {"total", &REALS, READ, "a matrix without gaps within its rows"},
+    [GROUPS_STARTS] = {"starts", &INT64, READ,
+                       "of shape (n_groups + 1,), and increase from 0 to n_units"},
+    [GROUPS_BASE] = {"base", &REALS, OPTIONAL, "of shape (n_units,)"},
+    [GROUPS_SCALE] = {"scale", &REALS, OPTIONAL, "of shape (n_rows,)"},
+    [GROUPS_KEYS] = {"keys", &UINT64, OPTIONAL, KEYS_LAYOUT},
+    [GROUPS_STOPS] = {"stops", &INT64, OPTIONAL, STOPS_LAYOUT},
+    [GROUPS_MEAN] = {"mean", &REALS, WRITE | OPTIONAL,
+                     "of shape (n_rows, n_units), without gaps within its rows"},
+    [GROUPS_STATES] = {"states", &UINT8, WRITE | OPTIONAL,
+                       "of shape (n_rows, n_units), without gaps within its rows"},
+    [GROUPS_WORK] = {"work", &REALS, WRITE,
+                     "C-contiguous, of shape (n_threads, n_units + n_groups + 16) at least"},
+};
+
+static int groups_misfit(const Py_buffer *a) {
+    EXPECT(GROUPS_TOTAL, has_rows(a + GROUPS_TOTAL));
+    const Py_buffer *starts = a + GROUPS_STARTS, *states = a + GROUPS_STATES;
+    const Py_buffer *work = a + GROUPS_WORK;
+    const index_t n_rows = a[GROUPS_TOTAL].shape[0], n = a[GROUPS_TOTAL].shape[1];
+    EXPECT(GROUPS_STARTS, are_starts(starts, n));
+    EXPECT(GROUPS_BASE, has_length(a + GROUPS_BASE, n));
+    EXPECT(GROUPS_SCALE, has_length(a + GROUPS_SCALE, n_rows));
+    EXPECT(GROUPS_MEAN, has_shape(a + GROUPS_MEAN, n_rows, n));
+    EXPECT(GROUPS_STATES, has_shape(states, n_rows, n));
+    EXPECT(GROUPS_KEYS, is_vector(a + GROUPS_KEYS) && (a[GROUPS_KEYS].obj || !states->obj));
+    EXPECT(GROUPS_STOPS,
+           are_stops(a + GROUPS_STOPS, a + GROUPS_KEYS, states->obj ? n_rows : 0));
+    EXPECT(GROUPS_WORK, has_rows(work) && is_whole(work, work->shape[0], work->shape[1]) &&
+                            work->shape[0] > 0 &&
+                            work->shape[1] >= n + starts->shape[0] - 1 + BATCH);
+    return -1;
+}
+static const signature groups_signature = {groups_parameters, N_GROUPS, GROUPS_TOTAL,
+                                           groups_misfit};
 
 static const parameter update_parameters[] = {
     [UPDATE_INDPTR] = {"indptr", &INT64, READ, INDPTR_LAYOUT},
@@ -364,6 +410,16 @@ static PyObject *py_visible(PyObject *self, PyObject *const *args, Py_ssize_t n)
     return run_half_step(args, n, &visible_signature, visible_float, visible_double);
 }
 
+static PyObject *py_one_hot(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_half_step(args, n, &groups_signature, one_hot_float, one_hot_double);
+}
+
+static PyObject *py_thermometer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_half_step(args, n, &groups_signature, thermometer_float, thermometer_double);
+}
+
 static PyObject *py_update(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
     return run_half_step(args, n, &update_signature, update_float, update_double);
@@ -433,6 +489,7 @@ static PyObject *py_levels(PyObject *self, PyObject *unused) {
 
 static PyMethodDef methods[] = {
     FAST(hidden),          FAST(visible),
+    FAST(one_hot),         FAST(thermometer),
     FAST(update),          FAST(weigh),
     FAST(combine),         FAST(list_rows),
     FAST(random_words),    {"levels", py_levels, METH_NOARGS, NULL},
