@@ -247,6 +247,10 @@ class BaseRBM(
         fixed |= {"binarize": False, "compiled": True}
         return {name: value for name, value in fixed.items() if not hasattr(self, name)}
 
+    def _untrained(self, data: DataSet, dtype) -> VisibleUnits:
+        """Return the visible units before the first step of training on a data set."""
+        return self._units.untrained(data, dtype)
+
     def _warn_of_units(self, units: VisibleUnits) -> None:
         """Warn of training data, given the units before the first step."""
         return
@@ -368,7 +372,7 @@ class BaseRBM(
         mean = data.apply(
             lambda h: model.visible.decode(model.mean_visible(h)),
             model,
-            n_columns=len(model.visible),
+            n_columns=model.visible.n_features,
             dtype=dtype_for(model, data.X),
         )
         return self._visible_frame(mean, X)
@@ -716,7 +720,7 @@ class BaseRBM(
         v = data.apply(
             lambda rows: model.visible.decode(model.sample_visible(rows, rng)),
             model,
-            n_columns=len(model.visible),
+            n_columns=model.visible.n_features,
             dtype=dtype_for(model, data.X),
         )
         return self._visible_frame(v, h) if row is None else v[0]

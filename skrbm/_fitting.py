@@ -5,6 +5,7 @@ parameters of an estimator and set its fitted attributes. Where the rows are not
 subclasses begin in another way.
 """
 
+import abc
 import contextlib
 import copy
 import dataclasses
@@ -65,7 +66,7 @@ def unchanged_on_error(estimator):
         raise
 
 
-class Call:
+class Call(abc.ABC):
     """What a call of `fit` and one of `partial_fit` have in common.
 
     Parameters
@@ -125,7 +126,7 @@ class Call:
             _inputs.fitting_rows(model, data.X)
             return model.visible
         dtype = np.float64 if data.X.dtype == np.float64 else np.float32
-        units = rbm._units.untrained(data, dtype)
+        units = rbm._untrained(data, dtype)
         rbm._warn_of_units(units)
         return units
 
@@ -138,7 +139,7 @@ class Call:
         rbm.random_state_ = np.random.RandomState(later)
         return seed
 
-    def settings(self, data: DataSet, choose) -> Settings:
+    def settings(self, data: DataSet, units: VisibleUnits) -> Settings:
         """Return the settings for encoded rows, where `choose` gives values of "auto"."""
         rbm = self.rbm
         values = rbm._fixed_settings(data.summary)
@@ -151,8 +152,14 @@ class Call:
         auto = [name for name, value in values.items() if value == "auto"]
         if not auto:
             return settings
-        choices = choose(data, settings)
+        choices = self.choose(data, settings, units)
         return settings._replace(**{name: choices[name] for name in auto})
+
+    @abc.abstractmethod
+    def choose(
+        self, data: DataSet, settings: Settings, units: VisibleUnits
+    ) -> dict[str, float]:
+        """Return the values of "auto"."""
 
     def first_state(
         self, data: DataSet, settings: Settings, units: VisibleUnits, seed: int
@@ -354,7 +361,7 @@ class Fit(Call):
         if self.saved is not None:
             self.saved.attach(encoded, validation)
             return self.saved
-        settings = self.settings(encoded, self.choose)
+        settings = self.settings(encoded, units)
         if seed is not None:
             state = self.first_state(data, settings, units, seed)
             self.count_by_hand(encoded, state)
@@ -369,20 +376,22 @@ class Fit(Call):
         """Return the early stopping on held-out rows."""
         return Validation(held_out, self.rbm.tol, self.rbm.n_iter_no_change)
 
-    def choose(self, data: DataSet, settings: Settings) -> dict[str, float]:
+    def choose(
+        self, data: DataSet, settings: Settings, units: VisibleUnits
+    ) -> dict[str, float]:
         """Return values of "auto" that suit all rows of `fit`."""
         rbm = self.rbm
 
         def prepare(values):
             if settings.binarize:
-                rbm._units.draw_states(values, generator(0))
+                units.draw_states(values, generator(0))
 
         return _rules.for_fit(
             settings,
             data.variances(prepare),
             data.effective_size,
             rbm.n_components,
-            rbm._units.rate_factor,
+            units.rate_factor,
         )
 
     def n_epochs(self, n_rows: int, n_encoded: int) -> int:
@@ -514,14 +523,16 @@ class PartialFit(Call):
         data = self.read(reset=self.is_new)
         units = self.units(data)
         encoded = data.encode(units.encoder)
-        settings = self.settings(encoded, self.choose)
+        settings = self.settings(encoded, units)
         if not self.is_new:
             state = next_state(self.rbm._learning, settings, len(data))
             return encoded, settings, state
         state = self.first_state(data, settings, units, self.draw_seeds())
         return encoded, settings, state
 
-    def choose(self, data: DataSet, settings: Settings) -> dict[str, float]:
+    def choose(
+        self, data: DataSet, settings: Settings, units: VisibleUnits
+    ) -> dict[str, float]:
         """Return the values of the previous call, since the rows to come are unknown."""
         first = _rules.for_stream(settings)
         return {name: getattr(self.rbm, f"{name}_", first[name]) for name in first}

@@ -144,7 +144,7 @@ class FitOnShards(_OnShards, Fit):
             saved.attach(encoded, validation)
             saved.rounds = rounds
             return saved
-        settings = self.settings(encoded, self.choose)
+        settings = self.settings(encoded, units)
         state = self.state(sample, units, settings, rounds, seed)
         state.learned.average = None  # each call of fit starts a new one
         if state.counts.n_rows_seen == 0:
@@ -171,7 +171,7 @@ class PartialFitOnShards(_OnShards, PartialFit):
         self._found, units = found, self.units(sample)
         encoded, reading = self.encode(found, sample, reading, units)
         self._rounds = self.rounds(found, reading, self.parallel.n_local_steps)
-        settings = self.settings(encoded, self.choose)
+        settings = self.settings(encoded, units)
         state = self.state(sample, units, settings, self._rounds, seed)
         return encoded, settings, state
 

@@ -154,6 +154,8 @@ def check_rows(model, X, rbm=None, *, name="X", allow_nan=False):
     A data frame must have the columns on which the estimator `rbm` was fitted, in the same
     order. `name` is what the user calls the rows.
     """
+    if hasattr(rbm, "_read"):  # an estimator that reads rows in a way of its own
+        return fitting_rows(model, rbm._read(X, name), name)
     check_names(X, rbm, name)
     X = read_rows(
         X,
@@ -221,11 +223,10 @@ def check_names(X, rbm, name="X"):
 
 def fitting_rows(model, X, name="X"):
     """Return validated rows as a data set, after checking their number of features."""
-    n_features = len(model.visible)
+    n_features = model.visible.n_features
     if X.shape[1] != n_features:
         raise ValueError(
-            f"{name} has {X.shape[1]} features, but the model has {n_features} visible "
-            "units."
+            f"{name} has {X.shape[1]} features, but the model has {n_features}."
         )
     return DataSet(X).encode(model.visible.encoder)
 

@@ -449,7 +449,7 @@ def projections(model):
     visible, hidden = (rng.uniform(-1, 1, size=n) for n in model.weights.shape)
     weighted = model.weights @ hidden.astype(model.dtype)
     arrays = weighted, *model.visible.arrays_of_partition
-    of_visible = [float(array @ visible) for array in arrays]
+    of_visible = [float(array @ visible[: len(array)]) for array in arrays]
     return *of_visible, float(model.hidden_bias @ hidden)
 
 

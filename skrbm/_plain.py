@@ -69,7 +69,7 @@ def _model(model):
         return None
     return {
         "weights": np.ascontiguousarray(model.weights),
-        "visible": _fields(model.visible),
+        "visible": model.visible.to_plain(),
         "hidden_bias": model.hidden_bias,
     }
 
@@ -77,7 +77,7 @@ def _model(model):
 def _model_from(plain, kind):
     if plain is None:
         return None
-    return RBM(plain["weights"], kind(**plain["visible"]), plain["hidden_bias"])
+    return RBM(plain["weights"], kind.from_plain(plain["visible"]), plain["hidden_bias"])
 
 
 def _solver(solver):

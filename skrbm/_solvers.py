@@ -168,8 +168,8 @@ class ParallelTempering(Solver):
         Moving averages of the rejection rates of swaps between neighbors.
     base_mean : ndarray of shape (n_features,), or 0.5 before the first minibatch
         Mean of all minibatches so far and one of even chances.
-    v : uint8 ndarray of shape (n_temperatures, n_chains, n_features)
-        Visible states. None before the first minibatch.
+    v : ndarray of shape (n_temperatures, n_chains, n_encoded)
+        Visible states, uint8 if they are bits. None before the first minibatch.
     """
 
     def __init__(self, chains, n_gibbs_steps):
@@ -186,7 +186,8 @@ class ParallelTempering(Solver):
         self.base_mean = self.base_mean + share * (phases.mean_visible() - self.base_mean)
         if self.v is None:
             v = model.sample_visible(self.chains, rng)
-            self.v = np.tile(v.astype(np.uint8), (len(self.betas), 1, 1))
+            dtype = np.uint8 if model.visible.rows_are_bits else np.float32
+            self.v = np.tile(v.astype(dtype), (len(self.betas), 1, 1))
         self._step(TemperaturePath(model, self.base_mean), self.v, rng)
         model.sample_hidden(self.v[-1].astype(model.dtype), rng, out=self.chains)
         phases.sample_negative(model, self.chains, rng, infer_positive=True)

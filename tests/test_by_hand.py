@@ -131,7 +131,7 @@ def test_without_a_warm_start_a_new_model_is_trained():
 @pytest.mark.parametrize("meta", [lambda rbm: rbm, parallel], ids=["alone", "parallel"])
 def test_mismatches_are_refused(how, meta):
     rbm = estimator()
-    with pytest.raises(ValueError, match="X has 5 features, but the model has 6 visible"):
+    with pytest.raises(ValueError, match="X has 5 features, but the model has 6"):
         train(meta(rbm), how, states(5))
     assert not hasattr(rbm, "n_features_in_")
     rbm.set_params(n_components=3)

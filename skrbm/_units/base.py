@@ -8,11 +8,45 @@ them asks which kind it has.
 
 import abc
 import dataclasses
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from skrbm import _binary_rows, _kernels
+
+
+class Encoder(abc.ABC):
+    """What rows of the data are encoded by when they are read.
+
+    Between the two are compact rows, with one number for each cell: what is missing in a
+    row is stored as these, whatever the number of columns that a cell is encoded by.
+
+    Attributes
+    ----------
+    n_encoded : int
+        Number of columns of encoded rows.
+    feature_of : int ndarray of shape (n_encoded,)
+        Column of the data that each encoded column belongs to.
+    """
+
+    n_encoded: int
+    feature_of: np.ndarray
+
+    def compact(self, rows, dtype) -> np.ndarray:
+        """Return rows of the data as an array of numbers, in which NaN stays NaN."""
+        return rows.astype(dtype)
+
+    @abc.abstractmethod
+    def expand(self, values, out) -> None:
+        """Write encoded rows, given compact ones."""
+
+    @abc.abstractmethod
+    def compress(self, v) -> np.ndarray:
+        """Return compact rows, given encoded ones whose values are states."""
+
+    def encode(self, rows, out) -> None:
+        """Write encoded rows, given rows of the data."""
+        self.expand(self.compact(rows, np.float32), out)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,6 +107,11 @@ class VisibleUnits(abc.ABC):
         return len(self.bias)
 
     @property
+    def n_features(self) -> int:
+        """Number of columns of the data, each of which has one unit or more."""
+        return len(self)
+
+    @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """All parameter arrays that are trained."""
         return tuple(getattr(self, name) for name in self.trained)
@@ -121,7 +160,7 @@ class VisibleUnits(abc.ABC):
 
     @property
     def encoder(self):
-        """What rows of the data are encoded by when they are read, see `DataSet.encode`."""
+        """The `Encoder` of rows of the data, or None if they are used as they are."""
         return None
 
     def decode(self, v) -> np.ndarray:
@@ -176,21 +215,38 @@ class VisibleUnits(abc.ABC):
         """
         return list(_kernels.feature_blocks(len(self)))
 
-    def from_lists(self, rows, weights, *, base=None, scale=None, keys=None, **outputs):
+    def from_lists(
+        self,
+        rows,
+        weights,
+        *,
+        base=None,
+        scale=None,
+        keys=None,
+        mean=None,
+        states=None,
+        work=None,
+    ):
         """Compute means or draw states given listed hidden states, by the compiled core.
 
         If `base` is given, states are drawn at the inverse temperatures `scale`, as in
         `sample_between`, and no means are asked for. For the other arguments, see
         `_binary_rows.visible`.
         """
-        mean, states = outputs.get("mean"), outputs.get("states")
-        shape = len(rows.indptr) - 1, len(self)
-        x = np.empty(shape, self.bias.dtype)
+        x = np.empty((len(rows.indptr) - 1, len(self)), self.bias.dtype)
         nothing = np.zeros_like(self.bias)
-        _binary_rows.visible(rows, weights, nothing, total=x, work=outputs.get("work"))
+        _binary_rows.visible(rows, weights, nothing, total=x, work=work)
+        self.from_inputs(x, base=base, scale=scale, keys=keys, mean=mean, states=states)
+
+    def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
+        """Compute means or draw states given inputs `x`, which are overwritten.
+
+        The arguments are those of `from_lists`. `mean` may be `x` itself if there are no
+        `states`.
+        """
         if states is not None:
             drawn = x.copy() if mean is not None else x
-            generators = _binary_rows.generators_of(keys, shape[0])
+            generators = _binary_rows.generators_of(keys, len(x))
             if base is None:
                 for places, rng in generators:
                     self.sample(drawn[places], rng, drawn[places])
@@ -334,6 +390,22 @@ class VisibleUnits(abc.ABC):
             np.require(array, dtype, ["C", "A"]) for array in arrays
         )
         return weights, cls(visible_bias), hidden_bias
+
+    def with_attributes(self, rbm, components, visible_bias, hidden_bias):
+        """Return what `from_attributes` does, for units like these.
+
+        Kinds that have arrays which are not among the attributes override this.
+        """
+        return type(self).from_attributes(rbm, components, visible_bias, hidden_bias)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return these units as a dict of arrays, numbers, strings, lists and dicts."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    @classmethod
+    def from_plain(cls, plain) -> Self:
+        """Return the units of such a dict."""
+        return cls(**plain)
 
     def data_attributes(self, mean) -> dict[str, np.ndarray]:
         """Return the fitted attributes that describe the data, given `mean_of_rows`."""

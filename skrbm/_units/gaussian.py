@@ -116,16 +116,20 @@ class GaussianUnits(VisibleUnits):
 
         The scale of a constant feature is 1.
         """
-        mean, variance = data.moments()
+        return cls.with_moments(*data.moments(), data.X.dtype, dtype)
+
+    @classmethod
+    def with_moments(cls, mean, variance, dtype_of_data, dtype):
+        """Return untrained units for data with these means and variances."""
         if not (np.isfinite(mean) & np.isfinite(variance)).all():
             raise ValueError(
                 "X has values that are too large: the variance of a feature is not finite. "
                 "Scale X."
             )
-        constant = is_constant(mean, variance, data.X.dtype)
+        constant = is_constant(mean, variance, dtype_of_data)
         scale = np.where(constant, 1.0, np.sqrt(variance))
-        zeros = np.zeros(data.n_features, dtype=dtype)
-        log_variance = np.full(data.n_features, np.log(INITIAL_VARIANCE), dtype=dtype)
+        zeros = np.zeros(len(mean), dtype=dtype)
+        log_variance = np.full(len(mean), np.log(INITIAL_VARIANCE), dtype=dtype)
         return cls(zeros, log_variance, mean, scale, constant)
 
     def first_weights(self, n_components, rng):
