@@ -101,6 +101,13 @@ class BernoulliUnits(VisibleUnits):
             bias, base_bias = self.bias - base.bias, base.bias
         _binary_rows.visible(rows, weights, bias, base=base_bias, scale=scale, **outputs)
 
+    def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
+        x += self.bias if base is None else self.bias - base.bias
+        options = {"thermometer": True, "mean": mean, "states": states}
+        if base is not None:
+            options |= {"base": base.bias, "scale": scale}
+        _binary_rows.groups(x, np.arange(len(self) + 1), keys=keys, **options)
+
     def log_normalizer(self, x):
         return np.logaddexp(0, x + self.bias).sum(axis=1)
 
@@ -177,6 +184,11 @@ class BernoulliUnits(VisibleUnits):
         return total * (len(self) / n_units)
 
     # Learning, and paths to a model ---------------------------------------------------
+
+    @classmethod
+    def with_states(cls, n_states, dtype):
+        """Return untrained units for columns with two states each."""
+        return cls(np.zeros(len(n_states), dtype=dtype))
 
     def first_weights(self, n_components, rng):
         """Return weights, bias and mean of the hidden units before the first step.

@@ -82,6 +82,25 @@ class SoftplusChanges:
         return change
 
 
+def softplus_changes(inputs, changes):
+    """Return ``sum_j [softplus(a_j + w_j) - softplus(a_j)]`` of rows a and changes w.
+
+    Parameters
+    ----------
+    inputs : ndarray of shape (n_rows, n_components)
+    changes : ndarray of shape (n_changes, n_components)
+
+    Returns
+    -------
+    sums : float64 ndarray of shape (n_rows, n_changes)
+    """
+    largest = float(np.abs(changes).max(initial=0.0))
+    if largest < exponent_limit(inputs.dtype):
+        return SoftplusChanges(inputs, largest)(changes)
+    sums = [_kernels.softplus(inputs + change).sum(axis=1) for change in changes]
+    return np.stack(sums, axis=1) - _kernels.softplus(inputs).sum(axis=1)[:, None]
+
+
 def log_odds_without_bias(v, inputs, weights, changes):
     """Return log-odds of units without their biases; `changes` is None on overflow."""
     if changes is not None:

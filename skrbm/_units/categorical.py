@@ -1,0 +1,44 @@
+"""Units of columns whose states have no order."""
+
+import dataclasses
+
+import numpy as np
+
+from skrbm._units.groups import GroupUnits
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CategoricalUnits(GroupUnits):
+    """Softmax units: a unit for each state of a column, of which exactly one is on.
+
+    Adding the same row to the weights of all states of a column, and subtracting it from
+    the hidden biases, changes nothing, and the same number added to their biases changes
+    only log Z. Of these many forms of a model, training keeps that in which weights and
+    biases sum to 0 over the states of each column: they begin there, and all changes sum
+    to 0. For with the means of the data as visible offsets, which sum to 1, the hidden
+    biases take over what is common to the states, and both mean rows sum to 1. So weight
+    decay only shrinks differences between states.
+    """
+
+    thermometer = False
+
+    @staticmethod
+    def sizes_of(n_states):
+        return n_states
+
+    @staticmethod
+    def code(size):
+        return np.eye(size)
+
+    @staticmethod
+    def shares(v):
+        return v
+
+    @staticmethod
+    def bias_of(log_shares):
+        return log_shares - log_shares.mean()
+
+    def _in_gauge(self, weights):
+        starts, n_states = self.starts[:-1], self.sizes[:, None]
+        means = np.add.reduceat(weights, starts, axis=0) / n_states
+        return weights - np.repeat(means, self.sizes, axis=0)

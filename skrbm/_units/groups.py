@@ -1,0 +1,276 @@
+"""Units in groups, each of which stands for one column with a few states."""
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import logsumexp
+
+from skrbm import _binary_rows, _kernels
+from skrbm._units.base import Encoder, VisibleUnits
+from skrbm._units.bernoulli import INITIAL_HIDDEN_BIAS
+from skrbm._units.softplus import exponent_limit, softplus_changes
+
+# Share of the uniform distribution in the base of annealing, because importance weights
+# cannot correct for states that the base never takes.
+UNIFORM_SHARE = 0.01
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroupUnits(VisibleUnits):
+    """Base class of units in groups, each of which stands for one column of the data.
+
+    The state of a column, a code from 0 on, decides which units of its group are on. With
+    these as a row of 0 and 1 for each state, the energy is ``-b . v`` as of independent
+    units, but there are no other rows. A subclass says which code this is.
+
+    Attributes
+    ----------
+    bias : ndarray of shape (n_encoded,)
+        Biases of the units.
+    sizes : int ndarray of shape (n_features,)
+        Number of units of each group.
+    """
+
+    sizes: np.ndarray
+
+    rows_are_bits = has_mode = True
+    score = "pseudo_log_likelihood"
+    # Whether it is always the first units of a group that are on, or exactly one of them.
+    thermometer: ClassVar[bool]
+
+    # The code -------------------------------------------------------------------------
+
+    @staticmethod
+    def sizes_of(n_states) -> np.ndarray:
+        """Return the number of units for columns with these numbers of states."""
+        raise NotImplementedError
+
+    @staticmethod
+    def code(size) -> np.ndarray:
+        """Return the units of a group of this size, in a row for each state."""
+        raise NotImplementedError
+
+    @staticmethod
+    def shares(v) -> np.ndarray:
+        """Return the probabilities of the states of a group, given its states or means."""
+        raise NotImplementedError
+
+    @staticmethod
+    def bias_of(log_shares) -> np.ndarray:
+        """Return the biases of a group whose states have these log-probabilities."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def starts(self):
+        """First unit of each group, followed by the number of units."""
+        return np.append(0, np.cumsum(self.sizes, dtype=np.int64))
+
+    @functools.cached_property
+    def groups(self):
+        """Pairs of the slice of the units of a group, and its `code`."""
+        starts, sizes = self.starts.tolist(), self.sizes.tolist()
+        codes = {size: self.code(size).astype(self.bias.dtype) for size in set(sizes)}
+        return [
+            (slice(start, start + size), codes[size])
+            for start, size in zip(starts, sizes, strict=False)
+        ]
+
+    # Columns and rows -----------------------------------------------------------------
+
+    @property
+    def n_features(self):
+        return len(self.sizes)
+
+    @property
+    def encoder(self):
+        return GroupEncoder(self)
+
+    def decode(self, v):
+        """Return the most probable state of each column, given states or means."""
+        states = [self.shares(v[..., group]).argmax(axis=-1) for group, _ in self.groups]
+        return np.stack(states, axis=-1).astype(v.dtype)
+
+    @staticmethod
+    def mode(mean):
+        """Return states as they are, since `decode` gives the most probable ones."""
+        return mean
+
+    # Given the hidden units -----------------------------------------------------------
+
+    def mean(self, x):
+        x += self.bias
+        if _binary_rows.core is None:
+            return _kernels.group_means(x, self.starts, self.thermometer)
+        _binary_rows.groups(x, self.starts, thermometer=self.thermometer, mean=x)
+        return x
+
+    def sample(self, x, rng, out, units=slice(None)):
+        x += self.bias
+        if _binary_rows.core is None:
+            return _kernels.draw_groups(x, self.starts, self.thermometer, rng, out)
+        states = out if out.dtype == np.uint8 else np.empty(x.shape, np.uint8)
+        options = {"thermometer": self.thermometer, "keys": _binary_rows.draw_key(rng)}
+        _binary_rows.groups(x, self.starts, states=states, **options)
+        if out is not states:
+            out[...] = states
+        return out
+
+    def blocks(self):
+        """Return the block of all units, since rows are not sparse."""
+        return [slice(0, len(self))]
+
+    def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
+        x += self.bias if base is None else self.bias - base.bias
+        options = {"thermometer": self.thermometer, "mean": mean, "states": states}
+        if base is not None:
+            options |= {"base": base.bias, "scale": scale}
+        _binary_rows.groups(x, self.starts, keys=keys, **options)
+
+    def log_normalizers(self, x):
+        x = x + self.bias
+        sums = [logsumexp(x[:, group] @ code.T, axis=1) for group, code in self.groups]
+        return np.stack(sums, axis=1)
+
+    def log_normalizer(self, x):
+        return self.log_normalizers(x).sum(axis=1)
+
+    def log_normalizer_changes(self, x, changes):
+        """Return how the log normalizer of each row of `x` changes with each of `changes`.
+
+        That of a group is the log of a sum over states, of the probability of the state at
+        `x` times a factor that depends on the change: a product of matrices.
+        """
+        x, total = x + self.bias, np.zeros((len(x), len(changes)))
+        for group, code in self.groups:
+            logits, of_changes = x[:, group] @ code.T, changes[:, group] @ code.T
+            p = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+            highest = of_changes.max(axis=1)
+            factors = np.exp(of_changes - highest[:, None])
+            total += np.log(p @ factors.T) + highest
+        return total
+
+    @property
+    def largest_change(self):
+        """Bound that keeps the factors of `log_normalizer_changes` and their sums normal.
+
+        The change of a state is a sum of changes of up to as many units as a group has.
+        """
+        terms = self.sizes.max(initial=1) if self.thermometer else 1
+        return exponent_limit(self.bias.dtype) / (2 * terms)
+
+    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None):
+        """Return the pseudo-log-likelihood of each row, in nats, as float64.
+
+        This is the sum over columns of the log-probability of the state of the column given
+        all other columns. Where values are means of units, log-probabilities are averaged.
+        If `columns` is given, the groups of these units are summed, and scaled up to all.
+        """
+        some = np.arange(self.n_features)
+        if columns is not None:
+            some = np.unique(np.searchsorted(self.starts, columns, side="right") - 1)
+        total = np.zeros(len(v))
+        for number in some.tolist():
+            group, code = self.groups[number]
+            of_group, weights_of_group = v[:, group], weights[group]
+            others = hidden_input - of_group @ weights_of_group
+            logits = softplus_changes(others, code @ weights_of_group)
+            logits += code @ self.bias[group]
+            total += (self.shares(of_group) * logits).sum(axis=1)
+            total -= logsumexp(logits, axis=1)
+        return total * (self.n_features / len(some))
+
+    # Learning, and paths to a model ---------------------------------------------------
+
+    @classmethod
+    def untrained(cls, data, dtype):
+        """Return units for columns whose states are all codes up to the largest one."""
+        return cls.with_states(data.ranges().high.astype(int) + 1, dtype)
+
+    @classmethod
+    def with_states(cls, n_states, dtype):
+        """Return units without biases for columns with these numbers of states."""
+        sizes = cls.sizes_of(np.asarray(n_states, dtype=np.int64))
+        return cls(np.zeros(sizes.sum(), dtype=dtype), sizes)
+
+    def first_weights(self, n_components, rng):
+        """Return weights, bias and mean of the hidden units before the first step.
+
+        Weights are normal with variance ``1 / n_features``, in the gauge of the units.
+        """
+        weights = rng.standard_normal((len(self), n_components)) / np.sqrt(self.n_features)
+        hidden_mean = 1 / (1 + np.exp(-INITIAL_HIDDEN_BIAS))
+        bias = np.full(n_components, INITIAL_HIDDEN_BIAS)
+        return self._in_gauge(weights), bias, hidden_mean
+
+    def _in_gauge(self, weights):
+        """Return weights that stand for the same model, up to the hidden biases."""
+        return weights
+
+    def mean_of_rows(self, total, n_rows):
+        """Return the mean of `n_rows` rows and one imaginary row, given their sum.
+
+        All states of the imaginary row are equally probable. Therefore, no state has
+        probability 0, and states that have not occurred yet are assumed to be rare.
+        """
+        even = np.concatenate([code.mean(axis=0) for _, code in self.groups])
+        return (total + even) / (n_rows + 1)
+
+    def follow_mean(self, before, after):
+        """Shift the bias in place by the change of the log-probabilities of the states."""
+        bias = self.bias
+        bias += self._bias_of(after) - self._bias_of(before)
+
+    def independent(self, mean, dtype):
+        mean = np.broadcast_to(np.asarray(mean, np.float64), len(self))
+        return dataclasses.replace(
+            self, bias=self._bias_of(mean, UNIFORM_SHARE).astype(dtype)
+        )
+
+    def _bias_of(self, mean, uniform_share=0.0):
+        """Return the biases of independent groups with these means of the units.
+
+        Each is mixed with the uniform distribution, which has this share.
+        """
+        biases = []
+        for group, _ in self.groups:
+            shares = np.maximum(self.shares(mean[group]), 1e-12)
+            shares = shares / shares.sum()
+            shares = (1 - uniform_share) * shares + uniform_share / len(shares)
+            biases.append(self.bias_of(np.log(shares)))
+        return np.concatenate(biases)
+
+    def sample_between(self, base, x, beta, generators):
+        x += self.bias - base.bias
+        x *= beta
+        unbiased = dataclasses.replace(self, bias=base.bias)
+        for rows, rng in generators:
+            unbiased.sample(x[rows], rng, x[rows])
+
+    # Attributes of an estimator -------------------------------------------------------
+
+    def with_attributes(self, rbm, components, visible_bias, hidden_bias):
+        weights = np.ascontiguousarray(components.T)
+        return weights, dataclasses.replace(self, bias=visible_bias), hidden_bias
+
+
+class GroupEncoder(Encoder):
+    """Encoder of columns of codes by the units of groups."""
+
+    def __init__(self, units):
+        self.sizes, self.starts, self._units = units.sizes, units.starts, units
+        self.n_encoded = len(units)
+        self.feature_of = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        self._thermometer = units.thermometer
+
+    def expand(self, values, out):
+        within = np.arange(self.n_encoded) - np.repeat(self.starts[:-1], self.sizes)
+        of_units = values[:, self.feature_of]
+        if self._thermometer:
+            np.less(within, of_units, out=out)
+        else:
+            np.equal(within, of_units, out=out)
+
+    def compress(self, v):
+        return self._units.decode(v)

@@ -1,0 +1,390 @@
+"""Units of several kinds, for tables whose columns are of several kinds."""
+
+import dataclasses
+import functools
+from types import SimpleNamespace
+from typing import Self
+
+import numpy as np
+
+from skrbm._units.base import Encoder, VisibleUnits
+from skrbm._units.bernoulli import BernoulliUnits
+from skrbm._units.categorical import CategoricalUnits
+from skrbm._units.gaussian import GaussianUnits
+from skrbm._units.ordinal import OrdinalUnits
+
+# The kinds of units of columns with states, in the order of the parts.
+TYPES = {
+    "binary": BernoulliUnits,
+    "categorical": CategoricalUnits,
+    "ordinal": OrdinalUnits,
+}
+# What the kinds of the parts are called in pickles: do not change the order.
+KINDS_OF_PARTS = [*TYPES.values(), GaussianUnits]
+# Streams of random numbers of the parts, from the same key.
+_KEY_STEP = 0x9E3779B97F4A7C15
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MixedUnits(VisibleUnits):
+    """A sequence of parts, each of which is of one kind and has some columns of the data.
+
+    All that is computed for a row is the sum over the parts, or has the values of one part
+    after those of the other.
+
+    Attributes
+    ----------
+    bias : ndarray of shape (n_encoded,)
+        Biases of all parts, of which those of the parts are slices.
+    parts : tuple of VisibleUnits
+        The parts.
+    columns : tuple of int ndarray
+        The columns of the data that each part has.
+    """
+
+    parts: tuple[VisibleUnits, ...]
+    columns: tuple[np.ndarray, ...]
+
+    needs_moments = True
+    largest_parameter = 1e6
+    has_mode = True
+
+    def __post_init__(self) -> None:
+        """Make the biases of the parts slices of the common array."""
+        parts = [
+            dataclasses.replace(part, bias=self.bias[units])
+            for part, units in zip(self.parts, self.units, strict=True)
+        ]
+        object.__setattr__(self, "parts", tuple(parts))
+
+    def __reduce__(self):
+        return type(self), (self.bias, self.parts, self.columns)
+
+    @classmethod
+    def of(cls, parts, columns) -> Self:
+        """Return units with these parts, which have these columns of the data."""
+        bias = np.concatenate([part.bias for part in parts])
+        return cls(bias, tuple(parts), tuple(columns))
+
+    @classmethod
+    def for_columns(cls, types, n_states, dtype, moments=None, dtype_of_data=None) -> Self:
+        """Return untrained units.
+
+        Parameters
+        ----------
+        types : list of str
+            The type of each column of the data: one of `TYPES`, or "real".
+        n_states : list of int
+            The number of states of each column; not used if it is real.
+        dtype : dtype
+            Of the model.
+        moments : tuple of two ndarray, default=None
+            Mean and variance of each column, of which those of real columns are used. None
+            leaves them standardized.
+        dtype_of_data : dtype, default=None
+            Needed if there are `moments`.
+        """
+        types, n_states = np.array(types), np.array(n_states)
+        parts, columns = [], []
+        for name, kind in TYPES.items():
+            (of_kind,) = np.nonzero(types == name)
+            if of_kind.size:
+                parts.append(kind.with_states(n_states[of_kind], dtype))
+                columns.append(of_kind)
+        (real,) = np.nonzero(types == "real")
+        if real.size:
+            mean, variance = np.repeat([[0.0], [1.0]], len(types), axis=1)
+            if moments is not None:
+                mean, variance = moments
+            kind = np.dtype(dtype_of_data or dtype)
+            part = GaussianUnits.with_moments(mean[real], variance[real], kind, dtype)
+            parts.append(part)
+            columns.append(real)
+        return cls.of(parts, columns)
+
+    @functools.cached_property
+    def units(self):
+        """Slices of the units of each part."""
+        ends = np.cumsum([len(part) for part in self.parts]).tolist()
+        return list(map(slice, [0, *ends[:-1]], ends))
+
+    def _each(self, *arrays):
+        """Yield each part with its columns of arrays of encoded values, which are views."""
+        for part, units in zip(self.parts, self.units, strict=True):
+            yield part, *(array[..., units] for array in arrays)
+
+    # What they can do -----------------------------------------------------------------
+
+    @functools.cached_property
+    def rows_are_bits(self):  # type: ignore[override]
+        return all(part.rows_are_bits for part in self.parts)
+
+    @property
+    def score(self):  # type: ignore[override]
+        """The pseudo-log-likelihood, if all parts have one."""
+        scores = {part.score for part in self.parts}
+        return scores.pop() if len(scores) == 1 else "log_likelihood"
+
+    @property
+    def rate_factor(self):  # type: ignore[override]
+        return min(part.rate_factor for part in self.parts)
+
+    @functools.cached_property
+    def statistics(self):  # type: ignore[override]
+        return tuple({f: None for part in self.parts for f in part.statistics})
+
+    @property
+    def n_features(self):
+        return sum(map(len, self.columns))
+
+    @property
+    def arrays(self):
+        return self.bias, *(array for part in self.parts for array in part.arrays[1:])
+
+    @property
+    def arrays_of_partition(self):
+        return tuple(array for part in self.parts for array in part.arrays_of_partition)
+
+    def map(self, function, *others):
+        zipped = zip(self.parts, *(other.parts for other in others), strict=True)
+        return self.of([part.map(function, *rest) for part, *rest in zipped], self.columns)
+
+    # Columns and rows -----------------------------------------------------------------
+
+    @functools.cached_property
+    def encoder(self):  # type: ignore[override]
+        return MixedEncoder(self)
+
+    def decode(self, v):
+        """Return rows in the columns of the data: values, and the most probable codes."""
+        rows = np.empty((*v.shape[:-1], self.n_features), v.dtype)
+        for (part, of_part), columns in zip(self._each(v), self.columns, strict=True):
+            values = part.decode(of_part)
+            if part.has_mode:
+                values = part.mode(values)
+            rows[..., columns] = values
+        return rows
+
+    @staticmethod
+    def mode(mean):
+        """Return states as they are, since `decode` gives the most probable ones."""
+        return mean
+
+    def fill_in(self, mean, shape, rng):
+        mean = np.broadcast_to(mean, len(self))
+        filled = np.empty(shape, self.bias.dtype)
+        for part, of_part, out in self._each(mean, filled):
+            out[...] = part.fill_in(of_part, out.shape, rng)
+        return filled
+
+    # Given the hidden units -----------------------------------------------------------
+
+    def mean(self, x):
+        for part, of_part in self._each(x):
+            part.mean(of_part)
+        return x
+
+    def sample(self, x, rng, out, units=slice(None)):
+        for part, of_part, drawn in self._each(x, out):
+            part.sample(of_part, rng, drawn)
+        return out
+
+    def blocks(self):
+        """Return the block of all units, since rows are not sparse."""
+        return [slice(0, len(self))]
+
+    def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
+        words, stops = (None, None) if keys is None else keys
+        for number, (part, units) in enumerate(zip(self.parts, self.units, strict=True)):
+            part.from_inputs(
+                x[:, units],
+                base=None if base is None else base.parts[number],
+                scale=scale,
+                keys=None
+                if keys is None
+                else (words + np.uint64(number * _KEY_STEP % 2**64), stops),
+                mean=None if mean is None else mean[:, units],
+                states=None if states is None else states[:, units],
+            )
+
+    def log_normalizers(self, x):
+        normalizers = np.empty((len(x), self.n_features))
+        for (part, of_part), columns in zip(self._each(x), self.columns, strict=True):
+            normalizers[:, columns] = part.log_normalizers(of_part)
+        return normalizers
+
+    def log_normalizer(self, x):
+        return sum(part.log_normalizer(of_part) for part, of_part in self._each(x))
+
+    def log_normalizer_changes(self, x, changes):
+        return sum(
+            part.log_normalizer_changes(of_x, of_changes)
+            for part, of_x, of_changes in self._each(x, changes)
+        )
+
+    @property
+    def largest_change(self):
+        return min(part.largest_change for part in self.parts)
+
+    def minus_energy(self, v):
+        return sum(part.minus_energy(of_part) for part, of_part in self._each(v))
+
+    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None):
+        """Return the pseudo-log-likelihood of each row, in nats, as float64.
+
+        If `columns` is given, a part of which it has no unit is left out, and the sum of
+        the others is scaled up to all columns of the data.
+        """
+        total, n_summed = np.zeros(len(v)), 0
+        for (part, of_part), units in zip(self._each(v), self.units, strict=True):
+            some = None
+            if columns is not None:
+                some = columns[(columns >= units.start) & (columns < units.stop)]
+                some = some - units.start
+                if not some.size:
+                    continue
+            total += part.pseudo_log_likelihood(of_part, hidden_input, weights[units], some)
+            n_summed += part.n_features
+        return total * (self.n_features / n_summed)
+
+    # Learning, and paths to a model ---------------------------------------------------
+
+    def first_weights(self, n_components, rng):
+        firsts = [part.first_weights(n_components, rng) for part in self.parts]
+        weights, biases, means = zip(*firsts, strict=True)
+        return np.concatenate(weights), np.mean(biases, axis=0), float(np.mean(means))
+
+    def add_gradient(self, of_bias, differences):
+        for part, *parts in self._each(of_bias, *differences):
+            part.add_gradient(parts[0], parts[1 : 2 + len(part.statistics)])
+
+    def add_input(self, x):
+        for part, of_part in self._each(x):
+            part.add_input(of_part)
+
+    def mean_of_rows(self, total, n_rows):
+        means = [part.mean_of_rows(of_part, n_rows) for part, of_part in self._each(total)]
+        return np.concatenate(means)
+
+    def center(self, mean):
+        return np.concatenate([part.center(of_part) for part, of_part in self._each(mean)])
+
+    def follow_mean(self, before, after):
+        for part, *means in self._each(before, after):
+            part.follow_mean(*means)
+
+    def independent(self, mean, dtype):
+        mean = np.broadcast_to(mean, len(self))
+        parts = [part.independent(of_part, dtype) for part, of_part in self._each(mean)]
+        return self.of(parts, self.columns)
+
+    def log_ratio_to(self, base, v):
+        return sum(
+            part.log_ratio_to(other, of_part)
+            for (part, of_part), other in zip(self._each(v), base.parts, strict=True)
+        )
+
+    def sample_between(self, base, x, beta, generators):
+        for (part, of_part), other in zip(self._each(x), base.parts, strict=True):
+            part.sample_between(other, of_part, beta, generators)
+
+    # Attributes of an estimator -------------------------------------------------------
+
+    def to_attributes(self, weights, hidden_bias):
+        parts = []
+        for part, units in zip(self.parts, self.units, strict=True):
+            parts.append(part.to_attributes(weights[units], hidden_bias))
+            hidden_bias = parts[-1].pop("intercept_hidden_")
+        components = np.concatenate([part.pop("components_") for part in parts], axis=1)
+        biases = np.concatenate([part.pop("intercept_visible_") for part in parts])
+        attributes = {name: array for part in parts for name, array in part.items()}
+        return attributes | {
+            "components_": components,
+            "intercept_visible_": biases,
+            "intercept_hidden_": hidden_bias,
+        }
+
+    @classmethod
+    def from_attributes(cls, rbm, components, visible_bias, hidden_bias):
+        """Return weights, units and hidden bias of the model of an estimator.
+
+        The types of its columns tell the parts.
+        """
+        dtype = np.result_type(np.float32, components)
+        untrained = cls.for_columns(rbm._types, rbm._n_states, dtype)
+        weights, parts = [], []
+        for part, units in zip(untrained.parts, untrained.units, strict=True):
+            names = (*part.required_attributes, "visible_mean_", "visible_variance_")
+            arrays = {name: getattr(rbm, name) for name in names if hasattr(rbm, name)}
+            if "visible_mean_" in arrays:
+                arrays["visible_mean_"] = arrays["visible_mean_"][units]
+            of_part, visible, hidden_bias = part.with_attributes(
+                SimpleNamespace(**arrays),
+                components[:, units],
+                visible_bias[units],
+                hidden_bias,
+            )
+            weights.append(of_part.astype(dtype))
+            parts.append(visible.map(lambda array: array.astype(dtype)))
+        visible = cls.of(parts, untrained.columns)
+        return np.concatenate(weights), visible, hidden_bias.astype(dtype)
+
+    def to_plain(self):
+        parts = [part.to_plain() for part in self.parts]
+        kinds = [KINDS_OF_PARTS.index(type(part)) for part in self.parts]
+        return {"kinds": kinds, "parts": parts, "columns": list(self.columns)}
+
+    @classmethod
+    def from_plain(cls, plain):
+        parts = [
+            KINDS_OF_PARTS[kind].from_plain(part)
+            for kind, part in zip(plain["kinds"], plain["parts"], strict=True)
+        ]
+        return cls.of(parts, plain["columns"])
+
+    def data_attributes(self, mean):
+        parts = [part.data_attributes(of_part) for part, of_part in self._each(mean)]
+        means = np.concatenate([part.pop("visible_mean_") for part in parts])
+        others = {name: array for part in parts for name, array in part.items()}
+        return others | {"visible_mean_": means}
+
+
+class MixedEncoder(Encoder):
+    """Encoder of the columns of each part by that of the part."""
+
+    def __init__(self, units):
+        self.n_encoded = len(units)
+        self._parts = list(
+            zip([p.encoder for p in units.parts], units.columns, units.units, strict=True)
+        )
+        self.feature_of = np.concatenate(
+            [
+                columns if encoder is None else columns[encoder.feature_of]
+                for encoder, columns, _ in self._parts
+            ]
+        )
+
+    def compact(self, rows, dtype):
+        values = np.empty(rows.shape, dtype)
+        for encoder, columns, _ in self._parts:
+            of_part = rows[:, columns]
+            values[:, columns] = (
+                of_part if encoder is None else encoder.compact(of_part, dtype)
+            )
+        return values
+
+    def expand(self, values, out):
+        for encoder, columns, units in self._parts:
+            if encoder is None:
+                out[:, units] = values[:, columns]
+            else:
+                encoder.expand(values[:, columns], out[:, units])
+
+    def compress(self, v):
+        values = np.empty(
+            (len(v), sum(len(columns) for _, columns, _ in self._parts)), v.dtype
+        )
+        for encoder, columns, units in self._parts:
+            of_part = v[:, units]
+            values[:, columns] = of_part if encoder is None else encoder.compress(of_part)
+        return values
