@@ -1,8 +1,9 @@
 """Half-steps on rows of 0 and 1, compiled: sums of rows of the weights, without products.
 
-A row of states is stored as the list of its units that are on. All functions of this module
-need the compiled core, see `skrbm._native`; where there is none, `lists` returns None, and
-callers multiply matrices instead. States are arrays of uint8.
+A row of states is stored as the list of its units that are on. The functions of this module
+need the compiled core, see `skrbm._native`, except for `group_means` and `draw_groups`.
+Where there is none, `lists` returns None, and callers multiply matrices instead. States are
+arrays of uint8.
 
 Draws use streams of random numbers of their own, one for each tile of units, seeded from a
 key that is drawn from the caller's generator. Results therefore do not depend on the number
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from skrbm import _kernels
 from skrbm._compat.openmp import n_threads_allowed
 from skrbm._native import core
 from skrbm._random import generator
@@ -300,6 +302,28 @@ def groups(
         work,
         n_threads,
     )
+
+
+def group_means(total, starts, thermometer):
+    """Overwrite the inputs of groups of units with the means of the units."""
+    if core is None:
+        return _kernels.group_means(total, starts, thermometer)
+    groups(total, starts, thermometer=thermometer, mean=total)
+    return total
+
+
+def draw_groups(total, starts, thermometer, rng, out):
+    """Draw states of groups of units, given their inputs, which may be overwritten.
+
+    `out` may be `total` itself, or have another dtype.
+    """
+    if core is None:
+        return _kernels.draw_groups(total, starts, thermometer, rng, out)
+    states = out if out.dtype == np.uint8 else np.empty(out.shape, np.uint8)
+    groups(total, starts, thermometer=thermometer, keys=draw_key(rng), states=states)
+    if states is not out:
+        out[...] = states
+    return out
 
 
 def combine(rows, coefficients):

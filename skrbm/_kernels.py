@@ -230,3 +230,65 @@ def bernoulli_from_half_log_odds(x, rng, out):
     x *= _SCALE[x.dtype]
     draw = _random_int32(x.size, rng).astype(x.dtype)
     return np.less(draw.reshape(x.shape), x, out=out)
+
+
+def _cumulate(x, starts):
+    """Return the cumulative sums of each row within each group of columns, as float64."""
+    sums = np.cumsum(x, axis=1, dtype=np.float64)
+    before, sizes = sums[:, starts[1:-1] - 1], np.diff(starts)
+    sums[:, sizes[0] :] -= np.repeat(before, sizes[1:], axis=1)
+    return sums
+
+
+def _state_weights(total, starts, thermometer):
+    """Return the weights of the states of each group, the largest 1, and their starts.
+
+    `total` is overwritten. Unless groups are thermometers, the weights are written there.
+    """
+    if thermometer:
+        total = np.insert(_cumulate(total, starts), starts[:-1], 0, axis=1)
+        starts = starts + np.arange(len(starts))
+    largest = np.maximum.reduceat(total, starts[:-1], axis=1)
+    total -= np.repeat(largest, np.diff(starts), axis=1)
+    return np.exp(total, out=total), starts
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def group_means(total, starts, thermometer):
+    """Overwrite the inputs of groups of units with the means of the units.
+
+    For groups, and the arguments, see `_binary_rows.groups`. Means of thermometers have an
+    absolute error like that of `logistic`, even where they are tiny.
+    """
+    for rows in row_blocks(*total.shape):
+        weights, states = _state_weights(total[rows], starts, thermometer)
+        if thermometer:
+            sums, last = _cumulate(weights, states), states[1:] - 1
+            whole = np.repeat(sums[:, last], np.diff(states), axis=1)
+            total[rows] = np.delete((whole - sums) / whole, last, axis=1)
+        else:
+            sums = np.add.reduceat(weights, states[:-1], axis=1)
+            weights /= np.repeat(sums, np.diff(states), axis=1)
+    return total
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def draw_groups(total, starts, thermometer, rng, out):
+    """Draw states of groups of units, given their inputs, which are overwritten.
+
+    For groups, and the first arguments, see `_binary_rows.groups`. `out` may be `total`
+    itself, or have another dtype. Probabilities are resolved to 32 bits. A group whose
+    inputs are not finite is in any of its states.
+    """
+    sizes = np.diff(starts)
+    places = np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
+    for rows in row_blocks(*total.shape):
+        weights, states = _state_weights(total[rows], starts, thermometer)
+        sums = _cumulate(weights, states)
+        whole = sums[:, states[1:] - 1]
+        u = _random_int32(whole.size, rng) * 2.0**-32 + 0.5
+        least = np.repeat(u.reshape(whole.shape) * whole, np.diff(states), axis=1)
+        passed = np.add.reduceat(~(sums > least), states[:-1], axis=1, dtype=np.intp)
+        drawn = np.repeat(np.minimum(passed, np.diff(states) - 1), sizes, axis=1)
+        out[rows] = places < drawn if thermometer else places == drawn
+    return out

@@ -204,6 +204,65 @@ def core_draws(mean, keys, stops, *, hidden):
     return states | (threshold == largest)
 
 
+# Sizes of groups of units, with fewer and with more than 16 groups or units in a group.
+GROUP_SIZES = {
+    "one group": [5],
+    "of one": [1] * 17,
+    "of two": [2] * 16,
+    "of all sizes": [3, 1, 2, 8, 300, 1, 16, 17, 5, 4, 2, 2, 7, 33, 1, 6, 9, 3, 2, 40],
+}
+
+
+def group_starts(sizes):
+    """Return the first unit of each group, and the number of units."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def group_states(n_units, thermometer):
+    """Return all states of a group, one per row."""
+    if thermometer:
+        return np.tril(np.ones((n_units + 1, n_units)), -1)
+    return np.eye(n_units)
+
+
+def group_probabilities(y, thermometer):
+    """Return the probabilities of the states of a group, given rows of inputs."""
+    log_weights = y.astype(np.longdouble) @ group_states(y.shape[1], thermometer).T
+    weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(float)
+
+
+def means_of_groups(y, starts, thermometer):
+    """Return the means of the units of groups, given rows of inputs."""
+    groups = np.split(y, starts[1:-1], axis=1)
+    means = (
+        group_probabilities(group, thermometer) @ group_states(group.shape[1], thermometer)
+        for group in groups
+    )
+    return np.hstack(list(means))
+
+
+def numbers_of_states(v, starts, thermometer):
+    """Return the number of the state of each group, in the order of `group_states`."""
+    numbers = []
+    for group in np.split(v, starts[1:-1], axis=1):
+        equal = group[:, None] == group_states(group.shape[1], thermometer)
+        row, number = equal.all(axis=2).nonzero()
+        assert_array_equal(row, np.arange(len(v)))  # each row is in one state
+        numbers.append(number)
+    return np.column_stack(numbers)
+
+
+def assert_groups_distributed(v, y, starts, thermometer):
+    """Assert that groups have the distributions of their inputs, and are independent."""
+    numbers = numbers_of_states(v, starts, thermometer)
+    index, joint = np.zeros(len(v), int), np.ones(1)
+    for group, number in zip(np.split(y, starts[1:-1]), numbers.T, strict=True):
+        (p,) = group_probabilities(group[None], thermometer)
+        index, joint = index * len(p) + number, np.outer(joint, p).ravel()
+    assert_distributed(index, joint)
+
+
 def exit_code(script):
     """Run a script in a process group of its own; return its code, within five minutes."""
     command = [sys.executable, "-c", script]

@@ -3,6 +3,7 @@
 They are tests of the build of the core for any processor. All others give the same bits.
 """
 
+import functools
 import importlib
 import itertools
 import os
@@ -12,13 +13,19 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from conftest import (
+    GROUP_SIZES,
     PLAIN,
     Enumerated,
+    assert_groups_distributed,
     bernoulli_rbm,
     core_draws,
     core_words,
     exit_code,
+    group_probabilities,
+    group_starts,
+    means_of_groups,
     needs_core,
+    numbers_of_states,
     splitmix64,
     tiny_rbm,
     xoshiro128pp,
@@ -425,7 +432,12 @@ def test_frequencies(dtype, side):
     log_odds = np.linspace(-6, 6, 80).astype(dtype)
     p, n_rows = expit(log_odds.astype(float)), 10_000
     keys = np.array([1], np.uint64), np.array([n_rows])
-    states = draws_of(log_odds, side, n_rows, keys)
+    assert_frequencies(draws_of(log_odds, side, n_rows, keys), p)
+
+
+def assert_frequencies(states, p):
+    """Assert that bits have these probabilities, and are independent."""
+    n_rows = len(states)
     assert states.max() == 1
     z = (states.mean(axis=0) - p) / np.sqrt(p * (1 - p) / n_rows)
     assert abs((z**2).sum() - len(p)) < 5 * np.sqrt(2 * len(p))
@@ -456,45 +468,11 @@ def test_certain_units_are_always_drawn(dtype, side, tile, key, core):
 # Groups -----------------------------------------------------------------------------------
 
 
-def starts_of(sizes):
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-
-def states_of_group(size, thermometer):
-    """Return all states of a group, one per row, in the order of their numbers."""
-    if thermometer:
-        return np.tril(np.ones((size + 1, size)), -1)
-    return np.eye(size)
-
-
-def probabilities(y, thermometer):
-    """Return the probabilities of the states of a group, one row for each row of inputs."""
-    weights = y.astype(np.longdouble) @ states_of_group(y.shape[1], thermometer).T
-    weights = np.exp(weights - weights.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def group_means_longhand(y, starts, thermometer):
-    parts = []
-    for start, stop in itertools.pairwise(starts):
-        p = probabilities(y[:, start:stop], thermometer)
-        parts.append(p @ states_of_group(stop - start, thermometer))
-    return np.hstack(parts)
-
-
-SIZES = {
-    "one group": [5],
-    "of one": [1] * 17,
-    "of two": [2] * 16,
-    "of all sizes": [3, 1, 2, 8, 300, 1, 16, 17, 5, 4, 2, 2, 7, 33, 1, 6, 9, 3, 2, 40],
-}
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("thermometer", [False, True])
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("sizes", GROUP_SIZES.values(), ids=GROUP_SIZES)
 def test_means_of_groups(sizes, thermometer, dtype):
-    starts, rng = starts_of(sizes), np.random.default_rng(0)
+    starts, rng = group_starts(sizes), np.random.default_rng(0)
     total, base = (rng.standard_normal(shape) for shape in ((9, starts[-1]), starts[-1]))
     total, base = total.astype(dtype), base.astype(dtype)
     scale = np.linspace(0, 2, 9).astype(dtype)
@@ -504,12 +482,140 @@ def test_means_of_groups(sizes, thermometer, dtype):
             total, starts, thermometer=thermometer, base=b, scale=s, mean=mean
         )
         y = total.astype(float) * (1 if s is None else s[:, None]) + (0 if b is None else b)
-        expected = group_means_longhand(y, starts, thermometer)
+        expected = means_of_groups(y, starts, thermometer)
         assert_allclose(mean, expected, rtol=400 * eps(dtype), atol=eps(dtype) ** 2)
     _binary_rows.groups(
         total, starts, thermometer=thermometer, base=base, scale=scale, mean=total
     )
     assert_array_equal(total, mean)
+
+    total = y.astype(dtype)
+    assert _binary_rows.group_means(total, starts, thermometer) is total
+    assert_allclose(total, expected, rtol=0, atol=400 * eps(dtype))
+
+
+def draw_longhand(mean, starts, thermometer, keys, stops):
+    """Return the states that the compiled core draws, given the means of their units.
+
+    From the end of a group, the probabilities of its states are added up. The last state
+    for which the sum exceeds a number of 31 random bits is drawn. Each tile of 16 groups
+    has a stream of its own, from which each row takes a batch.
+    """
+    states = np.empty(mean.shape, np.uint8)
+    for group, (start, stop) in enumerate(itertools.pairwise(starts)):
+        tail = mean[:, start:stop].astype(np.longdouble)
+        if not thermometer:
+            tail = tail[:, ::-1].cumsum(axis=1)[:, ::-1]
+        for key, first, last in zip(keys, [0, *stops[:-1]], stops, strict=True):
+            rows = slice(first, min(last, len(mean)))
+            words = core_words(key, 2**32 + group // 16, len(mean[rows]))[:, group % 16]
+            u = (words // 2 + np.longdouble(0.5)) * (2**31 - 1) / 2**62
+            on = tail[rows] > u[:, None]
+            if not thermometer:
+                on[:, 0] = True
+                on[:, :-1] &= ~on[:, 1:]
+            states[rows, start:stop] = on
+    return states
+
+
+@pytest.mark.parametrize("thermometer", [False, True])
+@pytest.mark.parametrize("sizes", GROUP_SIZES.values(), ids=GROUP_SIZES)
+def test_draws_of_groups(sizes, thermometer):
+    """They are those longhand, whatever the memory that they are in."""
+    starts = group_starts(sizes)
+    total = 2 * np.random.default_rng(0).standard_normal((9, starts[-1]))
+    generators = [np.random.Generator(np.random.SFC64(seed)) for seed in range(3)]
+    slices = slice(0, 2), slice(2, 3), slice(3, 20)
+    keys = _binary_rows.draw_keys(list(zip(slices, generators, strict=True)))
+    mean, states = np.empty_like(total), np.full(total.shape, 9, np.uint8)
+    half_step = functools.partial(
+        _binary_rows.groups, starts=starts, thermometer=thermometer, keys=keys
+    )
+    half_step(total, mean=mean, states=states)
+    assert_array_equal(states, draw_longhand(mean, starts, thermometer, *keys))
+
+    wide = np.full((9, starts[-1] + 7), 5.0)
+    inner, flags = wide[:, 3:-4], wide.astype(np.uint8)
+    inner[...] = total
+    half_step(inner, mean=inner, states=flags[:, 3:-4])
+    assert_array_equal(inner, mean)
+    assert_array_equal(flags[:, 3:-4], states)
+    for array in (wide, flags):
+        assert (np.delete(array, np.s_[3:-4], axis=1) == 5).all()
+    for at in range(9):
+        alone = np.empty_like(states[:1])
+        words = keys[0][:1], np.array([1])
+        half_step(total[at : at + 1], states=alone, keys=words)
+        assert_array_equal(
+            alone, draw_longhand(mean[at : at + 1], starts, thermometer, *words)
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("thermometer", [False, True])
+def test_frequencies_of_groups(thermometer, dtype, rng):
+    """Groups have their distributions, and are independent of each other."""
+    y = np.array([0.5, -1, 1, 0.3, -0.2, -2], dtype)
+    starts = group_starts([3, 1, 2])
+    for kind in (bool, np.uint8, "same"):
+        total = np.tile(y, (100_000, 1))
+        out = total if kind == "same" else np.empty(total.shape, kind)
+        assert _binary_rows.draw_groups(total, starts, thermometer, rng, out) is out
+        assert_groups_distributed(out, y, starts, thermometer)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_thermometers_of_one_unit_are_bits(dtype):
+    log_odds = np.linspace(-6, 6, 80).astype(dtype)
+    p, n_rows = expit(log_odds.astype(float)), 10_000
+    total, mean = np.tile(log_odds, (n_rows, 1)), np.empty((n_rows, 80), dtype)
+    keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(0)))
+    states = np.empty(total.shape, np.uint8)
+    _binary_rows.groups(
+        total, np.arange(81), thermometer=True, keys=keys, mean=mean, states=states
+    )
+    assert_allclose(mean[7], p, rtol=4 * eps(dtype))
+    assert_frequencies(states, p)
+
+
+@pytest.mark.parametrize("key", [68861, 727717])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("thermometer", [False, True])
+def test_impossible_states_of_groups_are_not_drawn(thermometer, dtype, key, core):
+    """With these keys, 31 of the random bits of a group are all 1 or 0, which is rare."""
+    n_rows, starts = 400, group_starts([3] * 16)
+    words = random_words(core, key, 2**32, 16 * n_rows) // 2
+    assert (words == (2**31 - 1 if key == 68861 else 0)).any()
+    keys = np.array([key], np.uint64), np.array([n_rows])
+    for y in itertools.product([-2000, 0], [0, 2000], [-2000, -80, 2000]):
+        y = np.array(y, dtype)
+        (p,) = group_probabilities(y[None], thermometer)
+        total, states = np.tile(y, (n_rows, 16)), np.empty((n_rows, 48), np.uint8)
+        _binary_rows.groups(
+            total, starts, thermometer=thermometer, keys=keys, states=states
+        )
+        numbers = numbers_of_states(states, starts, thermometer)
+        assert (p[numbers] > 2.0**-32).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("thermometer", [False, True])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_groups_of_a_model_that_diverged(thermometer, dtype):
+    """The means of these groups are not numbers, and their draws are states."""
+    starts = group_starts([3, 1, 2])
+    for value, places in itertools.product((np.nan, np.inf, -np.inf), (0, 2, 3, slice(6))):
+        total = np.zeros((3, 6), dtype)
+        total[1, places] = value
+        mean, states = np.empty_like(total), np.empty(total.shape, np.uint8)
+        keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(0)))
+        _binary_rows.groups(
+            total, starts, thermometer=thermometer, keys=keys, mean=mean, states=states
+        )
+        numbers_of_states(states, starts, thermometer)
+        if value != -np.inf:  # a single input like this is that of an impossible state
+            expected = means_of_groups(total, starts, thermometer)
+            assert_allclose(mean, expected, rtol=4 * eps(dtype))
 
 
 # The gradient -----------------------------------------------------------------------------
@@ -757,13 +863,35 @@ def half_steps(dtype, n_features=150, n_components=200, n_rows=50):
     return results
 
 
+def groups_of_all_sizes(dtype, n_rows=9):
+    """Return means and states of groups of many sizes, at inverse temperatures."""
+    results, scale = [], np.linspace(0, 2, n_rows).astype(dtype)
+    keys = np.array([7, 8], np.uint64), np.array([n_rows // 3, n_rows])
+    for sizes, thermometer in itertools.product(GROUP_SIZES.values(), (False, True)):
+        starts, rng = group_starts(3 * sizes), np.random.default_rng(0)
+        total = 3 * rng.standard_normal((n_rows, starts[-1])).astype(dtype)
+        base = rng.standard_normal(starts[-1]).astype(dtype)
+        outputs = {"mean": np.empty_like(total), "states": np.empty(total.shape, np.uint8)}
+        _binary_rows.groups(
+            total,
+            starts,
+            thermometer=thermometer,
+            base=base,
+            scale=scale,
+            keys=keys,
+            **outputs,
+        )
+        results += outputs.values()
+    return results
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_number_of_threads_does_not_matter(dtype, monkeypatch):
     X = random_states(40, 150)
     results, states = [], []
     for n_threads in (1, 2, 3):
         use_threads(monkeypatch, n_threads)
-        results.append(half_steps(dtype))
+        results.append([*half_steps(dtype), *groups_of_all_sizes(dtype)])
         states.append(trained(X, dtype, 200))
     for result, state in zip(results[1:], states[1:], strict=True):
         assert_same(state, states[0])
@@ -811,6 +939,7 @@ def everything(dtype):
     return [
         *results,
         *half_steps(dtype),
+        *groups_of_all_sizes(dtype),
         *arrays_of(trained(random_states(40, 70), dtype, 130)),
     ]
 
@@ -930,6 +1059,18 @@ def core_arguments(function, dtype=np.float32):
             "work": _binary_rows.work_space(weights),
             "n_threads": 1,
         }
+    if function in ("one_hot", "thermometer"):
+        return {
+            "total": np.zeros((4, 9), dtype),
+            "starts": group_starts([2, 3, 4]),
+            "base": visible_bias,
+            "scale": shares,
+            **keys,
+            "mean": np.empty((4, 9), dtype),
+            "states": np.empty((4, 9), np.uint8),
+            "work": np.empty((1, 9 + 3 + 16), dtype),
+            "n_threads": 1,
+        }
     if function == "update":
         return {
             "indptr": v.indptr,
@@ -959,11 +1100,14 @@ def core_arguments(function, dtype=np.float32):
     }[function]
 
 
-FUNCTIONS = "hidden", "visible", "update", "weigh", "combine", "list_rows", "random_words"
+HALF_STEPS = ["hidden", "visible", "one_hot", "thermometer"]
+FUNCTIONS = [*HALF_STEPS, "update", "weigh", "combine", "list_rows", "random_words"]
 OPTIONAL = "base", "scale", "keys", "stops", "total", "mean", "states"
 OUTPUTS = {
     "hidden": {"total", "mean", "states"},
     "visible": {"total", "mean", "states", "work"},
+    "one_hot": {"mean", "states", "work"},
+    "thermometer": {"mean", "states", "work"},
     "update": {"starts", "rows", "weights", "visible_bias", "hidden_bias", "vectors"}
     | {"dv", "of_rows"},
     "weigh": {"hidden", "dh"},
@@ -1007,7 +1151,8 @@ def test_types_of_arguments_are_checked(function, core):
         refused = [*views_in_other_types(array), array.tolist(), 1.0, array.astype(object)]
         if array.itemsize > 1:
             refused += [unaligned(array), memoryview(unaligned(array))]
-        if function == "combine" or name not in OPTIONAL:
+        needs_total = function not in ("hidden", "visible")
+        if name not in OPTIONAL or (name == "total" and needs_total):
             refused.append(None)
         for value in refused:
             with pytest.raises(TypeError, match=f"^{name} must be "):
@@ -1026,7 +1171,7 @@ def test_outputs_must_be_writeable(function, core):
             call(core, function, **{name: array})
 
 
-@pytest.mark.parametrize("function", ["hidden", "visible", "update", "weigh", "combine"])
+@pytest.mark.parametrize("function", [*HALF_STEPS, "update", "weigh", "combine"])
 def test_real_numbers_have_one_type(function, core):
     wide = core_arguments(function, np.float64)
     getattr(core, function)(*wide.values())
@@ -1050,6 +1195,36 @@ def test_numbers_of_arguments_are_checked(function, core):
     for wrong in (arguments[:-1], [*arguments, 1], []):
         with pytest.raises(TypeError, match=f"expected {len(arguments)} arguments"):
             getattr(core, function)(*wrong)
+
+
+def wrong_for_groups():
+    """Return names and values of arguments with wrong shapes and layouts."""
+    floats, flags = np.zeros((8, 64), np.float32), np.empty((8, 64), np.uint8)
+    return [
+        ("total", floats[:4, :18:2]),
+        ("total", np.asfortranarray(floats[:4, :9])),
+        ("starts", np.arange(0, 12, 3)[::-1]),
+        ("starts", np.zeros(0, np.int64)),
+        ("starts", group_starts([2, 3, 3])),
+        ("starts", group_starts([2, 3, 5])),
+        ("starts", group_starts([2, 3, 4])[1:]),
+        ("starts", group_starts([2, 0, 7])),
+        ("starts", np.array([0, 12, 5, 9])),
+        ("starts", np.array([0, -3, 5, 9])),
+        ("starts", np.array([-1, 5, 9])),
+        ("starts", group_starts([2, 3, 4]).repeat(2)[::2]),
+        ("base", floats[0, :8]),
+        ("base", floats[0, :18:2]),
+        ("scale", floats[0, :3]),
+        ("mean", floats[:3, :9]),
+        ("mean", floats[:4, :10]),
+        ("mean", floats[:4, :18:2]),
+        ("states", flags[:5, :9]),
+        ("states", flags[:4, 8::-1]),
+        ("work", floats[:1, :27]),
+        ("work", floats[:2, :28]),
+        ("work", floats[:0]),
+    ]
 
 
 def test_shapes_and_layouts_of_arguments_are_checked(core):
@@ -1083,6 +1258,7 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("visible", "work", aligned_zeros((2, 256), np.float32)[:0]),
         ("visible", "work", aligned_zeros((2, 512), np.float32)[:, ::2]),
         ("visible", "work", np.empty((2, 256 + 1), np.float32)[:, 1:]),
+        *((function, *rest) for function in HALF_STEPS[2:] for rest in wrong_for_groups()),
         ("update", "starts", np.empty(9, np.int64)),
         ("update", "rows", np.empty(0, np.int32)),
         ("update", "weights", aligned[:, :5].copy()),
@@ -1131,7 +1307,7 @@ def test_the_room_for_lists_is_checked(core):
             call(core, "list_rows", indptr=np.full(5, start))
 
 
-@pytest.mark.parametrize("function", ["hidden", "visible"])
+@pytest.mark.parametrize("function", HALF_STEPS)
 def test_keys_and_stops_are_checked(function, core):
     for stops in ([4], [1, 2, 4], [1, 3], [4, 1], [-1, 4], [5, 4]):
         with pytest.raises(ValueError, match=r"^stops must be "):

@@ -1,9 +1,17 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from conftest import (
+    GROUP_SIZES,
+    assert_groups_distributed,
+    group_probabilities,
+    group_starts,
+    means_of_groups,
+    numbers_of_states,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm import BernoulliRBMEstimator, _kernels
+from skrbm import BernoulliRBMEstimator, _binary_rows, _kernels
 
 DTYPES = [np.float32, np.float64]
 
@@ -202,3 +210,74 @@ def test_certain_states_are_drawn_for_any_bits(dtype):
         x = np.array([-50, 50], dtype)
         draws = _kernels.bernoulli_from_half_log_odds(x, words, np.empty(2, dtype))
         assert_array_equal(draws, [0, 1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("thermometer", [False, True])
+@pytest.mark.parametrize("sizes", GROUP_SIZES.values(), ids=GROUP_SIZES)
+def test_means_of_groups(sizes, thermometer, dtype):
+    starts = group_starts(sizes)
+    total = 3 * np.random.default_rng(0).standard_normal((9, starts[-1])).astype(dtype)
+    total[0] = 300 * total[1]
+    expected = means_of_groups(total, starts, thermometer)
+    wide = np.full((9, starts[-1] + 7), np.nan, dtype)
+    wide[:, 3:-4] = total
+    for x in (total, wide[:, 3:-4]):
+        assert _kernels.group_means(x, starts, thermometer) is x
+        assert_allclose(x, expected, rtol=0, atol=400 * np.finfo(dtype).eps)
+        assert x.min() >= 0
+        assert x.max() <= 1
+    assert np.isnan(wide[:, [2, -4]]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("thermometer", [False, True])
+def test_draws_of_groups(thermometer, dtype, rng):
+    """Groups have their distributions, and are independent of each other."""
+    starts = group_starts([3, 1, 2])
+    y = np.array([0.5, -1, 1, 0.3, -0.2, -2], dtype)
+    for kind in (bool, np.uint8, "same"):
+        total = np.tile(y, (100_000, 1))
+        out = total if kind == "same" else np.empty(total.shape, kind)
+        assert _kernels.draw_groups(total, starts, thermometer, rng, out) is out
+        assert_groups_distributed(out, y, starts, thermometer)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("word", [0, 0x7FFFFFFF_7FFFFFFF, 0x80000000_80000000, 2**64 - 1])
+@pytest.mark.parametrize("thermometer", [False, True])
+def test_impossible_states_of_groups_are_not_drawn(thermometer, word, dtype):
+    """Whatever the random bits, the weight of the state that is drawn is not 0."""
+    y = np.zeros((6, 4), dtype)
+    y[range(4), range(4)] = 2000
+    y[4:] = [[-2000], [2000]]
+    starts = group_starts([4])
+    out = _kernels.draw_groups(y.copy(), starts, thermometer, Words(word), np.zeros((6, 4)))
+    (numbers,) = numbers_of_states(out, starts, thermometer).T
+    p = group_probabilities(y, thermometer)
+    assert (p[range(6), numbers] > 0).all()
+
+
+@pytest.mark.parametrize("thermometer", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_groups_of_a_model_that_diverged(value, thermometer, rng):
+    """Their means are not numbers, and their draws are states."""
+    starts = group_starts([3, 1, 2])
+    total = np.full((5, 6), value)
+    out = _kernels.draw_groups(total.copy(), starts, thermometer, rng, total.copy())
+    numbers_of_states(out, starts, thermometer)
+    assert np.isnan(_kernels.group_means(total, starts, thermometer)).any()
+
+
+@pytest.mark.parametrize("thermometer", [False, True])
+def test_groups_without_a_core(thermometer, without_core):
+    starts = group_starts([3, 1, 2])
+    total = np.random.default_rng(0).standard_normal((5, 6))
+    results = []
+    for module in (_kernels, _binary_rows):
+        rng = np.random.Generator(np.random.SFC64(0))
+        out = np.empty(total.shape)
+        module.draw_groups(total.copy(), starts, thermometer, rng, out)
+        results.append([out, module.group_means(total.copy(), starts, thermometer)])
+    for one, other in zip(*results, strict=True):
+        assert_array_equal(one, other)
