@@ -34,11 +34,17 @@ class CategoricalUnits(GroupUnits):
     def shares(v):
         return v
 
-    @staticmethod
-    def bias_of(log_shares):
-        return log_shares - log_shares.mean()
+    @property
+    def n_states(self):
+        return self.sizes
 
-    def _in_gauge(self, weights):
-        starts, n_states = self.starts[:-1], self.sizes[:, None]
-        means = np.add.reduceat(weights, starts, axis=0) / n_states
-        return weights - np.repeat(means, self.sizes, axis=0)
+    def all_shares(self, mean):
+        return mean
+
+    def biases_of(self, log_shares):
+        return self._in_gauge(log_shares)
+
+    def _in_gauge(self, values):
+        starts, sizes = self.starts[:-1], self.sizes.reshape(-1, *[1] * (values.ndim - 1))
+        means = np.add.reduceat(values, starts, axis=0) / sizes
+        return values - np.repeat(means, self.sizes, axis=0)

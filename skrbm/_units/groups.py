@@ -1,5 +1,6 @@
 """Units in groups, each of which stands for one column with a few states."""
 
+import abc
 import dataclasses
 import functools
 from typing import ClassVar
@@ -43,24 +44,32 @@ class GroupUnits(VisibleUnits):
     # The code -------------------------------------------------------------------------
 
     @staticmethod
+    @abc.abstractmethod
     def sizes_of(n_states) -> np.ndarray:
         """Return the number of units for columns with these numbers of states."""
-        raise NotImplementedError
 
     @staticmethod
+    @abc.abstractmethod
     def code(size) -> np.ndarray:
         """Return the units of a group of this size, in a row for each state."""
-        raise NotImplementedError
 
     @staticmethod
+    @abc.abstractmethod
     def shares(v) -> np.ndarray:
         """Return the probabilities of the states of a group, given its states or means."""
-        raise NotImplementedError
 
-    @staticmethod
-    def bias_of(log_shares) -> np.ndarray:
-        """Return the biases of a group whose states have these log-probabilities."""
-        raise NotImplementedError
+    @property
+    @abc.abstractmethod
+    def n_states(self) -> np.ndarray:
+        """Number of states of each group."""
+
+    @abc.abstractmethod
+    def all_shares(self, mean) -> np.ndarray:
+        """Return the probabilities of the states of all groups, given means of units."""
+
+    @abc.abstractmethod
+    def biases_of(self, log_shares) -> np.ndarray:
+        """Return the biases of groups whose states have these log-probabilities."""
 
     @functools.cached_property
     def starts(self):
@@ -231,15 +240,22 @@ class GroupUnits(VisibleUnits):
     def _bias_of(self, mean, uniform_share=0.0):
         """Return the biases of independent groups with these means of the units.
 
-        Each is mixed with the uniform distribution, which has this share.
+        The states are mixed with the uniform distribution, which has this share.
         """
-        biases = []
-        for group, _ in self.groups:
-            shares = np.maximum(self.shares(mean[group]), 1e-12)
-            shares = shares / shares.sum()
-            shares = (1 - uniform_share) * shares + uniform_share / len(shares)
-            biases.append(self.bias_of(np.log(shares)))
-        return np.concatenate(biases)
+        shares = np.maximum(self.all_shares(mean), 1e-12)
+        shares /= self._per_state(np.add.reduceat(shares, self._first_states))
+        shares *= 1 - uniform_share
+        shares += uniform_share / self._per_state(self.n_states)
+        return self.biases_of(np.log(shares))
+
+    @functools.cached_property
+    def _first_states(self):
+        """Position of the first state of each group among the states of all groups."""
+        return np.append(0, np.cumsum(self.n_states)[:-1])
+
+    def _per_state(self, values):
+        """Repeat a value of each group for all of its states."""
+        return np.repeat(values, self.n_states)
 
     def sample_between(self, base, x, beta, generators):
         x += self.bias - base.bias

@@ -28,11 +28,17 @@ class OrdinalUnits(GroupUnits):
 
     @staticmethod
     def shares(v):
-        reached = np.concatenate(
-            [np.ones_like(v[..., :1]), v, np.zeros_like(v[..., :1])], -1
-        )
-        return reached[..., :-1] - reached[..., 1:]
+        ends = [np.ones_like(v[..., :1]), v, np.zeros_like(v[..., :1])]
+        return -np.diff(np.concatenate(ends, axis=-1))
 
-    @staticmethod
-    def bias_of(log_shares):
-        return np.diff(log_shares)
+    @property
+    def n_states(self):
+        return self.sizes + 1
+
+    def all_shares(self, mean):
+        reached = np.insert(mean, self.starts[:-1], 1.0)
+        return reached - np.insert(mean, self.starts[1:], 0.0)
+
+    def biases_of(self, log_shares):
+        to_previous = np.diff(log_shares, prepend=0.0)
+        return np.delete(to_previous, self._first_states)
