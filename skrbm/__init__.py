@@ -4,6 +4,7 @@ import importlib
 
 from skrbm._bernoulli import BernoulliRBMEstimator
 from skrbm._gaussian import GaussianRBMEstimator
+from skrbm._groups import exclusive_groups
 from skrbm._imputer import RBMImputer
 from skrbm._parallel import ParallelRBM
 from skrbm._show_versions import show_versions
@@ -13,6 +14,7 @@ __all__ = [
     "GaussianRBMEstimator",
     "ParallelRBM",
     "RBMImputer",
+    "exclusive_groups",
     "show_versions",
 ]
 __version__ = "0.1.0"

@@ -8,11 +8,13 @@ from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import validate_data
 
 from skrbm._compat.sklearn import _check_sample_weight
 from skrbm._data import DataSet
+from skrbm._frames import kind_of
 from skrbm._kernels import BLOCK_SIZE
 from skrbm._units.unit_interval import is_dask
 
@@ -61,7 +63,39 @@ def as_array(X, name="X"):
     refuse_masked(X, name)
     refuse_blocks(X, name)
     refuse_malformed(X, name)
-    return X.to_numpy(order="c") if _is_polars(X) else X
+    return X.to_numpy(order="c") if kind_of(X) == "polars" else X
+
+
+def stand_in(name):
+    """Return an estimator that scikit-learn's checks of columns may use, by class name."""
+    return type(name, (BaseEstimator,), {})()
+
+
+def check_table(X, estimator, *, reset, name="X"):
+    """Validate the shape and the names of a table, and not its values.
+
+    Returns a data frame as it is, and anything else as an ndarray or a CSR array.
+    """
+    refuse_masked(X, name)
+    refuse_blocks(X, name)
+    refuse_malformed(X, name)
+    _warn_of_dask(X, name)
+    X = X.compute() if is_dask(X) else X
+    with rows_called(name):
+        if kind_of(X) != "array":
+            if 0 in X.shape:
+                check_array(np.empty(X.shape), estimator=estimator)  # raises an error
+            return validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if not hasattr(X, "dtype") and np.asarray(X).dtype.kind == "U":
+            X = np.asarray(X, dtype=object)  # keeps the numbers among the strings
+        return validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype=None,
+            accept_sparse="csr",
+            ensure_all_finite=False,
+        )
 
 
 @contextlib.contextmanager
@@ -89,11 +123,6 @@ def _warn_of_dask(X, name):
             "which is loaded into the memory of this process. skrbm.dask.DaskRBM trains on "
             "its blocks and transforms them, without gathering them."
         )
-
-
-def _is_polars(X):
-    """Return whether `X` is a data frame whose dtypes `check_array` does not support."""
-    return isinstance(getattr(X, "dtypes", None), list) and hasattr(X, "to_numpy")
 
 
 def refuse_masked(array, name="X"):

@@ -1,0 +1,313 @@
+"""Columns of data frames and arrays as arrays of values, and frames made of these.
+
+pandas and polars are only imported if there is a frame of theirs. Their dtypes are
+described by dicts of strings, booleans and arrays, so that they can be stored without them.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import scipy.sparse as sp
+
+from skrbm._compat.sklearn import is_pandas_na
+
+# Columns that are copied at a time from an array, whose rows are contiguous as a rule.
+N_COLUMNS = 64
+
+
+@dataclasses.dataclass
+class Column:
+    """Values of a column: numbers, booleans or strings.
+
+    Attributes
+    ----------
+    values : ndarray
+        The value of each cell or, if there are codes, the distinct values.
+    codes : ndarray of int or None
+        For each cell the place of its value in `values`, or -1 where it is missing.
+    gaps : ndarray of bool or None
+        Which cells are missing. None if none is.
+    dtype : dict
+        The dtype that it had.
+    declared : bool
+        Whether `values` are the categories of the dtype, of which some may not occur.
+    ordered : bool
+        Whether these are ordered.
+    """
+
+    values: np.ndarray
+    codes: np.ndarray | None
+    gaps: np.ndarray | None
+    dtype: dict
+    declared: bool = False
+    ordered: bool = False
+
+    def distinct(self) -> np.ndarray:
+        """Return the values of cells: as declared, or else those seen, sorted."""
+        if self.declared:
+            return self.values
+        if self.codes is not None:
+            return np.sort(self.values)
+        return np.unique(self.observed())
+
+    def observed(self) -> np.ndarray:
+        """Return the values of all cells that are not missing."""
+        cells = self.values if self.codes is None else self.codes
+        cells = cells if self.gaps is None else cells[~self.gaps]
+        return cells if self.codes is None else self.values[cells]
+
+
+def kind_of(X) -> str:
+    """Return whether `X` is a frame of "pandas", of "polars", or an "array"."""
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        return "pandas"
+    polars = isinstance(getattr(X, "dtypes", None), list) and hasattr(X, "to_numpy")
+    return "polars" if polars else "array"
+
+
+def read_columns(X, where):
+    """Yield each `Column` of a frame, an ndarray or a sparse array.
+
+    `where` returns what a column is called in errors, given its index.
+    """
+    kind = kind_of(X)
+    if kind == "pandas":
+        columns = (X.iloc[:, place] for place in range(X.shape[1]))
+        read = _of_pandas
+    elif kind == "polars":
+        columns, read = iter(X.get_columns()), _of_polars
+    else:
+        columns, read = _slices(X), _of_array
+    for place, column in enumerate(columns):
+        result = read(column, where(place))
+        if result.values.dtype.kind == "f" and np.isinf(result.values).any():
+            raise ValueError(
+                f"{where(place)} contains infinity or a value too large for "
+                f"{result.values.dtype!r}."
+            )
+        yield result
+
+
+def _slices(X):
+    """Yield the columns of an array, contiguous."""
+    if sp.issparse(X):
+        X = sp.csc_array(X)
+        for start, stop in zip(X.indptr[:-1], X.indptr[1:], strict=True):
+            column = np.zeros(X.shape[0], X.dtype)
+            np.add.at(column, X.indices[start:stop], X.data[start:stop])
+            yield column
+        return
+    for start in range(0, X.shape[1], N_COLUMNS):
+        yield from np.ascontiguousarray(X[:, start : start + N_COLUMNS].T)
+
+
+# Reading ------------------------------------------------------------------------------
+
+
+def _of_array(column, where):
+    dtype = {"name": column.dtype.name}
+    if column.dtype.kind in "biuf":
+        return _numbers(column, None, dtype)
+    if column.dtype.kind == "U":
+        dtype = {"name": "object"}
+    elif column.dtype.kind != "O":
+        raise _unsupported(where, f"dtype {column.dtype}")
+    return _objects(column.tolist(), dtype, where)
+
+
+def _of_pandas(column, where):
+    dtype = column.dtype
+    if hasattr(dtype, "categories"):
+        values = _of_pandas(dtype.categories.to_series(), f"The categories of {where}")
+        of, ordered = values.dtype, bool(dtype.ordered)
+        values = values.observed()
+        plain = {"name": "category", "categories": values, "of": of, "ordered": ordered}
+        codes = column.cat.codes.to_numpy()
+        return _coded(values, codes, plain, declared=True, ordered=ordered)
+    if hasattr(dtype, "pyarrow_dtype"):
+        plain = {"name": str(dtype.pyarrow_dtype), "arrow": True}
+    else:
+        plain = {"name": _name(dtype)}
+    if dtype.type is str:
+        codes, values = column.factorize()
+        return _coded(np.array(values, dtype=object), codes, plain)
+    if dtype.type is np.object_:
+        return _objects(column.tolist(), plain, where)
+    if dtype.kind not in "biuf":
+        raise _unsupported(where, f"dtype {dtype}")
+    if isinstance(dtype, np.dtype):
+        return _numbers(column.to_numpy(), None, plain)
+    numpy_dtype = getattr(dtype, "subtype", None) or dtype.numpy_dtype
+    gaps = column.isna().to_numpy()
+    numbers = column.to_numpy(dtype=numpy_dtype, na_value=numpy_dtype.type(0))
+    return _numbers(numbers, gaps, plain)
+
+
+def _name(dtype):
+    """Return the name from which pandas makes the dtype again."""
+    name = str(dtype)
+    return f"string[{dtype.storage}]" if name == "string" else name
+
+
+def _of_polars(column, where):
+    dtype = column.dtype
+    plain: dict = {"name": type(dtype).__name__}
+    if plain["name"] == "Enum":
+        values = np.array(dtype.categories.to_list(), dtype=object)
+        plain["categories"] = values
+        physical = column.to_physical().fill_null(0).to_numpy()
+        codes = np.where(column.is_null().to_numpy(), -1, physical.astype(np.intp))
+        return _coded(values, codes, plain, declared=True, ordered=True)
+    if plain["name"] in ("String", "Categorical", "Object", "Null"):
+        return _objects(column.to_list(), plain, where)
+    numeric = dtype.is_integer() or dtype.is_float()
+    if not numeric and plain["name"] != "Boolean":
+        raise _unsupported(where, f"dtype {dtype}")
+    filled = column.fill_null(0 if numeric else False).to_numpy()
+    return _numbers(filled, column.is_null().to_numpy(), plain)
+
+
+def _numbers(values, gaps, dtype):
+    if values.dtype.kind == "f":
+        missing = np.isnan(values)
+        gaps = missing if gaps is None else gaps | missing
+    return Column(values, None, gaps if gaps is not None and gaps.any() else None, dtype)
+
+
+def _coded(values, codes, dtype, **declared):
+    gaps = codes < 0
+    return Column(values, codes, gaps if gaps.any() else None, dtype, **declared)
+
+
+def _objects(cells, dtype, where):
+    """Read a list of objects: numbers, booleans or strings, and None, NaN or NA."""
+    try:
+        codes_of = {
+            value: -1 if _is_missing(value) else 0 for value in dict.fromkeys(cells)
+        }
+    except (TypeError, ValueError):  # it has no hash, or no truth value
+        raise _unsupported(where, "values that are containers") from None
+    values = [value for value, code in codes_of.items() if code == 0]
+    codes_of.update((value, code) for code, value in enumerate(values))
+    codes = np.fromiter(map(codes_of.__getitem__, cells), np.intp, len(cells))
+    seen = codes >= 0
+    observed = list(itertools.compress(cells, seen))
+    families = {_family(kind, where) for kind in set(map(type, observed))}
+    if len(families) > 1:
+        raise ValueError(
+            f"{where} mixes {' and '.join(sorted(families))}. Convert its values to one "
+            "type, for example to strings."
+        )
+    if families == {"strings"}:
+        return _coded(np.array([str(value) for value in values], object), codes, dtype)
+    numbers = np.array(observed)
+    if numbers.dtype.kind not in "biuf":  # integers of more than 64 bits
+        numbers = numbers.astype(np.float64)
+    filled = np.zeros(len(cells), numbers.dtype)
+    filled[seen] = numbers
+    return _numbers(filled, ~seen, dtype)
+
+
+def _family(kind, where):
+    """Return what values of a type are called, if they are supported."""
+    if issubclass(kind, bool | np.bool_):
+        return "booleans"
+    if issubclass(kind, int | float | np.integer | np.floating):
+        return "numbers"
+    if issubclass(kind, str):
+        return "strings"
+    raise _unsupported(where, f"values of type {kind.__name__}")
+
+
+def _is_missing(value):
+    return value is None or is_pandas_na(value) or bool(value != value)
+
+
+def _unsupported(where, what):
+    return ValueError(
+        f"{where} has {what}. Columns may hold numbers, booleans or strings, or categories "
+        "that are one of these. Convert it, for example dates to numbers of days, and "
+        "intervals to strings."
+    )
+
+
+# Writing ------------------------------------------------------------------------------
+
+
+def floating(kind, column) -> dict:
+    """Return the dtype of a column of real values of the same container.
+
+    It differs from that of the `Column` if that was not a floating one.
+    """
+    name = column.dtype["name"]
+    if column.values.dtype.kind == "f" and name not in ("category", "object", "Object"):
+        return column.dtype
+    if column.dtype.get("arrow"):
+        return {"name": "double", "arrow": True}
+    nullable = name.startswith(("Int", "UInt", "boolean"))
+    return {"name": "Float64" if nullable or kind == "polars" else "float64"}
+
+
+def write_frame(kind, labels, columns, index=None):
+    """Return a data frame.
+
+    Parameters
+    ----------
+    kind : {"pandas", "polars"}
+    labels : list
+        Labels of the columns.
+    columns : list of (values, gaps, dtype)
+        For each column the values, which of them are missing or None, and the dtype as in
+        `Column`.
+    index : Index, default=None
+        Index of a frame of pandas.
+    """
+    if kind == "polars":
+        import polars
+
+        return polars.DataFrame(
+            [
+                _polars_series(polars, name, *column)
+                for name, column in zip(labels, columns, strict=True)
+            ]
+        )
+    import pandas
+
+    series = [_pandas_series(pandas, *column) for column in columns]
+    frame = pandas.DataFrame(dict(enumerate(series)))
+    frame.columns = labels
+    if index is not None:
+        frame.index = index
+    return frame
+
+
+def _pandas_series(pandas, values, gaps, dtype):
+    series = pandas.Series(values, dtype=values.dtype).astype(_pandas_dtype(pandas, dtype))
+    return series if gaps is None else series.mask(gaps)
+
+
+def _pandas_dtype(pandas, dtype):
+    if dtype["name"] == "category":
+        of = _pandas_dtype(pandas, dtype["of"])
+        categories = pandas.Index(dtype["categories"], dtype=of)
+        return pandas.CategoricalDtype(categories, dtype["ordered"])
+    if "arrow" in dtype:
+        import pyarrow
+
+        return pandas.ArrowDtype(pyarrow.type_for_alias(dtype["name"]))
+    return pandas.api.types.pandas_dtype(dtype["name"])
+
+
+def _polars_series(polars, name, values, gaps, dtype):
+    kind = getattr(polars, dtype["name"])
+    if dtype["name"] == "Object":
+        series = polars.Series(name, values.tolist(), dtype=kind)
+    else:
+        of = kind(dtype["categories"].tolist()) if "categories" in dtype else kind()
+        cells = values.tolist() if values.dtype == object else values
+        series = polars.Series(name, cells).cast(of)
+    if gaps is None:
+        return series
+    seen = polars.when(polars.Series(~gaps))
+    return polars.select(seen.then(series).alias(name)).to_series()

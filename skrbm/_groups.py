@@ -1,0 +1,159 @@
+"""Groups of columns of bits that exclude each other."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import check_scalar
+
+from skrbm import _frames, _inputs
+from skrbm._typing import MatrixLike
+
+# Rows whose products are exact in float32, and bound on the counts in memory at a time.
+N_ROWS = 1 << 12
+N_COUNTS = 1 << 24
+
+
+def exclusive_groups(X: MatrixLike, *, min_expected: float = 14.0) -> list[list[Any]]:
+    """Find groups of columns of bits of which at most one is on in each row.
+
+    Such columns are often the categories of one variable. Two columns are taken to exclude
+    each other if they are never on together, although this would be expected in more than
+    `min_expected` rows if they were independent. The groups are disjoint. Each grows from
+    its most frequent column, and takes in the next most frequent one that excludes all of
+    its columns, as long as there is one.
+
+    Parameters
+    ----------
+    X : data frame, array-like or sparse array of shape (n_samples, n_features)
+        Rows. Columns with other values than 0 and 1, or False and True, are in no group.
+        Missing values are allowed in dense arrays and data frames. A pair of columns is
+        judged by the rows that have values of both.
+
+    min_expected : float, default=14.0
+        Independent columns that are expected to be on together in this number of rows are
+        on together in none of them with a probability of about ``exp(-min_expected)``, one
+        in a million by default.
+
+    Returns
+    -------
+    groups : list of lists
+        The columns of each group: their names, if `X` is a data frame whose columns are
+        strings, and their indices otherwise. Both columns and groups are in the order of
+        the columns of `X`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrbm import exclusive_groups
+    >>> rng = np.random.default_rng(0)
+    >>> letters = rng.integers(3, size=1000)
+    >>> X = np.eye(3)[letters]
+    >>> exclusive_groups(np.hstack([X, rng.integers(2, size=(1000, 2))]))
+    [[0, 1, 2]]
+    """
+    check_scalar(min_expected, "min_expected", Real, min_val=0)
+    source = _inputs.stand_in("exclusive_groups")
+    X = _inputs.check_table(X, source, reset=True)
+    if sp.issparse(X):
+        on, places = _sparse_bits(X)
+        observed = None
+    else:
+        columns = enumerate(_frames.read_columns(X, "Column {} of X".format))
+        bits = {place: cells for place, column in columns if (cells := _bits(column))}
+        places = list(bits)
+        on, observed = stacked(bits.values(), X.shape[0])
+    groups = find(on, observed, min_expected)
+    names = getattr(source, "feature_names_in_", range(X.shape[1]))
+    return [[names[places[column]] for column in group] for group in groups]
+
+
+def _bits(column):
+    """Return the bits of a column and its gaps, or None if it has other values."""
+    values = column.values
+    if values.dtype.kind == "O" or not np.isin(column.observed(), (0, 1)).all():
+        return None
+    cells = values if column.codes is None else values[column.codes]
+    return cells == 1, column.gaps
+
+
+def _sparse_bits(X):
+    """Return the columns of a CSR array that hold bits only, and their indices."""
+    X = sp.csc_array(X)
+    X.sum_duplicates()
+    others = np.repeat(np.arange(X.shape[1]), np.diff(X.indptr))[~np.isin(X.data, (0, 1))]
+    places = np.setdiff1d(np.arange(X.shape[1]), others)
+    return (X[:, places] == 1).tocsc(), places
+
+
+def stacked(bits, n_rows):
+    """Return which cells are on, and which are observed or None, of columns of bits.
+
+    `bits` is a collection of pairs of the values of a column and its gaps or None.
+    """
+    on = np.zeros((n_rows, len(bits)), dtype=bool)
+    observed = np.ones((n_rows, len(bits)), dtype=bool)
+    for place, (values, gaps) in enumerate(bits):
+        on[:, place] = values
+        if gaps is not None:
+            observed[:, place] = ~gaps
+            on[gaps, place] = False
+    return on, None if observed.all() else observed
+
+
+def find(on, observed=None, min_expected=14.0):
+    """Return the groups as lists of indices of columns, see `exclusive_groups`.
+
+    `on` and `observed`, or None if all cells are, are dense or CSC arrays of booleans.
+    """
+    n_on = on.sum(axis=0, dtype=np.int64)
+    # The number of rows where both are expected is at most this.
+    bound = n_on * (n_on.max(initial=0) / on.shape[0] if observed is None else 1)
+    order = np.argsort(-n_on, kind="stable")
+    order = order[bound[order] > min_expected]
+    on, observed = on[:, order], None if observed is None else observed[:, order]
+    partners = _partners(on, observed, min_expected)
+    free = np.ones(len(order), dtype=bool)
+    groups = []
+    for first, candidates in enumerate(partners):
+        group = [first] if free[first] else []
+        candidates = candidates[free[candidates]]
+        while group and len(candidates):
+            group.append(candidates[0])
+            candidates = np.intersect1d(candidates, partners[group[-1]], True)
+        if len(group) > 1:
+            free[group] = False
+            groups.append(sorted(order[group].tolist()))
+    return sorted(groups)
+
+
+def _partners(on, observed, min_expected):
+    """Return for each column those that exclude it."""
+    n_rows, n_columns = on.shape
+    n_on = on.sum(axis=0, dtype=np.float64)
+    partners: list[np.ndarray] = []
+    size = max(1, N_COUNTS // max(1, n_columns))
+    for start in range(0, n_columns, size):
+        block = slice(start, start + size)
+        if observed is None:
+            expected = n_on[block, None] * (n_on / n_rows)
+        else:  # counted in the rows where both are observed
+            expected = _joint(on[:, block], observed) * _joint(observed[:, block], on)
+            expected /= np.maximum(_joint(observed[:, block], observed), 1)
+        excludes = (_joint(on[:, block], on) == 0) & (expected > min_expected)
+        partners.extend(np.flatnonzero(row) for row in excludes)
+    return partners
+
+
+def _joint(left, right):
+    """Return in how many rows a column of `left` and one of `right` are both true."""
+    if sp.issparse(left):
+        return (left.T.astype(np.int64) @ right.astype(np.int64)).toarray()
+    total = np.zeros((left.shape[1], right.shape[1]))
+    for start in range(0, len(left), N_ROWS):
+        rows = slice(start, start + N_ROWS)
+        total += left[rows].T.astype(np.float32) @ right[rows].astype(np.float32)
+    return total

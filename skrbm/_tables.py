@@ -1,0 +1,573 @@
+"""Tables as coded rows, and back: types of columns, categories, groups of columns of bits.
+
+A coded row has one value for each field: the code of a category or the value of a real
+column, and NaN for a gap. A field is a column, or a group of columns of bits of which at
+most one is on.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from skrbm import _frames, _groups, _inputs
+
+TYPES = "binary", "categorical", "ordinal", "real"
+# Values that errors list.
+N_SHOWN = 5
+
+
+@dataclasses.dataclass
+class Feature:
+    """What a column of a table holds.
+
+    Attributes
+    ----------
+    type : {"binary", "categorical", "ordinal", "real"}
+    categories : ndarray of shape (n_categories,) or None
+        The values in the order of their codes. None if they are real.
+    dtype : dict
+        The dtype in which values are written, see `_frames.Column`.
+    precision : str
+        Name of the dtype that real values are read in.
+    """
+
+    type: str
+    categories: Any
+    dtype: dict
+    precision: str = ""
+
+    @property
+    def is_bit(self) -> bool:
+        """Whether the values are 0 and 1, or False and True."""
+        values = self.categories
+        return (
+            self.type == "binary" and values.dtype.kind != "O" and (values == [0, 1]).all()
+        )
+
+    def read(self, column, where):
+        """Return the codes or values of a `_frames.Column`, and its gaps or None."""
+        n_rows = len(column.values if column.codes is None else column.codes)
+        if column.gaps is not None and column.gaps.all():
+            return np.zeros(n_rows, self._dtype), column.gaps
+        if self.type == "real":
+            return self._numbers(column, where), column.gaps
+        codes = _places(column.values, self.categories)
+        if column.codes is not None:
+            codes = codes[column.codes]
+        unknown = codes < 0
+        if column.gaps is not None:
+            unknown &= ~column.gaps
+            codes[column.gaps] = 0
+        if unknown.any():
+            cells = column.values if column.codes is None else column.values[column.codes]
+            raise ValueError(
+                f"{where} has values that it did not have in training: "
+                f"{_listed(np.unique(cells[unknown]))}. Those known are "
+                f"{_listed(self.categories)}. Replace the others by missing values (NaN or "
+                "None), or train on a column with a categorical dtype that declares them."
+            )
+        return codes.astype(self._dtype), column.gaps
+
+    @property
+    def _dtype(self):
+        if self.type == "real":
+            return np.dtype(self.precision)
+        return np.min_scalar_type(len(self.categories) - 1)
+
+    def _numbers(self, column, where):
+        values = column.values
+        if values.dtype.kind == "O":
+            raise ValueError(
+                f"{where} is real, but has values that are not numbers, such as "
+                f"{values[0]!r}. Convert them to numbers, or declare the column "
+                "as categorical in feature_types."
+            )
+        with np.errstate(over="ignore"):
+            values = values.astype(self._dtype)
+        if np.isinf(values).any():
+            raise ValueError(
+                f"{where} contains infinity or a value too large for {self._dtype!r}."
+            )
+        return values if column.codes is None else values[column.codes]
+
+    def write(self, cells):
+        """Return values, gaps or None, and dtype of a column of coded rows."""
+        gaps = np.isnan(cells) if cells.dtype.kind == "f" else None
+        if gaps is not None and not gaps.any():
+            gaps = None
+        if self.type == "real":
+            return cells, gaps, self.dtype
+        codes = (cells if gaps is None else np.where(gaps, 0, cells)).astype(np.intp)
+        return self.categories[codes], gaps, self.dtype
+
+
+class Field(NamedTuple):
+    """What a column of coded rows stands for.
+
+    Attributes
+    ----------
+    columns : list of int
+        Indices of the columns of the table: one, or those of a group.
+    type : {"binary", "categorical", "ordinal", "real"}
+    categories : ndarray of shape (n_categories,) or None
+        The values in the order of their codes. Those of a group are the names of its
+        columns, or else their indices, and None, the last one, where all may be off. None
+        if the values are real.
+    """
+
+    columns: list[int]
+    type: str
+    categories: Any
+
+    @property
+    def is_group(self) -> bool:
+        return len(self.columns) > 1
+
+    @property
+    def may_be_off(self) -> bool:
+        """Whether all columns of a group may be off."""
+        return self.categories[-1] is None
+
+
+@dataclasses.dataclass
+class Table:
+    """The columns of a table, learned from training data.
+
+    Attributes
+    ----------
+    owner : str
+        Name of the class of the estimator, for errors.
+    kind : {"array", "pandas", "polars"}
+    labels : list or None
+        Labels of the columns of a data frame.
+    names : list of str or None
+        The same if they are strings.
+    features : list of Feature
+        One for each column of the table.
+    groups : list of (list of int, bool)
+        Columns of each group, and whether all of them may be off.
+    dtype : str
+        Name of the dtype of an array.
+    """
+
+    owner: str
+    kind: str
+    labels: list | None
+    names: list[str] | None
+    features: list[Feature]
+    groups: list[tuple[list[int], bool]]
+    dtype: str
+
+    @classmethod
+    def learn(cls, X, *, feature_types="infer", groups=None, owner="Table") -> Self:
+        """Return the table of training data.
+
+        Parameters
+        ----------
+        X : data frame, array-like or CSR array of shape (n_samples, n_features)
+            Numbers, booleans, strings and categories. NaN, None and NA are gaps.
+        feature_types : "infer", dict or list, default="infer"
+            Types of all columns, or of some of them by name or index. The others are
+            inferred.
+        groups : None, "auto" or list of lists, default=None
+            Names or indices of columns of bits of which at most one is on in each row. If
+            "auto", they are those of `exclusive_groups`.
+        owner : str, default="Table"
+            Name of the class of the estimator, for errors.
+
+        Returns
+        -------
+        table : Table
+        """
+        kind, source = _frames.kind_of(X), _inputs.stand_in(owner)
+        X = _inputs.check_table(X, source, reset=True)
+        names = getattr(source, "feature_names_in_", None)
+        table = cls(
+            owner=owner,
+            kind=kind,
+            labels=None if kind == "array" else list(X.columns),
+            names=None if names is None else names.tolist(),
+            features=[],
+            groups=[],
+            dtype=X.dtype.name if kind == "array" else "",
+        )
+        table._refuse_duplicates()
+        types = table._declared(feature_types, X.shape[1])
+        where = functools.partial(table._where, name="X")
+        bits = {}
+        for place, column in enumerate(_frames.read_columns(X, where)):
+            feature = _learn(column, kind, types[place], where(place))
+            table.features.append(feature)
+            if groups is not None and feature.is_bit:
+                bits[place] = feature.read(column, where(place))
+        if groups is not None:
+            table._learn_groups(groups, bits, X.shape[0])
+        return table
+
+    def _refuse_duplicates(self):
+        labels = self.labels or []
+        twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
+        if twice:
+            raise ValueError(
+                f"The columns of X must have different names, but several of them have the "
+                f"name {_listed(twice)}."
+            )
+
+    def _declared(self, feature_types, n_features):
+        """Return the declared type of each column, or None."""
+        types: list = [None] * n_features
+        if isinstance(feature_types, str):
+            if feature_types != "infer":
+                raise ValueError(
+                    'feature_types must be "infer", a list with the type of each column, '
+                    f"or a dict from columns to types, but got {feature_types!r}."
+                )
+        elif isinstance(feature_types, dict):
+            for column, given in feature_types.items():
+                types[self._place(column, n_features, "feature_types")] = given
+        else:
+            types = list(feature_types)
+            if len(types) != n_features:
+                raise ValueError(
+                    f"feature_types has {len(types)} types, but X has {n_features} columns."
+                )
+        for place, given in enumerate(types):
+            if given is not None and given not in TYPES:
+                raise ValueError(
+                    f"Types of columns must be one of {', '.join(map(repr, TYPES))}, but "
+                    f"feature_types has {given!r} for {self._where(place, 'X')}."
+                )
+        return types
+
+    def _place(self, column, n_features, parameter):
+        """Return the index of a column that a parameter names."""
+        names = self.names or []
+        if column in names:
+            return names.index(column)
+        if isinstance(column, int | np.integer) and 0 <= column < n_features:
+            return int(column)
+        known = "names of columns of X" if names else f"indices below {n_features}"
+        raise ValueError(f"{parameter} must refer to {known}, but has {column!r}.")
+
+    def _learn_groups(self, groups, bits, n_rows):
+        """Learn the groups, given the values and gaps of the columns of bits by index."""
+        if isinstance(groups, str):
+            if groups != "auto":
+                raise ValueError(
+                    f'groups must be None, "auto" or a list of lists, but got {groups!r}.'
+                )
+            places = list(bits)
+            found = _groups.find(*_groups.stacked(bits.values(), n_rows))
+            groups = [[places[column] for column in group] for group in found]
+        taken = set()
+        for group in groups:
+            columns = [self._place(each, self.n_features, "groups") for each in group]
+            described = _listed([self._label(column) for column in columns])
+            if len(columns) < 2:
+                raise ValueError(
+                    f"A group must have at least two columns, but one has {described}."
+                )
+            for column in columns:
+                where = self._where(column, "X")
+                if column in taken:
+                    raise ValueError(
+                        f"{where} is in more than one group, or twice in one. Each column "
+                        "may be in a single one."
+                    )
+                if column not in bits:
+                    raise ValueError(
+                        f"{where}, in the group of {described}, is not binary with values "
+                        "0 and 1 or False and True, as columns of groups must be."
+                    )
+                taken.add(column)
+            cells = [bits[column] for column in columns]
+            states = _states(cells, True)
+            self._refuse(columns, states, "X")
+            self.groups.append((columns, bool((states.codes == len(columns)).any())))
+
+    # Reading and writing --------------------------------------------------------------
+
+    def read(self, X, name="X", *, impossible="error"):
+        """Return coded rows.
+
+        Parameters
+        ----------
+        X : data frame, array-like or CSR array of shape (n_samples, n_features)
+            Rows with the columns of the training data.
+        name : str, default="X"
+            What the user calls the rows.
+        impossible : {"error", "mark"}, default="error"
+            Whether a row with a state of a group that is impossible, because more than one
+            column is on, or none although in training one always was, is an error.
+
+        Returns
+        -------
+        coded : ndarray of shape (n_samples, n_fields)
+            Codes, real values, and NaN for gaps. The dtype is uint8, if there is no gap, no
+            real value and no field of more than 256 categories. Otherwise it is float32,
+            or float64 if a real column needs it.
+        marked : ndarray of bool of shape (n_samples,)
+            Whether rows are impossible. Only returned if `impossible` is "mark". The codes
+            of the groups concerned have no meaning.
+        """
+        source = _inputs.stand_in(self.owner)
+        source.n_features_in_ = self.n_features
+        if self.names is not None:
+            source.feature_names_in_ = np.array(self.names, dtype=object)
+        X = _inputs.check_table(X, source, reset=False, name=name)
+        where = functools.partial(self._where, name=name)
+        cells = [
+            feature.read(column, where(place))
+            for place, (feature, column) in enumerate(
+                zip(self.features, _frames.read_columns(X, where), strict=True)
+            )
+        ]
+        marked = np.zeros(X.shape[0], dtype=bool)
+        fields = []
+        for field in self.fields:
+            if not field.is_group:
+                fields.append(cells[field.columns[0]])
+                continue
+            states = _states([cells[column] for column in field.columns], field.may_be_off)
+            if impossible == "error":
+                self._refuse(field.columns, states, name)
+            marked |= states.twice | states.never
+            fields.append((states.codes, states.gaps))
+        coded = self._assembled(fields, X.shape[0])
+        return (coded, marked) if impossible == "mark" else coded
+
+    def _assembled(self, fields, n_rows):
+        """Return coded rows, given the values and gaps of each field."""
+        real = [feature._dtype for feature in self.features if feature.type == "real"]
+        bytes_do = all(values.dtype == np.uint8 and gaps is None for values, gaps in fields)
+        dtype = np.uint8 if bytes_do and not real else np.result_type(np.float32, *real)
+        coded = np.empty((n_rows, len(fields)), dtype)
+        for place, (values, gaps) in enumerate(fields):
+            coded[:, place] = values
+            if gaps is not None:
+                coded[gaps, place] = np.nan
+        return coded
+
+    def _refuse(self, columns, states, name):
+        """Raise an error for the first row with an impossible state of a group."""
+        described = _listed([self._label(column) for column in columns])
+        if states.twice.any():
+            row = states.twice.argmax()
+            on = _listed([self._label(columns[k]) for k in np.flatnonzero(states.on[row])])
+            raise ValueError(
+                f"Row {row} of {name} has the columns {on} on, although at most one may be "
+                f"on in the group of {described}. Correct the row, or leave these columns "
+                "out of the groups."
+            )
+        if states.never.any():
+            raise ValueError(
+                f"Row {states.never.argmax()} of {name} has none of the columns "
+                f"{described} on, although one of them was on in all rows in training."
+            )
+
+    def write(self, coded, index=None):
+        """Return coded rows as a table like that of the training data.
+
+        Parameters
+        ----------
+        coded : ndarray of shape (n_samples, n_fields)
+            As from `read`.
+        index : pandas.Index, default=None
+            Index of a frame of pandas.
+
+        Returns
+        -------
+        X : data frame or ndarray of shape (n_samples, n_features)
+            Its columns have the dtypes of the training data, except that real values are
+            floating. An array has its dtype, or that of objects if it holds strings, or a
+            floating one if it could not hold missing or real values.
+        """
+        columns: list = [None] * self.n_features
+        for field, cells in zip(self.fields, coded.T, strict=True):
+            for place, column in enumerate(field.columns):
+                bits = cells if not field.is_group else _bits_of(cells, place)
+                columns[column] = self.features[column].write(bits)
+        if self.kind != "array":
+            return _frames.write_frame(self.kind, self.labels, columns, index)
+        dtype = np.dtype("O" if self.dtype.startswith("str") else self.dtype)
+        exact = all(gaps is None for _, gaps, _ in columns)
+        if dtype.kind in "biu" and ("real" in self._types or not exact):
+            dtype = np.result_type(np.float32, dtype)
+        X = np.empty((len(coded), self.n_features), dtype)
+        for place, (values, gaps, _) in enumerate(columns):
+            X[:, place] = values
+            if gaps is not None:
+                X[gaps, place] = np.nan
+        return X
+
+    # What was learned -----------------------------------------------------------------
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of the table."""
+        return len(self.features)
+
+    @functools.cached_property
+    def fields(self) -> list[Field]:
+        """What the columns of coded rows stand for, in the order of first columns."""
+        fields = [
+            Field([place], feature.type, feature.categories)
+            for place, feature in enumerate(self.features)
+        ]
+        for columns, may_be_off in self.groups:
+            states = [self._label(column) for column in columns] + [None] * may_be_off
+            group = Field(columns, "categorical", np.array(states, dtype=object))
+            fields = [each for each in fields if each.columns[0] not in columns] + [group]
+        return sorted(fields, key=lambda field: min(field.columns))
+
+    @property
+    def _types(self):
+        return [feature.type for feature in self.features]
+
+    @property
+    def feature_types(self):
+        """Types of the columns: a dict by name or, if they have no names, a list."""
+        return self._by_name(self._types)
+
+    @property
+    def categories(self):
+        """Categories of the columns, or None, in the same form."""
+        return self._by_name([feature.categories for feature in self.features])
+
+    def _by_name(self, values):
+        return values if self.names is None else dict(zip(self.names, values, strict=True))
+
+    def _label(self, place):
+        return place if self.names is None else self.names[place]
+
+    def _where(self, place, name):
+        return f"Column {self._label(place)!r} of {name}"
+
+    def to_plain(self) -> dict:
+        """Return the table as a dict of arrays, strings, numbers, lists and dicts."""
+        features = [dict(vars(feature)) for feature in self.features]
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names} | {"features": features}
+
+    @classmethod
+    def from_plain(cls, plain) -> Self:
+        """Return the table of such a dict."""
+        features = [Feature(**feature) for feature in plain["features"]]
+        return cls(**plain | {"features": features})
+
+
+# Columns ------------------------------------------------------------------------------
+
+
+def _learn(column, kind, declared, where):
+    """Return the `Feature` of a column, given its declared type or None."""
+    if not len(column.observed()):
+        raise ValueError(f"{where} has no observed value. Drop it.")
+    bits = _are_bits(column)
+    given = declared or _inferred(column, kind, bits)
+    if given == "real":
+        numeric = column.values.dtype.kind != "O"
+        precision = np.result_type(np.float32, column.values) if numeric else np.float64
+        dtype = _frames.floating(kind, column)
+        feature = Feature(given, None, dtype, np.dtype(precision).name)
+        feature.read(column, where)  # refuses what are not numbers
+        return feature
+    categories = column.distinct()
+    if given == "binary" and bits:
+        categories = np.array([0, 1], dtype=column.values.dtype)
+    if given == "binary" and len(categories) != 2:
+        raise ValueError(
+            f"{where} is declared as binary, but its values are {_listed(categories)}. A "
+            "binary column has two. Declare it as categorical, ordinal or real."
+        )
+    return Feature(given, categories, column.dtype)
+
+
+def _are_bits(column):
+    """Return whether all numbers of a column are 0 or 1, or they are booleans."""
+    if column.declared or column.values.dtype.kind not in "biuf":
+        return False
+    return bool(np.isin(column.observed(), (0, 1)).all())
+
+
+def _inferred(column, kind, bits):
+    """Return the type of a column that is not declared."""
+    if column.codes is not None:
+        if len(column.values) == 2:
+            return "binary"
+        return "ordinal" if column.ordered and len(column.values) > 1 else "categorical"
+    if bits:
+        return "binary"
+    observed = column.observed()
+    low, high = observed.min(), observed.max()
+    two = low < high and ((observed == low) | (observed == high)).all()
+    return "binary" if two and kind != "array" else "real"
+
+
+def _places(values, categories):
+    """Return the places of values among the categories, or -1 where they are not there."""
+    if values.dtype.kind == "O" or categories.dtype.kind == "O":
+        places = {category: place for place, category in enumerate(categories)}
+        if values.dtype != categories.dtype:  # numbers are no strings
+            places = {}
+        return np.array([places.get(value, -1) for value in values], dtype=np.intp)
+    if categories.dtype.kind == "f":
+        values = values.astype(categories.dtype)
+    order = np.argsort(categories)
+    places = np.searchsorted(categories, values, sorter=order)
+    places = order[np.minimum(places, len(categories) - 1)]
+    return np.where(categories[places] == values, places, -1)
+
+
+class States(NamedTuple):
+    """States of a group in each row.
+
+    Attributes
+    ----------
+    codes : ndarray of int
+        The column that is on, or the number of columns if all are off.
+    gaps : ndarray of bool or None
+        Where missing values leave open which it is.
+    twice, never : ndarray of bool
+        Where more than one is on, and where all are off, if they may not be.
+    on : ndarray of bool of shape (n_samples, n_columns)
+    """
+
+    codes: np.ndarray
+    gaps: np.ndarray | None
+    twice: np.ndarray
+    never: np.ndarray
+    on: np.ndarray
+
+
+def _states(cells, may_be_off):
+    """Return the states of a group, given the values and gaps of its columns."""
+    on, observed = _groups.stacked(cells, len(cells[0][0]))
+    n_on, codes = on.sum(axis=1), on.argmax(axis=1)
+    off, gaps = n_on == 0, None
+    if observed is not None:
+        n_open = (~observed).sum(axis=1)
+        codes = np.where(off, observed.argmin(axis=1), codes)
+        gaps = off & (n_open + may_be_off > 1) & (n_open > 0)
+        off &= n_open == 0
+    if may_be_off:
+        codes[off] = len(cells)
+    never = np.zeros_like(off) if may_be_off else off
+    codes = codes.astype(np.min_scalar_type(len(cells) - 1 + may_be_off))
+    return States(codes, gaps, n_on > 1, never, on)
+
+
+def _bits_of(cells, place):
+    """Return the column at a place in a group as a column of coded rows."""
+    bits = (cells == place).astype(cells.dtype)
+    if cells.dtype.kind == "f":
+        bits[np.isnan(cells)] = np.nan
+    return bits
+
+
+def _listed(values):
+    """Return the first few of some values in words."""
+    few = ", ".join(repr(value) for value in np.asarray(values, object)[:N_SHOWN].tolist())
+    return few + (", ..." if len(values) > N_SHOWN else "")
