@@ -6,12 +6,14 @@ from skrbm._bernoulli import BernoulliRBMEstimator
 from skrbm._gaussian import GaussianRBMEstimator
 from skrbm._groups import exclusive_groups
 from skrbm._imputer import RBMImputer
+from skrbm._mixed import MixedRBMEstimator
 from skrbm._parallel import ParallelRBM
 from skrbm._show_versions import show_versions
 
 __all__ = [
     "BernoulliRBMEstimator",
     "GaussianRBMEstimator",
+    "MixedRBMEstimator",
     "ParallelRBM",
     "RBMImputer",
     "exclusive_groups",

@@ -209,15 +209,15 @@ def _objects(cells, dtype, where):
     return _numbers(filled, ~seen, dtype)
 
 
-def _family(kind, where):
+def _family(of_value, where):
     """Return what values of a type are called, if they are supported."""
-    if issubclass(kind, bool | np.bool_):
+    if issubclass(of_value, bool | np.bool_):
         return "booleans"
-    if issubclass(kind, int | float | np.integer | np.floating):
+    if issubclass(of_value, int | float | np.integer | np.floating):
         return "numbers"
-    if issubclass(kind, str):
+    if issubclass(of_value, str):
         return "strings"
-    raise _unsupported(where, f"values of type {kind.__name__}")
+    raise _unsupported(where, f"values of type {of_value.__name__}")
 
 
 def _is_missing(value):

@@ -270,8 +270,7 @@ class GaussianRBMEstimator(BaseRBM):
             )
 
     def _warn_of_result(self, model):
-        lowest = 1.01 * SMALLEST_VARIANCE
-        if (collapsed := np.flatnonzero(model.visible.variance < lowest)).size:
+        if (collapsed := np.flatnonzero(model.visible.collapsed)).size:
             warnings.warn(
                 f"The variance of {feature_names(self, collapsed)} given the hidden units "
                 f"has reached its lower bound, {SMALLEST_VARIANCE:g} of the variance in "

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from skrbm._units.base import VisibleUnits
+from skrbm._units.base import Encoder, VisibleUnits
 
 # Smallest conditional variance of a Gaussian unit, relative to the variance of the data.
 SMALLEST_VARIANCE = 1e-3
@@ -65,6 +65,11 @@ class GaussianUnits(VisibleUnits):
     def variance(self):
         """Conditional variances s^2 of the standardized values."""
         return np.exp(self.log_variance)
+
+    @property
+    def collapsed(self):
+        """Which conditional variances are at their lower bound."""
+        return self.variance < 1.01 * SMALLEST_VARIANCE
 
     # Columns and rows -----------------------------------------------------------------
 
@@ -253,12 +258,24 @@ class GaussianUnits(VisibleUnits):
         return {"visible_mean_": self.location, "visible_variance_": self.scale**2}
 
 
-class Standardizer:
+class Standardizer(Encoder):
     """Encoder that subtracts a location and divides by a scale."""
 
     def __init__(self, location, scale):
         self.location, self.scale = location, scale
         self.n_encoded = len(location)
+        self.feature_of = np.arange(self.n_encoded)
+
+    def compact(self, rows, dtype):
+        values = np.empty(rows.shape, dtype)
+        self.encode(rows, values)
+        return values
+
+    def expand(self, values, out):
+        out[...] = values
+
+    def compress(self, v):
+        return v
 
     def encode(self, rows, out):
         with np.errstate(over="ignore"):

@@ -149,6 +149,15 @@ class MixedUnits(VisibleUnits):
         zipped = zip(self.parts, *(other.parts for other in others), strict=True)
         return self.of([part.map(function, *rest) for part, *rest in zipped], self.columns)
 
+    def real_columns(self, name):
+        """Return the columns of the data with a property of real units, by its name."""
+        chosen = [
+            columns[getattr(part, name)]
+            for part, columns in zip(self.parts, self.columns, strict=True)
+            if isinstance(part, GaussianUnits)
+        ]
+        return np.concatenate([np.empty(0, int), *chosen])
+
     # Columns and rows -----------------------------------------------------------------
 
     @functools.cached_property
@@ -311,7 +320,7 @@ class MixedUnits(VisibleUnits):
         The types of its columns tell the parts.
         """
         dtype = np.result_type(np.float32, components)
-        untrained = cls.for_columns(rbm._types, rbm._n_states, dtype)
+        untrained = cls.for_columns(*rbm._layout, dtype)
         weights, parts = [], []
         for part, units in zip(untrained.parts, untrained.units, strict=True):
             names = (*part.required_attributes, "visible_mean_", "visible_variance_")

@@ -1,0 +1,471 @@
+"""The estimator for tables: its parameters, and how it reads and writes tables."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from skrbm import _inputs
+from skrbm._attributes import model_of
+from skrbm._base import BaseRBM
+from skrbm._compat.sklearn import StrOptions
+from skrbm._solvers import SOLVERS
+from skrbm._tables import Table
+from skrbm._typing import MatrixLike, RandomStateLike
+from skrbm._units.gaussian import SMALLEST_VARIANCE
+from skrbm._units.mixed import MixedUnits
+from skrbm.likelihood import LogPartition, _log_likelihood
+
+
+class MixedRBMEstimator(BaseRBM):
+    """Restricted Boltzmann machine of tables: categories, numbers, and gaps.
+
+    A joint model of all columns of a data frame or an array, whatever their types [1]_.
+    Given the binary hidden units, the columns are independent: a binary column is 1 with
+    some probability, the categories of a column have the probabilities of a softmax, and a
+    number is normally distributed with a variance that is learned. So the model is a
+    mixture of 2^n_components tables of independent columns. As a density model, it scores
+    rows and draws new ones, which are rows of a table like that in `fit`. As a transformer,
+    it maps rows to the probabilities of the hidden units. Gaps need not be filled:
+    :class:`RBMImputer` fills them by this model.
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Number of hidden units. With up to 20, log-likelihoods are exact.
+
+    feature_types : "infer", list or dict, default="infer"
+        Types of the columns: "binary", "categorical", "ordinal" (ordered categories) or
+        "real". A list has one type for each column. A dict has types by the names of
+        columns, or by their numbers in an array, and the others are inferred. In a data
+        frame, a column is inferred to be binary if it is boolean or has two distinct
+        values, categorical if it has strings or unordered categories, ordinal if its
+        categories are ordered, and otherwise real. In an array, columns of 0 and 1 are
+        binary, other numbers real, and strings categorical. What was inferred is stored in
+        `feature_types_`.
+
+    groups : None, "auto" or list of lists, default=None
+        Groups of columns of 0 and 1, by name or by number, of which at most one is 1 in any
+        row, as in the output of :class:`~sklearn.preprocessing.OneHotEncoder`. Each group
+        is modeled as one column, with a state for each of its columns, and one for none of
+        them where that occurs in training. Rows are still read and written as bits. "auto"
+        takes the groups that :func:`exclusive_groups` finds. None takes columns as they
+        are.
+
+    solver : {"pcd", "cd", "pt"}, default="pcd"
+        Where the states of the negative phase come from: persistent chains, chains that
+        start at the rows of a minibatch, or persistent chains that swap states with others
+        at higher temperatures. See :class:`BernoulliRBMEstimator`.
+
+    n_gibbs_steps : int or "auto", default="auto"
+        Number of Gibbs steps per minibatch. "auto" is 1, and in `fit` with ``solver="pcd"``
+        3 or 5 if the largest variance of the encoded rows in any direction exceeds 1.2 or
+        6. `partial_fit` keeps the number of the previous call, or starts with 1. The number
+        used is stored in `n_gibbs_steps_`.
+
+    n_chains : int, default=100
+        Number of persistent chains, independent of `batch_size`. Ignored by
+        ``solver="cd"``, which runs one chain per row of the minibatch.
+
+    learning_rate : float or "auto", default="auto"
+        Step size for the gradient of the mean log-likelihood of a minibatch. "auto" is ``1
+        / (1 + s)``, or half of that if there are real columns, where s is the largest
+        variance of the encoded rows in any direction (estimated from up to 500 rows).
+        `partial_fit` keeps the rate of the previous call, or starts with 0.2. The rate used
+        is stored in `learning_rate_`.
+
+    schedule : {"linear", "constant"}, default="linear"
+        Learning rate schedule of `fit`. "linear" decreases the learning rate from
+        `learning_rate` to 0 at the end of `n_iter` epochs. "constant" keeps it at
+        `learning_rate`. `partial_fit` always uses a constant learning rate.
+
+    weight_decay : float or "auto", default="auto"
+        Strength of the L2 penalty on the weights: each update multiplies them by
+        ``1 - learning_rate * weight_decay``. "auto" is 0.003 times `n_components` times the
+        root of the total variance of the encoded rows, divided by the number of training
+        rows (with weights, the effective number), but at most 0.1 divided by the learning
+        rate. `partial_fit` keeps the value of the previous call, or starts with 0. The
+        value used is stored in `weight_decay_`.
+
+    batch_size : int, default=20
+        Number of rows per minibatch.
+
+    n_iter : int or "auto", default="auto"
+        Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
+        epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
+        whole epochs. With many rows, it runs 10 epochs, or as many as change 10^10 weights
+        in total, but at least 20000 updates. The number of epochs run is stored in
+        `n_iter_`.
+
+    shuffle : bool, default=True
+        Whether to shuffle the rows in each epoch of `fit`.
+
+    early_stopping : bool, default=False
+        Whether `fit` holds out some rows and stops when their score no longer improves. The
+        model of the best epoch is kept.
+
+    validation_fraction : float, default=0.1
+        Fraction of the rows to hold out for early stopping, in (0, 1).
+
+    n_iter_no_change : int, default=10
+        Early stopping ends training when the validation score has improved by less than
+        `tol` for more than this many consecutive epochs.
+
+    tol : float, default=1e-4
+        Minimum improvement of the best validation score, in nats, for early stopping.
+
+    warm_start : bool, default=False
+        If True, `fit` starts from the parameters and chains of the previous fit instead of
+        from scratch, for a table of the same columns and categories. The schedule starts
+        anew. All parameters that do not change the shape of the model may be changed
+        between the calls.
+
+    verbose : int, default=0
+        Whether to print a line for each epoch that is recorded in `history_`.
+
+    random_state : int, RandomState instance or None, default=None
+        Controls the initial weights, the order of the rows and all draws during training,
+        as well as the draws of `gibbs`, `sample` and `reconstruct` when these are not given
+        a `random_state`. Pass an int for reproducible results across calls of `fit`.
+
+    Attributes
+    ----------
+    feature_types_ : dict or list of str
+        Type of each column: a dict by name if all columns have names, else a list.
+
+    categories_ : dict or list
+        Categories of each column, in the order of their states, likewise; None if the
+        column is real.
+
+    components_ : ndarray of shape (n_components, n_encoded)
+        Weights of the encoded columns, which are, from left to right: binary columns, one
+        column for each category of categorical columns, one for each level but the first of
+        ordinal columns, which is 1 at this level and above, and real columns, whose weights
+        are in their units. float32 if the table is a data frame, or an array of float32,
+        bool, uint8 or strings, else float64.
+
+    intercept_hidden_ : ndarray of shape (n_components,)
+        Biases of the hidden units.
+
+    intercept_visible_ : ndarray of shape (n_encoded,)
+        Biases of the encoded columns; for real ones, the means if all hidden units are off.
+
+    noise_variance_ : float64 ndarray of shape (n_real,)
+        Variances of the real columns given the hidden units. Only available if there are
+        any.
+
+    visible_mean_ : ndarray of shape (n_encoded,)
+        Means of the encoded columns in the training data; for columns with states, with one
+        imaginary row in which all states are equally probable.
+
+    visible_variance_ : float64 ndarray of shape (n_real,)
+        Variances of the real columns in the training data. Only available if there are any.
+
+    h_samples_ : ndarray of shape (n_chains, n_components)
+        Hidden states, 0 or 1, of the chains of the negative phase.
+
+    learning_rate_ : float
+        The `learning_rate` of the last call of `fit` or `partial_fit`, a number also if the
+        parameter is "auto".
+
+    weight_decay_ : float
+        The `weight_decay` of the last call of `fit` or `partial_fit`, likewise.
+
+    n_gibbs_steps_ : int
+        The `n_gibbs_steps` of the last call of `fit` or `partial_fit`, likewise.
+
+    n_iter_ : int
+        Number of epochs run by the last `fit`.
+
+    history_ : dict of lists
+        Record of the last `fit`, as of a :class:`BernoulliRBMEstimator` or, if there are
+        real columns, of a :class:`GaussianRBMEstimator`.
+
+    validation_scores_ : list of float
+        Mean score of the held-out rows, in nats, after each epoch of the last `fit`. Only
+        available with `early_stopping`.
+
+    log_partition_gap_ : float
+        Estimate of log Z from independent columns minus the estimate from up to 100
+        persistent chains, 100 Gibbs steps after the last `fit`, in nats. Values clearly
+        above 0 show that the model has modes that the chains have not visited. Only
+        available after a fit of at least 5000 updates, with at least 20 chains and
+        persistent ones.
+
+    random_state_ : RandomState
+        Random generator that `gibbs`, `sample` and `reconstruct` use by default.
+
+    n_features_in_ : int
+        Number of columns seen during fit.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of columns seen during fit, if all of them are strings.
+
+    See Also
+    --------
+    RBMImputer : Fills gaps by this model.
+    exclusive_groups : Finds columns of bits that exclude each other.
+    BernoulliRBMEstimator : For bits alone, which may be sparse.
+    GaussianRBMEstimator : For numbers alone.
+
+    Notes
+    -----
+    The categories of a column are coded by softmax units, one for each category. The levels
+    of an ordered column are coded as by a thermometer, by one unit for each level but the
+    first, so that neighboring levels are similar unless the data tell otherwise [1]_. Real
+    columns are standardized.
+
+    References
+    ----------
+    .. [1] Tran, T., Phung, D. and Venkatesh, S. (2011). Mixed-variate restricted Boltzmann
+       machines. ACML 2011, 213-229.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skrbm import MixedRBMEstimator
+    >>> X = pd.DataFrame({
+    ...     "pet": ["cat", "dog", "cat", None] * 50,
+    ...     "size": [25.0, 60.0, 24.0, 61.0] * 50,
+    ... })
+    >>> rbm = MixedRBMEstimator(n_components=4, n_iter=20, random_state=0).fit(X)
+    >>> rbm.feature_types_
+    {'pet': 'binary', 'size': 'real'}
+    >>> rbm.sample(2).columns.tolist()
+    ['pet', 'size']
+    >>> rbm.transform(X).shape
+    (200, 4)
+    """
+
+    feature_types_: dict[str, str] | list[str]
+    categories_: dict[str, np.ndarray | None] | list[np.ndarray | None]
+    noise_variance_: np.ndarray
+    visible_variance_: np.ndarray
+
+    _units = MixedUnits
+    _solvers = SOLVERS
+    _parameter_constraints: dict = BaseRBM._parameter_constraints | {
+        "feature_types": [StrOptions({"infer"}), list, dict],
+        "groups": [StrOptions({"auto"}), list, None],
+        "solver": [StrOptions(set(SOLVERS))],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 64,
+        *,
+        feature_types: Literal["infer"] | Sequence[str] | Mapping[Any, str] = "infer",
+        groups: Literal["auto"] | Sequence[Sequence[Any]] | None = None,
+        solver: Literal["pcd", "cd", "pt"] = "pcd",
+        n_gibbs_steps: int | Literal["auto"] = "auto",
+        n_chains: int = 100,
+        learning_rate: float | Literal["auto"] = "auto",
+        schedule: Literal["linear", "constant"] = "linear",
+        weight_decay: float | Literal["auto"] = "auto",
+        batch_size: int = 20,
+        n_iter: int | Literal["auto"] = "auto",
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        verbose: int = 0,
+        random_state: RandomStateLike = None,
+    ) -> None:
+        self.n_components = n_components
+        self.feature_types = feature_types
+        self.groups = groups
+        self.solver = solver
+        self.n_gibbs_steps = n_gibbs_steps
+        self.n_chains = n_chains
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # Tables -----------------------------------------------------------------------------
+
+    def _validate(self, X, reset=False, name="X", **options):
+        """Return coded rows, after learning the columns of the table if `reset`."""
+        if not reset:
+            return self._read(X, name)
+        self._table = Table.learn(
+            X,
+            feature_types=self.feature_types,
+            groups=self.groups,
+            owner=type(self).__name__,
+        )
+        self.n_features_in_ = self._table.n_features
+        vars(self).pop("feature_names_in_", None)
+        if self._table.names is not None:
+            self.feature_names_in_ = np.array(self._table.names, dtype=object)
+        self.feature_types_ = self._table.feature_types
+        self.categories_ = self._table.categories
+        return self._table.read(X)
+
+    def _read(self, X, name="X", **options):
+        """Return coded rows of a table with the columns of that in `fit`."""
+        check_is_fitted(self, "_table")
+        return self._table.read(X, name, **options)
+
+    @property
+    def _layout(self):
+        """The type and the number of states of each coded column."""
+        fields = self._table.fields
+        n_states = [0 if f.categories is None else len(f.categories) for f in fields]
+        pairs = zip(fields, n_states, strict=True)
+        return ["categorical" if n == 1 else f.type for f, n in pairs], n_states
+
+    def _untrained(self, data, dtype):
+        types, n_states = self._layout
+        if self._table.kind != "array":
+            dtype = np.float32
+        moments = data.moments() if "real" in types else None
+        return MixedUnits.for_columns(types, n_states, dtype, moments, data.X.dtype)
+
+    def _warn_of_units(self, units):
+        if (constant := units.real_columns("constant")).size:
+            warnings.warn(
+                f"X is constant in {self._features(constant)}. The density of such a "
+                "column is arbitrary: drop it, or declare it as categorical in "
+                "feature_types."
+            )
+
+    def _warn_of_result(self, model):
+        if (collapsed := model.visible.real_columns("collapsed")).size:
+            warnings.warn(
+                f"The variance of {self._features(collapsed)} given the hidden units has "
+                f"reached its lower bound, {SMALLEST_VARIANCE:g} of the variance in the "
+                "data, so likelihoods depend on this bound. Such a column has few "
+                "distinct values, or an outlier: declare it as ordinal in feature_types, "
+                "or clip it.",
+                ConvergenceWarning,
+            )
+
+    def _features(self, fields):
+        columns = [self._table.fields[place].columns[0] for place in fields]
+        return _inputs.feature_names(self, np.array(columns))
+
+    def _visible_frame(self, array, like=None):
+        """Return coded rows as a table like that in `fit`, with the index of `like`."""
+        table = self._table.write(array, index=getattr(like, "index", None))
+        if self._table.kind != "array":
+            return table
+        return super()._visible_frame(table, like)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "_table" in state:
+            state["_table"] = self._table.to_plain()
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_table" in state:
+            self._table = Table.from_plain(state["_table"])
+
+    # Scores -----------------------------------------------------------------------------
+
+    def score_samples(self, X: MatrixLike) -> np.ndarray:
+        """Compute the score of each row: how probable it is.
+
+        If no column is real, this is the pseudo-log-likelihood: the sum over columns of the
+        log-probability of the value of the column given all other columns. It is exact. If
+        there are real columns, it is the log-likelihood, the logarithm of a density in the
+        units of these columns. This is exact for models with up to 20 hidden units. For
+        others, the partition function is estimated by annealed importance sampling with 100
+        runs and 2000 temperatures, always with the same random numbers. The estimate is
+        made once and kept until the model changes. For its error, call `log_partition`.
+
+        Parameters
+        ----------
+        X : {data frame, array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        score : float64 ndarray of shape (n_samples,)
+            Scores, in nats; -inf for rows with two columns of a group on, or with none on
+            if that has not occurred in training.
+
+        Raises
+        ------
+        ValueError
+            If `X` has categories that are not those of training, or other columns.
+        """
+        return self._score_samples(X)
+
+    def _score_samples(self, X, n_flips=None, **check):
+        model, data, impossible = self._rows_to_score(X)
+        scores = self._score_rows(model, data, n_flips)
+        scores[impossible] = -np.inf
+        return scores
+
+    def log_likelihood(
+        self,
+        X: MatrixLike,
+        *,
+        log_partition: LogPartition | float | None = None,
+        random_state: RandomStateLike = None,
+    ) -> np.ndarray:
+        """Compute the log-likelihood of each row.
+
+        Parameters
+        ----------
+        X : {data frame, array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to evaluate.
+
+        log_partition : LogPartition or float, default=None
+            Log partition function, as returned by the method `log_partition`. If None, that
+            method is called, which takes a while if there are many units. To evaluate
+            several sets of rows, call it once and pass its result.
+
+        random_state : int, RandomState instance or None, default=None
+            Controls the draws if the partition function is estimated.
+
+        Returns
+        -------
+        log_likelihood : float64 ndarray of shape (n_samples,)
+            Log-likelihoods, in nats: ``-free_energy(X) - log Z``. If there are real
+            columns, these are logarithms of densities in the units of the columns. They
+            are -inf for rows with two columns of a group on, or with none on if that has
+            not occurred in training.
+
+        Raises
+        ------
+        ValueError
+            If `X` has categories that are not those of training, or other columns.
+        """
+        model, data, impossible = self._rows_to_score(X)
+        result = _log_likelihood(self, model, data, log_partition, random_state)
+        result[impossible] = -np.inf
+        return result
+
+    def _rows_to_score(self, X):
+        """Return the model, coded rows, and which rows the model cannot have."""
+        model = model_of(self)
+        coded, impossible = self._read(X, impossible="mark")
+        return model.for_rows(len(coded)), _inputs.fitting_rows(model, coded), impossible
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
