@@ -14,11 +14,13 @@ hand-written loop in torch and the package rbms are included if they are install
                                        [--json FILE]
 
 DIR, or the environment variable SKRBM_DATA, is the folder with the archives ``mnist.npz``,
-``binarized_mnist.npz``, ``news20_w1000_counts_csr.npz`` and ``debd/*.npz``. Tables whose
-data are missing are skipped; "bars", "one_hot", "clusters", "digits" and "gaussian" need
+``binarized_mnist.npz``, ``news20_w1000_counts_csr.npz``, ``debd/*.npz`` and
+``networks/*.npz``, the folder ``tables`` and the file ``bfi.csv.gz``. Tables whose data are
+missing are skipped; "bars", "one_hot", "clusters", "digits", "gaussian" and "gaps" need
 none. "gaussian" compares GaussianRBMEstimator, at its defaults but for the number of hidden
 units where it is stated, with other density models of real-valued data, each at its best
-number of components on the test data.
+number of components on the test data. The tables of categories, of mixed columns and of
+gaps are described and written in ``bench_tables.py``.
 ``--long`` adds a recipe that takes 25 minutes to "mnist".
 """
 
@@ -29,6 +31,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import bench_tables
 import numpy as np
 import scipy.sparse as sp
 from results import add_option, record, save
@@ -723,7 +726,7 @@ TABLES = {
     "news": (news, ["news20_w1000_counts_csr.npz"]),
     "gray": (gray, ["mnist.npz"]),
     "mnist": (mnist, ["binarized_mnist.npz"]),
-}
+} | bench_tables.TABLES
 
 
 def main():

@@ -18,7 +18,16 @@ from threadpoolctl import threadpool_info
 
 from skrbm import _native
 
-PACKAGES = ("skrbm", "numpy", "scipy", "scikit-learn", "torch", "rbms", "dask")
+PACKAGES = (
+    "skrbm",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "torch",
+    "rbms",
+    "dask",
+)
 _rows = {}
 
 
