@@ -20,6 +20,10 @@ memory   Memory that a fit needs in addition to its data, each measured in a pro
          own from the peak that Linux reports. For a memory map, this includes its resident
          pages.
 scale    Time of an epoch per row, against the number of rows, features and components.
+categories
+         An epoch of MixedRBMEstimator on 40 columns of five states, and of
+         BernoulliRBMEstimator on the same rows as 200 bits, of which a fifth are on, with
+         and without a third of the cells missing, with and without the compiled core.
 
 The entries of a line are measured in turns, in one run. A ratio is the median of the
 rounds' ratios, a time the median of the rounds' times. Compare the ratios, as the times
@@ -29,18 +33,21 @@ first epoch do not count. If another process occupies a core, matrix products wi
 threads may take several times as long as otherwise: OPENBLAS_NUM_THREADS=1 then gives
 steadier ratios.
 
-All tables but "busy" use the compiled core if it is installed; SKRBM_COMPILED=0 switches it
-off. To compare with one thread, set OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1.
+All tables but "busy" and "categories" use the compiled core if it is installed;
+SKRBM_COMPILED=0 switches it off. To compare with one thread, set OPENBLAS_NUM_THREADS=1 and
+OMP_NUM_THREADS=1.
 """
 
 import argparse
 import contextlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,13 +55,14 @@ import numpy as np
 import scipy.sparse as sp
 import sklearn
 from bench_quality import RbmsPCD, TorchPCD
+from bench_tables import categories as frame_of
 from joblib import cpu_count, parallel_config
 from results import add_option, record, save
 from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 from threadpoolctl import threadpool_info
 
-from skrbm import BernoulliRBMEstimator
+from skrbm import BernoulliRBMEstimator, MixedRBMEstimator
 
 # n_features, n_components, batch_size, rows, density; sparse below 0.1.
 SHAPES = [
@@ -490,6 +498,60 @@ def scale(quick, picture):
         draw(curves, picture)
 
 
+def categories_in_turn(quick):
+    """Return the seconds of epochs on bits and on categories, with and without gaps."""
+    n_rows, n_states = 2000 if quick else 10_000, 5
+    rng = np.random.default_rng(0)
+    codes = rng.integers(n_states, size=(n_rows, 40))
+    missing = rng.random(codes.shape) < 1 / 3
+    bits = np.eye(n_states, dtype=np.float32)[codes]
+    rows = {
+        "bits": bits.reshape(n_rows, -1),
+        "bits, gaps": np.where(missing[:, :, None], np.nan, bits).reshape(n_rows, -1),
+        "categories": frame_of(codes),
+        "categories, gaps": frame_of(np.where(missing, -1, codes)),
+    }
+    common = {"n_components": 256, "batch_size": 100, "n_chains": 100, "n_gibbs_steps": 1}
+    common |= {"learning_rate": 0.01, "random_state": 0}
+    kinds = {"bits": BernoulliRBMEstimator, "categories": MixedRBMEstimator}
+    functions = {
+        name: partial(epoch_seconds, kinds[name.split(",")[0]](**common), X, 4)
+        for name, X in rows.items()
+    }
+    result = in_turn(functions, 1 if quick else 5)
+    return {name: times.tolist() for name, times in result.items()}
+
+
+def categories(quick, picture):
+    code = "import json, bench_fit; print(json.dumps(bench_fit.categories_in_turn(%r)))"
+    command = [sys.executable, "-c", code % quick]
+    print("  core      rows               epoch, ms   with gaps   ratio   to bits")
+    for compiled, core in (("1", "compiled"), ("0", "NumPy")):
+        output = subprocess.run(
+            command,
+            cwd=Path(__file__).parent,
+            env=os.environ | {"SKRBM_COMPILED": compiled},
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        result = {name: np.array(x) for name, x in json.loads(output.stdout).items()}
+        for name in ("bits", "categories"):
+            without, gaps = result[name], result[f"{name}, gaps"]
+            ms, with_gaps = (1e3 * np.median(times) for times in (without, gaps))
+            of_gaps, to_bits = ratio(gaps, without), ratio(without, result["bits"])
+            print(
+                f"  {core:10s}{name:16s}{ms:12.1f}{with_gaps:12.1f}{of_gaps:8.2f}"
+                f"{to_bits:10.2f}",
+                flush=True,
+            )
+            record(
+                "categories",
+                **{"core": core, "rows": name, "ms": round(ms, 1)},
+                **{"with gaps, ms": round(with_gaps, 1), "gaps / none": round(of_gaps, 2)},
+                **{"to bits": round(to_bits, 2)},
+            )
+
+
 def draw(curves, path):
     import matplotlib.pyplot as plt
 
@@ -517,6 +579,7 @@ TABLES = {
     "apply": apply,
     "memory": memory,
     "scale": scale,
+    "categories": categories,
 }
 
 
