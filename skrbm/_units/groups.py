@@ -11,7 +11,12 @@ from scipy.special import logsumexp
 from skrbm import _binary_rows, _kernels
 from skrbm._units.base import Encoder, VisibleUnits
 from skrbm._units.bernoulli import INITIAL_HIDDEN_BIAS
-from skrbm._units.softplus import exponent_limit, softplus_changes
+from skrbm._units.softplus import (
+    SoftplusChanges,
+    exponent_limit,
+    on_and_off,
+    sums_of_softplus,
+)
 
 # Share of the uniform distribution in the base of annealing, because importance weights
 # cannot correct for states that the base never takes.
@@ -179,12 +184,16 @@ class GroupUnits(VisibleUnits):
         some = np.arange(self.n_features)
         if columns is not None:
             some = np.unique(np.searchsorted(self.starts, columns, side="right") - 1)
-        total = np.zeros(len(v))
+        total, of_input = np.zeros(len(v)), on_and_off(hidden_input)
         for number in some.tolist():
             group, code = self.groups[number]
             of_group, weights_of_group = v[:, group], weights[group]
-            others = hidden_input - of_group @ weights_of_group
-            logits = softplus_changes(others, code @ weights_of_group)
+            part, changes = of_group @ weights_of_group, code @ weights_of_group
+            largest = 2 * float(np.abs(changes).max(initial=0.0))
+            if largest < exponent_limit(weights.dtype):
+                logits = SoftplusChanges.after(of_input, part, largest)(changes)
+            else:
+                logits = sums_of_softplus(hidden_input - part, changes)
             logits += code @ self.bias[group]
             total += (self.shares(of_group) * logits).sum(axis=1)
             total -= logsumexp(logits, axis=1)
@@ -223,8 +232,12 @@ class GroupUnits(VisibleUnits):
         All states of the imaginary row are equally probable. Therefore, no state has
         probability 0, and states that have not occurred yet are assumed to be rare.
         """
-        even = np.concatenate([code.mean(axis=0) for _, code in self.groups])
-        return (total + even) / (n_rows + 1)
+        return (total + self.even) / (n_rows + 1)
+
+    @functools.cached_property
+    def even(self):
+        """Means of the units if all states of a column are equally probable."""
+        return np.concatenate([code.mean(axis=0) for _, code in self.groups])
 
     def follow_mean(self, before, after):
         """Shift the bias in place by the change of the log-probabilities of the states."""

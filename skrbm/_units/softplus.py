@@ -27,7 +27,7 @@ def _nonzero(v):
     return *np.divmod(flat, v.shape[1]), v.reshape(-1)[flat]
 
 
-def _on_and_off(inputs):
+def on_and_off(inputs):
     """Return ``sigma(a)`` and ``sigma(-a)``, neither computed as 1 minus the other."""
     return np.exp(-_kernels.softplus(-inputs)), np.exp(-_kernels.softplus(inputs))
 
@@ -57,10 +57,30 @@ class SoftplusChanges:
     """
 
     def __init__(self, inputs, largest):
-        n_factors = int(exponent_limit(inputs.dtype) / max(largest, 1.0))
+        self._expand(*on_and_off(inputs), largest)
+
+    @classmethod
+    def after(cls, on_and_off, part, largest):
+        """Return the sums for inputs without a part of them, up to a number for each row.
+
+        Parameters
+        ----------
+        on_and_off : tuple of two ndarray of shape (n_rows, n_components)
+            ``sigma(a)`` and ``sigma(-a)`` of the complete inputs.
+        part : ndarray of shape (n_rows, n_components)
+            What is taken off the inputs.
+        largest : float
+            Bound on the sums of weights and parts, below `exponent_limit`.
+        """
+        p, q = on_and_off
+        changes = cls.__new__(cls)
+        changes._expand(p * np.exp(-part), q, largest)
+        return changes
+
+    def _expand(self, p, q, largest):
+        n_factors = int(exponent_limit(p.dtype) / max(largest, 1.0))
         self._size = min(_SUBSETS_OF, n_factors)
         self._step = n_factors // self._size
-        p, q = _on_and_off(inputs)
         terms = _subset_products(q.T, p.T, self._size)
         self._of_rows = np.ascontiguousarray(terms.swapaxes(1, 2))
 
@@ -82,23 +102,10 @@ class SoftplusChanges:
         return change
 
 
-def softplus_changes(inputs, changes):
-    """Return ``sum_j [softplus(a_j + w_j) - softplus(a_j)]`` of rows a and changes w.
-
-    Parameters
-    ----------
-    inputs : ndarray of shape (n_rows, n_components)
-    changes : ndarray of shape (n_changes, n_components)
-
-    Returns
-    -------
-    sums : float64 ndarray of shape (n_rows, n_changes)
-    """
-    largest = float(np.abs(changes).max(initial=0.0))
-    if largest < exponent_limit(inputs.dtype):
-        return SoftplusChanges(inputs, largest)(changes)
+def sums_of_softplus(inputs, changes):
+    """Return ``sum_j softplus(a_j + w_j)`` of rows a and changes w, whatever their size."""
     sums = [_kernels.softplus(inputs + change).sum(axis=1) for change in changes]
-    return np.stack(sums, axis=1) - _kernels.softplus(inputs).sum(axis=1)[:, None]
+    return np.stack(sums, axis=1)
 
 
 def log_odds_without_bias(v, inputs, weights, changes):
@@ -155,7 +162,7 @@ def _subset_products(off, on, size):
 
 def _change_if_off(inputs, weights, rows, units):
     """Return ``sum_j [softplus(a_j - W_ij) - softplus(a_j)]`` for pairs (row, unit)."""
-    p, q = _on_and_off(inputs)
+    p, q = on_and_off(inputs)
     change = np.empty(len(rows))
     for block in _kernels.row_blocks(len(rows), weights.shape[1]):
         terms = np.exp(-weights[units[block]])
@@ -172,7 +179,7 @@ def _change_from(values, inputs, weights, rows, units):
     With p and q computed from the complete hidden input as in `SoftplusChanges`, the result
     is the sum of ``log (q_j + p_j exp(-v W_ij) exp(W_ij)) / (q_j + p_j exp(-v W_ij))``.
     """
-    p, q = _on_and_off(inputs)
+    p, q = on_and_off(inputs)
     growth = np.exp(weights)
     largest = float(np.abs(weights).max(initial=1.0))
     n_factors = int(exponent_limit(inputs.dtype) / largest)
