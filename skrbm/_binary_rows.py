@@ -289,7 +289,7 @@ def groups(
     """
     n_rows, n_units = total.shape
     n_threads = _n_threads(n_rows, n_units * _WORK_PER_GROUPED_UNIT)
-    work = np.empty((n_threads, n_units + len(starts) + _LANES), total.dtype)
+    work = np.empty((n_threads, 2 * _LANES * (n_units + _LANES)), total.dtype)
     half_step = core.thermometer if thermometer else core.one_hot
     half_step(
         total,

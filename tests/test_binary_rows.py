@@ -494,27 +494,43 @@ def test_means_of_groups(sizes, thermometer, dtype):
     assert_allclose(total, expected, rtol=0, atol=400 * eps(dtype))
 
 
-def draw_longhand(mean, starts, thermometer, keys, stops):
+def group_words(n_rows, n_groups, keys, stops):
+    """Return the random words of groups that the compiled core draws, one for each row.
+
+    Each tile of 16 groups has a stream of its own, from which each group takes a batch for
+    16 rows with the same key.
+    """
+    words = np.empty((n_rows, n_groups), np.int64)
+    for tile, first in enumerate(range(0, n_groups, 16)):
+        groups = slice(first, min(first + 16, n_groups))
+        shape = groups.stop - first, 16
+        for key, start, stop in zip(keys, [0, *stops[:-1]], stops, strict=True):
+            rows = slice(start, min(stop, n_rows))
+            n_batches = -(-max(0, rows.stop - start) // 16)
+            batches = core_words(key, 2**32 + tile, n_batches * shape[0])
+            of_rows = batches.reshape(n_batches, *shape).swapaxes(1, 2)
+            words[rows, groups] = of_rows.reshape(-1, shape[0])[: rows.stop - start]
+    return words
+
+
+def group_draws(mean, starts, thermometer, keys):
     """Return the states that the compiled core draws, given the means of their units.
 
     From the end of a group, the probabilities of its states are added up. The last state
-    for which the sum exceeds a number of 31 random bits is drawn. Each tile of 16 groups
-    has a stream of its own, from which each row takes a batch.
+    for which the sum exceeds a number of 31 random bits is drawn.
     """
+    u = group_words(len(mean), len(starts) - 1, *keys) // 2 + np.longdouble(0.5)
+    u *= (2**31 - 1) / 2**62
     states = np.empty(mean.shape, np.uint8)
-    for group, (start, stop) in enumerate(itertools.pairwise(starts)):
-        tail = mean[:, start:stop].astype(np.longdouble)
+    for k, (start, stop) in enumerate(itertools.pairwise(starts)):
+        tails = mean[:, start:stop].astype(np.longdouble)
         if not thermometer:
-            tail = tail[:, ::-1].cumsum(axis=1)[:, ::-1]
-        for key, first, last in zip(keys, [0, *stops[:-1]], stops, strict=True):
-            rows = slice(first, min(last, len(mean)))
-            words = core_words(key, 2**32 + group // 16, len(mean[rows]))[:, group % 16]
-            u = (words // 2 + np.longdouble(0.5)) * (2**31 - 1) / 2**62
-            on = tail[rows] > u[:, None]
-            if not thermometer:
-                on[:, 0] = True
-                on[:, :-1] &= ~on[:, 1:]
-            states[rows, start:stop] = on
+            tails = tails[:, ::-1].cumsum(axis=1)[:, ::-1]
+        on = tails > u[:, k, None]
+        if not thermometer:
+            on[:, 0] = True
+            on[:, :-1] &= ~on[:, 1:]
+        states[:, start:stop] = on
     return states
 
 
@@ -523,18 +539,18 @@ def draw_longhand(mean, starts, thermometer, keys, stops):
 def test_draws_of_groups(sizes, thermometer):
     """They are those longhand, whatever the memory that they are in."""
     starts = group_starts(sizes)
-    total = 2 * np.random.default_rng(0).standard_normal((9, starts[-1]))
+    total = 2 * np.random.default_rng(0).standard_normal((40, starts[-1]))
     generators = [np.random.Generator(np.random.SFC64(seed)) for seed in range(3)]
-    slices = slice(0, 2), slice(2, 3), slice(3, 20)
+    slices = slice(0, 2), slice(2, 3), slice(3, 99)
     keys = _binary_rows.draw_keys(list(zip(slices, generators, strict=True)))
     mean, states = np.empty_like(total), np.full(total.shape, 9, np.uint8)
     half_step = functools.partial(
         _binary_rows.groups, starts=starts, thermometer=thermometer, keys=keys
     )
     half_step(total, mean=mean, states=states)
-    assert_array_equal(states, draw_longhand(mean, starts, thermometer, *keys))
+    assert_array_equal(states, group_draws(mean, starts, thermometer, keys))
 
-    wide = np.full((9, starts[-1] + 7), 5.0)
+    wide = np.full((40, starts[-1] + 7), 5.0)
     inner, flags = wide[:, 3:-4], wide.astype(np.uint8)
     inner[...] = total
     half_step(inner, mean=inner, states=flags[:, 3:-4])
@@ -542,13 +558,12 @@ def test_draws_of_groups(sizes, thermometer):
     assert_array_equal(flags[:, 3:-4], states)
     for array in (wide, flags):
         assert (np.delete(array, np.s_[3:-4], axis=1) == 5).all()
-    for at in range(9):
-        alone = np.empty_like(states[:1])
-        words = keys[0][:1], np.array([1])
-        half_step(total[at : at + 1], states=alone, keys=words)
-        assert_array_equal(
-            alone, draw_longhand(mean[at : at + 1], starts, thermometer, *words)
-        )
+    alone = np.empty_like(states)
+    half_step(total, states=alone)
+    assert_array_equal(alone, states)
+    half_step(total[::-1][:7], states=alone[::-1][:7])  # in another order, and fewer
+    _binary_rows.groups(total[33:][::-1], starts, thermometer=thermometer, mean=mean[:7])
+    assert_array_equal(alone[33:][::-1], group_draws(mean[:7], starts, thermometer, keys))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -562,6 +577,15 @@ def test_frequencies_of_groups(thermometer, dtype, rng):
         out = total if kind == "same" else np.empty(total.shape, kind)
         assert _binary_rows.draw_groups(total, starts, thermometer, rng, out) is out
         assert_groups_distributed(out, y, starts, thermometer)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
+@pytest.mark.parametrize("thermometer", [False, True])
+def test_no_rows_or_no_groups(thermometer, shape, rng):
+    total, starts = np.empty(shape), group_starts([shape[1]] if shape[1] else [])
+    assert _binary_rows.group_means(total, starts, thermometer) is total
+    out = np.empty(shape, bool)
+    assert _binary_rows.draw_groups(total, starts, thermometer, rng, out) is out
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -863,7 +887,7 @@ def half_steps(dtype, n_features=150, n_components=200, n_rows=50):
     return results
 
 
-def groups_of_all_sizes(dtype, n_rows=9):
+def groups_of_all_sizes(dtype, n_rows=40):
     """Return means and states of groups of many sizes, at inverse temperatures."""
     results, scale = [], np.linspace(0, 2, n_rows).astype(dtype)
     keys = np.array([7, 8], np.uint64), np.array([n_rows // 3, n_rows])
@@ -1068,7 +1092,7 @@ def core_arguments(function, dtype=np.float32):
             **keys,
             "mean": np.empty((4, 9), dtype),
             "states": np.empty((4, 9), np.uint8),
-            "work": np.empty((1, 9 + 3 + 16), dtype),
+            "work": np.empty((1, 32 * (9 + 16)), dtype),
             "n_threads": 1,
         }
     if function == "update":
@@ -1221,9 +1245,9 @@ def wrong_for_groups():
         ("mean", floats[:4, :18:2]),
         ("states", flags[:5, :9]),
         ("states", flags[:4, 8::-1]),
-        ("work", floats[:1, :27]),
-        ("work", floats[:2, :28]),
-        ("work", floats[:0]),
+        ("work", np.empty((1, 799), np.float32)),
+        ("work", np.empty((2, 801), np.float32)[:, :800]),
+        ("work", np.empty((0, 800), np.float32)),
     ]
 
 

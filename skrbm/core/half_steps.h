@@ -49,6 +49,11 @@ INLINE void draw(const int32_t *threshold, int32_t certain, stream *g, uint8_t *
 
 INLINE vec load(const REAL *p) { return *(const vec *)p; }
 
+/* Each element of a where `chosen` is all ones, and of b where it is 0. */
+INLINE vec choose(vec_bits chosen, vec a, vec b) {
+    return (vec)(((vec_bits)a & chosen) | ((vec_bits)b & ~chosen));
+}
+
 /* exp(x) for x <= 0, and exp(LOWEST) if x is less or NaN: 2^n exp(r), r in
  * [-log(2) / 2, log(2) / 2], and exp(r) by its Taylor series. */
 INLINE vec exponential(vec x) {
@@ -57,8 +62,7 @@ INLINE vec exponential(vec x) {
         1, 1, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
         1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
     /* clang-format on */
-    vec_bits usual = (vec_bits)(x > LOWEST);
-    x = (vec)(((vec_bits)x & usual) | ((vec_bits)((vec){0} + LOWEST) & ~usual));
+    x = choose((vec_bits)(x > LOWEST), x, (vec){0} + LOWEST);
     vec shifted = x * (REAL)1.44269504088896340736 + MAGIC, n = shifted - MAGIC;
     vec r = (x - n * LN2_HIGH) - n * LN2_LOW;
     vec terms[DEGREE + 1]; /* Estrin's scheme, whose terms need not wait for one another */
@@ -75,9 +79,8 @@ INLINE vec exponential(vec x) {
 /* 1 / (1 + exp(-x)), also where it is tiny: by exp(-|x|). */
 INLINE vec logistic(vec x) {
     vec_bits negative = (vec_bits)(x < 0);
-    vec power = exponential((vec)(((vec_bits)x & negative) | ((vec_bits)-x & ~negative)));
-    vec one = (vec){0} + 1;
-    vec numerator = (vec)(((vec_bits)power & negative) | ((vec_bits)one & ~negative));
+    vec power = exponential(choose(negative, x, -x));
+    vec numerator = choose(negative, power, (vec){0} + 1);
     return (vec)((vec_bits)(numerator / (1 + power)) | (vec_bits)(x != x)); /* NaN stays NaN */
 }
 
@@ -347,9 +350,12 @@ void EXPORT(visible)(const Py_buffer *a, int n_threads) {
  * largest, which leaves those below exp(LOWEST) at 0.
  *
  * A number u, uniform in (0, 1), draws the last state for which the sum of the weights, from
- * the state to the end of the group, exceeds u times the sum of all. A tile is a batch of
- * groups, so that a batch of random numbers serves a row of it.
+ * the state to the end of the group, exceeds u times the sum of all. Tile by tile of groups,
+ * for a batch of rows at a time. These are transposed, so that each element of a vector is of
+ * another row, and has a number u of its own.
  */
+
+enum { PER_UNIT = BATCH / LANES }; /* vectors for each unit of a batch of rows */
 
 typedef struct {
     const index_t *starts;
@@ -360,6 +366,48 @@ typedef struct {
     uint8_t *states;
 } groups_job;
 
+/* Transpose some rows of n units, for a batch of rows. */
+static void read_columns(const REAL *rows, index_t n_rows, index_t stride, index_t n,
+                         REAL *columns) {
+    REAL rest[BATCH * BATCH];
+    for (; n >= BATCH; n -= BATCH, rows += BATCH, columns += BATCH * BATCH)
+        transpose(rows, n_rows, stride, BATCH, columns);
+    if (!n) return;
+    for (index_t r = 0; r < n_rows; r++)
+        memcpy(rest + r * BATCH, rows + r * stride, (size_t)n * sizeof(REAL));
+    transpose(rest, n_rows, BATCH, n, columns);
+}
+
+/* Transpose back to rows of means. */
+static void write_means(const REAL *columns, index_t n_rows, index_t stride, index_t n,
+                        REAL *rows) {
+    REAL block[BATCH * BATCH];
+    for (; n > 0; n -= BATCH, rows += BATCH, columns += BATCH * BATCH) {
+        const index_t width = MIN(n, BATCH);
+        transpose(columns, width, BATCH, BATCH, block);
+        for (index_t r = 0; r < n_rows; r++)
+            memcpy(rows + r * stride, block + r * BATCH, (size_t)width * sizeof(REAL));
+    }
+}
+
+/* Transpose back to rows of states, from 0 and 1 in the bits of reals. */
+static void write_states(const REAL *columns, index_t n_rows, index_t stride, index_t n,
+                         uint8_t *rows) {
+    union {
+        REAL x[BATCH * BATCH];
+        UINT bits[BATCH * BATCH];
+    } block;
+    uint8_t bytes[BATCH];
+    for (; n > 0; n -= BATCH, rows += BATCH, columns += BATCH * BATCH) {
+        const index_t width = MIN(n, BATCH);
+        transpose(columns, width, BATCH, BATCH, block.x);
+        for (index_t r = 0; r < n_rows; r++) {
+            for (int k = 0; k < BATCH; k++) bytes[k] = (uint8_t)block.bits[r * BATCH + k];
+            memcpy(rows + r * stride, bytes, (size_t)width);
+        }
+    }
+}
+
 /* Uniform numbers in (0, 1). Their product with a number is less than it, also if rounded. */
 INLINE void uniform(stream *g, REAL *out) {
     uint32_t random[BATCH];
@@ -368,69 +416,86 @@ INLINE void uniform(stream *g, REAL *out) {
         out[k] = ((REAL)(int32_t)(random[k] >> 1) + (REAL)0.5) * ((REAL)CERTAIN * 0x1p-62f);
 }
 
+/* exp(x) for x <= 0, and 0 where it would not be a normal number. */
+INLINE vec weight(vec x) {
+    vec_bits power = (vec_bits)exponential(x) & (vec_bits)(x > LOWEST);
+    return (vec)(power | (vec_bits)(x != x)); /* NaN stays NaN */
+}
+
+/* Replace the totals y of a group, in a vector of rows, by the means, and draw states. Where
+ * y is not finite, all comparisons are false, and the first state is drawn. */
+INLINE void group_of_rows(const groups_job *job, index_t group, vec *y, vec *states, vec scale,
+                          vec u, const int thermometer) {
+    const index_t first = job->starts[group], n = job->starts[group + 1] - first;
+    vec largest = {0}, sum = {0};
+    if (!thermometer) largest -= (REAL)INFINITY;
+    for (index_t i = 0; i < n; i++) {
+        vec x = y[i * PER_UNIT] * scale;
+        if (job->base) x += job->base[first + i];
+        if (thermometer) x = sum += x;
+        y[i * PER_UNIT] = x;
+        largest = choose((vec_bits)(x > largest), x, largest);
+    }
+    sum = (vec){0};
+    for (index_t i = n; i-- > 0;) {
+        vec x = weight(y[i * PER_UNIT] - largest);
+        sum += x;
+        y[i * PER_UNIT] = x;
+        if (thermometer) y[i * PER_UNIT] = sum;
+    }
+    if (thermometer) sum += weight(-largest);
+    const vec share = 1 / sum, least = u * sum;
+    if (job->states && thermometer) {
+        for (index_t i = 0; i < n; i++)
+            states[i * PER_UNIT] = (vec)((vec_bits)(least < y[i * PER_UNIT]) & 1);
+    } else if (job->states) {
+        vec_bits later = {0};
+        sum = (vec){0};
+        for (index_t i = n; --i > 0;) {
+            sum += y[i * PER_UNIT];
+            vec_bits reached = (vec_bits)(least < sum);
+            states[i * PER_UNIT] = (vec)(reached & ~later & 1);
+            later = reached;
+        }
+        states[0] = (vec)(~later & 1);
+    }
+    if (job->mean)
+        for (index_t i = 0; i < n; i++) y[i * PER_UNIT] *= share;
+}
+
 INLINE void groups_tile(const groups_job *job, index_t tile, int thread,
                         const int thermometer) {
-    const index_t first = tile * BATCH, *starts = job->starts + first;
-    const int n_groups = (int)MIN(BATCH, job->n_groups - first);
-    const index_t first_unit = starts[0], n_units = starts[n_groups] - first_unit;
-    const index_t n_weights = thermometer ? n_units + n_groups : n_units;
-    REAL *weights = job->work + thread * job->work_stride;
-    REAL *all_off = weights + n_units; /* of each thermometer */
-    stream stream;
-    REAL u[BATCH];
-    index_t key = 0, stop = 0;
-    for (index_t r = 0; r < job->n_rows; r++) {
-        const REAL *total = job->total + r * job->total_stride + first_unit;
-        const REAL scale = job->scale ? job->scale[r] : 1;
-        REAL *mean = job->mean + r * job->mean_stride + first_unit;
-        uint8_t *states = job->states + r * job->states_stride + first_unit;
-        for (index_t i = 0; i < n_units; i++) weights[i] = scale * total[i];
-        if (job->base)
-            for (index_t i = 0; i < n_units; i++) weights[i] += job->base[first_unit + i];
-        for (int g = 0; g < n_groups; g++) {
-            const index_t start = starts[g] - first_unit, end = starts[g + 1] - first_unit;
-            REAL sum = 0, largest = thermometer ? 0 : weights[start];
-            for (index_t i = start; i < end; i++) {
-                if (thermometer) weights[i] = sum += weights[i];
-                if (weights[i] > largest) largest = weights[i];
-            }
-            for (index_t i = start; i < end; i++) weights[i] -= largest;
-            if (thermometer) all_off[g] = -largest;
+    const index_t first = tile * BATCH, end = MIN(first + BATCH, job->n_groups);
+    const index_t unit = job->starts[first], n = job->starts[end] - unit;
+    REAL *columns = job->work + thread * job->work_stride;
+    REAL *states = columns + job->work_stride / 2;
+    union {
+        vec v[PER_UNIT];
+        REAL x[BATCH];
+    } scale, u = {0};
+    for (int k = 0; k < BATCH; k++) scale.x[k] = 1;
+    stream g;
+    index_t key = 0, stop = job->states ? 0 : job->n_rows, n_rows;
+    for (index_t r = 0; r < job->n_rows; r += n_rows) {
+        for (; r == stop; stop = job->drawn.stops[key++])
+            seed(&g, job->drawn.keys[key], GROUP_STREAMS + (uint64_t)tile);
+        n_rows = MIN(BATCH, MIN(stop, job->n_rows) - r);
+        read_columns(job->total + r * job->total_stride + unit, n_rows, job->total_stride, n,
+                     columns);
+        if (job->scale) memcpy(scale.x, job->scale + r, (size_t)n_rows * sizeof(REAL));
+        for (index_t group = first; group < end; group++) {
+            const index_t at = (job->starts[group] - unit) * BATCH;
+            if (job->states) uniform(&g, u.x);
+            for (int q = 0; q < PER_UNIT; q++)
+                group_of_rows(job, group, (vec *)(columns + at) + q, (vec *)(states + at) + q,
+                              scale.v[q], u.v[q], thermometer);
         }
-        for (index_t i = 0; i < n_weights; i += LANES) {
-            vec x = load(weights + i);
-            vec_bits power = (vec_bits)exponential(x) & (vec_bits)(x > LOWEST);
-            *(vec *)(weights + i) = (vec)(power | (vec_bits)(x != x));
-        }
-        if (job->states) {
-            for (; r == stop; stop = job->drawn.stops[key++])
-                seed(&stream, job->drawn.keys[key], GROUP_STREAMS + (uint64_t)tile);
-            uniform(&stream, u);
-            if (!thermometer) memset(states, 0, (size_t)n_units);
-        }
-        for (int g = 0; g < n_groups; g++) {
-            const index_t start = starts[g] - first_unit, end = starts[g + 1] - first_unit;
-            REAL sum = 0;
-            for (index_t i = end; i-- > start;) {
-                sum += weights[i];
-                if (thermometer) weights[i] = sum;
-            }
-            const REAL all = thermometer ? sum + all_off[g] : sum, share = 1 / all;
-            if (job->mean)
-                for (index_t i = start; i < end; i++) mean[i] = weights[i] * share;
-            if (!job->states) continue;
-            if (thermometer) {
-                for (index_t i = start; i < end; i++) states[i] = u[g] * all < weights[i];
-                continue;
-            }
-            index_t drawn = start;
-            sum = 0;
-            for (index_t i = end; --i > start;) {
-                sum += weights[i];
-                drawn += u[g] * all < sum;
-            }
-            states[drawn] = 1;
-        }
+        if (job->mean)
+            write_means(columns, n_rows, job->mean_stride, n,
+                        job->mean + r * job->mean_stride + unit);
+        if (job->states)
+            write_states(states, n_rows, job->states_stride, n,
+                         job->states + r * job->states_stride + unit);
     }
 }
 

@@ -150,7 +150,7 @@ static int are_stops(const Py_buffer *stops, const Py_buffer *keys, index_t n_ro
     return last >= n_rows;
 }
 
-/* Return whether these are the starts of groups, none of them empty, and the end of the last. */
+/* Return whether these are starts of groups that are not empty, and the end of the last. */
 static int are_starts(const Py_buffer *starts, index_t n_units) {
     if (!is_vector(starts) || starts->shape[0] < 1) return 0;
     const index_t *start = starts->buf, n_groups = starts->shape[0] - 1;
@@ -254,7 +254,7 @@ static const parameter groups_parameters[] = {
     [GROUPS_STATES] = {"states", &UINT8, WRITE | OPTIONAL,
                        "of shape (n_rows, n_units), without gaps within its rows"},
     [GROUPS_WORK] = {"work", &REALS, WRITE,
-                     "C-contiguous, of shape (n_threads, n_units + n_groups + 16) at least"},
+                     "C-contiguous, of shape (n_threads, 32 * (n_units + 16)) at least"},
 };
 
 static int groups_misfit(const Py_buffer *a) {
@@ -271,8 +271,7 @@ static int groups_misfit(const Py_buffer *a) {
     EXPECT(GROUPS_STOPS,
            are_stops(a + GROUPS_STOPS, a + GROUPS_KEYS, states->obj ? n_rows : 0));
     EXPECT(GROUPS_WORK, has_rows(work) && is_whole(work, work->shape[0], work->shape[1]) &&
-                            work->shape[0] > 0 &&
-                            work->shape[1] >= n + starts->shape[0] - 1 + BATCH);
+                            work->shape[0] > 0 && work->shape[1] >= 2 * BATCH * (n + BATCH));
     return -1;
 }
 static const signature groups_signature = {groups_parameters, N_GROUPS, GROUPS_TOTAL,
