@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from skrbm import _binary_rows, _kernels
+from skrbm import _binary_rows
 from skrbm._units.base import Encoder, VisibleUnits
 from skrbm._units.bernoulli import INITIAL_HIDDEN_BIAS
 from skrbm._units.softplus import (
@@ -115,21 +115,11 @@ class GroupUnits(VisibleUnits):
 
     def mean(self, x):
         x += self.bias
-        if _binary_rows.core is None:
-            return _kernels.group_means(x, self.starts, self.thermometer)
-        _binary_rows.groups(x, self.starts, thermometer=self.thermometer, mean=x)
-        return x
+        return _binary_rows.group_means(x, self.starts, self.thermometer)
 
     def sample(self, x, rng, out, units=slice(None)):
         x += self.bias
-        if _binary_rows.core is None:
-            return _kernels.draw_groups(x, self.starts, self.thermometer, rng, out)
-        states = out if out.dtype == np.uint8 else np.empty(x.shape, np.uint8)
-        options = {"thermometer": self.thermometer, "keys": _binary_rows.draw_key(rng)}
-        _binary_rows.groups(x, self.starts, states=states, **options)
-        if out is not states:
-            out[...] = states
-        return out
+        return _binary_rows.draw_groups(x, self.starts, self.thermometer, rng, out)
 
     def blocks(self):
         """Return the block of all units, since rows are not sparse."""
