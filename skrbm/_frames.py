@@ -67,7 +67,7 @@ def kind_of(X) -> str:
 
 
 def read_columns(X, where):
-    """Yield each `Column` of a frame, an ndarray or a sparse array.
+    """Yield each `Column` of a frame, an ndarray or a CSR array.
 
     `where` returns what a column is called in errors, given its index.
     """
@@ -93,9 +93,10 @@ def _slices(X):
     """Yield the columns of an array, contiguous."""
     if sp.issparse(X):
         X = sp.csc_array(X)
+        X.sum_duplicates()
         for start, stop in zip(X.indptr[:-1], X.indptr[1:], strict=True):
             column = np.zeros(X.shape[0], X.dtype)
-            np.add.at(column, X.indices[start:stop], X.data[start:stop])
+            column[X.indices[start:stop]] = X.data[start:stop]
             yield column
         return
     for start in range(0, X.shape[1], N_COLUMNS):
@@ -119,12 +120,10 @@ def _of_array(column, where):
 def _of_pandas(column, where):
     dtype = column.dtype
     if hasattr(dtype, "categories"):
-        values = _of_pandas(dtype.categories.to_series(), f"The categories of {where}")
-        of, ordered = values.dtype, bool(dtype.ordered)
-        values = values.observed()
-        plain = {"name": "category", "categories": values, "of": of, "ordered": ordered}
+        values, of = _pandas_labels(dtype.categories, where)
+        plain = {"name": "category", "ordered": bool(dtype.ordered), "of": of}
         codes = column.cat.codes.to_numpy()
-        return _coded(values, codes, plain, declared=True, ordered=ordered)
+        return _coded(values, codes, plain, declared=True, ordered=plain["ordered"])
     if hasattr(dtype, "pyarrow_dtype"):
         plain = {"name": str(dtype.pyarrow_dtype), "arrow": True}
     else:
@@ -144,6 +143,16 @@ def _of_pandas(column, where):
     return _numbers(numbers, gaps, plain)
 
 
+def _pandas_labels(categories, where):
+    """Return the values of an index of categories, intervals as strings, and its dtype."""
+    if hasattr(categories, "closed"):
+        ends = {"left": categories.left.to_numpy(), "right": categories.right.to_numpy()}
+        plain = {"name": "interval", "closed": categories.closed} | ends
+        return np.array([str(interval) for interval in categories], dtype=object), plain
+    column = _of_pandas(categories.to_series(), f"{where} (its categories)")
+    return column.observed(), column.dtype
+
+
 def _name(dtype):
     """Return the name from which pandas makes the dtype again."""
     name = str(dtype)
@@ -152,10 +161,9 @@ def _name(dtype):
 
 def _of_polars(column, where):
     dtype = column.dtype
-    plain: dict = {"name": type(dtype).__name__}
+    plain = {"name": type(dtype).__name__}
     if plain["name"] == "Enum":
         values = np.array(dtype.categories.to_list(), dtype=object)
-        plain["categories"] = values
         physical = column.to_physical().fill_null(0).to_numpy()
         codes = np.where(column.is_null().to_numpy(), -1, physical.astype(np.intp))
         return _coded(values, codes, plain, declared=True, ordered=True)
@@ -227,8 +235,7 @@ def _is_missing(value):
 def _unsupported(where, what):
     return ValueError(
         f"{where} has {what}. Columns may hold numbers, booleans or strings, or categories "
-        "that are one of these. Convert it, for example dates to numbers of days, and "
-        "intervals to strings."
+        "that are one of these. Convert it, for example dates to numbers of days."
     )
 
 
@@ -257,9 +264,10 @@ def write_frame(kind, labels, columns, index=None):
     kind : {"pandas", "polars"}
     labels : list
         Labels of the columns.
-    columns : list of (values, gaps, dtype)
-        For each column the values, which of them are missing or None, and the dtype as in
-        `Column`.
+    columns : list of (values, codes, dtype)
+        For each column the distinct values, the place of each cell among them or -1 where
+        it is missing, and the dtype as in `Column`. Or the values of the cells, with NaN
+        where they are missing, and None instead of codes.
     index : Index, default=None
         Index of a frame of pandas.
     """
@@ -282,16 +290,25 @@ def write_frame(kind, labels, columns, index=None):
     return frame
 
 
-def _pandas_series(pandas, values, gaps, dtype):
-    series = pandas.Series(values, dtype=values.dtype).astype(_pandas_dtype(pandas, dtype))
-    return series if gaps is None else series.mask(gaps)
+def _pandas_series(pandas, values, codes, dtype):
+    if dtype["name"] == "category":
+        categories = _pandas_categories(pandas, values, dtype["of"])
+        dtype = pandas.CategoricalDtype(categories, dtype["ordered"])
+        return pandas.Series(pandas.Categorical.from_codes(codes, dtype=dtype))
+    column = pandas.Series(values, dtype=values.dtype).astype(_pandas_dtype(pandas, dtype))
+    # A code of -1 becomes a missing value, for which pandas changes the dtype if need be.
+    return column if codes is None else column.reindex(codes).reset_index(drop=True)
+
+
+def _pandas_categories(pandas, values, dtype):
+    if dtype["name"] == "interval":
+        return pandas.IntervalIndex.from_arrays(
+            dtype["left"], dtype["right"], closed=dtype["closed"]
+        )
+    return pandas.Index(values, dtype=_pandas_dtype(pandas, dtype))
 
 
 def _pandas_dtype(pandas, dtype):
-    if dtype["name"] == "category":
-        of = _pandas_dtype(pandas, dtype["of"])
-        categories = pandas.Index(dtype["categories"], dtype=of)
-        return pandas.CategoricalDtype(categories, dtype["ordered"])
     if "arrow" in dtype:
         import pyarrow
 
@@ -299,15 +316,14 @@ def _pandas_dtype(pandas, dtype):
     return pandas.api.types.pandas_dtype(dtype["name"])
 
 
-def _polars_series(polars, name, values, gaps, dtype):
+def _polars_series(polars, name, values, codes, dtype):
     kind = getattr(polars, dtype["name"])
+    if codes is None:
+        return polars.Series(name, values).cast(kind).fill_nan(None)
+    # The code -1 refers to the last one, which is missing.
+    values = [*values.tolist(), None]
     if dtype["name"] == "Object":
-        series = polars.Series(name, values.tolist(), dtype=kind)
-    else:
-        of = kind(dtype["categories"].tolist()) if "categories" in dtype else kind()
-        cells = values.tolist() if values.dtype == object else values
-        series = polars.Series(name, cells).cast(of)
-    if gaps is None:
-        return series
-    seen = polars.when(polars.Series(~gaps))
-    return polars.select(seen.then(series).alias(name)).to_series()
+        return polars.Series(name, [values[code] for code in codes], dtype=kind)
+    if dtype["name"] == "Enum":
+        kind = kind(values[:-1])
+    return polars.Series(name, values).cast(kind).gather(codes % len(values))

@@ -17,14 +17,14 @@ N_ROWS = 1 << 12
 N_COUNTS = 1 << 24
 
 
-def exclusive_groups(X: MatrixLike, *, min_expected: float = 14.0) -> list[list[Any]]:
+def exclusive_groups(X: MatrixLike, *, max_chance: float = 1e-6) -> list[list[Any]]:
     """Find groups of columns of bits of which at most one is on in each row.
 
     Such columns are often the categories of one variable. Two columns are taken to exclude
-    each other if they are never on together, although this would be expected in more than
-    `min_expected` rows if they were independent. The groups are disjoint. Each grows from
-    its most frequent column, and takes in the next most frequent one that excludes all of
-    its columns, as long as there is one.
+    each other if they are never on together, and this would be unlikely for independent
+    columns that are on as often. The groups are disjoint. Each grows from its most frequent
+    column, and takes in the next most frequent one that excludes all of its columns, as
+    long as there is one.
 
     Parameters
     ----------
@@ -33,10 +33,11 @@ def exclusive_groups(X: MatrixLike, *, min_expected: float = 14.0) -> list[list[
         Missing values are allowed in dense arrays and data frames. A pair of columns is
         judged by the rows that have values of both.
 
-    min_expected : float, default=14.0
-        Independent columns that are expected to be on together in this number of rows are
-        on together in none of them with a probability of about ``exp(-min_expected)``, one
-        in a million by default.
+    max_chance : float, default=1e-6
+        Bound on the chance that any pair of columns is taken to exclude each other if all
+        columns are independent. If two of them are expected to be on together in m rows,
+        they are never on together with a probability of about exp(-m). With 100 columns, m
+        must be more than 22.
 
     Returns
     -------
@@ -55,7 +56,9 @@ def exclusive_groups(X: MatrixLike, *, min_expected: float = 14.0) -> list[list[
     >>> exclusive_groups(np.hstack([X, rng.integers(2, size=(1000, 2))]))
     [[0, 1, 2]]
     """
-    check_scalar(min_expected, "min_expected", Real, min_val=0)
+    check_scalar(
+        max_chance, "max_chance", Real, min_val=0, max_val=1, include_boundaries="neither"
+    )
     source = _inputs.stand_in("exclusive_groups")
     X = _inputs.check_table(X, source, reset=True)
     if sp.issparse(X):
@@ -66,7 +69,7 @@ def exclusive_groups(X: MatrixLike, *, min_expected: float = 14.0) -> list[list[
         bits = {place: cells for place, column in columns if (cells := _bits(column))}
         places = list(bits)
         on, observed = stacked(bits.values(), X.shape[0])
-    groups = find(on, observed, min_expected)
+    groups = find(on, observed, max_chance)
     names = getattr(source, "feature_names_in_", range(X.shape[1]))
     return [[names[places[column]] for column in group] for group in groups]
 
@@ -104,13 +107,15 @@ def stacked(bits, n_rows):
     return on, None if observed.all() else observed
 
 
-def find(on, observed=None, min_expected=14.0):
+def find(on, observed=None, max_chance=1e-6):
     """Return the groups as lists of indices of columns, see `exclusive_groups`.
 
     `on` and `observed`, or None if all cells are, are dense or CSC arrays of booleans.
     """
+    n_pairs = max(1, on.shape[1] * (on.shape[1] - 1) / 2)
+    min_expected = np.log(n_pairs / max_chance)
     n_on = on.sum(axis=0, dtype=np.int64)
-    # The number of rows where both are expected is at most this.
+    # A column and any other are expected to be on together in at most so many rows.
     bound = n_on * (n_on.max(initial=0) / on.shape[0] if observed is None else 1)
     order = np.argsort(-n_on, kind="stable")
     order = order[bound[order] > min_expected]

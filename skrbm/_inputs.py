@@ -83,6 +83,7 @@ def check_table(X, estimator, *, reset, name="X"):
     X = X.compute() if is_dask(X) else X
     with rows_called(name):
         if kind_of(X) != "array":
+            refuse_duplicates(X, name)
             if 0 in X.shape:
                 check_array(np.empty(X.shape), estimator=estimator)  # raises an error
             return validate_data(estimator, X, reset=reset, skip_check_array=True)
@@ -175,6 +176,17 @@ def refuse_malformed(X, name="X"):
         raise ValueError(
             f"{name} is not a valid sparse array in {X.format.upper()} format: {error}."
         ) from error
+
+
+def refuse_duplicates(X, name="X"):
+    """Raise an error for a data frame of which several columns have the same name."""
+    labels = list(X.columns)
+    twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
+    if twice:
+        raise ValueError(
+            f"The columns of {name} must have different names, but several have the name "
+            f"{_few([repr(label) for label in twice])}."
+        )
 
 
 def check_rows(model, X, rbm=None, *, name="X", allow_nan=False):

@@ -13,7 +13,7 @@ import numpy as np
 
 from skrbm import _frames, _groups, _inputs
 
-TYPES = "binary", "categorical", "ordinal", "real"
+TYPES = "binary", "categorical", "ordinal", "real", "infer"
 # Values that errors list.
 N_SHOWN = 5
 
@@ -93,14 +93,11 @@ class Feature:
         return values if column.codes is None else values[column.codes]
 
     def write(self, cells):
-        """Return values, gaps or None, and dtype of a column of coded rows."""
-        gaps = np.isnan(cells) if cells.dtype.kind == "f" else None
-        if gaps is not None and not gaps.any():
-            gaps = None
+        """Return a column of coded rows in the form that `_frames.write_frame` takes."""
         if self.type == "real":
-            return cells, gaps, self.dtype
-        codes = (cells if gaps is None else np.where(gaps, 0, cells)).astype(np.intp)
-        return self.categories[codes], gaps, self.dtype
+            return cells, None, self.dtype
+        codes = np.where(np.isnan(cells), -1, cells).astype(np.intp)
+        return self.categories, codes, self.dtype
 
 
 class Field(NamedTuple):
@@ -193,7 +190,6 @@ class Table:
             groups=[],
             dtype=X.dtype.name if kind == "array" else "",
         )
-        table._refuse_duplicates()
         types = table._declared(feature_types, X.shape[1])
         where = functools.partial(table._where, name="X")
         bits = {}
@@ -206,18 +202,9 @@ class Table:
             table._learn_groups(groups, bits, X.shape[0])
         return table
 
-    def _refuse_duplicates(self):
-        labels = self.labels or []
-        twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
-        if twice:
-            raise ValueError(
-                f"The columns of X must have different names, but several of them have the "
-                f"name {_listed(twice)}."
-            )
-
     def _declared(self, feature_types, n_features):
-        """Return the declared type of each column, or None."""
-        types: list = [None] * n_features
+        """Return the type of each column as declared, or "infer"."""
+        types = ["infer"] * n_features
         if isinstance(feature_types, str):
             if feature_types != "infer":
                 raise ValueError(
@@ -234,10 +221,10 @@ class Table:
                     f"feature_types has {len(types)} types, but X has {n_features} columns."
                 )
         for place, given in enumerate(types):
-            if given is not None and given not in TYPES:
+            if given not in TYPES:
                 raise ValueError(
                     f"Types of columns must be one of {', '.join(map(repr, TYPES))}, but "
-                    f"feature_types has {given!r} for {self._where(place, 'X')}."
+                    f"feature_types has {given!r} for column {self._label(place)!r}."
                 )
         return types
 
@@ -392,14 +379,14 @@ class Table:
         if self.kind != "array":
             return _frames.write_frame(self.kind, self.labels, columns, index)
         dtype = np.dtype("O" if self.dtype.startswith("str") else self.dtype)
-        exact = all(gaps is None for _, gaps, _ in columns)
-        if dtype.kind in "biu" and ("real" in self._types or not exact):
+        complete = all(codes is not None and codes.min() >= 0 for _, codes, _ in columns)
+        if dtype.kind in "biu" and not complete:
             dtype = np.result_type(np.float32, dtype)
         X = np.empty((len(coded), self.n_features), dtype)
-        for place, (values, gaps, _) in enumerate(columns):
-            X[:, place] = values
-            if gaps is not None:
-                X[gaps, place] = np.nan
+        for place, (values, codes, _) in enumerate(columns):
+            X[:, place] = values if codes is None else values[codes]
+            if codes is not None and codes.min() < 0:
+                X[codes < 0, place] = np.nan
         return X
 
     # What was learned -----------------------------------------------------------------
@@ -462,11 +449,11 @@ class Table:
 
 
 def _learn(column, kind, declared, where):
-    """Return the `Feature` of a column, given its declared type or None."""
+    """Return the `Feature` of a column, given its declared type or "infer"."""
     if not len(column.observed()):
         raise ValueError(f"{where} has no observed value. Drop it.")
     bits = _are_bits(column)
-    given = declared or _inferred(column, kind, bits)
+    given = _inferred(column, kind, bits) if declared == "infer" else declared
     if given == "real":
         numeric = column.values.dtype.kind != "O"
         precision = np.result_type(np.float32, column.values) if numeric else np.float64
