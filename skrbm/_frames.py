@@ -16,7 +16,7 @@ from skrbm._compat.sklearn import is_pandas_na
 N_COLUMNS = 64
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Column:
     """Values of a column: numbers, booleans or strings.
 
@@ -58,7 +58,7 @@ class Column:
         return cells if self.codes is None else self.values[cells]
 
 
-def kind_of(X) -> str:
+def container_of(X) -> str:
     """Return whether `X` is a frame of "pandas", of "polars", or an "array"."""
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         return "pandas"
@@ -71,11 +71,11 @@ def read_columns(X, where):
 
     `where` returns what a column is called in errors, given its index.
     """
-    kind = kind_of(X)
-    if kind == "pandas":
+    container = container_of(X)
+    if container == "pandas":
         columns = (X.iloc[:, place] for place in range(X.shape[1]))
         read = _of_pandas
-    elif kind == "polars":
+    elif container == "polars":
         columns, read = iter(X.get_columns()), _of_polars
     else:
         columns, read = _slices(X), _of_array
@@ -201,7 +201,7 @@ def _objects(cells, dtype, where):
     codes = np.fromiter(map(codes_of.__getitem__, cells), np.intp, len(cells))
     seen = codes >= 0
     observed = list(itertools.compress(cells, seen))
-    families = {_family(kind, where) for kind in set(map(type, observed))}
+    families = {_family(cls, where) for cls in set(map(type, observed))}
     if len(families) > 1:
         raise ValueError(
             f"{where} mixes {' and '.join(sorted(families))}. Convert its values to one "
@@ -217,15 +217,15 @@ def _objects(cells, dtype, where):
     return _numbers(filled, ~seen, dtype)
 
 
-def _family(of_value, where):
+def _family(cls, where):
     """Return what values of a type are called, if they are supported."""
-    if issubclass(of_value, bool | np.bool_):
+    if issubclass(cls, bool | np.bool_):
         return "booleans"
-    if issubclass(of_value, int | float | np.integer | np.floating):
+    if issubclass(cls, int | float | np.integer | np.floating):
         return "numbers"
-    if issubclass(of_value, str):
+    if issubclass(cls, str):
         return "strings"
-    raise _unsupported(where, f"values of type {of_value.__name__}")
+    raise _unsupported(where, f"values of type {cls.__name__}")
 
 
 def _is_missing(value):
@@ -242,7 +242,7 @@ def _unsupported(where, what):
 # Writing ------------------------------------------------------------------------------
 
 
-def floating(kind, column) -> dict:
+def floating(container, column) -> dict:
     """Return the dtype of a column of real values of the same container.
 
     It differs from that of the `Column` if that was not a floating one.
@@ -253,15 +253,15 @@ def floating(kind, column) -> dict:
     if column.dtype.get("arrow"):
         return {"name": "double", "arrow": True}
     nullable = name.startswith(("Int", "UInt", "boolean"))
-    return {"name": "Float64" if nullable or kind == "polars" else "float64"}
+    return {"name": "Float64" if nullable or container == "polars" else "float64"}
 
 
-def write_frame(kind, labels, columns, index=None):
+def write_frame(container, labels, columns, index=None):
     """Return a data frame.
 
     Parameters
     ----------
-    kind : {"pandas", "polars"}
+    container : {"pandas", "polars"}
     labels : list
         Labels of the columns.
     columns : list of (values, codes, dtype)
@@ -271,7 +271,7 @@ def write_frame(kind, labels, columns, index=None):
     index : Index, default=None
         Index of a frame of pandas.
     """
-    if kind == "polars":
+    if container == "polars":
         import polars
 
         return polars.DataFrame(
@@ -317,13 +317,13 @@ def _pandas_dtype(pandas, dtype):
 
 
 def _polars_series(polars, name, values, codes, dtype):
-    kind = getattr(polars, dtype["name"])
+    made = getattr(polars, dtype["name"])
     if codes is None:
-        return polars.Series(name, values).cast(kind).fill_nan(None)
+        return polars.Series(name, values).cast(made).fill_nan(None)
     # The code -1 refers to the last one, which is missing.
     values = [*values.tolist(), None]
     if dtype["name"] == "Object":
-        return polars.Series(name, [values[code] for code in codes], dtype=kind)
+        return polars.Series(name, [values[code] for code in codes], dtype=made)
     if dtype["name"] == "Enum":
-        kind = kind(values[:-1])
-    return polars.Series(name, values).cast(kind).gather(codes % len(values))
+        made = made(values[:-1])
+    return polars.Series(name, values).cast(made).gather(codes % len(values))

@@ -14,7 +14,9 @@ from skrbm._typing import MatrixLike
 
 # Rows whose products are exact in float32, and bound on the counts in memory at a time.
 N_ROWS = 1 << 12
-N_COUNTS = 1 << 24
+N_COUNTS = 1 << 22
+# If fewer of the cells are on, the products of sparse arrays are faster.
+SPARSE = 0.1
 
 
 def exclusive_groups(X: MatrixLike, *, max_chance: float = 1e-6) -> list[list[Any]]:
@@ -120,6 +122,8 @@ def find(on, observed=None, max_chance=1e-6):
     order = np.argsort(-n_on, kind="stable")
     order = order[bound[order] > min_expected]
     on, observed = on[:, order], None if observed is None else observed[:, order]
+    if observed is None and n_on[order].sum() < SPARSE * on.shape[0] * len(order):
+        on = sp.csc_array(on)
     partners = _partners(on, observed, min_expected)
     free = np.ones(len(order), dtype=bool)
     groups = []

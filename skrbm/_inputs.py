@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from skrbm._compat.sklearn import _check_sample_weight
 from skrbm._data import DataSet
-from skrbm._frames import kind_of
+from skrbm._frames import container_of
 from skrbm._kernels import BLOCK_SIZE
 from skrbm._units.unit_interval import is_dask
 
@@ -63,7 +63,7 @@ def as_array(X, name="X"):
     refuse_masked(X, name)
     refuse_blocks(X, name)
     refuse_malformed(X, name)
-    return X.to_numpy(order="c") if kind_of(X) == "polars" else X
+    return X.to_numpy(order="c") if container_of(X) == "polars" else X
 
 
 def stand_in(name):
@@ -82,7 +82,7 @@ def check_table(X, estimator, *, reset, name="X"):
     _warn_of_dask(X, name)
     X = X.compute() if is_dask(X) else X
     with rows_called(name):
-        if kind_of(X) != "array":
+        if container_of(X) != "array":
             refuse_duplicates(X, name)
             if 0 in X.shape:
                 check_array(np.empty(X.shape), estimator=estimator)  # raises an error

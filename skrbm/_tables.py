@@ -18,7 +18,7 @@ TYPES = "binary", "categorical", "ordinal", "real", "infer"
 N_SHOWN = 5
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Feature:
     """What a column of a table holds.
 
@@ -96,8 +96,9 @@ class Feature:
         """Return a column of coded rows in the form that `_frames.write_frame` takes."""
         if self.type == "real":
             return cells, None, self.dtype
-        codes = np.where(np.isnan(cells), -1, cells).astype(np.intp)
-        return self.categories, codes, self.dtype
+        if cells.dtype.kind == "f":
+            cells = np.where(np.isnan(cells), -1, cells)
+        return self.categories, cells.astype(np.intp), self.dtype
 
 
 class Field(NamedTuple):
@@ -128,7 +129,7 @@ class Field(NamedTuple):
         return self.categories[-1] is None
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Table:
     """The columns of a table, learned from training data.
 
@@ -136,7 +137,7 @@ class Table:
     ----------
     owner : str
         Name of the class of the estimator, for errors.
-    kind : {"array", "pandas", "polars"}
+    container : {"array", "pandas", "polars"}
     labels : list or None
         Labels of the columns of a data frame.
     names : list of str or None
@@ -150,7 +151,7 @@ class Table:
     """
 
     owner: str
-    kind: str
+    container: str
     labels: list | None
     names: list[str] | None
     features: list[Feature]
@@ -178,23 +179,23 @@ class Table:
         -------
         table : Table
         """
-        kind, source = _frames.kind_of(X), _inputs.stand_in(owner)
+        container, source = _frames.container_of(X), _inputs.stand_in(owner)
         X = _inputs.check_table(X, source, reset=True)
         names = getattr(source, "feature_names_in_", None)
         table = cls(
             owner=owner,
-            kind=kind,
-            labels=None if kind == "array" else list(X.columns),
+            container=container,
+            labels=None if container == "array" else list(X.columns),
             names=None if names is None else names.tolist(),
             features=[],
             groups=[],
-            dtype=X.dtype.name if kind == "array" else "",
+            dtype=X.dtype.name if container == "array" else "",
         )
         types = table._declared(feature_types, X.shape[1])
         where = functools.partial(table._where, name="X")
         bits = {}
         for place, column in enumerate(_frames.read_columns(X, where)):
-            feature = _learn(column, kind, types[place], where(place))
+            feature = _learn(column, container, types[place], where(place))
             table.features.append(feature)
             if groups is not None and feature.is_bit:
                 bits[place] = feature.read(column, where(place))
@@ -376,8 +377,8 @@ class Table:
             for place, column in enumerate(field.columns):
                 bits = cells if not field.is_group else _bits_of(cells, place)
                 columns[column] = self.features[column].write(bits)
-        if self.kind != "array":
-            return _frames.write_frame(self.kind, self.labels, columns, index)
+        if self.container != "array":
+            return _frames.write_frame(self.container, self.labels, columns, index)
         dtype = np.dtype("O" if self.dtype.startswith("str") else self.dtype)
         complete = all(codes is not None and codes.min() >= 0 for _, codes, _ in columns)
         if dtype.kind in "biu" and not complete:
@@ -448,16 +449,16 @@ class Table:
 # Columns ------------------------------------------------------------------------------
 
 
-def _learn(column, kind, declared, where):
+def _learn(column, container, declared, where):
     """Return the `Feature` of a column, given its declared type or "infer"."""
     if not len(column.observed()):
         raise ValueError(f"{where} has no observed value. Drop it.")
     bits = _are_bits(column)
-    given = _inferred(column, kind, bits) if declared == "infer" else declared
+    given = _inferred(column, container, bits) if declared == "infer" else declared
     if given == "real":
         numeric = column.values.dtype.kind != "O"
         precision = np.result_type(np.float32, column.values) if numeric else np.float64
-        dtype = _frames.floating(kind, column)
+        dtype = _frames.floating(container, column)
         feature = Feature(given, None, dtype, np.dtype(precision).name)
         feature.read(column, where)  # refuses what are not numbers
         return feature
@@ -479,7 +480,7 @@ def _are_bits(column):
     return bool(np.isin(column.observed(), (0, 1)).all())
 
 
-def _inferred(column, kind, bits):
+def _inferred(column, container, bits):
     """Return the type of a column that is not declared."""
     if column.codes is not None:
         if len(column.values) == 2:
@@ -490,7 +491,7 @@ def _inferred(column, kind, bits):
     observed = column.observed()
     low, high = observed.min(), observed.max()
     two = low < high and ((observed == low) | (observed == high)).all()
-    return "binary" if two and kind != "array" else "real"
+    return "binary" if two and container != "array" else "real"
 
 
 def _places(values, categories):

@@ -109,7 +109,7 @@ def test_other_columns_are_in_no_group():
 
 def test_stored_zeros_and_pieces_of_sparse_arrays():
     X = sp.coo_array(letters())
-    pieces = np.tile(X.coords, 2)
+    pieces = np.tile((X.row, X.col), 2)
     halves = sp.coo_array((np.tile(X.data / 2, 2), pieces), shape=X.shape)
     zeros = sp.csr_array(X)
     zeros.data[zeros.indices == 4] = 0
