@@ -84,6 +84,8 @@ class BaseRBM(
 
     _units: ClassVar[type[VisibleUnits]]
     _solvers: ClassVar[Iterable[str]]
+    # Attributes that say what the columns of the training data are.
+    _of_columns: ClassVar[tuple[str, ...]] = "n_features_in_", "feature_names_in_"
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_gibbs_steps": [

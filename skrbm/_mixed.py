@@ -249,6 +249,7 @@ class MixedRBMEstimator(BaseRBM):
 
     _units = MixedUnits
     _solvers = SOLVERS
+    _of_columns = *BaseRBM._of_columns, "_table", "feature_types_", "categories_"
     _parameter_constraints: dict = BaseRBM._parameter_constraints | {
         "feature_types": [StrOptions({"infer"}), list, dict],
         "groups": [StrOptions({"auto"}), list, None],

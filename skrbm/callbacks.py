@@ -31,9 +31,8 @@ from sklearn.utils import check_random_state, check_scalar
 from skrbm._annealing import independent
 from skrbm._attributes import model_of
 from skrbm._base import BaseRBM
-from skrbm._data import DataSet
 from skrbm._fitting import Fit
-from skrbm._inputs import check_integer, check_names, check_rows, read_rows
+from skrbm._inputs import check_integer, check_rows
 from skrbm._ladders import ModelLadder, Trajectory, check_ladder
 from skrbm._random import new_generator
 from skrbm._record import free_energy_gap
@@ -151,15 +150,9 @@ class LikelihoodMonitor(_FitCallback):
     def setup(self, estimator: Any, context: Any) -> None:
         """Check that `X` suits the training data, and start a new history."""
         super().setup(estimator, context)
-        check_names(self.X, estimator)
-        n_features = np.shape(self.X)[1]
-        if n_features != estimator.n_features_in_:
-            raise ValueError(
-                f"The X of LikelihoodMonitor has {n_features} features, but the training "
-                f"data have {estimator.n_features_in_}."
-            )
-        rows = read_rows(self.X, accept_sparse="csr")
-        _check_states(DataSet(rows), estimator._units)
+        model = estimator._training.state.model
+        rows = check_rows(model, self.X, estimator, name="X of LikelihoodMonitor")
+        _check_states(rows, model.visible)
         names = "epoch", "log_likelihood", "lower", "upper", "free_energy_gap"
         history: dict[str, list] = {name: [] for name in names}
         # A search may run several fits at once, each with its own estimator.
@@ -427,7 +420,7 @@ class SavedTraining(NamedTuple):
         """Return what to save of the training of an estimator."""
         settings = clone(rbm)
         settings.set_callbacks()
-        for name in ("n_features_in_", "feature_names_in_", "random_state_", "_split_seed"):
+        for name in (*rbm._of_columns, "random_state_", "_split_seed"):
             if hasattr(rbm, name):
                 setattr(settings, name, getattr(rbm, name))
         return cls(settings, rbm._training)

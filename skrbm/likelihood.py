@@ -391,7 +391,8 @@ class LogLikelihoodTracker:
     ) -> None:
         _inputs.check_integer(n_betas, "n_betas", 1)
         _inputs.check_integer(n_runs, "n_runs", 2)
-        _inputs.read_rows(X, accept_sparse="csr")
+        source = _inputs.stand_in(type(self).__name__)
+        _inputs.check_table(X, source, reset=True)  # values wait for the estimator
         self.X = X
         self.n_betas = n_betas
         self.n_runs = n_runs

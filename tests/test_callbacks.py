@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -319,6 +320,8 @@ def test_callbacks_of_fits_at_once(tmp_path):
 
 def test_fits_that_begin_at_once_have_histories_of_their_own(monkeypatch):
     monitor, one, two = LikelihoodMonitor(X), *(make(n_iter=1).fit(X) for _ in range(2))
+    for rbm in (one, two):
+        rbm._training = SimpleNamespace(state=rbm._learning)
     new_tracker = monitor._new_tracker
 
     def slow():
@@ -757,7 +760,7 @@ def test_errors_of_likelihood_monitors():
         make().set_callbacks(LikelihoodMonitor(X[:, :60])).fit(X)
     frame = pd.DataFrame(X).add_prefix("pixel")
     spy = Spy()
-    with pytest.raises(ValueError, match="feature names of X should match"):
+    with pytest.raises(ValueError, match="feature names of X of LikelihoodMonitor should"):
         make().set_callbacks(spy, LikelihoodMonitor(frame.iloc[:, ::-1])).fit(frame)
     assert "begin epoch 0" not in spy.events
     make().set_callbacks(LikelihoodMonitor(X)).fit(frame)  # no warning about feature names
