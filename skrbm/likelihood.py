@@ -313,7 +313,8 @@ def pseudo_log_likelihood(
     model = model_of(rbm)
     if model.visible.score != "pseudo_log_likelihood":
         raise ValueError(
-            "The pseudo-log-likelihood is only available for binary visible units."
+            "The pseudo-log-likelihood is only available for models of bits, categories "
+            "and ordered levels. Use the log-likelihood."
         )
     data = _inputs.check_rows_and_values(model, X, rbm, clips=True)
     return _score_rows(model.for_rows(len(data)), data, n_flips)
@@ -323,11 +324,13 @@ def _score_rows(model, data, n_flips):
     """Implement `pseudo_log_likelihood` for validated rows."""
     columns = None
     if n_flips is not None:
-        n_features = len(model.visible)
+        n_features, encoder = model.visible.n_features, model.visible.encoder
         _inputs.check_integer(n_flips, "n_flips", 1)
         if n_flips < n_features:
             order = np.random.RandomState(0).permutation(n_features)
             columns = np.sort(order[:n_flips])
+            if encoder is not None:
+                columns = np.flatnonzero(np.isin(encoder.feature_of, columns))
     clip = model.visible.clip
     return data.apply(
         lambda v: model.pseudo_log_likelihood(clip(v), columns), model, threads=True

@@ -622,7 +622,7 @@ def test_chains_are_diagnosed():
 
 def test_functions_for_binary_units_are_refused():
     rbm = make().fit(WINE)
-    with pytest.raises(ValueError, match="only available for binary visible units"):
+    with pytest.raises(ValueError, match="only available for models of bits"):
         pseudo_log_likelihood(rbm, WINE)
     ladder = ModelLadder(np.zeros((2, 6, 13)), np.zeros((2, 13)), np.zeros((2, 6)))
     with pytest.raises(ValueError, match="ladder of models is only available for binary"):
