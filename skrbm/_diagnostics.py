@@ -243,10 +243,11 @@ class ChainDiagnostics:
 def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagnostics:
     """Diagnose the convergence of chains and their effective sample size.
 
-    The statistics are the free energy, the number of visible units that are on, and the
-    features with the largest variance. For real-valued features there is no number of units
-    that are on, and variances are relative to those of the training data. Chains that start
-    far apart are the most informative.
+    The statistics are the free energy, for models of bits the number of visible units that
+    are on, and the features with the largest variance. Variances of real values are
+    relative to those of the training data. For a column of categories, the statistic is
+    whether it has the category that varies most. Chains that start far apart are the most
+    informative.
 
     Parameters
     ----------
@@ -302,11 +303,16 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
     free_energy = data.apply(model.free_energy, model)
     series = {"free energy": free_energy}
     rows = data.copy_rows(model.dtype)
-    if model.visible.rows_are_bits:
+    if model.visible.enumerable:
         series["units on"] = rows.sum(axis=1, dtype=np.float64)
     _, variance = data.moments()
-    most = np.argsort(-variance, kind="stable")[:n_features]
-    series |= {f"feature {i}": rows[:, i] for i in most}
+    encoder = model.visible.encoder
+    feature_of = np.arange(len(variance)) if encoder is None else encoder.feature_of
+    most: dict[int, int] = {}  # the unit of each feature that varies most
+    for unit in np.argsort(-variance, kind="stable"):
+        most.setdefault(feature_of[unit], unit)
+    some = list(most.items())[:n_features]
+    series |= {f"feature {feature}": rows[:, unit] for feature, unit in some}
     series = {name: x.reshape(n_chains, n_draws) for name, x in series.items()}
     sizes = np.array([effective_sample_size(x) for x in series.values()])
     return ChainDiagnostics(

@@ -287,7 +287,7 @@ class Record:
         loss = self.score(first, self.log_partition(first)) - self.score(
             state.result, log_z
         )
-        return loss / len(first.visible)
+        return loss / first.visible.n_features
 
 
 def log_partition_gap(state):
