@@ -54,6 +54,15 @@ def _image_shape(n_features, image_shape):
     return height, width
 
 
+def _refuse_table(display, rbm):
+    """Raise an error if an estimator models tables, whose rows are no images."""
+    if hasattr(rbm, "_read"):
+        raise TypeError(
+            f"{display} shows images, but a {type(rbm).__name__} models tables, whose "
+            "columns are no pixels."
+        )
+
+
 def _mosaic(rows, shape, n_columns, border):
     """Arrange rows as the tiles of one image, separated by borders."""
     n_columns = min(n_columns, len(rows))
@@ -189,6 +198,7 @@ class FiltersDisplay(_OneAxes):
             The display.
         """
         model = model_of(rbm)
+        _refuse_table("FiltersDisplay", rbm)
         check_integer(n_filters, "n_filters", 1)
         shape = _image_shape(len(model.visible), image_shape)
         weights = np.asarray(rbm.components_, dtype=model.dtype)
@@ -298,6 +308,7 @@ class SamplesDisplay:
         """
         check_integer(n_images, "n_images", 1)
         model = model_of(rbm)
+        _refuse_table("SamplesDisplay", rbm)
         if not hasattr(rbm, "reconstruct"):
             raise TypeError(
                 "SamplesDisplay requires a BernoulliRBMEstimator or a "
