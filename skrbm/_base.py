@@ -403,6 +403,10 @@ class BaseRBM(
 
         return in_container(self, array, like, names)
 
+    def _visible_row(self, array):
+        """Return the only row of an array of visible rows."""
+        return array[0]
+
     def free_energy(self, X: MatrixLike) -> np.ndarray:
         """Compute the free energy of each row.
 
@@ -632,7 +636,7 @@ class BaseRBM(
             model = model.for_rows(len(data) * n_gibbs_steps)
             states = sampling.gibbs(model, data, n_gibbs_steps, random_state)
         states = states.astype(dtype_for(model, data.X), copy=False)
-        return self._visible_frame(states, v) if row is None else states[0]
+        return self._visible_frame(states, v) if row is None else self._visible_row(states)
 
     def sample_hidden(
         self, v: MatrixLike, *, random_state: RandomStateLike = None
@@ -725,7 +729,7 @@ class BaseRBM(
             n_columns=model.visible.n_features,
             dtype=dtype_for(model, data.X),
         )
-        return self._visible_frame(v, h) if row is None else v[0]
+        return self._visible_frame(v, h) if row is None else self._visible_row(v)
 
     def sample(
         self,

@@ -87,8 +87,7 @@ def check_table(X, estimator, *, reset, name="X"):
             if 0 in X.shape:
                 check_array(np.empty(X.shape), estimator=estimator)  # raises an error
             return validate_data(estimator, X, reset=reset, skip_check_array=True)
-        if not hasattr(X, "dtype") and np.asarray(X).dtype.kind == "U":
-            X = np.asarray(X, dtype=object)  # keeps the numbers among the strings
+        X = X if hasattr(X, "dtype") else as_objects(X)
         return validate_data(
             estimator,
             X,
@@ -247,7 +246,13 @@ def as_matrix(row):
         is_row = len(row) > 0 and np.isscalar(row[0])
     else:
         is_row = getattr(row, "ndim", 0) == 1
-    return np.reshape(row, (1, -1)) if is_row else None
+    return as_objects(row).reshape(1, -1) if is_row else None
+
+
+def as_objects(X):
+    """Return a list as an array in which numbers among strings stay numbers."""
+    array = np.asarray(X)
+    return np.asarray(X, object) if array.dtype.kind == "U" else array
 
 
 def check_names(X, rbm, name="X"):

@@ -21,6 +21,9 @@ from skrbm._units.gaussian import SMALLEST_VARIANCE
 from skrbm._units.mixed import MixedUnits
 from skrbm.likelihood import LogPartition, _log_likelihood
 
+# Names of dtypes of arrays, or how they begin, whose models are in single precision.
+IN_SINGLE_PRECISION = "bool", "uint8", "float32", "str", "object"
+
 
 class MixedRBMEstimator(BaseRBM):
     """Restricted Boltzmann machine of tables: categories, numbers, and gaps.
@@ -327,15 +330,16 @@ class MixedRBMEstimator(BaseRBM):
     @property
     def _layout(self):
         """The type and the number of states of each coded column."""
+        check_is_fitted(self, "_table")
         fields = self._table.fields
         n_states = [0 if f.categories is None else len(f.categories) for f in fields]
         pairs = zip(fields, n_states, strict=True)
         return ["categorical" if n == 1 else f.type for f, n in pairs], n_states
 
     def _untrained(self, data, dtype):
-        types, n_states = self._layout
-        if self._table.kind != "array":
-            dtype = np.float32
+        (types, n_states), table = self._layout, self._table
+        single = table.kind != "array" or table.dtype.startswith(IN_SINGLE_PRECISION)
+        dtype = np.float32 if single else np.float64
         moments = data.moments() if "real" in types else None
         return MixedUnits.for_columns(types, n_states, dtype, moments, data.X.dtype)
 
@@ -368,6 +372,11 @@ class MixedRBMEstimator(BaseRBM):
         if self._table.kind != "array":
             return table
         return super()._visible_frame(table, like)
+
+    def _visible_row(self, array):
+        """Return the only coded row as an array of values."""
+        table = self._table.write(array)
+        return table[0] if self._table.kind == "array" else table.to_numpy()[0]
 
     def __getstate__(self):
         state = super().__getstate__()
