@@ -305,7 +305,7 @@ def test_an_estimator_with_parameters_set_by_hand():
     assert rbm.transform(states(6)).shape == (64, 4)
     assert rbm.score_samples(states(6)).shape == (64,)
     assert rbm.gibbs(states(6), random_state=0).shape == (64, 6)
-    with pytest.raises(ValueError, match="5 features, but the model has 6 visible"):
+    with pytest.raises(ValueError, match="5 features, but the model has 6"):
         rbm.transform(states(5))
     expected = rbm.transform(states(6))
     rbm.components_ = rbm.components_.tolist()
