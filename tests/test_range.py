@@ -61,7 +61,7 @@ def as_map(X):
 
 # Advice ----------------------------------------------------------------------------------
 
-SPLIT, ENCODE = "Split ratings by thresholds", "encode categories with OneHotEncoder"
+MIXED = "ratings and categories with MixedRBMEstimator"
 BIN = "bin them with KBinsDiscretizer"
 BINARIZE, THRESHOLD = "with Binarizer(threshold=...)", "with a threshold"
 IMPUTE, TWO_STATES = "with skrbm.RBMImputer(missing_values=-1)", "pass X > 0"
@@ -70,8 +70,7 @@ GAUSSIAN, DENSE = "with GaussianRBMEstimator", "needs dense rows"
 MIN_MAX, MAX_ABS = "MinMaxScaler(clip=True)", "MaxAbsScaler"
 CHUNKS = "partial_fit in chunks"
 ADVICE = {
-    SPLIT,
-    ENCODE,
+    MIXED,
     ENCODE_OTHERS,
     BIN,
     BINARIZE,
@@ -89,11 +88,11 @@ ADVICE = {
 @pytest.mark.parametrize(
     ("X", "seen", "advice", "divisor"),
     [
-        (LIKERT, "from 1 to 5 ", [SPLIT, ENCODE, BINARIZE, BIN], 5),
-        (IMAGES, "from 0 to 254 ", [SPLIT, ENCODE, BINARIZE, BIN], 255),
-        (100 * LIKERT, "from 100 to 500 ", [SPLIT, ENCODE, BINARIZE, BIN], 500),
+        (LIKERT, "from 1 to 5 ", [MIXED, BINARIZE, BIN], 5),
+        (IMAGES, "from 0 to 254 ", [MIXED, BINARIZE, BIN], 255),
+        (100 * LIKERT, "from 100 to 500 ", [MIXED, BINARIZE, BIN], 500),
         (MISSING, "from -1 to 1 ", [IMPUTE, TWO_STATES], None),
-        (GAPS, "from -1 to 5 ", [ENCODE_OTHERS, IMPUTE, SPLIT, ENCODE, BINARIZE, BIN], 5),
+        (GAPS, "from -1 to 5 ", [ENCODE_OTHERS, IMPUTE, MIXED, BINARIZE, BIN], 5),
         (sp.csr_array(COUNTS), "from 0 to 6 ", [BINARIZE], 6),
         (sp.csc_matrix(IMAGES), "from 0 to 254 ", [BINARIZE], 255),
         (as_map(IMAGES), "from 0 to 254 ", [THRESHOLD, CHUNKS], 255),
@@ -278,7 +277,7 @@ def test_imputers_of_memory_maps(tmp_path):
     """They are copied, so the advice is that for other arrays."""
     X = mapped(GAPS, tmp_path / "X.npy")
     (message,) = messages(lambda: imputer(missing_values=-1).fit(X))
-    assert SPLIT in message
+    assert MIXED in message
     assert CHUNKS not in message
 
 

@@ -125,8 +125,8 @@ def _advise_on_integers(low, high, large, sparse):
     white = 255 if 16 < high <= 255 else high
     gray = [f"Divide intensities, such as gray levels, by {white:g}."]
     other = [
-        "Split ratings by thresholds, (X[:, :, None] >= [...]).reshape(len(X), -1), and "
-        "encode categories with OneHotEncoder.",
+        "Model ratings and categories with MixedRBMEstimator, as ordinal and categorical "
+        "in feature_types.",
         "Make counts binary with Binarizer(threshold=...), or bin them with "
         "KBinsDiscretizer.",
     ]
