@@ -224,3 +224,15 @@ def test_draws_are_in_one_stream_for_each_part():
     flat = model.map(np.zeros_like).align()
     v = flat.sample_visible(np.zeros((2000, 2), np.float32), generator(0))
     assert abs(np.corrcoef(v.T)[0, 1]) < 0.1
+
+
+def test_pickles_hold_no_more_than_the_parameters():
+    """Shards send the units and their encoder in each round, also after they were used."""
+    units = MixedUnits.for_columns(["categorical", "ordinal"], [300, 300], np.float32)
+    units.log_normalizer(np.zeros((2, len(units)), np.float32))
+    for each in (units, units.encoder):
+        assert len(pickle.dumps(each)) < 50 * len(units)
+    rows = np.array([[3, 299], [0, 17]], dtype=np.float32)
+    v = np.empty((len(rows), len(units)), np.float32)
+    pickle.loads(pickle.dumps(units.encoder)).encode(rows, v)
+    assert_array_equal(pickle.loads(pickle.dumps(units)).decode(v), rows)

@@ -46,6 +46,10 @@ class GroupUnits(VisibleUnits):
     # Whether it is always the first units of a group that are on, or exactly one of them.
     thermometer: ClassVar[bool]
 
+    def __getstate__(self):
+        """Return the fields alone: what was computed from them can be much larger."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     # The code -------------------------------------------------------------------------
 
     @staticmethod
