@@ -391,7 +391,7 @@ class Fit(Call):
             data.variances(prepare),
             data.effective_size,
             rbm.n_components,
-            units.rate_factor,
+            units,
         )
 
     def n_epochs(self, n_rows: int, n_encoded: int) -> int:

@@ -329,13 +329,18 @@ class Learner:
         if learned.due_decay < SMALLEST_DECAY:
             return
         weights, hidden_bias = learned.model.weights, learned.model.hidden_bias
-        part = weights.dtype.type(learned.due_decay)
+        visible, part = learned.model.visible, weights.dtype.type(learned.due_decay)
         learned.due_decay = 0.0
+        factors = visible.decay_factors
+        of_units = part if factors is None else 1 - (1 - part) ** factors
         if self.settings.centering:
             visible_offset, hidden_offset = self.offsets
-            learned.model.visible.add_input(part * (weights @ hidden_offset))
-            hidden_bias += part * (visible_offset @ weights)
-        weights *= 1 - part
+            visible.add_input(of_units * (weights @ hidden_offset))
+            if factors is None:
+                hidden_bias += part * (visible_offset @ weights)
+            else:
+                hidden_bias += (of_units * visible_offset) @ weights
+        weights *= 1 - (part if factors is None else of_units[:, None])
 
     def _follow_visible_mean(self):
         """Add the minibatch to the visible mean and shift the visible units accordingly.

@@ -97,8 +97,11 @@ class VisibleUnits(abc.ABC):
     needs_moments: ClassVar[bool] = False
     # Parameters larger than this mean that training has diverged.
     largest_parameter: ClassVar[float] = 1e3
-    # Factor of the automatic learning rate.
+    # Factors of the automatic learning rate and of the automatic weight decay.
     rate_factor: ClassVar[float] = 1.0
+    decay_factor: ClassVar[float] = 1.0
+    # Whether chains are slow if the rows vary much in one direction.
+    slow_by_variance: ClassVar[bool] = True
     # Functions of the rows, besides the rows themselves, whose means are statistics that
     # the gradient depends on. They need dense rows.
     statistics: ClassVar[tuple] = ()
@@ -157,6 +160,11 @@ class VisibleUnits(abc.ABC):
     def are_in_range(summary) -> bool:
         """Return whether data with this summary are states or expectations of states."""
         return True
+
+    @property
+    def decay_factors(self):
+        """How strongly the weights of each unit decay, or None if all do equally."""
+        return None
 
     @property
     def encoder(self):

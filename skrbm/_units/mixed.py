@@ -19,6 +19,9 @@ TYPES = {
     "categorical": CategoricalUnits,
     "ordinal": OrdinalUnits,
 }
+# Factor of the automatic weight decay of tables, and a further one of the decay of the
+# weights of real columns among others, by trial.
+DECAY_OF_TABLES = DECAY_OF_REAL = 8.0
 # What the kinds of the parts are called in pickles: do not change the order.
 KINDS_OF_PARTS = [*TYPES.values(), GaussianUnits]
 # Streams of random numbers of the parts, from the same key.
@@ -125,9 +128,33 @@ class MixedUnits(VisibleUnits):
         scores = {part.score for part in self.parts}
         return scores.pop() if len(scores) == 1 else "log_likelihood"
 
+    @functools.cached_property
+    def _all_real(self):
+        return not any(part.rows_are_bits for part in self.parts)
+
     @property
     def rate_factor(self):  # type: ignore[override]
-        return min(part.rate_factor for part in self.parts)
+        return GaussianUnits.rate_factor if self._all_real else 1.0
+
+    @property
+    def decay_factor(self):  # type: ignore[override]
+        return GaussianUnits.decay_factor if self._all_real else DECAY_OF_TABLES
+
+    @property
+    def slow_by_variance(self):  # type: ignore[override]
+        """Standardized columns among others vary much in any case."""
+        return self.rows_are_bits or self._all_real
+
+    @functools.cached_property
+    def decay_factors(self):  # type: ignore[override]
+        if self.rows_are_bits or self._all_real:
+            return None
+        return np.concatenate(
+            [
+                np.full_like(part.bias, 1.0 if part.rows_are_bits else DECAY_OF_REAL)
+                for part in self.parts
+            ]
+        )
 
     @functools.cached_property
     def statistics(self):  # type: ignore[override]
