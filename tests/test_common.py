@@ -4,7 +4,13 @@ import pytest
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator, ParallelRBM, RBMImputer
+from skrbm import (
+    BernoulliRBMEstimator,
+    GaussianRBMEstimator,
+    MixedRBMEstimator,
+    ParallelRBM,
+    RBMImputer,
+)
 from skrbm._base import BaseRBM
 
 # The checks deliberately use data of any range, constant features, and arrays after data
@@ -50,6 +56,17 @@ GAUSSIAN = [
     make_gaussian(),
     make_gaussian(solver="cd", n_gibbs_steps=2, early_stopping=True, schedule="constant"),
 ]
+
+
+def make_mixed(**parameters):
+    return MixedRBMEstimator(n_components=4, n_iter=3, **parameters)
+
+
+MIXED = [
+    make_mixed(),
+    make_mixed(solver="cd", n_gibbs_steps=2, early_stopping=True, schedule="constant"),
+    make_mixed(solver="pt", n_chains=7, groups="auto", shuffle=False, learning_rate=1e-3),
+]
 OTHERS = [
     RBMImputer(make()),
     RBMImputer(make_gaussian(), n_rounds=1, add_indicator=True),
@@ -72,7 +89,7 @@ def expected_failures(estimator):
 
 
 @parametrize_with_checks(
-    [make(**parameters) for parameters in CONFIGURATIONS] + GAUSSIAN + OTHERS,
+    [make(**parameters) for parameters in CONFIGURATIONS] + GAUSSIAN + MIXED + OTHERS,
     expected_failed_checks=expected_failures,
 )
 def test_estimator_checks(estimator, check):
@@ -99,6 +116,7 @@ MORE_CHECKS = [
     [
         make(),
         make_gaussian(),
+        make_mixed(),
         RBMImputer(make()),
         ParallelRBM(make(random_state=0), n_shards=3),
     ],
