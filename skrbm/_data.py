@@ -4,6 +4,9 @@ A data set is an ndarray (including memory maps) or a CSR array of dtype bool, u
 float32 or float64, optionally with a selection of its rows and with row weights. It is
 never copied or made dense as a whole. Only one minibatch or one block is cast or gathered
 at a time.
+
+A gap, a missing cell, is NaN in dense rows, and so are all encoded columns of its feature.
+Statistics of the data leave gaps out.
 """
 
 import contextlib
@@ -13,7 +16,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -70,15 +73,27 @@ class MappedPages:
 
 
 class Summary(NamedTuple):
-    """Range of the values of a data set, and whether all of them are 0 or 1."""
+    """Range of the values of a data set, and whether all of them are 0 or 1.
+
+    `complete` says that there are no gaps.
+    """
 
     low: float
     high: float
     binary: bool
+    complete: bool = True
+
+    @classmethod
+    def merge(cls, summaries) -> Self:
+        low, high, binary, complete = zip(*summaries, strict=True)
+        return cls(min(low), max(high), all(binary), all(complete))
 
 
 class Ranges(NamedTuple):
-    """Smallest and largest value of each feature, and whether all values are integers."""
+    """Smallest and largest value of each feature, and whether all values are integers.
+
+    Where a feature has no values, the smallest one is infinite and the largest minus that.
+    """
 
     low: np.ndarray
     high: np.ndarray
@@ -112,13 +127,52 @@ def canonical(X):
     return X
 
 
+class Unencoded:
+    """The encoder of rows that need none: the protocol of all encoders, by casts.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of columns of the data.
+
+    Attributes
+    ----------
+    n_encoded : int
+        Number of columns of encoded rows.
+    feature_of : ndarray of int of shape (n_encoded,)
+        The feature, a column of the data, that each encoded column belongs to.
+    """
+
+    def __init__(self, n_features):
+        self.n_encoded, self.feature_of = n_features, np.arange(n_features)
+
+    def compact(self, rows, dtype):
+        """Return one value for each cell, in a floating dtype. NaN stays NaN."""
+        with np.errstate(over="ignore"):
+            return rows.astype(dtype)
+
+    def expand(self, values, out):
+        """Write the encoded rows of compact values, of which none is NaN, into `out`."""
+        out[...] = values
+
+    def compress(self, v):
+        """Return the compact values of encoded rows that are states."""
+        return v
+
+    def encode(self, rows, out):
+        """Write encoded rows into `out`, as `compact` and `expand` would."""
+        with np.errstate(over="ignore"):
+            out[...] = rows
+
+
 class DataSet:
     """All or some rows of an array, optionally with row weights.
 
     Parameters
     ----------
     X : {ndarray, CSR array} of shape (n_rows_of_X, n_features)
-        Data validated by the caller: finite and of dtype bool, uint8, float32 or float64.
+        Data validated by the caller: finite, or NaN for gaps if dense, and of dtype bool,
+        uint8, float32 or float64.
     rows : ndarray of int, default=None
         Indices of the selected rows of `X`. If None, all rows are selected.
     row_weights : float64 ndarray of shape (n_rows_of_X,), default=None
@@ -132,8 +186,8 @@ class DataSet:
         Indices of the rows of `X` whose weight is not 0, see `weigh`. None if all count.
     """
 
-    encoder = None
-    counted = None
+    encoder: Any = None
+    counted: np.ndarray | None = None
 
     def __init__(self, X, rows=None, row_weights=None):
         self.X = canonical(X)
@@ -169,32 +223,55 @@ class DataSet:
         """Largest of the weights, or None if all weights are 1."""
         return None if self.row_weights is None else self.row_weights.max()
 
+    @property
+    def coder(self):
+        """The encoder, or one that does nothing."""
+        return Unencoded(self.n_features) if self.encoder is None else self.encoder
+
     @functools.cached_property
     def summary(self) -> Summary:
         """Range of the values that count, and whether all of them are 0 or 1."""
         if self.X.dtype == bool:
             return Summary(0.0, 1.0, True)
-        low, high, binary = np.inf, -np.inf, True
+        low, high, binary, complete = np.inf, -np.inf, True, True
         for block in self._read_values():
-            low, high = min(low, float(block.min())), max(high, float(block.max()))
-            binary = binary and bool(((block == 0) | (block == 1)).all())
+            values = _observed(block)
+            complete = complete and values is block
+            if not values.size:
+                continue
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            binary = binary and bool(((values == 0) | (values == 1)).all())
         low, high = self._with_zeros(low, high)
-        return Summary(low, high, binary)
+        return Summary(low, high, binary, complete)
 
     def limits(self) -> tuple[float, float]:
         """Return the range of the values that count, sooner than the summary does."""
         if self.X.dtype == bool or "summary" in vars(self):
             return self.summary[:2]
+        low, high = np.inf, -np.inf
         if (
             not self.is_sparse
             and self.counted is None
             and self.X.size <= _kernels.BLOCK_SIZE
         ):
-            return float(self.X.min()), float(self.X.max())
-        low, high = np.inf, -np.inf
-        for block in self._read_values(4 * _kernels.BLOCK_SIZE):
-            low, high = min(low, float(block.min())), max(high, float(block.max()))
+            low, high = float(self.X.min()), float(self.X.max())
+            if low == low:  # there is no NaN
+                return low, high
+            low, high = np.inf, -np.inf
+        for block in map(_observed, self._read_values(4 * _kernels.BLOCK_SIZE)):
+            if block.size:
+                low, high = min(low, float(block.min())), max(high, float(block.max()))
         return self._with_zeros(low, high)
+
+    @functools.cached_property
+    def has_gaps(self) -> bool:
+        """Whether cells of rows that count are missing."""
+        if self.is_sparse or self.X.dtype.kind != "f":
+            return False
+        if "summary" in vars(self):
+            return not self.summary.complete
+        blocks = self._read_values(4 * _kernels.BLOCK_SIZE)
+        return any(np.isnan(block.min()) for block in blocks)
 
     def _read_values(self, size=_kernels.BLOCK_SIZE):
         """Yield blocks of the values that count, without zeros that `X` does not store."""
@@ -203,9 +280,9 @@ class DataSet:
             rows = DataSet(X.data.reshape(-1, 1))
         else:
             rows = DataSet(self.X, self.counted)
-        return (block for _, block in rows._read(rows.n_features, size))
+        return (block for _, block in rows.read_blocks(rows.n_features, size))
 
-    def _read(self, row_size, size=_kernels.BLOCK_SIZE):
+    def read_blocks(self, row_size, size=_kernels.BLOCK_SIZE):
         """Yield ``(places, rows)``: a slice of the data set, and its rows of `X`.
 
         `size` bounds the number of values in a block of rows of `row_size` values. Pages of
@@ -230,10 +307,17 @@ class DataSet:
         n = X.shape[1]
         ranges = Ranges(np.full(n, np.inf), np.full(n, -np.inf), True)
         row_size = X.nnz // max(1, X.shape[0]) if self.is_sparse else n
-        for _, block in DataSet(X, self.counted)._read(row_size):
-            ends = block.min(axis=0), block.max(axis=0)
+        for _, block in DataSet(X, self.counted).read_blocks(row_size):
+            values = block.data if self.is_sparse else _observed(block)
+            if values is block or self.is_sparse:
+                ends = block.min(axis=0), block.max(axis=0)
+            else:
+                missing = np.isnan(block)
+                ends = (
+                    block.min(axis=0, initial=np.inf, where=~missing),
+                    block.max(axis=0, initial=-np.inf, where=~missing),
+                )
             low, high = (x.toarray().ravel() if self.is_sparse else x for x in ends)
-            values = block.data if self.is_sparse else block
             whole = values.dtype.kind != "f" or bool((values == np.floor(values)).all())
             ranges = Ranges.merge([ranges, Ranges(low, high, whole)])
         return ranges
@@ -246,11 +330,24 @@ class DataSet:
         products of the centered rows has the same trace and largest eigenvalue as the
         covariance matrix, and is smaller if there are many features. The results are
         rounded, since rows in another form are multiplied in another order.
+
+        Columns with gaps are divided by the part of them that is observed. The covariances
+        then have the right expectation if cells are missing at random. Variances would be
+        too large, so that the trace is computed separately.
         """
         few, shares = self.draw(500)
         v = few.copy_rows(np.float64)
         prepare(v.data if self.is_sparse else v)
+        total = None
         with np.errstate(over="ignore", invalid="ignore"):
+            if self.has_gaps:
+                missing = np.isnan(v)
+                parts = np.maximum(shares @ ~missing, 1e-9)
+                v[missing] = 0
+                v -= (shares @ v) / parts
+                v[missing] = 0
+                v /= parts
+                total = (shares @ np.square(v)) @ parts
             products = v @ v.T
             products = products.toarray() if sp.issparse(v) else products
             means = products @ shares
@@ -259,7 +356,8 @@ class DataSet:
             products *= scale * scale[:, None]
         if not np.isfinite(products).all():  # training diverges whatever the rate
             return Variances(0.0, 0.0)
-        values = np.trace(products), np.linalg.eigvalsh(products)[-1]
+        total = np.trace(products) if total is None else total
+        values = total, np.linalg.eigvalsh(products)[-1]
         return Variances(*(float(f"{v:.3g}") if v > 1e-9 else 0.0 for v in values))
 
     def draw(self, size: int) -> tuple[Self, np.ndarray]:
@@ -282,20 +380,63 @@ class DataSet:
         return float(weights.sum() ** 2 / (weights**2).sum())
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weighted mean and variance of each column of dense rows."""
+        """Return the weighted mean and variance of each column of dense rows.
+
+        Both are 0 where a column has no values.
+        """
         weights = np.ones(len(self)) if self.weights is None else self.weights
         # By a power of two, which keeps sums finite and does not change a bit otherwise.
         weights = np.ldexp(weights, -np.frexp(weights.max())[1])
         mean, variance = np.zeros((2, self.n_encoded))
+        total = weights.sum()
+        if self.has_gaps:
+            total = self.sums(weights)[1]
+            total[total == 0] = 1
         with np.errstate(over="ignore", invalid="ignore"):
             for places, v in self.copied_blocks():
+                if self.has_gaps:
+                    v[np.isnan(v)] = 0
                 mean += weights[places] @ v
-            mean /= weights.sum()
+            mean /= total
             for places, v in self.copied_blocks():
                 v -= mean
+                if self.has_gaps:
+                    v[np.isnan(v)] = 0
                 variance += weights[places] @ np.square(v)
-            variance /= weights.sum()
+            variance /= total
         return mean, variance
+
+    def sums(self, weights=None, clip=None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weighted sum of each encoded column, and the sum of its weights.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_rows,), default=None
+            If None, they are the weights of the rows.
+        clip : callable, default=None
+            What encoded rows are clipped by first.
+        """
+        if weights is None:
+            weights = np.ones(len(self)) if self.weights is None else self.weights
+        total, observed = np.zeros((2, self.n_encoded))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for places, v in self.copied_blocks():
+                v = v if clip is None else clip(v)
+                if self.has_gaps:
+                    missing = np.isnan(v)
+                    v = np.where(missing, 0, v)
+                    observed += ~missing.T @ weights[places]
+                else:
+                    observed += weights[places].sum()
+                total += v.T @ weights[places]
+        return total, observed
+
+    def unseen(self) -> np.ndarray:
+        """Return the indices of the features that have no values in any row."""
+        seen = np.zeros(self.n_features, dtype=bool)
+        for _, rows in self.read_blocks(self.n_features):
+            seen |= ~np.isnan(rows).all(axis=0)
+        return np.flatnonzero(~seen)
 
     # Selections of rows -------------------------------------------------------------------
 
@@ -319,7 +460,8 @@ class DataSet:
         else:
             weighted = self.select(np.flatnonzero(row_weights))
             weighted.counted = weighted.rows
-            vars(weighted).pop("summary", None)
+            for name in ("summary", "has_gaps"):
+                vars(weighted).pop(name, None)
         weighted.row_weights = row_weights
         return weighted
 
@@ -361,9 +503,8 @@ class DataSet:
         Parameters
         ----------
         encoder : object or None
-            Has `n_encoded`, the number of columns of encoded rows, and the method
-            ``encode(rows, out)``, which writes them into `out`. None leaves rows as they
-            are. Sparse rows are never encoded.
+            Follows the protocol of `Unencoded`, which None stands for. Sparse rows are
+            never encoded.
         """
         if encoder is self.encoder:
             return self
@@ -391,12 +532,30 @@ class DataSet:
             rows = slice(start, min(start + batch_size, n_rows))
             yield rows if order is None else order[rows]
 
+    def take_filled(self, rows, out, gaps):
+        """Write rows as `take_dense` does; return these, and which cells were missing.
+
+        `gaps` are the compact values of the missing cells, row by row in the order of the
+        features, of which the result has one column each.
+        """
+        if self.encoder is None:
+            out = self.take_dense(rows, out)
+            missing = np.isnan(out)
+            out[missing] = gaps
+            return out, missing
+        values = self.encoder.compact(self.X[rows], gaps.dtype)
+        missing = np.isnan(values)
+        values[missing] = gaps
+        out = out[: len(values)]
+        self.encoder.expand(values, out)
+        return out, missing
+
     def take_dense(self, rows, out):
         """Write encoded rows of dense `X` into the first rows of `out`; return these."""
         X = self.X
         out = out[: rows.stop - rows.start if isinstance(rows, slice) else len(rows)]
         if self.encoder is not None:
-            self.encoder.encode(X[rows], out)
+            self._encode(X[rows], out)
         elif isinstance(rows, slice):
             out[...] = X[rows]
         elif X.dtype == out.dtype and X.flags.c_contiguous and X.flags.aligned:
@@ -420,7 +579,7 @@ class DataSet:
 
     def copied_blocks(self):
         """Yield ``(places, v)``: a slice of the rows, and a float64 copy of these."""
-        for places, rows in self._read(self.n_encoded):
+        for places, rows in self.read_blocks(self.n_encoded):
             yield places, self._encoded(rows, np.float64, copy=True)
 
     def blocks(self, model):
@@ -431,7 +590,7 @@ class DataSet:
         memory.
         """
         row_size = model.row_size(self.is_sparse)
-        for places, rows in self._read(row_size, 16 * _kernels.BLOCK_SIZE):
+        for places, rows in self.read_blocks(row_size, 16 * _kernels.BLOCK_SIZE):
             yield places, self._encoded(rows, model.dtype)
 
     def _encoded(self, rows, dtype, copy=False):
@@ -440,8 +599,19 @@ class DataSet:
             with np.errstate(over="ignore"):
                 return rows.astype(dtype, copy=copy)
         out = np.empty((len(rows), self.n_encoded), dtype)
-        self.encoder.encode(rows, out)
+        self._encode(rows, out)
         return out
+
+    def _encode(self, rows, out):
+        """Write encoded rows into `out`, with NaN in all columns of a missing cell."""
+        if not self.has_gaps:
+            self.encoder.encode(rows, out)
+            return
+        values = self.encoder.compact(rows, out.dtype)
+        missing = np.isnan(values)
+        values[missing] = 0
+        self.encoder.expand(values, out)
+        out[missing[:, self.encoder.feature_of]] = np.nan
 
     def apply(self, function, model, *, n_columns=None, dtype=np.float64, threads=False):
         """Apply a function of the model to all rows, in bounded memory.
@@ -508,6 +678,13 @@ _limiting = _Limiting()
 def spread(n, size):
     """Return at most `size` evenly spread indices out of ``range(n)``."""
     return np.linspace(0, n - 1, min(n, size)).astype(int)
+
+
+def _observed(values):
+    """Return values without NaN, as a vector if there is any."""
+    if values.dtype.kind != "f" or not values.size or not np.isnan(values.min()):
+        return values
+    return values[~np.isnan(values)]
 
 
 def dtype_for(model, X):

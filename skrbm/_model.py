@@ -168,6 +168,16 @@ class RBM:
         for _ in range(n_steps):
             self.sample_hidden(self.sample_visible(h, rng, out=v), rng, out=h)
 
+    def gibbs_given(self, v, free, n_steps, rng):
+        """Run Gibbs steps v -> h -> v that change the rows `v` only where `free`, in place.
+
+        Yields the hidden states of each step, before `v` changes.
+        """
+        for _ in range(n_steps):
+            h = self.sample_hidden(v, rng)
+            yield h
+            np.copyto(v, self.sample_visible(h, rng), where=free, casting="unsafe")
+
     def gibbs_between(self, base, v, hidden_input, beta, generators):
         """Take a Gibbs step v -> h -> v between independent features and this model.
 
@@ -198,15 +208,15 @@ class RBM:
         hidden = _kernels.softplus(hidden)
         return -self.visible.minus_energy(v) - hidden.sum(axis=1, dtype=np.float64)
 
-    def pseudo_log_likelihood(self, v, columns=None) -> np.ndarray:
+    def pseudo_log_likelihood(self, v, columns=None, missing=None) -> np.ndarray:
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
         This is the sum over visible units of the log-probability of their value given all
         other units. If `columns` is given, the sum is taken over these units only and
-        scaled up to all units.
+        scaled up to all units. Terms of `missing` values are left out.
         """
         return self.visible.pseudo_log_likelihood(
-            v, self.hidden_input(v), self.weights, columns
+            v, self.hidden_input(v), self.weights, columns, missing
         )
 
     def row_size(self, sparse: bool) -> int:

@@ -64,9 +64,9 @@ class BoundedPoissonUnits(VisibleUnits):
         out[...] = (rng.random(x.shape)[..., None] > below).sum(axis=-1)
         return out
 
-    def log_normalizer(self, x):
+    def log_normalizers(self, x):
         log_weights = (x + self.bias)[..., None] * VALUES - LOG_FACTORIALS
-        return logsumexp(log_weights, axis=-1).sum(axis=1)
+        return logsumexp(log_weights, axis=-1)
 
     def minus_energy(self, v):
         return v @ self.bias - gammaln(v + 1).sum(axis=1)

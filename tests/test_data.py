@@ -45,7 +45,7 @@ def test_canonical_shares_memory(form):
     ],
 )
 def test_summarize(X, expected):
-    assert DataSet(X).summary == expected
+    assert DataSet(X).summary == (*expected, True)
 
 
 @pytest.mark.parametrize("order", [None, [4, 1, 0, 3, 2]])

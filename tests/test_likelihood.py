@@ -17,7 +17,7 @@ from skrbm import BernoulliRBMEstimator, _annealing, _attributes, _inputs, _part
 from skrbm._annealing import TemperaturePath
 from skrbm._ladders import ModelPath, ladder_of
 from skrbm._model import RBM
-from skrbm._units.bernoulli import BernoulliUnits
+from skrbm._units import VisibleUnits
 from skrbm.likelihood import (
     LogLikelihoodTracker,
     LogPartition,
@@ -369,7 +369,7 @@ def test_paths_sum_over_states_only_if_asked(monkeypatch):
     """Training by parallel tempering makes a path for each minibatch, and never asks."""
     expected = [path.base_log_partition for path in paths()]
     with monkeypatch.context() as patch:
-        patch.delattr(BernoulliUnits, "log_normalizer")
+        patch.delattr(VisibleUnits, "log_normalizer")
         made = paths()
     assert [path.base_log_partition for path in made] == expected
 

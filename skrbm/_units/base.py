@@ -265,8 +265,16 @@ class VisibleUnits(abc.ABC):
             mean[...] = self.mean(x)
 
     @abc.abstractmethod
+    def log_normalizers(self, x) -> np.ndarray:
+        """Return ``log sum_v exp(-E_i(v) + x_i v)`` for each row of the input.
+
+        There is one column for each feature i, a column of the data, whose encoded columns
+        are those of v and x here.
+        """
+
     def log_normalizer(self, x) -> np.ndarray:
-        """Return ``sum_i log sum_v exp(-E_i(v) + x_i v)`` for each row of the input."""
+        """Return the sum of the `log_normalizers` for each row of the input."""
+        return self.log_normalizers(x).sum(axis=1)
 
     def exchange(self, weights, hidden_bias):
         """Return weights, units and hidden bias of the model with exchanged layers.
@@ -301,11 +309,19 @@ class VisibleUnits(abc.ABC):
         """Return the negative energy of the visible units alone, for each row."""
         return v @ self.bias
 
-    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None) -> np.ndarray:
+    @property
+    def ground_state(self) -> np.ndarray:
+        """Encoded values, not necessarily a state, that add nothing to the energy."""
+        return np.zeros_like(self.bias)
+
+    def pseudo_log_likelihood(
+        self, v, hidden_input, weights, columns=None, missing=None
+    ) -> np.ndarray:
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
         Only units whose `score` it is have it. If `columns` is given, the sum is taken over
-        these columns only and scaled up to all of them.
+        these columns only and scaled up to all of them. `missing`, of the shape of `v`,
+        says which values have been filled in. Their terms are left out of the sum.
         """
         raise NotImplementedError("These units have no pseudo-log-likelihood.")
 

@@ -108,8 +108,8 @@ class BernoulliUnits(VisibleUnits):
             options |= {"base": base.bias, "scale": scale}
         _binary_rows.groups(x, np.arange(len(self) + 1), keys=keys, **options)
 
-    def log_normalizer(self, x):
-        return np.logaddexp(0, x + self.bias).sum(axis=1)
+    def log_normalizers(self, x):
+        return np.logaddexp(0, x + self.bias)
 
     def log_normalizer_changes(self, x, changes):
         largest = float(np.abs(changes).max())
@@ -165,17 +165,25 @@ class BernoulliUnits(VisibleUnits):
             odds += bias[units]
             yield part, odds
 
-    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None):
+    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None, missing=None):
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
         ``PL(v) = sum_i [v_i log p_i + (1 - v_i) log(1 - p_i)]`` with
         ``p_i = p(v_i = 1 | all other units)``. If `columns` is given, the sum is taken over
-        these units only and scaled up to all units.
+        these units only and scaled up to all units. Terms of `missing` values of dense rows
+        are left out.
         """
         total, n_units = np.zeros(v.shape[0]), 0
+        if missing is not None and columns is not None:
+            missing = missing[:, columns]
         blocks = self.conditional_log_odds(v, hidden_input, weights, columns)
         for part, odds in blocks:
-            total -= _kernels.softplus(odds).sum(axis=1)
+            of_zero = _kernels.softplus(odds)
+            if missing is not None:
+                left_out = missing[:, n_units : n_units + odds.shape[1]]
+                of_zero[left_out] = 0
+                part = np.where(left_out, 0, part)
+            total -= of_zero.sum(axis=1)
             if sp.issparse(part):
                 total += part.multiply(odds).sum(axis=1)
             else:

@@ -98,16 +98,27 @@ class GaussianUnits(VisibleUnits):
         x += self.bias[units]
         return np.add(x, noise, out=out)
 
-    def log_normalizer(self, x):
-        """Return ``sum_i log integral exp(-E_i(v) + x_i v)`` for each row of the input."""
+    def log_normalizers(self, x):
+        """Return ``log integral exp(-E_i(v) + x_i v)`` of each unit i and row of input."""
         quadratic = self.bias * x + 0.5 * self.variance * np.square(x)
-        volume = np.log(2 * np.pi) + self.log_variance + 2 * np.log(self.scale)
-        return quadratic.sum(axis=1) + 0.5 * volume.sum()
+        return quadratic + 0.5 * self._log_volumes
+
+    @property
+    def _log_volumes(self):
+        return np.log(2 * np.pi) + self.log_variance + 2 * np.log(self.scale)
+
+    def log_normalizer(self, x):
+        quadratic = self.bias * x + 0.5 * self.variance * np.square(x)
+        return quadratic.sum(axis=1) + 0.5 * self._log_volumes.sum()
 
     def log_normalizer_changes(self, x, changes):
         variance = self.variance
         alone = self.bias * changes + 0.5 * variance * np.square(changes)
         return (x * variance) @ changes.T + alone.sum(axis=1)
+
+    @property
+    def ground_state(self):
+        return self.bias
 
     def minus_energy(self, v):
         standard = (v - self.bias) * np.exp(-0.5 * self.log_variance)
