@@ -19,7 +19,7 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skrbm import _inputs, likelihood, sampling
+from skrbm import _gaps, _inputs, likelihood, sampling
 from skrbm._attributes import model_of
 from skrbm._compat.sklearn import (
     CallbackSupportMixin,
@@ -299,13 +299,13 @@ class BaseRBM(
     def _n_features_out(self):
         return len(self.components_)
 
-    def _model_and_rows(self, X, name="X", **check):
+    def _model_and_rows(self, X, name="X", allow_nan=False, **check):
         """Return the model and the validated rows as a data set, after checking values.
 
         `check` are options of `VisibleUnits.check`.
         """
         model = model_of(self)
-        rows = self._validate(X, name=name)
+        rows = self._validate(X, name=name, allow_nan=allow_nan)
         model = model.for_rows(rows.shape[0])
         data = _inputs.fitting_rows(model, rows, name)
         options = {"clips": False, "name": name} | check
@@ -342,9 +342,10 @@ class BaseRBM(
         return self._transform(X)
 
     def _transform(self, X, **check):
-        model, data = self._model_and_rows(X, **check)
+        model, data = self._model_and_rows(X, allow_nan=True, **check)
+        mean = getattr(self, "visible_mean_", 0.5)
         return data.apply(
-            model.mean_hidden,
+            lambda v: _gaps.mean_hidden(model, v, mean),
             model,
             n_columns=len(model.hidden_bias),
             dtype=dtype_for(model, data.X),
@@ -437,8 +438,8 @@ class BaseRBM(
         return self._free_energy(X)
 
     def _free_energy(self, X, **check):
-        model, data = self._model_and_rows(X, **check)
-        return data.apply(model.free_energy, model)
+        model, data = self._model_and_rows(X, allow_nan=True, **check)
+        return -likelihood._log_marginals(model, data)
 
     def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Compute the score of each row, in nats, which depends on the visible units."""
@@ -446,7 +447,7 @@ class BaseRBM(
 
     def _score_samples(self, X, n_flips=None, **check):
         """Return the scores that the visible units have."""
-        model, data = self._model_and_rows(X, **{"clips": True} | check)
+        model, data = self._model_and_rows(X, allow_nan=True, **{"clips": True} | check)
         return self._score_rows(model, data, n_flips)
 
     def _score_rows(self, model, data, n_flips=None):
@@ -456,8 +457,8 @@ class BaseRBM(
         """
         log_z = self._log_z_of_scores(model)
         if log_z is None:
-            return likelihood._score_rows(model, data, n_flips)
-        return -data.apply(model.free_energy, model) - log_z
+            return likelihood._score_rows(self, model, data, n_flips)
+        return likelihood._log_marginals(model, data) - log_z
 
     def _log_z_of_scores(self, model):
         """Return log Z if the scores are log-likelihoods, else None.
@@ -581,7 +582,7 @@ class BaseRBM(
         """
         check_is_fitted(self)
         model = model_of(self)
-        data = _inputs.fitting_rows(model, self._validate(X))
+        data = _inputs.fitting_rows(model, self._validate(X, allow_nan=True))
         return likelihood._log_likelihood(self, model, data, log_partition, random_state)
 
     # Sampling ---------------------------------------------------------------------------
@@ -866,11 +867,10 @@ n_features), default=None
             As for `transform`.
         """
         check_is_fitted(self)
-        rows = self._validate(X, ensure_all_finite="allow-nan", accept_sparse=False)
+        rows = self._validate(X, allow_nan=True, accept_sparse=False)
         model = model_of(self)
-        rows = _inputs.fitting_rows(model, rows).X
-        observed = _inputs.observed(rows)
-        _inputs.check_values(model.visible, observed, X, self, clips=False)
+        data = _inputs.fitting_rows(model, rows)
+        _inputs.check_values(model.visible, data, X, self, clips=False)
         filled = sampling.fill(
             self,
             rows,
@@ -899,5 +899,6 @@ n_features), default=None
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = self._units.sparse
+        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

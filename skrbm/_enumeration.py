@@ -49,6 +49,33 @@ def _log_marginals(model):
         yield block.reshape(-1)
 
 
+def log_marginals_given(model, v):
+    """Return ``log sum exp(-E(v, h))`` over all h and all values of gaps, for each row.
+
+    `v` are dense encoded rows in which gaps are NaN. Given a hidden state, each feature has
+    either a value or all of them, which its log normalizer sums over. Both kinds of terms
+    are summed by matrix products.
+    """
+    model = model.map(lambda a: np.asarray(a, np.float64))
+    visible, (n_visible, n_hidden) = model.visible, model.weights.shape
+    missing = np.isnan(v)
+    values = np.where(missing, 0, v)
+    features = np.arange(n_visible)
+    if visible.encoder is not None:  # the first column of each feature
+        features = np.unique(visible.encoder.feature_of, return_index=True)[1]
+    summed = missing[:, features].astype(np.float64)
+    total = np.full(len(v), -np.inf)
+    step = max(1, WORK_SIZE // max(n_visible, len(v)))
+    for start in range(0, 1 << n_hidden, step):
+        h = _bits(np.arange(start, min(start + step, 1 << n_hidden)), n_hidden)
+        inputs = h @ model.weights.T
+        block = values @ inputs.T
+        block += summed @ visible.log_normalizers(inputs).T
+        block += h @ model.hidden_bias
+        np.logaddexp(total, logsumexp(block, axis=1), out=total)
+    return total + visible.minus_energy(np.where(missing, visible.ground_state, v))
+
+
 def exact_log_partition(model):
     """Return log Z, summed over all states of the smaller layer."""
     model, _ = _by_smaller_side(model)

@@ -23,10 +23,10 @@ from skrbm import _inputs, _rules
 from skrbm._attributes import attributes_of, model_of
 from skrbm._compat.sklearn import CALLBACK_STATE
 from skrbm._data import DataSet
+from skrbm._gaps import Gaps, filled, mean_of_observed, places_of_gaps
 from skrbm._model import RBM
 from skrbm._random import draw_seeds, generator
 from skrbm._record import Record, Validation, log_partition_gap
-from skrbm._shards import weighted_sum
 from skrbm._step import Settings, TrainingState, first_state, is_sound, next_state
 from skrbm._training import Training, train_on_chunk
 from skrbm._units import VisibleUnits
@@ -94,7 +94,7 @@ class Call(abc.ABC):
 
     def read(self, reset: bool) -> DataSet:
         """Return the validated rows as a data set, with their weights."""
-        data = DataSet(self.rbm._validate(self.X, reset=reset))
+        data = DataSet(self.rbm._validate(self.X, reset=reset, allow_nan=True))
         if self.sample_weight is not None:
             data = data.weigh(_inputs.check_weights(self.sample_weight, data.X))
         self.check_values(data, data.ranges)
@@ -109,7 +109,32 @@ class Call(abc.ABC):
         options = {"clips": rbm._binarizes, "when": "during training, "}
         options |= {"refuse_constant": True} | self.check
         names_of = functools.partial(_inputs.feature_names, rbm)
+        if data.summary.low > data.summary.high:
+            raise ValueError("All values of X are missing. At least one must be observed.")
         rbm._units.check(lambda: data.summary, ranges, self.X, names_of, **options)
+
+    def refuse_unseen(self, unseen):
+        """Raise an error if there are features without any value in the training rows."""
+        if len(unseen):
+            names = _inputs.feature_names(self.rbm, unseen)
+            raise ValueError(
+                f"X has no observed values of {names} in the rows to train on. Drop "
+                "features without observed values, or pass more rows."
+            )
+
+    @property
+    def needs_all_features(self) -> bool:
+        """Whether each feature needs a value in the training rows."""
+        return self.is_new and self.rbm._units.needs_moments
+
+    def gaps(self, data: DataSet, state: TrainingState) -> Gaps | None:
+        """Return the values of missing cells of encoded rows, not drawn yet."""
+        if not data.has_gaps:
+            return None
+        total, observed = data.sums(clip=self.clip)
+        mean = mean_of_observed(total, observed, state.visible_mean)
+        places = places_of_gaps(data.select(None))
+        return Gaps.at(places, mean.astype(state.model.dtype))
 
     def units(self, data: DataSet) -> VisibleUnits:
         """Return the visible units, by which the rows of the data set are encoded.
@@ -178,7 +203,11 @@ class Call(abc.ABC):
         if not self.is_set_by_hand:
             return
         weights = np.ones(len(encoded)) if encoded.weights is None else encoded.weights
-        state.counts.visible_sum += weighted_sum(encoded, weights, self.clip)
+        total, observed = encoded.sums(clip=self.clip)
+        if encoded.has_gaps:
+            mean = mean_of_observed(total, observed, state.visible_mean)
+            total = weights.sum() * mean
+        state.counts.visible_sum += total
         state.counts.n_rows_seen += weights.sum()
 
     @property
@@ -242,7 +271,8 @@ def state_at(model: RBM, data: DataSet, settings: Settings, seed: int) -> Traini
     data = data.encode(model.visible.encoder)
     state = first_state(settings, model.visible, len(data), len(model.hidden_bias), seed)
     few, shares = data.draw(500)
-    h = model.mean_hidden(model.visible.clip(few.copy_rows(model.dtype)))
+    v, _ = filled(model, model.visible.clip(few.copy_rows(model.dtype)))
+    h = model.mean_hidden(v)
     state.learned.model = model.copy()
     state.learned.hidden_mean[...] = shares @ h
     rows = np.arange(len(state.solver.chains)) % len(h)
@@ -353,6 +383,8 @@ class Fit(Call):
         if data.row_weights is not None:
             data = data.weigh(_inputs.normalize(data.row_weights))
         data, held_out = self._hold_out(data)
+        if data.has_gaps:
+            self.refuse_unseen(data.unseen())
         units = self.units(data)
         encoded, validation = data.encode(units.encoder), None
         if held_out is not None:
@@ -360,6 +392,7 @@ class Fit(Call):
             validation = self.validation(held_out)
         if self.saved is not None:
             self.saved.attach(encoded, validation)
+            self.begun(self.gaps(encoded, self.saved.state))
             return self.saved
         settings = self.settings(encoded, units)
         if seed is not None:
@@ -368,9 +401,29 @@ class Fit(Call):
         else:
             state = next_state(self.rbm._learning, settings, len(data))
         state.learned.average = None  # each call of fit starts a new one
+        state.gaps = self.begun(self.gaps(encoded, state))
         n_epochs = self.n_epochs(len(data), encoded.n_encoded)
         record = Record(encoded, state, n_epochs, validation, binarize=settings.binarize)
         return Training(encoded, state, record, settings, n_epochs)
+
+    needs_all_features = True
+
+    def begun(self, gaps: Gaps | None) -> Gaps | None:
+        """Return missing cells with their values if the training is continued.
+
+        A training that is resumed must have the same ones.
+        """
+        if self.saved is not None:
+            before = self.saved.state.gaps
+        else:
+            before = None if self.is_new else self.rbm._learning.gaps
+        same = before is not None and gaps is not None and before.mask == gaps.mask
+        if self.saved is not None and not same and not (before is None and gaps is None):
+            raise ValueError(
+                "The training to resume had other missing values. Pass the same X, in the "
+                "same order."
+            )
+        return before.copy() if same else gaps
 
     def validation(self, held_out: DataSet) -> Validation:
         """Return the early stopping on held-out rows."""
@@ -521,13 +574,16 @@ class PartialFit(Call):
     def begin(self) -> tuple[DataSet, Settings, TrainingState]:
         """Return encoded rows, settings and the state to train."""
         data = self.read(reset=self.is_new)
+        if data.has_gaps and self.needs_all_features:
+            self.refuse_unseen(data.unseen())
         units = self.units(data)
         encoded = data.encode(units.encoder)
         settings = self.settings(encoded, units)
         if not self.is_new:
             state = next_state(self.rbm._learning, settings, len(data))
-            return encoded, settings, state
-        state = self.first_state(data, settings, units, self.draw_seeds())
+        else:
+            state = self.first_state(data, settings, units, self.draw_seeds())
+        state.gaps = self.gaps(encoded, state)
         return encoded, settings, state
 
     def choose(

@@ -7,8 +7,11 @@ runs and ends, is the same.
 import contextlib
 import functools
 
+import numpy as np
+
 from skrbm._data import DataSet
 from skrbm._fitting import Call, Fit, PartialFit
+from skrbm._gaps import STEPS_TO_LEARN, Gaps, join_places, mean_of_observed
 from skrbm._record import Record
 from skrbm._rounds import (
     Rounds,
@@ -82,6 +85,8 @@ class _OnShards(Call):
         sample = Sample(found)
         ranges = functools.partial(survey_ranges, executor, executor.n_blocks)
         self.check_values(sample, ranges)
+        if self.needs_all_features:
+            self.refuse_unseen(np.flatnonzero(found.observed == 0))
         return found, sample, reading
 
     def encode(self, found, sample, reading, units):
@@ -89,7 +94,8 @@ class _OnShards(Call):
         if units.encoder is None:
             return sample, reading
         reading = reading._replace(encoder=units.encoder)
-        found.visible_sum = survey_encoded(self.executor, self.executor.n_blocks, reading)
+        sums = survey_encoded(self.executor, self.executor.n_blocks, reading)
+        found.visible_sum, found.observed = sums
         return sample.encode(units.encoder), reading
 
     def rounds(self, found, reading, n_local_steps, **options):
@@ -107,6 +113,13 @@ class _OnShards(Call):
         parallel.n_shards_ = n_shards
         parallel.n_local_steps_ = rounds.n_local_steps
         return rounds
+
+    def gaps(self, found, state):
+        """Return the values of missing cells in the training rows of all blocks."""
+        if found.summary.complete:
+            return None
+        mean = mean_of_observed(found.visible_sum, found.observed, state.visible_mean)
+        return Gaps.at(join_places(found.places), mean.astype(state.model.dtype))
 
     def state(self, sample, units, settings, rounds, seed):
         """Return the state to train: a new one, or the continued one if `seed` is None."""
@@ -142,11 +155,13 @@ class FitOnShards(_OnShards, Fit):
             validation = self.validation(held_out.encode(units.encoder))
         if saved is not None:
             saved.attach(encoded, validation)
+            self.begun(self.gaps(found, saved.state))
             saved.rounds = rounds
             return saved
         settings = self.settings(encoded, units)
         state = self.state(sample, units, settings, rounds, seed)
         state.learned.average = None  # each call of fit starts a new one
+        state.gaps = self.begun(self.gaps(found, state))
         if state.counts.n_rows_seen == 0:
             follow_mean = not self.is_set_by_hand
             count(found, state, found.mean_weight, follow_mean=follow_mean)
@@ -173,6 +188,7 @@ class PartialFitOnShards(_OnShards, PartialFit):
         self._rounds = self.rounds(found, reading, self.parallel.n_local_steps)
         settings = self.settings(encoded, units)
         state = self.state(sample, units, settings, self._rounds, seed)
+        state.gaps = self.gaps(found, state)
         return encoded, settings, state
 
     def train(self, state, settings, data):
@@ -183,5 +199,8 @@ class PartialFitOnShards(_OnShards, PartialFit):
             n_rounds=self._rounds.per_epoch,
             schedule="constant",
             shuffle=False,
+            steps_of_gaps=STEPS_TO_LEARN,
         )
-        return all(is_sound(state.model) for _ in run)
+        sound = all(is_sound(state.model) for _ in run)
+        state.gaps = None
+        return sound

@@ -25,6 +25,7 @@ from skrbm._compat.sklearn import (
     is_pandas_na,
     is_scalar_nan,
 )
+from skrbm._data import DataSet
 from skrbm._fitting import Fit, unchanged_on_error
 from skrbm._inputs import feature_names, validate
 from skrbm._random import draw_seeds
@@ -196,7 +197,7 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         seeds = draw_seeds(2 + self.n_rounds, random_state)
         self._seed, later, of_rbm, *of_rounds = seeds
         rbm = self._new_rbm(of_rbm)
-        observed = _inputs.observed(rows)
+        observed = DataSet(rows)
         fit = Fit(rbm, _in_memory(X), refuse_constant=False)
         fit.check_values(observed, observed.ranges)
         for warning in self._train_in_rounds(rbm, rows, of_rounds):
@@ -301,7 +302,7 @@ n_indicators)
         rows = self._validate(X, reset=False)
         options = {"clips": True} | check
         _inputs.check_values(
-            self.rbm_._units, _inputs.observed(rows), _in_memory(X), self.rbm_, **options
+            self.rbm_._units, DataSet(rows), _in_memory(X), self.rbm_, **options
         )
         source = self.random_state_ if self.strategy == "draw" else self._seed
         filled = self._fill(self.rbm_, rows, self.strategy != "draw", source)

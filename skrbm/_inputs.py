@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import re
+import sys
 import warnings
 from numbers import Integral
 
@@ -12,23 +13,28 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import validate_data
 
-from skrbm._compat.sklearn import _check_sample_weight
+from skrbm._compat.sklearn import _check_sample_weight, _get_mask
 from skrbm._data import DataSet
 from skrbm._frames import container_of
 from skrbm._kernels import BLOCK_SIZE
-from skrbm._units.unit_interval import is_dask
+from skrbm._units.unit_interval import dtype_of, is_dask
 
 # The dtypes of rows that are not converted.
 DTYPES = [np.float64, np.float32, np.bool_, np.uint8]
 
 
-def validate(estimator, X, *, reset, name="X", **options):
-    """Validate `X` with scikit-learn's `validate_data`; polars frames are supported."""
+def validate(estimator, X, *, reset, name="X", allow_nan=False, **options):
+    """Validate `X` with scikit-learn's `validate_data`; polars frames are supported.
+
+    With `allow_nan`, missing cells of dense rows are NaN in the result.
+    """
     if not reset and _is_sound(X, estimator):
         return X
     options = {"dtype": DTYPES} | options
     _warn_of_dask(X, name)
     array = as_array(X, name)
+    if allow_nan:
+        array, options = _with_nan(array, options)
     if array is X:
         return validate_data(estimator, X, reset=reset, **options)
     validate_data(estimator, X, reset=reset, skip_check_array=True)  # names
@@ -51,9 +57,35 @@ def _is_sound(X, estimator):
     )
 
 
-def read_rows(X, name="X", **options):
-    """Validate rows with scikit-learn's `check_array`, whatever they were fitted on."""
+def _with_nan(X, options):
+    """Return rows with NaN for missing objects, and options that allow NaN if dense."""
+    if sp.issparse(X):
+        return X, options
+    if has_objects(X):
+        X = np.array(X, dtype=object)
+        X[_get_mask(X, pandas_na())] = np.nan
+    return X, options | {"ensure_all_finite": "allow-nan"}
+
+
+def has_objects(X):
+    """Return whether `X` is an array or a data frame with values of dtype object."""
+    return (hasattr(X, "dtype") or hasattr(X, "dtypes")) and dtype_of(X).kind == "O"
+
+
+def pandas_na():
+    """Return pandas.NA or, if nothing has imported pandas and so used it, NaN."""
+    pandas = sys.modules.get("pandas")
+    return np.nan if pandas is None else pandas.NA
+
+
+def read_rows(X, name="X", allow_nan=False, **options):
+    """Validate rows with scikit-learn's `check_array`, whatever they were fitted on.
+
+    `allow_nan` is as for `validate`.
+    """
     array = as_array(X, name)
+    if allow_nan:
+        array, options = _with_nan(array, options)
     with rows_called(name):
         return check_array(array, input_name="X", **{"dtype": DTYPES} | options)
 
@@ -188,7 +220,7 @@ def refuse_duplicates(X, name="X"):
         )
 
 
-def check_rows(model, X, rbm=None, *, name="X", allow_nan=False):
+def check_rows(model, X, rbm=None, *, name="X", allow_nan=False, allow_sparse=True):
     """Validate rows for the model, and return them as a data set.
 
     A data frame must have the columns on which the estimator `rbm` was fitted, in the same
@@ -197,21 +229,17 @@ def check_rows(model, X, rbm=None, *, name="X", allow_nan=False):
     if hasattr(rbm, "_read"):  # an estimator that reads rows in a way of its own
         return fitting_rows(model, rbm._read(X, name), name)
     check_names(X, rbm, name)
-    X = read_rows(
-        X,
-        name,
-        accept_sparse="csr" if model.visible.sparse and not allow_nan else False,
-        ensure_all_finite="allow-nan" if allow_nan else True,
-    )
+    accept_sparse = "csr" if model.visible.sparse and allow_sparse else False
+    X = read_rows(X, name, allow_nan, accept_sparse=accept_sparse)
     return fitting_rows(model, X, name)
 
 
-def check_rows_and_values(model, X, rbm, *, name="X", **options):
+def check_rows_and_values(model, X, rbm, *, name="X", allow_nan=False, **options):
     """Validate rows as `check_rows` does, and check their values.
 
     The options are those of `VisibleUnits.check`.
     """
-    rows = check_rows(model, X, rbm, name=name)
+    rows = check_rows(model, X, rbm, name=name, allow_nan=allow_nan)
     check_values(model.visible, rows, X, rbm, name=name, **options)
     return rows
 
@@ -228,16 +256,6 @@ def feature_names(rbm, features):
     few = [repr(names[i]) if names is not None else str(i) for i in features[:5]]
     more = ", ..." if len(features) > 5 else ""
     return f"feature{'s' if len(features) > 1 else ''} {', '.join(few)}{more}"
-
-
-def observed(X):
-    """Return a data set with the range of values of an array with NaN, in each feature.
-
-    NaN is replaced by the smallest value of the feature, or of all if there is none.
-    """
-    low = np.fmin.reduce(X, axis=0)
-    low = np.where(np.isnan(low), np.nan_to_num(np.fmin.reduce(low)), low)
-    return DataSet(np.where(np.isnan(X), low, X))
 
 
 def as_matrix(row):

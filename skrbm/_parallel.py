@@ -288,7 +288,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         return stack.enter_context(executor)
 
     def _validate_array(self, rbm, X, sample_weight, reset):
-        X = rbm._validate(X, reset=reset)
+        X = rbm._validate(X, reset=reset, allow_nan=True)
         if sample_weight is None:
             return X, None
         return X, _inputs.check_weights(sample_weight, X)
@@ -448,7 +448,9 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = get_tags(self.estimator).input_tags.sparse
+        of_estimator = get_tags(self.estimator).input_tags
+        tags.input_tags.sparse = of_estimator.sparse
+        tags.input_tags.allow_nan = of_estimator.allow_nan
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

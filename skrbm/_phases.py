@@ -33,10 +33,21 @@ class Phases(abc.ABC):
 
     Subclasses hold the visible rows. In arrays that contain the rows of both phases, the
     positive rows come first. In each step, these methods are called in this order: `load`,
-    `set_row_weights` if rows have weights, then by the solver `infer_positive` or
-    `sample_negative` or both, `multiply`, and `add_gradient`. The means can be asked for
-    between `load` and `multiply`, that of the hidden rows once they are inferred.
+    `set_row_weights` if rows have weights, `draw_gaps` if cells are missing, then by the
+    solver `infer_positive` or `sample_negative` or both, `multiply`, and `add_gradient`.
+    The means can be asked for between `load` and `multiply`, that of the hidden rows once
+    they are inferred.
+
+    Attributes
+    ----------
+    positive_visible : ndarray of shape (n_positive, n_encoded)
+        The positive rows, if they are dense.
+    missing : bool ndarray of shape (n_positive, n_features)
+        The cells of these that are missing, if `load` was called with `gaps`.
     """
+
+    positive_visible: np.ndarray
+    missing: np.ndarray
 
     def __init__(self, model: RBM, max_rows: int, allocate=np.empty):
         self._hidden = allocate((max_rows, len(model.hidden_bias)), dtype=model.dtype)
@@ -50,12 +61,20 @@ class Phases(abc.ABC):
         rows: slice | np.ndarray,
         n_negative: Callable[[int], int],
         rng: np.random.Generator | None = None,
+        gaps: np.ndarray | None = None,
     ) -> None:
         """Load data rows and reserve space for ``n_negative(n_positive)`` negative rows.
 
         If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
-        drawn states.
+        drawn states. `gaps` are the values of missing cells, as for `DataSet.take_filled`.
         """
+
+    def draw_gaps(
+        self, model: RBM, missing: np.ndarray, n_steps: int, rng: np.random.Generator
+    ) -> None:
+        """Take Gibbs steps that change the positive rows where they are `missing`."""
+        for _ in model.gibbs_given(self.positive_visible, missing, n_steps, rng):
+            pass
 
     @abc.abstractmethod
     def infer_positive(self, model: RBM) -> None:
@@ -170,8 +189,11 @@ class DensePhases(ProductPhases):
         self._gradient = np.empty_like(model.weights)
         self._statistics = model.visible.statistics
 
-    def load(self, data, rows, n_negative, rng=None):
-        loaded = data.take_dense(rows, out=self._stack)
+    def load(self, data, rows, n_negative, rng=None, gaps=None):
+        if gaps is None:
+            loaded = data.take_dense(rows, self._stack)
+        else:
+            loaded, self.missing = data.take_filled(rows, self._stack, gaps)
         if rng is not None:
             self._draw_states(loaded, rng)
         self._resize(len(loaded), n_negative(len(loaded)))
@@ -226,7 +248,7 @@ class SparsePhases(ProductPhases):
         self._log_odds = np.empty(size, dtype=model.dtype)
         self._on = np.empty(size, dtype=bool)
 
-    def load(self, data, rows, n_negative, rng=None):
+    def load(self, data, rows, n_negative, rng=None, gaps=None):
         batch = data.take_sparse(rows, self._hidden.dtype)
         if rng is not None:
             self._draw_states(batch.data, rng)
@@ -314,7 +336,7 @@ class BinaryPhases(Phases):
         self._negative = self._all_rows.rows(n_positive, self.n_rows)
         self._chains = self._all_chains.rows(0, n_negative)
 
-    def load(self, data, rows, n_negative, rng=None):
+    def load(self, data, rows, n_negative, rng=None, gaps=None):
         dtype = self._hidden.dtype
         n_positive = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         self._resize(n_positive, n_negative(n_positive))
@@ -330,10 +352,35 @@ class BinaryPhases(Phases):
             shape = self._max_positive, data.n_encoded
             kind = np.uint8 if data.encoder is not None else data.X.dtype
             self._values = np.empty(shape, kind if rng is None else dtype)
-        values = data.take_dense(rows, out=self._values)
+        if gaps is None:
+            values = data.take_dense(rows, self._values)
+        else:
+            values, self.missing = data.take_filled(rows, self._values, gaps)
+            self.positive_visible = values
         if rng is not None:
             self._draw_states(values, rng)
         _binary_rows.list_rows(values, self._positive)
+
+    def draw_gaps(self, model, missing, n_steps, rng):
+        model, v = model.align(), self.positive_visible
+        lists = _binary_rows.empty_lists(len(v), len(model.hidden_bias))
+        h = np.empty((len(v), len(model.hidden_bias)), dtype=np.uint8)
+        new = np.empty(v.shape, dtype=np.uint8)
+        for _ in range(n_steps):
+            _binary_rows.hidden(
+                self._positive,
+                model.weights,
+                model.hidden_bias,
+                keys=_binary_rows.draw_key(rng),
+                states=h,
+            )
+            _binary_rows.list_rows(h, lists)
+            key = _binary_rows.draw_key(rng)
+            model.visible.from_lists(
+                lists, model.weights, keys=key, states=new, work=self._work
+            )
+            np.copyto(v, new, where=missing)
+            _binary_rows.list_rows(v, self._positive)
 
     def infer_positive(self, model):
         model = model.align()

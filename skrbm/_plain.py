@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy as np
 
+from skrbm._gaps import Gaps
 from skrbm._model import RBM
 from skrbm._rounds import Chains, SharedState
 from skrbm._solvers import SOLVERS
@@ -28,6 +29,7 @@ def to_plain(state):
         "counts": _fields(state.counts),
         "solver": _solver(state.solver),
         "rng": state.rng.bit_generator.state,
+        "gaps": None if state.gaps is None else _fields(state.gaps),
     }
     if isinstance(state, SharedState):
         plain["shared"] = {
@@ -45,11 +47,13 @@ def from_plain(plain, kind):
     learned = learned | {name: _model_from(learned[name], kind) for name in _MODELS}
     bits = getattr(np.random, plain["rng"]["bit_generator"])(0)
     bits.state = plain["rng"]
+    gaps = plain.get("gaps")  # version 0.1.0 of the first pickles had none
     state = {
         "learned": Learned(**learned),
         "counts": Counts(**plain["counts"]),
         "solver": _solver_from(plain["solver"]),
         "rng": np.random.Generator(bits),
+        "gaps": None if gaps is None else Gaps(**gaps),
     }
     if "shared" not in plain:
         return TrainingState(**state)

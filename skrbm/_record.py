@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from skrbm import _annealing
 from skrbm._data import spread
 from skrbm._enumeration import exact_log_partition
+from skrbm._gaps import filled, log_marginals
 from skrbm._random import generator
 
 
@@ -21,11 +22,17 @@ def row_scores(model, v, log_partition=None, columns=None):
 
     This is the log-likelihood if `log_partition` is given, else the pseudo-log-likelihood.
     The free energy alone would not do because it lacks the log partition function, which
-    changes from epoch to epoch.
+    changes from epoch to epoch. Missing cells do not count. Where they cannot be summed
+    out of the log-likelihood, because there are many hidden units, it is that of the rows
+    with draws in their place. On average, this is lower by the entropy of the missing cells
+    given the others.
     """
-    if log_partition is not None:
-        return -model.free_energy(v) - log_partition
-    return model.pseudo_log_likelihood(model.visible.clip(v), columns)
+    if log_partition is None:
+        v, missing = filled(model, model.visible.clip(v))
+        return model.pseudo_log_likelihood(v, columns, missing)
+    if len(model.hidden_bias) <= Record.EXACT:
+        return log_marginals(model, v) - log_partition
+    return -model.free_energy(filled(model, v)[0]) - log_partition
 
 
 class Validation:
@@ -78,7 +85,7 @@ def free_energy_gap(model, held_out, trained_on, *, binarize):
 
     The training rows are as many evenly spread rows as there are held-out rows, or all of
     them if there are fewer. If `binarize` is True, states are drawn from the values as in
-    training, always with the same random numbers.
+    training, always with the same random numbers, and so are missing cells.
     """
 
     def mean_free_energy(data):
@@ -88,7 +95,7 @@ def free_energy_gap(model, held_out, trained_on, *, binarize):
             if binarize:
                 v = v.copy()
                 model.visible.draw_states(v.data if sp.issparse(v) else v, rng)
-            return model.free_energy(v)
+            return model.free_energy(filled(model, v)[0])
 
         return data.mean(free_energy, model)
 
@@ -97,6 +104,8 @@ def free_energy_gap(model, held_out, trained_on, *, binarize):
 
 class Record:
     """Record of a training run, scored on a few rows and columns of the data.
+
+    Only observed cells are scored.
 
     Parameters
     ----------

@@ -23,6 +23,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from skrbm._data import DataSet, Summary
+from skrbm._gaps import Gaps
 from skrbm._model import RBM
 from skrbm._random import generator
 from skrbm._shards import (
@@ -110,10 +111,10 @@ class SharedState(TrainingState):
         Number of rounds so far.
     """
 
-    solvers: list[Solver]
-    change: RBM
-    seed: int
-    n_rounds: int = 0
+    solvers: list[Solver] = dataclasses.field(kw_only=True)
+    change: RBM = dataclasses.field(kw_only=True)
+    seed: int = dataclasses.field(kw_only=True)
+    n_rounds: int = dataclasses.field(default=0, kw_only=True)
 
     def copy(self) -> Self:
         """Return a copy; `solvers` are never changed in place."""
@@ -140,14 +141,16 @@ def first_shared_state(state, settings, sizes, seed) -> SharedState:
         state.counts.copy(),
         mixture(solvers, len(state.solver.chains)),
         copy.deepcopy(state.rng),
-        solvers,
-        model.map(np.zeros_like),
-        seed,
+        solvers=solvers,
+        change=model.map(np.zeros_like),
+        seed=seed,
     )
 
 
 def next_shared_state(before, settings, sizes) -> SharedState:
     """Return a state that continues a training, for shards of these sizes.
+
+    It has no gaps, as in `next_state`.
 
     The chains of each shard go on. If there are other shards, or none so far, all of them
     start from the chains of the previous state.
@@ -167,10 +170,10 @@ def next_shared_state(before, settings, sizes) -> SharedState:
         before.counts,
         mixture(solvers, n_chains),
         before.rng,
-        solvers,
-        before.change if shared else before.model.map(np.zeros_like),
-        before.seed if shared else int(before.rng.integers(1 << 31)),
-        before.n_rounds if shared else 0,
+        solvers=solvers,
+        change=before.change if shared else before.model.map(np.zeros_like),
+        seed=before.seed if shared else int(before.rng.integers(1 << 31)),
+        n_rounds=before.n_rounds if shared else 0,
     )
 
 
@@ -188,28 +191,34 @@ class Shared(NamedTuple):
     shuffle: bool
     seed: int
     number: int  # of the round, among all rounds of the state
+    steps_of_gaps: int
 
 
 class Task(NamedTuple):
     """What a shard needs in a round: its rows, its chains, and its place in training.
 
-    `begin` and `end` are fractions of all updates.
+    `gaps` are those of the rows, and `begin` and `end` are fractions of all updates.
     """
 
     shard: int
     slices: list
     epoch: int
     solver: Solver
+    gaps: Gaps | None
     begin: float
     end: float
 
 
 class Part(NamedTuple):
-    """Result of the steps of one or several shards: their mean, and all their solvers."""
+    """Result of the steps of one or several shards: their mean, and all their solvers.
+
+    The values of the missing cells of the rows are in the order of the rows.
+    """
 
     weight: float
     learned: Learned
     solvers: dict  # by shard, packed
+    gaps: dict  # values by shard, if any cells are missing
 
     @classmethod
     def merge(cls, parts) -> Self:
@@ -218,7 +227,8 @@ class Part(NamedTuple):
         with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
             learned = Learned.merge([part.learned for part in parts], shares)
         solvers = {shard: s for part in parts for shard, s in part.solvers.items()}
-        return cls(weight, learned, solvers)
+        gaps = {shard: values for part in parts for shard, values in part.gaps.items()}
+        return cls(weight, learned, solvers, gaps)
 
 
 def take_steps(shared, task, data_sets) -> Part:
@@ -234,21 +244,29 @@ def take_steps(shared, task, data_sets) -> Part:
     data.summary = shared.summary  # these few rows may all be binary by chance
     settings = shared.settings._replace(averaging=False)
     rng = generator(shared.seed, STEPS, shared.number, task.shard)
-    state = TrainingState(shared.learned.copy(), shared.counts, unpacked(task.solver), rng)
+    gaps = None if task.gaps is None else task.gaps.copy()
+    learned, solver = shared.learned.copy(), unpacked(task.solver)
+    state = TrainingState(learned, shared.counts, solver, rng, gaps)
     n_steps = -(-len(data) // settings.batch_size)
     rates = _rates(shared, task.begin, task.end, n_steps)
-    Learner(state, settings, data, shared.drift).epoch(rates)
-    return Part(weight, state.learned, {task.shard: packed(state.solver)})
+    Learner(state, settings, data, shared.drift, shared.steps_of_gaps).epoch(rates)
+    values = {} if gaps is None else {task.shard: gaps.values}
+    return Part(weight, state.learned, {task.shard: packed(state.solver)}, values)
 
 
 def _rows_of(shared, task, piece, data):
-    block, part, n_parts, _ = piece.portion
-    _, data = shared.reading.split(data, block)
-    data = data.shard(part, n_parts)
-    key = shared.seed, ROWS, task.epoch, block, part
-    order = data.order(generator(*key) if shared.shuffle else None)
-    order = np.arange(len(data)) if order is None else order
-    return data.select(order[piece.start : piece.stop])
+    _, data = shared.reading.split(data, piece.portion.block)
+    rows = _presented(piece, shared.seed, task.epoch, shared.shuffle)
+    return data.select(rows if data.rows is None else data.rows[rows])
+
+
+def _presented(piece, seed, epoch, shuffle):
+    """Return the places of the rows of a slice among the training rows of their block."""
+    block, part, n_parts, n_rows = piece.portion
+    rows = part + n_parts * np.arange(n_rows)
+    if shuffle:
+        rows = generator(seed, ROWS, epoch, block, part).permutation(rows)
+    return rows[piece.start : piece.stop]
 
 
 def _rates(shared, begin, end, n_steps):
@@ -320,11 +338,15 @@ class Rounds:
         """Mean number of steps in a round of the largest shard."""
         return self._n_batches(max(self.sizes)) / self.per_epoch
 
-    def run(self, state, settings, *, n_rounds, schedule, shuffle, n_done=0):
+    def run(
+        self, state, settings, *, n_rounds, schedule, shuffle, n_done=0, steps_of_gaps=1
+    ):
         """Train `state` in place, and yield an `Epoch` after each round.
 
-        An exception leaves the state as it was after the last round.
+        An exception leaves the state as it was after the last round. `steps_of_gaps` are
+        as for `Learner`.
         """
+        firsts = np.cumsum([0, *self.found.n_rows])  # rows of the blocks among all rows
         for number in range(n_done, n_rounds):
             start = time.perf_counter()
             rate = SCHEDULES[schedule](number / n_rounds)
@@ -340,13 +362,27 @@ class Rounds:
                 shuffle,
                 state.seed,
                 state.n_rounds,
+                steps_of_gaps,
             )
             span = number / n_rounds, (number + 1) / n_rounds
+            tasks, rows = [], {}
+            for task in self._tasks(state, number % self.per_epoch, span, shuffle):
+                if state.gaps is not None:
+                    rows[task.shard] = np.concatenate(
+                        [
+                            firsts[piece.portion.block]
+                            + _presented(piece, state.seed, task.epoch, shuffle)
+                            for piece in task.slices
+                        ]
+                    )
+                    task = task._replace(gaps=state.gaps.select(rows[task.shard]))
+                tasks.append(task)
             calls = [
-                ((task,), [piece.portion.block for piece in task.slices])
-                for task in self._tasks(state, number % self.per_epoch, span, shuffle)
+                ((task,), [piece.portion.block for piece in task.slices]) for task in tasks
             ]
             part = self.executor.reduce(take_steps, shared, calls, Part.merge)
+            for shard, values in part.gaps.items():
+                state.gaps.values[state.gaps.places(rows[shard])] = values
             with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
                 follow(state, part, self.n_local_steps, settings.averaging)
             last = _rates(shared, *span, round(self.n_local_steps) or 1)[-1]
@@ -379,7 +415,7 @@ class Rounds:
                 order = generator(state.seed, PORTIONS, epoch, shard)
                 portions = [portions[i] for i in order.permutation(len(portions))]
             pieces = slices(portions, start, stop)
-            yield Task(shard, pieces, epoch, state.solvers[shard], *span)
+            yield Task(shard, pieces, epoch, state.solvers[shard], None, *span)
 
 
 def suitable_local_steps(n_steps):

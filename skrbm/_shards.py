@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from skrbm._data import DataSet, Ranges, Summary
+from skrbm._gaps import mean_of_observed, places_of_gaps
 from skrbm._random import generator
 
 # Number of rows from which the variances of the features are estimated.
@@ -71,9 +72,12 @@ def rounded(mean, block):
 
 
 class Moments(NamedTuple):
-    """Sum of weights, weighted mean of each column, and sum of squared distances to it."""
+    """Sum of weights, weighted mean of each column, and sum of squared distances to it.
 
-    weight: float
+    The weights are those of each column if some cells are missing.
+    """
+
+    weight: float | np.ndarray
     mean: np.ndarray
     squares: np.ndarray
 
@@ -86,10 +90,11 @@ class Moments(NamedTuple):
         242-247.
         """
         weight = sum(part.weight for part in parts)
-        if not weight:
+        if not np.any(weight):
             return parts[0]
+        divisor = np.where(weight == 0, 1.0, weight)
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = sum(part.weight / weight * part.mean for part in parts)
+            mean = sum(part.weight / divisor * part.mean for part in parts)
             squares = sum(
                 part.squares + part.weight * np.square(part.mean - mean) for part in parts
             )
@@ -113,14 +118,16 @@ class Survey:
     largest_weight, weight_sum, weight_square_sum : float
         Largest weight of a training row, sum of the weights divided by the largest one,
         and of the squares of these.
-    visible_sum : float64 ndarray of shape (n_encoded,)
-        Sum of the encoded training rows, times their weights, divided by the largest
-        weight.
+    visible_sum, observed : float64 ndarray of shape (n_encoded,)
+        Sums of the encoded training rows, times their weights, divided by the largest
+        weight, and of the weights, as from `DataSet.sums`.
     moments : Moments or None
         Moments of the training rows, with weights divided by the largest weight.
     samples, held_out : list of DataSet
         Some training rows of each block, weighted by what they stand for, and the held-out
         rows of each block. Blocks without any are left out.
+    places : list of tuples
+        The `places_of_gaps` in the training rows of each block.
     """
 
     summary: Summary
@@ -129,9 +136,11 @@ class Survey:
     weight_sum: float
     weight_square_sum: float
     visible_sum: np.ndarray
+    observed: np.ndarray
     moments: Moments | None
     samples: list
     held_out: list
+    places: list
 
     @property
     def mean_weight(self):
@@ -153,16 +162,13 @@ class Survey:
             pairs = zip(surveys, scales, strict=True)
             moments = Moments.merge([found.moments.scaled(scale) for found, scale in pairs])
         return cls(
-            summary=Summary(
-                min(summary.low for summary in summaries),
-                max(summary.high for summary in summaries),
-                all(summary.binary for summary in summaries),
-            ),
+            summary=Summary.merge(summaries),
             n_rows=[n for survey in surveys for n in survey.n_rows],
             largest_weight=largest,
             weight_sum=total("weight_sum"),
             weight_square_sum=total("weight_square_sum", 2),
             visible_sum=total("visible_sum"),
+            observed=total("observed"),
             moments=moments,
             samples=[
                 DataSet(data.X, row_weights=scale * data.row_weights)
@@ -170,6 +176,7 @@ class Survey:
                 for data in survey.samples
             ],
             held_out=[data for survey in surveys for data in survey.held_out],
+            places=[places for survey in surveys for places in survey.places],
         )
 
 
@@ -178,22 +185,32 @@ def survey(reading, block, data_sets):
     (data,) = data_sets
     held_out, training = reading.split(data, block)
     largest, shares = _shares(training)
+    visible_sum, observed = training.sums(shares, reading.clip)
     found = Survey(
         summary=data.summary,
         n_rows=[len(training)],
         largest_weight=largest,
         weight_sum=float(shares.sum()),
         weight_square_sum=float((shares**2).sum()),
-        visible_sum=weighted_sum(training, shares, reading.clip),
-        moments=_moments(training, shares) if reading.moments else None,
+        visible_sum=visible_sum,
+        observed=observed,
+        moments=_moments(training, shares, observed) if reading.moments else None,
         samples=[],
         held_out=[DataSet.stack([held_out])] if len(held_out) else [],
+        places=[_places(training)],
     )
     if reading.n_sampled and len(training):
         few, parts = training.draw(max(1, rounded(reading.n_sampled, block)))
         rows = DataSet.stack([few]).X
         found.samples.append(DataSet(rows, row_weights=parts * found.weight_sum))
     return found
+
+
+def _places(data):
+    """Return the places of gaps, without a look at each row where there are none."""
+    if data.has_gaps:
+        return places_of_gaps(data)
+    return np.zeros(len(data) + 1, dtype=np.int64), ""
 
 
 def _shares(data):
@@ -203,35 +220,26 @@ def _shares(data):
     return largest, weights / (largest or 1.0)
 
 
-def weighted_sum(data, weights, clip):
-    """Return the weighted sum of encoded rows, after `clip`, if it is not None."""
-    total = np.zeros(data.n_encoded)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for places, v in data.copied_blocks():
-            total += (v if clip is None else clip(v)).T @ weights[places]
-    return total
-
-
-def _moments(data, weights):
+def _moments(data, weights, observed):
     if not weights.any():
         nothing = np.zeros(data.n_encoded)
         return Moments(0.0, nothing, nothing)
-    total = float(weights.sum())
+    total = observed if data.has_gaps else float(weights.sum())
     mean, variance = data.moments()
     with np.errstate(over="ignore"):
         return Moments(total, mean, total * variance)
 
 
 def encoded_sum(reading, block, data_sets):
-    """Return largest weight and sum of the encoded training rows of one block."""
+    """Return largest weight and sums of the encoded training rows of one block."""
     (data,) = data_sets
     _, training = reading.split(data, block)
     largest, shares = _shares(training)
-    return largest, weighted_sum(training, shares, reading.clip)
+    return largest, np.stack(training.sums(shares, reading.clip))
 
 
 def merge_sums(parts):
-    """Return the largest weight and the sum of all rows, relative to it."""
+    """Return the largest weight and the sums of all rows, relative to it."""
     largest = max(largest for largest, _ in parts)
     return largest, sum(part / (largest or 1.0) * total for part, total in parts)
 
@@ -242,8 +250,10 @@ def count(found, state, weight=1.0, *, follow_mean=True):
     A row of this `weight` counts as one. Without `follow_mean`, nothing is shifted.
     """
     counts, scale = state.counts, found.largest_weight / weight
-    before = state.visible_mean
-    counts.visible_sum += scale * found.visible_sum
+    before, total = state.visible_mean, found.visible_sum
+    if not found.summary.complete:
+        total = found.weight_sum * mean_of_observed(total, found.observed, before)
+    counts.visible_sum += scale * total
     counts.n_rows_seen += scale * found.weight_sum
     if not follow_mean:
         return
@@ -272,7 +282,7 @@ class Sample(DataSet):
     def moments(self):
         """Return the weighted mean and variance of each column of all rows."""
         weight, mean, squares = self._found.moments
-        return mean, squares / weight
+        return mean, squares / np.where(weight == 0, 1.0, weight)
 
     @property
     def largest_weight(self):
@@ -302,7 +312,7 @@ def _refuse_mixture(found):
 
 
 def survey_encoded(executor, n_blocks, reading):
-    """Return the sum of the encoded training rows, as `Survey.visible_sum`.
+    """Return the sums of the encoded training rows, as in a `Survey`.
 
     This takes a pass over the data of its own, because the encoder depends on the survey.
     """

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from skrbm import _binary_rows, _kernels
+from skrbm._gaps import Gaps
 from skrbm._model import RBM
 from skrbm._phases import phases_for
 from skrbm._random import generator
@@ -145,12 +146,15 @@ class TrainingState:
         The solver with its chains.
     rng : numpy.random.Generator
         The random generator.
+    gaps : Gaps, default=None
+        The values of missing cells. None if there are none.
     """
 
     learned: Learned
     counts: Counts
     solver: Solver
     rng: np.random.Generator
+    gaps: Gaps | None = None
 
     @property
     def model(self) -> RBM:
@@ -175,6 +179,7 @@ class TrainingState:
             counts=self.counts.copy(),
             solver=self.solver.copy(),
             rng=_copy_of(self.rng),
+            gaps=None if self.gaps is None else self.gaps.copy(),
         )
 
 
@@ -199,7 +204,10 @@ def first_state(
 
 
 def next_state(before: TrainingState, settings: Settings, n_rows: int) -> TrainingState:
-    """Return a copy of the final state of another training, adapted to `n_rows` rows."""
+    """Return a copy of the final state of another training, adapted to `n_rows` rows.
+
+    It has no gaps, which belong to the rows.
+    """
     solver = next_solver(before.solver, settings, n_rows)
     return TrainingState(
         before.learned.copy(), before.counts.copy(), solver, _copy_of(before.rng)
@@ -235,13 +243,17 @@ class Learner:
         The training rows. Row weights, if any, are usually around 1.
     drift : RBM, default=None
         What is added to the model in each step, besides the update.
+    steps_of_gaps : int, default=1
+        Number of Gibbs steps of missing cells whenever a row is presented.
     """
 
-    def __init__(self, state, settings, data, drift=None):
+    def __init__(self, state, settings, data, drift=None, steps_of_gaps=1):
         self.state = state
         self.settings = settings
         self.data = data
         self.drift = drift
+        self.steps_of_gaps = steps_of_gaps
+        self._coder = data.coder
         learned = state.learned
         if not settings.momentum:
             learned.velocity = None
@@ -286,14 +298,18 @@ class Learner:
     def step(self, rows, rate, *, follow_mean=False):
         """Take one gradient ascent step on the log-likelihood of the minibatch."""
         state, settings, phases = self.state, self.settings, self.phases
-        learned, solver = state.learned, state.solver
-        phases.load(
-            self.data, rows, solver.n_negative, rng=state.rng if settings.binarize else None
-        )
+        learned, solver, gaps = state.learned, state.solver, state.gaps
+        rng, filled = state.rng if settings.binarize else None, None
+        if gaps is not None:
+            places, units = gaps.places(rows), learned.model.visible
+            filled = gaps.read(places, self.data, rows, units, state.rng)
+        phases.load(self.data, rows, solver.n_negative, rng=rng, gaps=filled)
         if self.data.row_weights is not None:
             phases.set_row_weights(self.data.row_weights[rows], paired=solver.paired)
-        if follow_mean:
+        if follow_mean:  # before a model that knows little yet moves the missing cells
             self._follow_visible_mean()
+        if filled is not None and filled.size:
+            gaps.values[places] = self._draw_gaps()
         solver.negative_phase(learned.model, phases, state.rng)
         if settings.centering:
             share = min(1.0, HIDDEN_MEAN_RATE * phases.weight / phases.n_positive)
@@ -316,6 +332,14 @@ class Learner:
         if settings.averaging:
             self._average()
         solver.after_update(phases, self.offsets)
+
+    def _draw_gaps(self):
+        """Let the missing cells of the minibatch take Gibbs steps; return their values."""
+        phases, coder, missing = self.phases, self._coder, self.phases.missing
+        encoded = missing if self.data.encoder is None else missing[:, coder.feature_of]
+        model, rng = self.state.model, self.state.rng
+        phases.draw_gaps(model, encoded, self.steps_of_gaps, rng)
+        return coder.compress(phases.positive_visible)[missing]
 
     def _decay(self, part):
         """Shrink the weights by this part of them, or leave it to a later step.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skrbm._gaps import STEPS_TO_LEARN
 from skrbm._step import Learner, is_sound
 
 # Factor of the learning rate as a function of the fraction of the updates done.
@@ -45,9 +46,14 @@ def train(state, settings, data, *, n_epochs, schedule, shuffle, n_done=0):
 
 
 def train_on_chunk(state, settings, data, *, follow_mean=True):
-    """Run one unshuffled pass at a constant learning rate; return `is_sound` after it."""
+    """Run one unshuffled pass at a constant learning rate; return `is_sound` after it.
+
+    The missing cells of a chunk are drawn for this pass only.
+    """
     rates = [settings.learning_rate] * -(-len(data) // settings.batch_size)
-    Learner(state, settings, data).epoch(rates, data.order(), follow_mean=follow_mean)
+    learner = Learner(state, settings, data, steps_of_gaps=STEPS_TO_LEARN)
+    learner.epoch(rates, data.order(), follow_mean=follow_mean)
+    state.gaps = None
     return is_sound(state.model)
 
 

@@ -570,7 +570,7 @@ class Merged(NamedTuple):
 def _load_checked(block, n_features):
     """Return the data set of a block of rows, and possibly their weights."""
     X, *weights = block
-    X = _inputs.read_rows(X, accept_sparse="csr", ensure_min_samples=0)
+    X = _inputs.read_rows(X, allow_nan=True, accept_sparse="csr", ensure_min_samples=0)
     if X.shape[1] != n_features:
         raise ValueError(f"A block of X has {X.shape[1]} columns, but X has {n_features}.")
     if not weights:

@@ -12,12 +12,13 @@ The functions accept any object with `components_`, `intercept_visible_` and
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skrbm import _annealing, _inputs
+from skrbm import _annealing, _gaps, _inputs
 from skrbm._attributes import model_of
 from skrbm._partition import (
     LARGEST_EXACT_AUTO,
@@ -96,7 +97,7 @@ def log_likelihood(
     1.0
     """
     model = model_of(rbm)
-    data = _inputs.check_rows(model, X, rbm)
+    data = _inputs.check_rows(model, X, rbm, allow_nan=True)
     return _log_likelihood(rbm, model, data, log_partition, random_state)
 
 
@@ -110,8 +111,19 @@ def _log_likelihood(rbm, model, data, log_partition, random_state):
 def _minus_free_energy(model, data):
     """Return the log-likelihoods of validated rows without log Z."""
     _check_states(data, model.visible)
-    model = model.for_rows(len(data))
-    return -data.apply(model.free_energy, model)
+    return _log_marginals(model.for_rows(len(data)), data)
+
+
+def _log_marginals(model, data):
+    """Return minus the free energy of rows, of their observed cells if they have gaps."""
+    n_components = len(model.hidden_bias)
+    if data.has_gaps and n_components > _gaps.LARGEST_EXACT:
+        raise ValueError(
+            "X contains NaN. The likelihood of the other values is only computed for up "
+            f"to {_gaps.LARGEST_EXACT} hidden units, but this model has {n_components}. "
+            "Use fewer, or fill in the missing values, for example with skrbm.RBMImputer."
+        )
+    return data.apply(functools.partial(_gaps.log_marginals, model), model)
 
 
 def _check_states(data, units):
@@ -238,7 +250,7 @@ def mean_log_likelihood(
     True
     """
     model = model_of(rbm)
-    rows = _minus_free_energy(model, _inputs.check_rows(model, X, rbm))
+    rows = _minus_free_energy(model, _inputs.check_rows(model, X, rbm, allow_nan=True))
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
     mean = float(rows.mean())
     error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf
@@ -316,11 +328,11 @@ def pseudo_log_likelihood(
             "The pseudo-log-likelihood is only available for models of bits, categories "
             "and ordered levels. Use the log-likelihood."
         )
-    data = _inputs.check_rows_and_values(model, X, rbm, clips=True)
-    return _score_rows(model.for_rows(len(data)), data, n_flips)
+    data = _inputs.check_rows_and_values(model, X, rbm, allow_nan=True, clips=True)
+    return _score_rows(rbm, model.for_rows(len(data)), data, n_flips)
 
 
-def _score_rows(model, data, n_flips):
+def _score_rows(rbm, model, data, n_flips):
     """Implement `pseudo_log_likelihood` for validated rows."""
     columns = None
     if n_flips is not None:
@@ -331,9 +343,11 @@ def _score_rows(model, data, n_flips):
             columns = np.sort(order[:n_flips])
             if encoder is not None:
                 columns = np.flatnonzero(np.isin(encoder.feature_of, columns))
-    clip = model.visible.clip
+    clip, mean = model.visible.clip, getattr(rbm, "visible_mean_", 0.5)
     return data.apply(
-        lambda v: model.pseudo_log_likelihood(clip(v), columns), model, threads=True
+        lambda v: _gaps.pseudo_log_likelihood(model, clip(v), columns, mean),
+        model,
+        threads=True,
     )
 
 

@@ -367,10 +367,10 @@ def sample_conditional(
     _inputs.check_integer(n_gibbs_steps, "n_gibbs_steps", 1)
     _inputs.check_n_jobs(n_jobs)
     _inputs.check_option("output", output, ("states", "probabilities"))
-    rows = _inputs.check_rows(model, X, rbm, allow_nan=True).X
-    known = rows[~np.isnan(rows)] if rows.dtype.kind == "f" else rows
-    observed = _inputs.observed(rows) if known.size else None
-    if observed is not None and not model.visible.are_states(observed.summary):
+    data = _inputs.check_rows(model, X, rbm, allow_nan=True, allow_sparse=False)
+    rows = data.X
+    if not model.visible.are_states(data.summary):
+        known = rows[~np.isnan(rows)]
         summaries = (DataSet(value.reshape(1, 1)).summary for value in np.unique(known))
         other = next(one.low for one in summaries if not model.visible.are_states(one))
         raise ValueError(
@@ -412,10 +412,8 @@ def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
     v = np.where(unknown, visible.fill_in(mean, X.shape, rng), visible.clip(rows))
     n_kept = (n_gibbs_steps + 1) // 2
     total = np.zeros(X.shape)
-    for step in range(n_gibbs_steps):
-        h = model.sample_hidden(v, rng)
+    for step, h in enumerate(model.gibbs_given(v, unknown, n_gibbs_steps, rng)):
         if probabilities and step >= n_gibbs_steps - n_kept:
             total += model.mean_visible(h)
-        np.copyto(v, model.sample_visible(h, rng), where=unknown)
     drawn = (total / n_kept).astype(model.dtype) if probabilities else v
     return np.where(unknown, visible.decode(drawn), X)

@@ -649,7 +649,7 @@ def test_sparse_data_are_refused(call):
 
 
 def test_other_bad_input():
-    with pytest.raises(ValueError, match=r"skrbm\.RBMImputer"):
+    with pytest.raises(ValueError, match=r"no observed values of features 4, 12 in the"):
         make().fit(np.where(WINE > 20, np.nan, WINE))
     with pytest.raises(ValueError, match="infinity"):
         make().fit(np.where(WINE > 20, np.inf, WINE))

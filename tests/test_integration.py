@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from joblib.externals import loky
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -135,7 +135,9 @@ def test_polars_keeps_its_type(dtype):
         rbm.transform(frame[:, ::-1])
     gap = frame.with_columns(pixel3=pl.lit(None, dtype=dtype))
     with pytest.raises(ValueError, match="contains NaN"):
-        rbm.transform(gap)
+        rbm.gibbs(gap)
+    same = frame.cast(pl.Float64).with_columns(pixel3=pl.lit(None, dtype=pl.Float64))
+    assert_allclose(rbm.transform(gap), rbm.transform(same), rtol=1e-5)
 
 
 def test_polars_in():

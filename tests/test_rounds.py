@@ -181,7 +181,7 @@ class Spy(JoblibExecutor):
             rows = [_rounds._rows_of(shared, task, *pair) for pair in pairs]
             values = [data.X[data.rows, 0] for data in rows]
             self.seen.append((task.shard, np.concatenate(values)))
-            parts.append(Part(1.0, shared.learned, {task.shard: task.solver}))
+            parts.append(Part(1.0, shared.learned, {task.shard: task.solver}, {}))
         return merge(parts)
 
 
@@ -314,11 +314,12 @@ def test_results_are_merged_by_weight(n):
     for i, weight in enumerate(weights):
         learned = state.learned.copy()
         learned.model.weights[...] = rng.random((9, 3))
-        parts.append(Part(weight, learned, {i: state.solvers[0]}))
+        parts.append(Part(weight, learned, {i: state.solvers[0]}, {i: [i]}))
     merged = merge_in_groups(Part.merge, parts)
     expected = np.average([p.learned.model.weights for p in parts], axis=0, weights=weights)
     assert_allclose(merged.learned.model.weights, expected, rtol=1e-5)
     assert list(merged.solvers) == list(range(n))
+    assert merged.gaps == {i: [i] for i in range(n)}
     assert_allclose(merged.weight, weights.sum())
 
 
