@@ -338,7 +338,7 @@ class MixedRBMEstimator(BaseRBM):
 
     def _untrained(self, data, dtype):
         (types, n_states), table = self._layout, self._table
-        single = table.kind != "array" or table.dtype.startswith(IN_SINGLE_PRECISION)
+        single = table.container != "array" or table.dtype.startswith(IN_SINGLE_PRECISION)
         dtype = np.float32 if single else np.float64
         moments = data.moments() if "real" in types else None
         return MixedUnits.for_columns(types, n_states, dtype, moments, data.X.dtype)
@@ -369,14 +369,14 @@ class MixedRBMEstimator(BaseRBM):
     def _visible_frame(self, array, like=None):
         """Return coded rows as a table like that in `fit`, with the index of `like`."""
         table = self._table.write(array, index=getattr(like, "index", None))
-        if self._table.kind != "array":
+        if self._table.container != "array":
             return table
         return super()._visible_frame(table, like)
 
     def _visible_row(self, array):
         """Return the only coded row as an array of values."""
         table = self._table.write(array)
-        return table[0] if self._table.kind == "array" else table.to_numpy()[0]
+        return table[0] if self._table.container == "array" else table.to_numpy()[0]
 
     def __getstate__(self):
         state = super().__getstate__()

@@ -46,7 +46,8 @@ class Encoder(abc.ABC):
 
     def encode(self, rows, out) -> None:
         """Write encoded rows, given rows of the data."""
-        self.expand(self.compact(rows, np.float32), out)
+        dtype = out.dtype if out.dtype.kind == "f" else np.float32
+        self.expand(self.compact(rows, dtype), out)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -141,9 +141,6 @@ class GroupUnits(VisibleUnits):
         sums = [logsumexp(x[:, group] @ code.T, axis=1) for group, code in self.groups]
         return np.stack(sums, axis=1)
 
-    def log_normalizer(self, x):
-        return self.log_normalizers(x).sum(axis=1)
-
     def log_normalizer_changes(self, x, changes):
         """Return how the log normalizer of each row of `x` changes with each of `changes`.
 
@@ -168,12 +165,13 @@ class GroupUnits(VisibleUnits):
         terms = self.sizes.max(initial=1) if self.thermometer else 1
         return exponent_limit(self.bias.dtype) / (2 * terms)
 
-    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None):
+    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None, missing=None):
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
         This is the sum over columns of the log-probability of the state of the column given
         all other columns. Where values are means of units, log-probabilities are averaged.
         If `columns` is given, the groups of these units are summed, and scaled up to all.
+        Terms of `missing` values are left out.
         """
         some = np.arange(self.n_features)
         if columns is not None:
@@ -189,8 +187,9 @@ class GroupUnits(VisibleUnits):
             else:
                 logits = sums_of_softplus(hidden_input - part, changes)
             logits += code @ self.bias[group]
-            total += (self.shares(of_group) * logits).sum(axis=1)
-            total -= logsumexp(logits, axis=1)
+            terms = (self.shares(of_group) * logits).sum(axis=1)
+            terms -= logsumexp(logits, axis=1)
+            total += terms if missing is None else terms * ~missing[:, group.start]
         return total * (self.n_features / len(some))
 
     # Learning, and paths to a model ---------------------------------------------------
@@ -282,18 +281,17 @@ class GroupEncoder(Encoder):
     """Encoder of columns of codes by the units of groups."""
 
     def __init__(self, units):
-        self.sizes, self.starts, self._units = units.sizes, units.starts, units
-        self.n_encoded = len(units)
-        self.feature_of = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        self.n_encoded, self._starts = len(units), units.starts[:-1]
+        self.feature_of = np.repeat(np.arange(units.n_features), units.sizes)
+        # The number of each unit in its group.
+        self._within = np.arange(self.n_encoded) - np.repeat(self._starts, units.sizes)
         self._thermometer = units.thermometer
 
     def expand(self, values, out):
-        within = np.arange(self.n_encoded) - np.repeat(self.starts[:-1], self.sizes)
         of_units = values[:, self.feature_of]
-        if self._thermometer:
-            np.less(within, of_units, out=out)
-        else:
-            np.equal(within, of_units, out=out)
+        compare = np.less if self._thermometer else np.equal
+        compare(self._within, of_units, out=out)
 
     def compress(self, v):
-        return self._units.decode(v)
+        values = v if self._thermometer else v * self._within
+        return np.add.reduceat(values, self._starts, axis=1, dtype=np.float32)

@@ -249,9 +249,6 @@ class MixedUnits(VisibleUnits):
             normalizers[:, columns] = part.log_normalizers(of_part)
         return normalizers
 
-    def log_normalizer(self, x):
-        return sum(part.log_normalizer(of_part) for part, of_part in self._each(x))
-
     def log_normalizer_changes(self, x, changes):
         return sum(
             part.log_normalizer_changes(of_x, of_changes)
@@ -265,7 +262,11 @@ class MixedUnits(VisibleUnits):
     def minus_energy(self, v):
         return sum(part.minus_energy(of_part) for part, of_part in self._each(v))
 
-    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None):
+    @property
+    def ground_state(self):
+        return np.concatenate([part.ground_state for part in self.parts])
+
+    def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None, missing=None):
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
         If `columns` is given, a part of which it has no unit is left out, and the sum of
@@ -279,7 +280,13 @@ class MixedUnits(VisibleUnits):
                 some = some - units.start
                 if not some.size:
                     continue
-            total += part.pseudo_log_likelihood(of_part, hidden_input, weights[units], some)
+            total += part.pseudo_log_likelihood(
+                of_part,
+                hidden_input,
+                weights[units],
+                some,
+                None if missing is None else missing[:, units],
+            )
             n_summed += part.n_features
         return total * (self.n_features / n_summed)
 
@@ -389,7 +396,7 @@ class MixedEncoder(Encoder):
     """Encoder of the columns of each part by that of the part."""
 
     def __init__(self, units):
-        self.n_encoded = len(units)
+        self.n_encoded, self._n_features = len(units), units.n_features
         self._parts = list(
             zip([p.encoder for p in units.parts], units.columns, units.units, strict=True)
         )
