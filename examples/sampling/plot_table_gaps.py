@@ -133,7 +133,7 @@ axes[0, 0].invert_yaxis()
 plt.show()
 
 # %%
-# A joint model of all columns is better at categories, whose codes have no order. The
-# numbers of the survey are linear functions of the traits, and linear regression is as good
-# as any method. Sizes that are functions of other sizes are better predicted by
+# In the survey, a joint model of all columns is better at categories, whose codes have no
+# order. Its numbers are linear functions of the traits, so that no method is much better
+# than linear regression. Sizes that are functions of other sizes are better predicted by
 # regression.
