@@ -323,6 +323,7 @@ class BernoulliRBMEstimator(BaseRBM):
         # Without binarization, never use the compiled core: it draws different random
         # numbers, and the path must not depend on whether a chunk happens to be binary.
         return {
+            "decay_ratio": 1.0,
             "binarize": self._binarizes and not self._units.are_states(summary),
             "compiled": self._binarizes,
         }

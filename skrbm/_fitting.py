@@ -591,7 +591,8 @@ class PartialFit(Call):
     ) -> dict[str, float]:
         """Return the values of the previous call, since the rows to come are unknown."""
         first = _rules.for_stream(settings)
-        return {name: getattr(self.rbm, f"{name}_", first[name]) for name in first}
+        kept = {name: getattr(self.rbm, f"{name}_", first[name]) for name in first}
+        return kept | {"decay_ratio": getattr(self.rbm, "_decay_ratio", 1.0)}
 
     def train(self, state: TrainingState, settings: Settings, data: DataSet) -> bool:
         """Train the state in place, and return whether its model is sound."""
@@ -687,4 +688,5 @@ def _choices(settings):
         "learning_rate_": settings.learning_rate,
         "weight_decay_": settings.weight_decay,
         "n_gibbs_steps_": settings.n_gibbs_steps,
+        "_decay_ratio": settings.decay_ratio,
     }

@@ -16,6 +16,8 @@ LARGEST_DECAY = 0.1
 PRECISION = 0.003
 # Number of rows up to which a larger precision is used, if the kind of units asks for it.
 FEW_ROWS = 2000
+# Largest variance at which the weights of real columns decay as strongly as others.
+STRONGLY_RELATED = 14.0
 
 
 def for_fit(settings, variances, n_rows, n_components, units):
@@ -36,7 +38,7 @@ def for_fit(settings, variances, n_rows, n_components, units):
     Returns
     -------
     values : dict
-        "learning_rate", "weight_decay" and "n_gibbs_steps".
+        "learning_rate", "weight_decay", "decay_ratio" and "n_gibbs_steps".
     """
     # With momentum, the gradients of many steps add up, but the decay does not.
     single = 1 - settings.momentum
@@ -47,6 +49,7 @@ def for_fit(settings, variances, n_rows, n_components, units):
     return {
         "learning_rate": rate,
         "weight_decay": min(decay, LARGEST_DECAY / used),
+        "decay_ratio": suitable_ratio(variances),
         "n_gibbs_steps": suitable_gibbs_steps(variances) if persistent else 1,
     }
 
@@ -56,6 +59,7 @@ def for_stream(settings):
     return {
         "learning_rate": (1 - settings.momentum) * STREAM_RATE,
         "weight_decay": 0.0,
+        "decay_ratio": 1.0,
         "n_gibbs_steps": 1,
     }
 
@@ -107,3 +111,12 @@ def suitable_decay(variances, n_rows, n_components, factor=1.0):
     """
     factor = max(1.0, factor * min(1.0, FEW_ROWS / n_rows))
     return factor * PRECISION * n_components * math.sqrt(variances.total) / n_rows
+
+
+def suitable_ratio(variances):
+    """Return how much more strongly the weights of real columns decay than others.
+
+    By trial on eight tables: the less the columns vary together, the more of their weights
+    is noise or due to outliers.
+    """
+    return max(1.0, STRONGLY_RELATED / max(variances.largest, 1.0))

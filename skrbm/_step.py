@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     learning_rate: float
     momentum: float
     weight_decay: float
+    decay_ratio: float  # how much more strongly the weights of `decay_more` decay
     centering: bool
     averaging: bool
     binarize: bool  # whether states are drawn from values between them
@@ -355,16 +356,17 @@ class Learner:
         weights, hidden_bias = learned.model.weights, learned.model.hidden_bias
         visible, part = learned.model.visible, weights.dtype.type(learned.due_decay)
         learned.due_decay = 0.0
-        factors = visible.decay_factors
-        of_units = part if factors is None else 1 - (1 - part) ** factors
+        more, of_units = visible.decay_more, part
+        if more is not None:
+            of_units = np.where(more, 1 - (1 - part) ** self.settings.decay_ratio, part)
         if self.settings.centering:
             visible_offset, hidden_offset = self.offsets
             visible.add_input(of_units * (weights @ hidden_offset))
-            if factors is None:
+            if more is None:
                 hidden_bias += part * (visible_offset @ weights)
             else:
                 hidden_bias += (of_units * visible_offset) @ weights
-        weights *= 1 - (part if factors is None else of_units[:, None])
+        weights *= 1 - (part if more is None else of_units[:, None])
 
     def _follow_visible_mean(self):
         """Add the minibatch to the visible mean and shift the visible units accordingly.

@@ -36,6 +36,7 @@ PLAIN = Settings(
     learning_rate=0.1,
     momentum=0.0,
     weight_decay=0.0,
+    decay_ratio=1.0,
     centering=False,
     averaging=False,
     binarize=False,

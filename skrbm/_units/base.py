@@ -163,8 +163,8 @@ class VisibleUnits(abc.ABC):
         return True
 
     @property
-    def decay_factors(self):
-        """How strongly the weights of each unit decay, or None if all do equally."""
+    def decay_more(self) -> np.ndarray | None:
+        """Which units have weights that may decay more strongly; None if none have."""
         return None
 
     @property

@@ -19,9 +19,8 @@ TYPES = {
     "categorical": CategoricalUnits,
     "ordinal": OrdinalUnits,
 }
-# Factor of the automatic weight decay of tables, and a further one of the decay of the
-# weights of real columns among others, by trial.
-DECAY_OF_TABLES = DECAY_OF_REAL = 8.0
+# Factor of the automatic weight decay of tables, by trial.
+DECAY_OF_TABLES = 8.0
 # What the kinds of the parts are called in pickles: do not change the order.
 KINDS_OF_PARTS = [*TYPES.values(), GaussianUnits]
 # Streams of random numbers of the parts, from the same key.
@@ -146,15 +145,12 @@ class MixedUnits(VisibleUnits):
         return self.rows_are_bits or self._all_real
 
     @functools.cached_property
-    def decay_factors(self):  # type: ignore[override]
+    def decay_more(self):  # type: ignore[override]
+        """Real columns among others."""
         if self.rows_are_bits or self._all_real:
             return None
-        return np.concatenate(
-            [
-                np.full_like(part.bias, 1.0 if part.rows_are_bits else DECAY_OF_REAL)
-                for part in self.parts
-            ]
-        )
+        real = [np.full(len(part), not part.rows_are_bits) for part in self.parts]
+        return np.concatenate(real)
 
     @functools.cached_property
     def statistics(self):  # type: ignore[override]
