@@ -60,7 +60,7 @@ def one_round(rng):
     diagnose(rbm, draw_chains(rbm, 4, 20))
     pickle.loads(pickle.dumps(rbm)).fit(X)
     gappy = np.where(rng.random(dense.shape) < 0.1, np.nan, dense)
-    RBMImputer(rbm, n_rounds=1, n_gibbs_steps=10).fit_transform(gappy)
+    RBMImputer(rbm, n_gibbs_steps=10).fit_transform(gappy)
     try:
         rbm.set_params(learning_rate=-1).fit(X)
     except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from numbers import Integral, Real
 from typing import Any, Literal, Self
@@ -27,20 +26,19 @@ from skrbm._compat.sklearn import (
 )
 from skrbm._data import DataSet
 from skrbm._fitting import Fit, unchanged_on_error
-from skrbm._inputs import feature_names, validate
+from skrbm._inputs import feature_names, has_objects, pandas_na, validate
 from skrbm._random import draw_seeds
 from skrbm._typing import RandomStateLike
-from skrbm._units.unit_interval import dtype_of
 
 
 class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     """Imputation of missing values by a restricted Boltzmann machine.
 
     An RBM is trained on the data, and the missing values of a row are filled in from their
-    conditional distribution given the observed values of the row. The missing values of the
-    training data are initialized with the mean of the observed values of their feature or,
-    if it has none, of all features. After that, training the model and drawing the missing
-    values from it alternate, which is a stochastic form of expectation-maximization [1]_.
+    conditional distribution given the observed values of the row. During training, they are
+    drawn from this distribution as well, whenever the row is presented, by a Gibbs step
+    from the last values. This follows the gradient of the likelihood of the observed
+    values, as in stochastic approximations of expectation-maximization [1]_.
 
     Parameters
     ----------
@@ -58,9 +56,6 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         conditional mean. "mode" is the more probable value, 0 or 1, for binary data only.
         "draw" is a random draw, which differs between calls of `transform` and preserves
         the spread and the correlations of the data.
-
-    n_rounds : int, default=3
-        Number of times to train the model if the training data have missing values.
 
     n_gibbs_steps : int, default=200
         Number of Gibbs steps for each value that is filled in.
@@ -99,9 +94,9 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
 
     References
     ----------
-    .. [1] Celeux, G. and Diebolt, J. (1985). The SEM algorithm: a probabilistic teacher
-       algorithm derived from the EM algorithm for the mixture problem. Computational
-       Statistics Quarterly, 2, 73-82.
+    .. [1] Younes, L. (1999). On the convergence of Markovian stochastic algorithms with
+       rapidly decreasing ergodicity rates. Stochastics and Stochastic Reports, 65(3-4),
+       177-228.
 
     Examples
     --------
@@ -125,7 +120,6 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         "rbm": [BaseRBM, None],
         "missing_values": [MissingValues()],
         "strategy": [StrOptions({"probability", "mode", "draw"})],
-        "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "add_indicator": ["boolean"],
@@ -137,7 +131,6 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         *,
         missing_values: Any = np.nan,
         strategy: Literal["probability", "mode", "draw"] = "probability",
-        n_rounds: int = 3,
         n_gibbs_steps: int = 200,
         random_state: RandomStateLike = None,
         add_indicator: bool = False,
@@ -145,7 +138,6 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         self.rbm = rbm
         self.missing_values = missing_values
         self.strategy = strategy
-        self.n_rounds = n_rounds
         self.n_gibbs_steps = n_gibbs_steps
         self.random_state = random_state
         self.add_indicator = add_indicator
@@ -184,8 +176,7 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
             [0, 1] although the model is one of binary data.
         UserWarning, ConvergenceWarning
             As for the `fit` of `rbm`: if training diverged or it was interrupted from the
-            keyboard. The warnings are those of the last round, whose model is kept. No
-            further round is started after an interruption.
+            keyboard.
         """
         with unchanged_on_error(self):
             self._fit(X)
@@ -194,14 +185,10 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     def _fit(self, X):
         rows = self._validate(X, reset=True)
         random_state = check_random_state(self.random_state)
-        seeds = draw_seeds(2 + self.n_rounds, random_state)
-        self._seed, later, of_rbm, *of_rounds = seeds
-        rbm = self._new_rbm(of_rbm)
-        observed = DataSet(rows)
-        fit = Fit(rbm, _in_memory(X), refuse_constant=False)
-        fit.check_values(observed, observed.ranges)
-        for warning in self._train_in_rounds(rbm, rows, of_rounds):
-            warnings.warn(warning)
+        self._seed, later, of_rbm = draw_seeds(3, random_state)
+        rbm, data = self._new_rbm(of_rbm), DataSet(rows)
+        Fit(rbm, _in_memory(X), refuse_constant=False).check_values(data, data.ranges)
+        rbm._run(Fit(rbm, self._complete(data), warn=False))
         self._name_features(rbm)
         self.rbm_ = rbm
         self.indicator_ = None
@@ -225,46 +212,19 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         self._name_features(rbm)
         return rbm
 
-    def _train_in_rounds(self, rbm, X, seeds):
-        """Train `rbm`, with a seed for each round but the first.
-
-        Returns the warnings of the last round.
-        """
-        if not np.isnan(X).any():
-            return _train(rbm, X)[0]
-        caught, interrupted = _train(rbm, self._fill_means(X))
-        for n_done, seed in enumerate(seeds, start=1):
-            if interrupted:
-                break
-            try:
-                filled = self._fill(rbm, X, False, seed)
-                caught, interrupted = _train(rbm, filled)
-            except KeyboardInterrupt:  # before the first epoch of a round ended
-                warnings.warn(
-                    f"Training was interrupted by the user after {n_done} of "
-                    f"{self.n_rounds} rounds. The model of the last one is kept."
-                )
-                break
-        return caught
-
-    def _fill_means(self, X):
-        """Fill in the mean of the observed values of each feature, or else of all."""
-        missing = np.isnan(X)
-        n_observed = (~missing).sum(axis=0)
-        unseen = np.flatnonzero(n_observed == 0)
-        if len(unseen) == len(n_observed):
-            raise ValueError("All values of X are missing. At least one must be observed.")
-        if len(unseen):
+    def _complete(self, data):
+        """Return rows in which features without observed values have the overall mean."""
+        X = data.X
+        if data.has_gaps and len(unseen := data.unseen()):
             warnings.warn(
-                f"X has no observed values of {feature_names(self, unseen)}. Training "
-                "starts from the overall mean of the observed values, and the model then "
+                f"X has no observed values of {feature_names(self, unseen)}. In training, "
+                "they are the overall mean of the observed values, and the model then "
                 "fills in values of its own. Drop features without observed values, or do "
                 "not rely on the values that are filled in for them."
             )
-        total = np.where(missing, 0, X).sum(axis=0, dtype=np.float64)
-        overall = total.sum() / n_observed.sum()
-        mean = np.where(n_observed > 0, total / np.maximum(n_observed, 1), overall)
-        return np.where(missing, mean.astype(X.dtype), X)
+            X = X.copy()
+            X[:, unseen] = np.nanmean(X, dtype=np.float64)
+        return X
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Fill in the missing values.
@@ -355,7 +315,7 @@ n_indicators)
         if isinstance(X, np.ma.MaskedArray):
             X = _as_floats(X).filled(np.nan)
             options["ensure_all_finite"] = "allow-nan"
-        mark = _pandas_na() if self._is_nan and _has_objects(X) else self.missing_values
+        mark = pandas_na() if self._is_nan and has_objects(X) else self.missing_values
         numeric = isinstance(mark, Real)
         if not numeric:  # then it may be among the numbers of an array of objects
             options["dtype"] = None
@@ -403,17 +363,6 @@ n_indicators)
         return tags
 
 
-def _has_objects(X):
-    """Return whether `X` is an array or a data frame with values of dtype object."""
-    return (hasattr(X, "dtype") or hasattr(X, "dtypes")) and dtype_of(X).kind == "O"
-
-
-def _pandas_na():
-    """Return pandas.NA or, if nothing has imported pandas and so used it, NaN."""
-    pandas = sys.modules.get("pandas")
-    return np.nan if pandas is None else pandas.NA
-
-
 def _as_floats(X):
     """Return an array in float32 if its dtype is float32 or a smaller one, else float64."""
     small = X.dtype in (np.bool_, np.uint8, np.float32)
@@ -423,12 +372,3 @@ def _as_floats(X):
 def _in_memory(X):
     """Return `X` as an array in memory, which a memory map becomes in any case."""
     return X.view(np.ndarray) if isinstance(X, np.memmap) else X
-
-
-def _train(rbm, X):
-    """Fit a model. Return its warnings, and whether the user interrupted it."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        fit = Fit(rbm, X, warn=False)
-        rbm._run(fit)
-    return [record.message for record in caught], fit.interrupted

@@ -69,7 +69,7 @@ MIXED = [
 ]
 OTHERS = [
     RBMImputer(make()),
-    RBMImputer(make_gaussian(), n_rounds=1, add_indicator=True),
+    RBMImputer(make_gaussian(), add_indicator=True),
     ParallelRBM(make(random_state=0), n_shards=3, n_local_steps=2),
 ]
 

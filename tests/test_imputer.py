@@ -1,4 +1,4 @@
-"""Imputation of missing values by conditional draws, in rounds."""
+"""Imputation of missing values by conditional draws."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from sklearn.utils import get_tags
 
-from skrbm import BernoulliRBMEstimator, RBMImputer, _training, sampling
+from skrbm import BernoulliRBMEstimator, RBMImputer
 from skrbm._record import Record
 from skrbm.sampling import sample_conditional
 
@@ -47,22 +47,16 @@ def test_imputed_values_are_better_than_means(gappy):
     assert_allclose(drawn[mask].mean(), p[mask].mean(), atol=0.02)
 
 
-@pytest.mark.parametrize("n_rounds", [1, 3])
-def test_rounds_written_out(gappy, n_rounds):
+def test_written_out(gappy):
     X = gappy[0][:200]
     rbm = BernoulliRBMEstimator(8, n_iter=3)
-    options = {"n_rounds": n_rounds, "n_gibbs_steps": 4, "random_state": 0}
-    imputer = RBMImputer(rbm, **options).fit(X)
-    seeds = np.random.RandomState(0).randint(np.iinfo(np.int32).max, size=2 + n_rounds)
-    _, _, seed, *of_rounds = seeds.tolist()
-    expected = clone(rbm).set_params(random_state=seed)
-    expected.fit(np.where(np.isnan(X), np.nanmean(X, axis=0), X))
-    for seed in of_rounds:
-        drawn = sample_conditional(expected, X, n_gibbs_steps=4, random_state=seed)
-        assert set(np.unique(drawn)) == {0, 1}
-        expected.fit(drawn)
-    assert len(of_rounds) == n_rounds - 1
-    assert_allclose(imputer.rbm_.components_, expected.components_, rtol=1e-5)
+    imputer = RBMImputer(rbm, n_gibbs_steps=4, random_state=0).fit(X)
+    seeds = np.random.RandomState(0).randint(np.iinfo(np.int32).max, size=3).tolist()
+    expected = clone(rbm).set_params(random_state=seeds[2]).fit(X)
+    assert_array_equal(imputer.rbm_.components_, expected.components_)
+    options = {"n_gibbs_steps": 4, "output": "probabilities", "random_state": seeds[0]}
+    filled = sample_conditional(expected, X, **options)
+    assert_array_equal(imputer.transform(X), filled)
 
 
 def test_imputer_in_a_pipeline(gappy):
@@ -210,47 +204,22 @@ def test_columns_without_observed_values():
 # Failures and interrupts --------------------------------------------------------------
 
 
-def test_an_interrupt_ends_the_rounds(gappy, monkeypatch):
+def test_an_interrupt_keeps_the_finished_epochs(gappy, monkeypatch):
     add, epochs = Record.add, []
 
     def interrupting(self, *args):
         improved = add(self, *args)
         epochs.append(args)
-        if len(epochs) == 9:
+        if len(epochs) == 2:
             raise KeyboardInterrupt
         return improved
 
     monkeypatch.setattr(Record, "add", interrupting)
     imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=6), random_state=0)
-    with pytest.warns(UserWarning, match="interrupted by the user after 2 of 6 epochs"):
+    with pytest.warns(UserWarning, match="interrupted by the user after 1 of 6 epochs"):
         imputer.fit(gappy[0][:100])
-    assert len(epochs) == 9
-    assert imputer.rbm_.n_iter_ == 2
+    assert imputer.rbm_.n_iter_ == 1
     assert not np.isnan(imputer.transform(gappy[0][:5])).any()
-
-
-@pytest.mark.parametrize(
-    ("module", "name", "rounds"), [(_training, "train", 1), (sampling, "fill", 2)]
-)
-def test_an_interrupt_keeps_the_finished_rounds(gappy, monkeypatch, module, name, rounds):
-    """This holds even before the first epoch of the next round is finished."""
-    function, calls = getattr(module, name), []
-
-    def interrupting(*args, **options):
-        calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return function(*args, **options)
-
-    X = gappy[0][:100]
-    imputer = RBMImputer(BernoulliRBMEstimator(4, n_iter=6), random_state=0)
-    expected = clone(imputer).set_params(n_rounds=rounds).fit(X)
-    monkeypatch.setattr(module, name, interrupting)
-    with pytest.warns(UserWarning, match=f"interrupted by the user after {rounds} of 3"):
-        imputer.fit(X)
-    monkeypatch.undo()
-    assert_array_equal(imputer.rbm_.components_, expected.rbm_.components_)
-    assert_array_equal(imputer.transform(X[:5]), expected.transform(X[:5]))
 
 
 def test_each_warning_comes_once(gappy):
@@ -288,7 +257,7 @@ def test_a_feature_without_observed_values():
     answers = {"smokes": [1.0, 0, 1, 0], "drinks": [1.0, 0, 0, 0]}
     X = pd.DataFrame(answers | {"income": [np.nan] * 4})
     X = pd.concat([X] * 20, ignore_index=True)
-    imputer = make_imputer(n_rounds=1)
+    imputer = make_imputer()
     with pytest.warns(UserWarning, match=r"no observed values of feature 'income'\. ") as w:
         imputer.fit(X)
     assert len(w) == 1

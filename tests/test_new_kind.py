@@ -258,7 +258,7 @@ def test_gaps_are_filled_given_the_other_values(fitted, origin):
 def test_missing_values_are_imputed():
     X = ROWS[:200].copy()
     X[::7, 1] = np.nan
-    imputer = RBMImputer(CountRBM(2, n_iter=3), n_rounds=1, random_state=0)
+    imputer = RBMImputer(CountRBM(2, n_iter=3), random_state=0)
     filled = imputer.fit_transform(X)
     known = ~np.isnan(X)
     assert_array_equal(filled[known], X[known])

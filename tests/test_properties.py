@@ -187,7 +187,7 @@ def test_gaps(X, settings_, seed, all_missing):
     gaps = rng.random(X.shape) < (1.0 if all_missing else 0.4)
     X = np.where(gaps, np.nan, X.astype(np.float64))
     rbm = BernoulliRBMEstimator(**settings_)
-    imputer = RBMImputer(rbm, n_rounds=2, n_gibbs_steps=3, random_state=0)
+    imputer = RBMImputer(rbm, n_gibbs_steps=3, random_state=0)
     if not gaps.all():
         filled = imputer.fit_transform(X)
         assert_array_equal(filled[~gaps], X[~gaps])

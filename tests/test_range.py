@@ -236,7 +236,7 @@ def test_rows_to_reconstruct_may_have_gaps():
 
 
 def imputer(rbm=None, **parameters):
-    defaults = {"n_rounds": 2, "n_gibbs_steps": 2, "random_state": 0}
+    defaults = {"n_gibbs_steps": 2, "random_state": 0}
     return RBMImputer(rbm or make(), **defaults | parameters)
 
 
