@@ -138,7 +138,9 @@ class BaseRBM(
             GaussianRBMEstimator, which does not accept sparse data. bool, uint8, float32
             and float64 arrays are not converted as a whole but cast minibatch by minibatch.
             Other dtypes are converted to float64. Sparse data stay sparse; formats other
-            than CSR are converted to CSR.
+            than CSR are converted to CSR. Missing values of dense data are NaN, None or
+            pandas.NA. They are drawn anew, given the rest of their row, whenever the row is
+            presented, which follows the gradient of the likelihood of the observed values.
 
         y : Ignored
             Not used, present for API consistency.
@@ -156,9 +158,10 @@ class BaseRBM(
         Raises
         ------
         ValueError
-            If a parameter is out of range, if `X` is empty, has NaN or infinite values or
-            does not match the model that a warm start continues, if a weight is negative,
-            or if no weight is greater than 0. If the model is one of binary data, also if
+            If a parameter is out of range, if `X` is empty, has infinite values, a feature
+            without observed values, or NaN although it is sparse, or does not match the
+            model that a warm start continues, if a weight is negative, or if no weight is
+            greater than 0. If the model is one of binary data, also if
             `X` has integers other than 0 and 1 of a dtype other than int32 and int64, or
             integers of which all features would become constant.
 
@@ -198,6 +201,10 @@ class BaseRBM(
         of the stream is unknown. For a better model, lower it towards the end with
         ``set_params(learning_rate=...)``. No rows are held out, and nothing is printed or
         recorded in `history_`. To monitor training, score held-out rows yourself.
+
+        Missing values are drawn for a single use, by ten Gibbs steps from independent draws
+        with the means of the observed values. A feature may have no observed values in a
+        chunk, except in the first one of a GaussianRBMEstimator.
 
         Parameters
         ----------
@@ -316,10 +323,13 @@ class BaseRBM(
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
 
+        Those of a row with missing values are given its observed values. They are averages
+        over 100 Gibbs steps, after 100 others, with the same random numbers in each call.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to transform.
+            Rows to transform, with NaN for missing values.
 
         Returns
         -------
@@ -414,12 +424,13 @@ class BaseRBM(
 
         ``F(v) = - log sum_h exp(-E(v, h))``, the negative log-likelihood minus the log
         partition function. Its differences compare rows under the same model. Free
-        energies of different models are not comparable.
+        energies of different models are not comparable. Missing values are summed out, as
+        in `log_likelihood`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score, with NaN for missing values.
 
         Returns
         -------
@@ -429,7 +440,8 @@ class BaseRBM(
         Raises
         ------
         ValueError
-            As for `transform`.
+            As for `transform`, or if values are missing and the model has more than 20
+            hidden units.
 
         Warns
         -----
@@ -558,10 +570,14 @@ class BaseRBM(
     ) -> np.ndarray:
         """Compute the log-likelihood of each row.
 
+        That of a row with missing values is the log-probability of its observed values. It
+        is exact, as a sum over all states of the hidden units.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to evaluate, with values 0 and 1 if the model is one of binary data.
+            Rows to evaluate, with values 0 and 1 if the model is one of binary data, and
+            with NaN for missing values.
 
         log_partition : LogPartition or float, default=None
             Log partition function, as returned by the method `log_partition`. If None, that
@@ -579,7 +595,8 @@ class BaseRBM(
         Raises
         ------
         ValueError
-            If `X` has values other than 0 and 1 and the model is one of binary data.
+            If `X` has values other than 0 and 1 and the model is one of binary data, or if
+            values are missing and the model has more than 20 hidden units.
         """
         check_is_fitted(self)
         model = model_of(self)

@@ -337,10 +337,15 @@ class BernoulliRBMEstimator(BaseRBM):
         log-probabilities of 1 and 0 are averaged with weights v and 1 - v. Values below 0
         count as 0, values above 1 as 1.
 
+        If values of a row are missing, the sum is over its observed values. It is averaged
+        over 10 draws of the missing ones given the observed ones, which are the states of a
+        Gibbs chain after 110, 120, ..., 200 steps, with the same random numbers in each
+        call. Scores of rows with different numbers of observed values are not comparable.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score, with NaN for missing values.
 
         n_flips : int, default=None
             Number of features from which the sum is estimated, to save time. They are the

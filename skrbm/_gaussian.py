@@ -286,16 +286,22 @@ class GaussianRBMEstimator(BaseRBM):
         function is estimated by annealed importance sampling with 100 runs and 2000
         temperatures, from independent Gaussians with the means and variances of the
         training data, always with the same random numbers. The estimate is made once and
-        kept until the model changes. For its error, call `log_partition`.
+        kept until the model changes. For its error, call `log_partition`. Missing values
+        are summed out, as in `log_likelihood`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score, with NaN for missing values.
 
         Returns
         -------
         score : float64 ndarray of shape (n_samples,)
             Log-likelihoods, in nats: logarithms of densities in the units of the features.
+
+        Raises
+        ------
+        ValueError
+            If values are missing and the model has more than 20 hidden units.
         """
         return self._score_samples(X)

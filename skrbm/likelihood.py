@@ -62,7 +62,8 @@ def log_likelihood(
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows, with values 0 and 1 if the model is one of binary data.
+        Rows, with values 0 and 1 if the model is one of binary data. NaN stands for missing
+        values, which are summed out if the model has at most 20 hidden units.
 
     log_partition : LogPartition or float, default=None
         Log Z of the model. None computes it with :func:`log_partition`: exactly if the
@@ -81,7 +82,8 @@ def log_likelihood(
     ------
     ValueError
         If a model of binary data gets values other than 0 and 1, the numbers of features of
-        `X` and the model differ, or `log_partition` belongs to another model.
+        `X` and the model differ, `log_partition` belongs to another model, or values are
+        missing and the model has more than 20 hidden units.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -218,7 +220,8 @@ def mean_log_likelihood(
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows, with values 0 and 1 if the model is one of binary data.
+        Rows, with values 0 and 1 if the model is one of binary data. NaN stands for missing
+        values, which are summed out if the model has at most 20 hidden units.
 
     log_partition : LogPartition or float, default=None
         Log Z of the model, as for :func:`log_likelihood`.
@@ -282,7 +285,8 @@ def pseudo_log_likelihood(
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The rows to score. For a value v between 0 and 1, the log-probabilities of 1 and 0
         are averaged with weights v and 1 - v. Values below 0 count as 0, values above 1 as
-        1.
+        1. NaN stands for missing values, whose terms are left out, see
+        :meth:`skrbm.BernoulliRBMEstimator.score_samples`.
 
     n_flips : int, default=None
         Number of features from which the sum is estimated; they are the same for all rows
