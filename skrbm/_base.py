@@ -325,6 +325,7 @@ class BaseRBM(
 
         Those of a row with missing values are given its observed values. They are averages
         over 100 Gibbs steps, after 100 others, with the same random numbers in each call.
+        Those of a row may differ by sampling noise if the other rows change.
 
         Parameters
         ----------

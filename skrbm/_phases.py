@@ -42,12 +42,13 @@ class Phases(abc.ABC):
     ----------
     positive_visible : ndarray of shape (n_positive, n_encoded)
         The positive rows, if they are dense.
-    missing : bool ndarray of shape (n_positive, n_features)
-        The cells of these that are missing, if `load` was called with `gaps`.
+    missing : tuple of two ndarrays of int
+        The places of missing cells and values in these, as from `DataSet.take_filled`, if
+        `load` was called with `gaps`.
     """
 
     positive_visible: np.ndarray
-    missing: np.ndarray
+    missing: tuple[np.ndarray, np.ndarray]
 
     def __init__(self, model: RBM, max_rows: int, allocate=np.empty):
         self._hidden = allocate((max_rows, len(model.hidden_bias)), dtype=model.dtype)
@@ -69,12 +70,12 @@ class Phases(abc.ABC):
         drawn states. `gaps` are the values of missing cells, as for `DataSet.take_filled`.
         """
 
-    def draw_gaps(
-        self, model: RBM, missing: np.ndarray, n_steps: int, rng: np.random.Generator
-    ) -> None:
-        """Take Gibbs steps that change the positive rows where they are `missing`."""
-        for _ in model.gibbs_given(self.positive_visible, missing, n_steps, rng):
-            pass
+    def draw_gaps(self, model: RBM, n_steps: int, rng: np.random.Generator) -> None:
+        """Take Gibbs steps that change the positive rows where values are missing."""
+        v, places = self.positive_visible, self.missing[1]
+        for _ in range(n_steps):
+            new = model.sample_visible(model.sample_hidden(v, rng), rng)
+            v.reshape(-1)[places] = new.reshape(-1)[places]
 
     @abc.abstractmethod
     def infer_positive(self, model: RBM) -> None:
@@ -361,11 +362,11 @@ class BinaryPhases(Phases):
             self._draw_states(values, rng)
         _binary_rows.list_rows(values, self._positive)
 
-    def draw_gaps(self, model, missing, n_steps, rng):
+    def draw_gaps(self, model, n_steps, rng):
         model, v = model.align(), self.positive_visible
         lists = _binary_rows.empty_lists(len(v), len(model.hidden_bias))
         h = np.empty((len(v), len(model.hidden_bias)), dtype=np.uint8)
-        new = np.empty(v.shape, dtype=np.uint8)
+        new, places = np.empty(v.shape, dtype=np.uint8), self.missing[1]
         for _ in range(n_steps):
             _binary_rows.hidden(
                 self._positive,
@@ -379,7 +380,7 @@ class BinaryPhases(Phases):
             model.visible.from_lists(
                 lists, model.weights, keys=key, states=new, work=self._work
             )
-            np.copyto(v, new, where=missing)
+            v.reshape(-1)[places] = new.reshape(-1)[places]
             _binary_rows.list_rows(v, self._positive)
 
     def infer_positive(self, model):

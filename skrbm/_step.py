@@ -336,11 +336,10 @@ class Learner:
 
     def _draw_gaps(self):
         """Let the missing cells of the minibatch take Gibbs steps; return their values."""
-        phases, coder, missing = self.phases, self._coder, self.phases.missing
-        encoded = missing if self.data.encoder is None else missing[:, coder.feature_of]
-        model, rng = self.state.model, self.state.rng
-        phases.draw_gaps(model, encoded, self.steps_of_gaps, rng)
-        return coder.compress(phases.positive_visible)[missing]
+        phases, state = self.phases, self.state
+        phases.draw_gaps(state.model, self.steps_of_gaps, state.rng)
+        cells, _ = phases.missing
+        return self._coder.compress(phases.positive_visible).reshape(-1)[cells]
 
     def _decay(self, part):
         """Shrink the weights by this part of them, or leave it to a later step.

@@ -207,6 +207,19 @@ def test_same_bits_as_by_joblib_in_memory_and_in_blocks(cluster):
         assert_same(expected, clone(parallel).fit(blocks, sample_weight=weights))
 
 
+def test_the_same_bits_with_missing_values_as_by_joblib(cluster):
+    gappy = np.where(np.random.default_rng(0).random(X.shape) < 0.2, np.nan, X)
+    parallel = distributed_rbm(early_stopping=True)
+    expected = on_joblib(parallel, gappy)
+    blocks = as_blocks(gappy, 3)
+    assert_same(expected, parallel.fit(blocks))
+    values = [one.estimator_._learning.gaps.values for one in (expected, parallel)]
+    assert_array_equal(*values)
+    H = parallel.transform(blocks).compute()  # with other random numbers for each block
+    assert np.abs(H - expected.transform(gappy)).mean() < 0.02
+    assert parallel.score(blocks) < 0
+
+
 def distributed_density(n_components=4, **parameters):
     from skrbm.dask import DaskRBM
 
