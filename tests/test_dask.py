@@ -216,7 +216,7 @@ def test_the_same_bits_with_missing_values_as_by_joblib(cluster):
     values = [one.estimator_._learning.gaps.values for one in (expected, parallel)]
     assert_array_equal(*values)
     H = parallel.transform(blocks).compute()  # with other random numbers for each block
-    assert np.abs(H - expected.transform(gappy)).mean() < 0.02
+    assert np.abs(H - expected.transform(blocks.compute())).mean() < 0.02
     assert parallel.score(blocks) < 0
 
 
