@@ -223,15 +223,17 @@ class GaussianUnits(VisibleUnits):
         Biases and variances are float64 because they may be larger or smaller than float32
         can represent to the precision of the weights.
         """
-        dtype, weights = weights.dtype, weights.astype(np.float64)
         relative = self.variance.astype(np.float64)
-        of_data = weights / self.scale[:, None]
+        noise = self.scale**2 * relative
         components = weights * (self.scale * relative)[:, None]
+        components = components.astype(weights.dtype)
+        # With the rounded weights, so that these give the same hidden bias again.
+        of_data = components / noise[:, None]
         return {
-            "components_": components.astype(dtype).T,
+            "components_": components.T,
             "intercept_visible_": self.location + self.scale * self.bias,
             "intercept_hidden_": hidden_bias - self.location @ of_data,
-            "noise_variance_": self.scale**2 * relative,
+            "noise_variance_": noise,
         }
 
     @classmethod
