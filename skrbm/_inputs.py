@@ -322,9 +322,11 @@ def normalize(row_weights):
 
 def weighted_mean(values, sample_weight):
     """Return the mean of one value per row, weighted if `sample_weight` is given."""
-    if sample_weight is not None:
-        sample_weight = normalize(check_weights(sample_weight, values))
-    return float(np.average(values, weights=sample_weight))
+    if sample_weight is None:
+        return float(np.mean(values))
+    weights = normalize(check_weights(sample_weight, values))
+    counted = weights > 0  # others may be infinite
+    return float(np.average(np.asarray(values)[counted], weights=weights[counted]))
 
 
 def check_integer(value, name, min_val):
