@@ -251,6 +251,11 @@ class Table:
             groups = [[places[column] for column in group] for group in found]
         taken = set()
         for group in groups:
+            if not isinstance(group, list | tuple | np.ndarray):
+                raise ValueError(
+                    f"groups must be a list of lists of columns, but has {group!r} in place "
+                    "of a list."
+                )
             columns = [self._place(each, self.n_features, "groups") for each in group]
             described = _listed([self._label(column) for column in columns])
             if len(columns) < 2:

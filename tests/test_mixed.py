@@ -5,17 +5,20 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from conftest import PLAIN, assert_distributed, centered, state_at, states
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp, softmax
 from scipy.stats import norm
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from skrbm import MixedRBMEstimator, _binary_rows
 from skrbm._data import DataSet
 from skrbm._model import RBM
 from skrbm._phases import BinaryPhases
 from skrbm._step import Counts, Learner
+from skrbm._units import gaussian
 from skrbm._units.gaussian import VARIANCE_RATE
 from skrbm._units.mixed import MixedUnits
 from skrbm.likelihood import log_partition
@@ -464,3 +467,345 @@ def test_training_starts_at_smoothed_log_frequencies():
     of_moods = np.log([6.25, 3.25, 0.25, 0.25])
     expected = [*(of_colors - of_colors.mean()), *np.diff(of_moods)]
     assert_allclose(rbm.intercept_visible_, expected, atol=1e-5)
+
+
+# Tables ----------------------------------------------------------------------------------
+
+N = 60
+NUMBERS = np.random.default_rng(0).standard_normal(N)
+LETTERS = np.tile(list("abc"), N // 3)
+BITS = np.tile([True, False], N // 2)
+# Columns of pandas, and the types that are inferred.
+PANDAS = {
+    "bool": (BITS, "binary"),
+    "boolean": (pd.array(BITS, dtype="boolean"), "binary"),
+    "objects that are booleans": (pd.Series(BITS, dtype=object), "binary"),
+    "two numbers": (np.where(BITS, 5, 9), "binary"),
+    "integers": (np.arange(N), "real"),
+    "Int64": (pd.array(np.arange(N), dtype="Int64"), "real"),
+    "float32": (NUMBERS.astype(np.float32), "real"),
+    "float64": (NUMBERS, "real"),
+    "Float32": (pd.array(NUMBERS, dtype="Float32"), "real"),
+    "objects": (pd.Series(LETTERS, dtype=object), "categorical"),
+    "string": (pd.array(LETTERS, dtype="string"), "categorical"),
+    "string of Python": (pd.array(LETTERS, dtype="string[python]"), "categorical"),
+    "category": (pd.Categorical(LETTERS, categories=list("cbad")), "categorical"),
+    "category of numbers": (pd.Categorical(np.tile([7, 3, 9], N // 3)), "categorical"),
+    "category of two": (pd.Categorical(np.where(BITS, "x", "y")), "binary"),
+    "category of one": (pd.Categorical(["x"] * N), "categorical"),
+    "ordered": (pd.Categorical(LETTERS, categories=list("bca"), ordered=True), "ordinal"),
+}
+
+
+@pytest.mark.parametrize("name", PANDAS)
+def test_columns_of_pandas_are_returned_as_they_came(name):
+    values, expected = PANDAS[name]
+    X = pd.DataFrame({"other": BITS, "column": values})
+    X.index = [f"row {number}" for number in range(N)]
+    rbm = make().fit(X)
+    assert rbm.feature_types_ == {"other": "binary", "column": expected}
+    drawn, few = rbm.sample(20), X[10:15]
+    one_by_one = rbm.gibbs(few), rbm.reconstruct(few)
+    given_hidden = rbm.inverse_transform(rbm.transform(few))
+    for frame in (drawn, *one_by_one, given_hidden, rbm.sample(5, init=few)):
+        assert list(frame) == ["other", "column"]
+        assert frame["other"].dtype == bool
+        if X.dtypes["column"].kind in "iu" and expected == "real":
+            assert frame.dtypes["column"].kind == "f"
+        else:
+            assert frame.dtypes["column"] == X.dtypes["column"]
+        assert frame["column"].notna().all()
+        if expected != "real":
+            assert frame["column"].isin(X["column"]).all() or name == "category"
+        assert np.isfinite(rbm.score_samples(frame)).all()
+    for frame in one_by_one:
+        assert frame.index.equals(few.index)
+
+
+def polars_frame():
+    pl = pytest.importorskip("polars")
+    return pl.DataFrame(
+        {
+            "flag": BITS,
+            "letter": LETTERS,
+            "level": pl.Series(LETTERS, dtype=pl.Enum(list("cba"))),
+            "kind": pl.Series(LETTERS, dtype=pl.Categorical),
+            "whole": np.arange(N),
+            "small": NUMBERS.astype(np.float32),
+            "large": NUMBERS,
+        }
+    )
+
+
+def test_frames_of_polars_are_returned_as_they_came():
+    X = polars_frame()
+    rbm = make().fit(X)
+    types = ["binary", "categorical", "ordinal", "categorical", "real", "real", "real"]
+    assert list(rbm.feature_types_.values()) == types
+    few = X[10:15]
+    for frame in (rbm.sample(5), rbm.gibbs(few), rbm.reconstruct(few)):
+        assert type(frame) is type(X)
+        assert frame.drop("whole").schema == X.drop("whole").schema
+        assert frame["whole"].dtype.is_float()
+    assert_array_equal(rbm.transform(few.to_pandas()), rbm.transform(few))
+
+
+@pytest.mark.parametrize(
+    ("X", "types"),
+    [
+        (np.column_stack([BITS, ~BITS]), ["binary", "binary"]),
+        (np.column_stack([BITS, ~BITS]).astype(np.uint8), ["binary", "binary"]),
+        (np.column_stack([BITS, NUMBERS]), ["binary", "real"]),
+        (np.column_stack([BITS, NUMBERS]).astype(np.float32), ["binary", "real"]),
+        (np.column_stack([BITS, np.arange(N)]), ["binary", "real"]),
+        (np.column_stack([LETTERS, BITS]), ["categorical", "binary"]),
+        (np.array([LETTERS, NUMBERS, BITS], object).T, ["categorical", "real", "binary"]),
+    ],
+    ids=["bool", "uint8", "float64", "float32", "int", "str", "object"],
+)
+@pytest.mark.parametrize("form", [np.array, np.ndarray.tolist])
+def test_arrays_are_returned_as_they_came(X, types, form):
+    rbm = make().fit(form(X))
+    assert rbm.feature_types_ == types
+    assert [values is None for values in rbm.categories_] == [t == "real" for t in types]
+    drawn = rbm.sample(5)
+    dtypes = {"U": np.dtype(object), "i": np.dtype(np.float64)}
+    expected = np.asarray(form(X)).dtype if X.dtype.kind != "O" else X.dtype
+    if expected.kind != "i" or "real" in types:
+        expected = dtypes.get(expected.kind, expected)
+    assert drawn.dtype == expected
+    for place, values in enumerate(rbm.categories_):
+        if values is not None:
+            assert set(drawn[:, place]) <= set(values)
+    row = rbm.gibbs(drawn[0])
+    assert row.shape == drawn[0].shape
+    assert row.dtype == drawn.dtype
+    assert rbm.sample_hidden(drawn[0]).shape == (3,)
+    assert np.isfinite(rbm.score_samples(drawn)).all()
+
+
+def test_precision_follows_arrays():
+    """That of frames and strings is float32, as is that of bits in small dtypes."""
+    eye = np.eye(4)
+    for X, dtype in [
+        (eye, np.float64),
+        (eye.astype(int), np.float64),
+        (eye.astype(np.float32), np.float32),
+        (eye.astype(bool), np.float32),
+        (np.where(eye, "a", "b"), np.float32),
+        (pd.DataFrame(eye), np.float32),
+        (np.random.default_rng(0).random((5, 2)), np.float64),
+    ]:
+        rbm = make(n_iter=1).fit(X)
+        assert rbm.components_.dtype == dtype
+        assert rbm.h_samples_.dtype == dtype
+
+
+def test_sparse_rows_are_dense_ones():
+    X = sp.random_array((50, 4), density=0.3, rng=np.random.default_rng(0), format="csr")
+    X.data[X.data > 0.5] = 1
+    one, other = make().fit(X), make().fit(X.toarray())
+    assert_array_equal(one.components_, other.components_)
+    assert_array_equal(one.transform(X[:5]), other.transform(X[:5].toarray()))
+    assert_array_equal(one.sample(3), other.sample(3))
+
+
+def test_numbers_keep_their_precision():
+    """Training is in single precision, on standardized numbers."""
+    X = pd.DataFrame({"x": 1e9 + NUMBERS})
+    rbm = make(n_components=1, n_iter=20).fit(X)
+    shifted = make(n_components=1, n_iter=20).fit(X - 1e9)
+    assert_allclose(rbm.score_samples(X), shifted.score_samples(X - 1e9), rtol=1e-3)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_set_output(container):
+    """It is about the transformed rows, and about tables that were arrays."""
+    pytest.importorskip(container)
+    frame = table(CODES)
+    rbm = make().set_output(transform=container).fit(frame)
+    H = rbm.transform(frame[3:8])
+    assert type(H).__module__.startswith(container)
+    assert list(H.columns) == rbm.get_feature_names_out().tolist()
+    if container == "pandas":
+        assert H.index.equals(frame.index[3:8])
+        assert rbm.gibbs(frame[3:8]).index.equals(frame.index[3:8])
+    assert isinstance(rbm.sample(3), pd.DataFrame)
+    drawn = rbm.fit(frame.to_numpy()).sample(3)
+    assert type(drawn).__module__.startswith(container)
+    assert list(drawn.columns) == ["x0", "x1", "x2"]
+
+
+def test_names_and_numbers_of_columns():
+    X = table(CODES)
+    rbm = make().fit(X)
+    assert rbm.feature_names_in_.tolist() == list(X)
+    assert rbm.n_features_in_ == 3
+    for wrong in (X[["mood", "pet", "color"]], X[["pet"]], X.assign(more=1)):
+        with pytest.raises(ValueError, match="feature names should match"):
+            rbm.transform(wrong)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        by_place = rbm.transform(X.to_numpy())
+    assert_array_equal(by_place, rbm.transform(X))
+    unnamed = make().fit(X.set_axis([3, 1, 2], axis=1))
+    assert unnamed.feature_types_ == ["binary", "ordinal", "categorical"]
+    assert not hasattr(unnamed, "feature_names_in_")
+    assert list(unnamed.sample(1)) == [3, 1, 2]
+    assert not hasattr(rbm.fit(X.to_numpy()), "feature_names_in_")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pet": "categorical", "color": "ordinal"},
+        {0: "categorical", 2: "ordinal"},
+        ["categorical", "ordinal", "ordinal"],
+    ],
+    ids=str,
+)
+def test_declared_types(given):
+    rbm = make(feature_types=given).fit(table(CODES))
+    assert list(rbm.feature_types_.values()) == ["categorical", "ordinal", "ordinal"]
+    assert rbm.components_.shape[1] == 2 + 2 + 2
+    assert rbm.categories_["color"].tolist() == COLORS
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("auto", "'feature_types' parameter .* must be"),
+        (("binary",), "'feature_types' parameter .* must be"),
+        (["binary"], "has 1 types, but X has 3 columns"),
+        ({"pet": "nominal"}, "must be one of 'binary', .* 'nominal' for column 'pet'"),
+        ({"size": "real"}, "must refer to names of columns of X, but has 'size'"),
+        ({"color": "binary"}, "declared as binary, but its values are 'blue', 'green'"),
+        ({"color": "real"}, "is real, but has values that are not numbers, such as"),
+    ],
+    ids=str,
+)
+def test_wrong_types_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        make(feature_types=given).fit(table(CODES))
+
+
+def one_hot(n=300, seed=0):
+    """Return a frame with three exclusive columns, another bit and a number."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(np.eye(3, dtype=int)[rng.integers(3, size=n)], columns=list("abc"))
+    return X.assign(d=rng.integers(2, size=n), x=rng.standard_normal(n))
+
+
+@pytest.mark.parametrize(
+    "groups", ["auto", [["a", "b", "c"]], [[0, 1, 2]], [("c", "a", "b")]]
+)
+def test_groups_are_read_and_written_as_bits(groups):
+    X = one_hot()
+    rbm = make(groups=groups).fit(X)
+    grouped, alone = rbm.components_.shape[1], make().fit(X).components_.shape[1]
+    assert grouped == alone == 5
+    assert list(rbm.feature_types_.values()) == ["binary"] * 4 + ["real"]
+    drawn = rbm.sample(200, random_state=0)
+    assert (drawn[["a", "b", "c"]].sum(axis=1) == 1).all()
+    assert (drawn.dtypes == X.dtypes).all()
+    assert_allclose(drawn[["a", "b", "c"]].mean(), 1 / 3, atol=0.15)
+    as_one = X.assign(letter=np.array(list("abc"))[X[["a", "b", "c"]].to_numpy().argmax(1)])
+    # The same model, whose columns are in another order.
+    other = make().fit(as_one[["letter", "d", "x"]])
+    scores = other.score_samples(as_one[["letter", "d", "x"]])
+    if groups != [("c", "a", "b")]:
+        assert_allclose(rbm.score_samples(X), scores, rtol=1e-4)
+
+
+def test_rows_that_groups_exclude_have_no_probability():
+    X = one_hot()
+    rbm, impossible = make(groups="auto").fit(X), X.copy()
+    impossible.loc[0, ["a", "b"]] = 1
+    impossible.loc[1, ["a", "b", "c"]] = 0
+    weights = np.arange(len(X)) > 1
+    for score in (rbm.score_samples, rbm.log_likelihood):
+        expected = np.where(weights, score(X), -np.inf)
+        assert_array_equal(score(impossible), expected)
+    assert rbm.score(impossible) == -np.inf
+    expected = rbm.score(X[2:])
+    assert_allclose(rbm.score(impossible, sample_weight=weights), expected)
+    given = make(groups=[["a", "b"]])
+    for method in (rbm.transform, rbm.gibbs, rbm.free_energy, rbm.partial_fit, given.fit):
+        with pytest.raises(ValueError, match=r"Row 0 .* at most one may be on"):
+            method(impossible)
+    with pytest.raises(ValueError, match="has none of the columns 'a', 'b', 'c' on"):
+        rbm.transform(impossible[1:])
+    may_be_off = make(groups=[["a", "b"]]).fit(X)
+    assert np.isfinite(may_be_off.score_samples(impossible[1:])).all()
+    assert may_be_off.sample(200, random_state=0)[["a", "b"]].sum(axis=1).min() == 0
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ("all", "'groups' parameter .* must be"),
+        ([["a"]], "at least two columns"),
+        (["ab"], "must be a list of lists of columns, but has 'ab'"),
+        ([0, 1], "must be a list of lists of columns, but has 0"),
+        ([["a", "b"], ["b", "c"]], "in more than one group"),
+        ([["a", "x"]], "'x' .* is not binary"),
+        ([["a", "z"]], "must refer to names of columns of X, but has 'z'"),
+        ([["a", "d"]], "at most one may be on in the group of 'a', 'd'"),
+    ],
+    ids=str,
+)
+def test_wrong_groups_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        make(groups=groups).fit(one_hot())
+
+
+def test_categories_that_were_not_seen():
+    X = pd.DataFrame({"a": ["x"] * 59 + ["once"]})
+    rbm = make().fit(X)
+    for method in (rbm.transform, rbm.score_samples, rbm.gibbs, rbm.partial_fit):
+        with pytest.raises(
+            ValueError, match=r"not have in training: 'new'. .* 'once', 'x'"
+        ):
+            method(pd.DataFrame({"a": ["x", "new"]}))
+    declared = pd.DataFrame({"a": pd.Categorical(["x", "y", "x"], list("xyz"))})
+    rbm = make().fit(declared)
+    assert rbm.categories_["a"].tolist() == list("xyz")
+    scores = rbm.score_samples(pd.DataFrame({"a": list("xyz")}))
+    assert_allclose(np.exp(scores).sum(), 1, rtol=1e-5)
+    assert (scores > -10).all()
+
+
+def test_columns_with_many_categories_or_one_value():
+    many = [f"number {n}" for n in range(300)]
+    X = pd.DataFrame(
+        {"many": many * 2, "false": False, "one": "x", "flag": [True, False] * 300}
+    )
+    rbm = make().fit(X)
+    assert rbm.components_.shape == (3, 2 + 300 + 1)
+    assert np.isfinite(rbm.score_samples(X)).all()
+    drawn = rbm.sample(200, random_state=0)
+    assert (drawn["one"] == "x").all()
+    assert drawn["many"].nunique() > 100
+    assert drawn["false"].mean() < 0.05
+    scores = make().fit(X[["one"]]).score_samples(X[["one"]])
+    assert_allclose(scores, 0, atol=1e-6)
+
+
+def test_columns_without_information():
+    with pytest.warns(UserWarning, match="X is constant in feature 'x'. .* declare it as"):
+        rbm = make().fit(pd.DataFrame({"x": [3.5] * N, "flag": BITS}))
+    assert np.isfinite(rbm.score_samples(pd.DataFrame({"x": [3.5], "flag": [True]}))).all()
+    for nothing in ([None] * N, [np.nan] * N):
+        with pytest.raises(ValueError, match="Column 'x' of X has no observed value"):
+            make().fit(pd.DataFrame({"x": nothing, "flag": BITS}))
+    with pytest.raises(ValueError, match=r"dtype datetime64.* numbers of days"):
+        make().fit(pd.DataFrame({"x": pd.date_range("2020", periods=N)}))
+    with pytest.raises(ValueError, match="infinity or a value too large"):
+        make().fit(pd.DataFrame({"x": [np.inf, *NUMBERS]}))
+
+
+def test_a_number_with_few_values_is_named(monkeypatch):
+    monkeypatch.setattr(gaussian, "SMALLEST_VARIANCE", 0.2)
+    X = pd.DataFrame({"x": np.tile([0.0, 1.0, 2.0], 200)})
+    with pytest.warns(ConvergenceWarning, match="variance of feature 'x' given the hidden"):
+        rbm = make(n_iter=100).fit(X)
+    assert np.isfinite(rbm.score_samples(X)).all()
