@@ -253,8 +253,8 @@ class Table:
         for group in groups:
             if not isinstance(group, list | tuple | np.ndarray):
                 raise ValueError(
-                    f"groups must be a list of lists of columns, but has {group!r} in place "
-                    "of a list."
+                    "groups must be a list of lists of columns, but in place of a list it "
+                    f"has {group!r}."
                 )
             columns = [self._place(each, self.n_features, "groups") for each in group]
             described = _listed([self._label(column) for column in columns])
