@@ -188,10 +188,14 @@ class MixedUnits(VisibleUnits):
         return MixedEncoder(self)
 
     def decode(self, v):
-        """Return rows in the columns of the data: values, and the most probable codes."""
-        rows = np.empty((*v.shape[:-1], self.n_features), v.dtype)
+        """Return rows in the columns of the data: numbers, and the most probable codes.
+
+        They are float64 if there are numbers, which may be far from 0.
+        """
+        dtype = v.dtype if self.rows_are_bits else np.dtype(np.float64)
+        rows = np.empty((*v.shape[:-1], self.n_features), dtype)
         for (part, of_part), columns in zip(self._each(v), self.columns, strict=True):
-            values = part.decode(of_part)
+            values = part.decode(of_part.astype(dtype))
             if part.has_mode:
                 values = part.mode(values)
             rows[..., columns] = values
