@@ -184,10 +184,13 @@ class DataSet:
         What rows are encoded by when they are read, see `encode`.
     counted : ndarray of int or None
         Indices of the rows of `X` whose weight is not 0, see `weigh`. None if all count.
+    impossible : ndarray of bool or None
+        Which rows of `X` to score have no probability, whatever the model. None if none.
     """
 
     encoder: Any = None
     counted: np.ndarray | None = None
+    impossible: np.ndarray | None = None
 
     def __init__(self, X, rows=None, row_weights=None):
         self.X = canonical(X)

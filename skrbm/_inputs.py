@@ -220,26 +220,34 @@ def refuse_duplicates(X, name="X"):
         )
 
 
-def check_rows(model, X, rbm=None, *, name="X", allow_nan=False, allow_sparse=True):
+def check_rows(
+    model, X, rbm=None, *, name="X", allow_nan=False, allow_sparse=True, to_score=False
+):
     """Validate rows for the model, and return them as a data set.
 
     A data frame must have the columns on which the estimator `rbm` was fitted, in the same
-    order. `name` is what the user calls the rows.
+    order. `name` is what the user calls the rows. Rows `to_score` may have gaps, and may be
+    `impossible`.
     """
+    allow_nan = allow_nan or to_score
     if hasattr(rbm, "_read"):  # an estimator that reads rows in a way of its own
-        return fitting_rows(model, rbm._read(X, name), name)
+        X = rbm._read(X, name, allow_nan=allow_nan, to_score=to_score)
+        X, impossible = X if to_score else (X, None)
+        data = fitting_rows(model, X, name)
+        data.impossible = impossible
+        return data
     check_names(X, rbm, name)
     accept_sparse = "csr" if model.visible.sparse and allow_sparse else False
     X = read_rows(X, name, allow_nan, accept_sparse=accept_sparse)
     return fitting_rows(model, X, name)
 
 
-def check_rows_and_values(model, X, rbm, *, name="X", allow_nan=False, **options):
+def check_rows_and_values(model, X, rbm, *, name="X", to_score=False, **options):
     """Validate rows as `check_rows` does, and check their values.
 
     The options are those of `VisibleUnits.check`.
     """
-    rows = check_rows(model, X, rbm, name=name, allow_nan=allow_nan)
+    rows = check_rows(model, X, rbm, name=name, to_score=to_score)
     check_values(model.visible, rows, X, rbm, name=name, **options)
     return rows
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import assert_all_finite, check_is_fitted
 
-from skrbm import _inputs
+from skrbm import _inputs, likelihood
 from skrbm._attributes import model_of
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import StrOptions
@@ -19,7 +19,7 @@ from skrbm._tables import Table
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._units.gaussian import SMALLEST_VARIANCE
 from skrbm._units.mixed import MixedUnits
-from skrbm.likelihood import LogPartition, _log_likelihood
+from skrbm.likelihood import LogPartition
 
 # Names of dtypes of arrays, or how they begin, whose models are in single precision.
 IN_SINGLE_PRECISION = "bool", "uint8", "float32", "str", "object"
@@ -304,10 +304,13 @@ class MixedRBMEstimator(BaseRBM):
 
     # Tables -----------------------------------------------------------------------------
 
-    def _validate(self, X, reset=False, name="X", **options):
+    def _validate(self, X, reset=False, name="X", allow_nan=False, **options):
         """Return coded rows, after learning the columns of the table if `reset`."""
-        if not reset:
-            return self._read(X, name)
+        if reset:
+            self._learn_columns(X)
+        return self._read(X, name, allow_nan=allow_nan)
+
+    def _learn_columns(self, X):
         self._table = Table.learn(
             X,
             feature_types=self.feature_types,
@@ -315,17 +318,25 @@ class MixedRBMEstimator(BaseRBM):
             owner=type(self).__name__,
         )
         self.n_features_in_ = self._table.n_features
-        vars(self).pop("feature_names_in_", None)
+        self.__dict__.pop("feature_names_in_", None)
         if self._table.names is not None:
             self.feature_names_in_ = np.array(self._table.names, dtype=object)
         self.feature_types_ = self._table.feature_types
         self.categories_ = self._table.categories
-        return self._table.read(X)
 
-    def _read(self, X, name="X", **options):
-        """Return coded rows of a table with the columns of that in `fit`."""
+    def _read(self, X, name="X", *, allow_nan=False, to_score=False):
+        """Return coded rows of a table with the columns of that in `fit`.
+
+        With `to_score`, also return which of them the model cannot have.
+        """
         check_is_fitted(self, "_table")
-        return self._table.read(X, name, **options)
+        if to_score:
+            return self._table.read(X, name, impossible="mark")
+        coded = self._table.read(X, name)
+        if not allow_nan:
+            with _inputs.rows_called(name):
+                assert_all_finite(coded, input_name="X")
+        return coded
 
     @property
     def _layout(self):
@@ -421,10 +432,9 @@ class MixedRBMEstimator(BaseRBM):
         return self._score_samples(X)
 
     def _score_samples(self, X, n_flips=None, **check):
-        model, data, impossible = self._rows_to_score(X)
-        scores = self._score_rows(model, data, n_flips)
-        scores[impossible] = -np.inf
-        return scores
+        model = model_of(self)
+        data = _inputs.check_rows(model, X, self, to_score=True)
+        return self._score_rows(model.for_rows(len(data)), data, n_flips)
 
     def log_likelihood(
         self,
@@ -461,16 +471,10 @@ class MixedRBMEstimator(BaseRBM):
         ValueError
             If `X` has categories that are not those of training, or other columns.
         """
-        model, data, impossible = self._rows_to_score(X)
-        result = _log_likelihood(self, model, data, log_partition, random_state)
-        result[impossible] = -np.inf
-        return result
-
-    def _rows_to_score(self, X):
-        """Return the model, coded rows, and which rows the model cannot have."""
-        model = model_of(self)
-        coded, impossible = self._read(X, impossible="mark")
-        return model.for_rows(len(coded)), _inputs.fitting_rows(model, coded), impossible
+        check_is_fitted(self)
+        return likelihood.log_likelihood(
+            self, X, log_partition=log_partition, random_state=random_state
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

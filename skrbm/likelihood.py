@@ -99,7 +99,7 @@ def log_likelihood(
     1.0
     """
     model = model_of(rbm)
-    data = _inputs.check_rows(model, X, rbm, allow_nan=True)
+    data = _inputs.check_rows(model, X, rbm, to_score=True)
     return _log_likelihood(rbm, model, data, log_partition, random_state)
 
 
@@ -125,7 +125,13 @@ def _log_marginals(model, data):
             f"to {_gaps.LARGEST_EXACT} hidden units, but this model has {n_components}. "
             "Use fewer, or fill in the missing values, for example with skrbm.RBMImputer."
         )
-    return data.apply(functools.partial(_gaps.log_marginals, model), model)
+    rows = data.apply(functools.partial(_gaps.log_marginals, model), model)
+    return _without_impossible(rows, data)
+
+
+def _without_impossible(scores, data):
+    """Return scores of rows, which are -inf for those that are impossible."""
+    return scores if data.impossible is None else np.where(data.impossible, -np.inf, scores)
 
 
 def _check_states(data, units):
@@ -253,7 +259,7 @@ def mean_log_likelihood(
     True
     """
     model = model_of(rbm)
-    rows = _minus_free_energy(model, _inputs.check_rows(model, X, rbm, allow_nan=True))
+    rows = _minus_free_energy(model, _inputs.check_rows(model, X, rbm, to_score=True))
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
     mean = float(rows.mean())
     error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf
@@ -332,7 +338,7 @@ def pseudo_log_likelihood(
             "The pseudo-log-likelihood is only available for models of bits, categories "
             "and ordered levels. Use the log-likelihood."
         )
-    data = _inputs.check_rows_and_values(model, X, rbm, allow_nan=True, clips=True)
+    data = _inputs.check_rows_and_values(model, X, rbm, to_score=True, clips=True)
     return _score_rows(rbm, model.for_rows(len(data)), data, n_flips)
 
 
@@ -348,11 +354,12 @@ def _score_rows(rbm, model, data, n_flips):
             if encoder is not None:
                 columns = np.flatnonzero(np.isin(encoder.feature_of, columns))
     clip, mean = model.visible.clip, getattr(rbm, "visible_mean_", 0.5)
-    return data.apply(
+    scores = data.apply(
         lambda v: _gaps.pseudo_log_likelihood(model, clip(v), columns, mean),
         model,
         threads=True,
     )
+    return _without_impossible(scores, data)
 
 
 # During training ------------------------------------------------------------------------

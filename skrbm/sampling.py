@@ -377,7 +377,7 @@ def sample_conditional(
             f"X must contain only the values {model.visible.states}, and NaN for unknown "
             f"ones, but has others, such as {other:g}: {model.visible.advice_on_states}."
         )
-    return fill(
+    filled = fill(
         rbm,
         rows,
         n_gibbs_steps=n_gibbs_steps,
@@ -385,13 +385,19 @@ def sample_conditional(
         n_jobs=n_jobs,
         random_state=random_state,
     )
+    if hasattr(rbm, "_read"):  # an estimator of tables
+        return rbm._visible_frame(filled, X)
+    return filled.astype(model.dtype, copy=False)
 
 
 def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
-    """Implement `sample_conditional` for a validated array of any values and NaN."""
+    """Implement `sample_conditional` for a validated array of any values and NaN.
+
+    Known values are kept in the dtype of the array, or in that of the model if it is wider.
+    """
     model = model_of(rbm).align()
     random_state = check_random_state(random_state)
-    X = X.astype(model.dtype)
+    X = X.astype(np.result_type(X, model.dtype))
     some = np.flatnonzero(np.isnan(X).any(axis=1))
     groups = _in_groups(len(some), random_state)
     mean = np.asarray(getattr(rbm, "visible_mean_", 0.5), dtype=model.dtype)
@@ -407,13 +413,13 @@ def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
 
 def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
     rng, visible = generator(seed), model.visible
-    unknown = np.isnan(X)
     rows = DataSet(X).encode(visible.encoder).copy_rows(model.dtype)
-    v = np.where(unknown, visible.fill_in(mean, X.shape, rng), visible.clip(rows))
+    unknown = np.isnan(rows)
+    v = np.where(unknown, visible.fill_in(mean, rows.shape, rng), visible.clip(rows))
     n_kept = (n_gibbs_steps + 1) // 2
-    total = np.zeros(X.shape)
+    total = np.zeros(v.shape)
     for step, h in enumerate(model.gibbs_given(v, unknown, n_gibbs_steps, rng)):
         if probabilities and step >= n_gibbs_steps - n_kept:
             total += model.mean_visible(h)
     drawn = (total / n_kept).astype(model.dtype) if probabilities else v
-    return np.where(unknown, visible.decode(drawn), X)
+    return np.where(np.isnan(X), visible.decode(drawn), X)

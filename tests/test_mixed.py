@@ -22,6 +22,7 @@ from skrbm._units import gaussian
 from skrbm._units.gaussian import VARIANCE_RATE
 from skrbm._units.mixed import MixedUnits
 from skrbm.likelihood import log_partition
+from skrbm.sampling import sample_conditional
 
 # The exact distribution ------------------------------------------------------------------
 
@@ -610,12 +611,18 @@ def test_sparse_rows_are_dense_ones():
     assert_array_equal(one.sample(3), other.sample(3))
 
 
-def test_numbers_keep_their_precision():
+def test_numbers_far_from_0_keep_their_precision():
     """Training is in single precision, on standardized numbers."""
-    X = pd.DataFrame({"x": 1e9 + NUMBERS})
-    rbm = make(n_components=1, n_iter=20).fit(X)
-    shifted = make(n_components=1, n_iter=20).fit(X - 1e9)
-    assert_allclose(rbm.score_samples(X), shifted.score_samples(X - 1e9), rtol=1e-3)
+    X = pd.DataFrame({"x": 1e9 + NUMBERS, "flag": BITS})
+    near = X.assign(x=X["x"] - 1e9)
+    rbm, other = (make(n_components=1, n_iter=20).fit(each) for each in (X, near))
+    assert_allclose(rbm.score_samples(X), other.score_samples(near), rtol=1e-3)
+    drawn = rbm.sample(2000, random_state=0)["x"] - 1e9
+    assert_allclose(drawn.std(), NUMBERS.std(), rtol=0.1)
+    assert drawn.nunique() > 1900
+    gappy = X.assign(flag=[None, *BITS[1:]])
+    filled = sample_conditional(rbm, gappy, random_state=0)
+    assert_array_equal(filled["x"], X["x"])
 
 
 @pytest.mark.parametrize("container", ["pandas", "polars"])
@@ -744,8 +751,8 @@ def test_rows_that_groups_exclude_have_no_probability():
     [
         ("all", "'groups' parameter .* must be"),
         ([["a"]], "at least two columns"),
-        (["ab"], "must be a list of lists of columns, but has 'ab'"),
-        ([0, 1], "must be a list of lists of columns, but has 0"),
+        (["ab"], "must be a list of lists of columns, .* it has 'ab'"),
+        ([0, 1], "must be a list of lists of columns, .* it has 0"),
         ([["a", "b"], ["b", "c"]], "in more than one group"),
         ([["a", "x"]], "'x' .* is not binary"),
         ([["a", "z"]], "must refer to names of columns of X, but has 'z'"),
