@@ -272,7 +272,10 @@ def as_matrix(row):
         is_row = len(row) > 0 and np.isscalar(row[0])
     else:
         is_row = getattr(row, "ndim", 0) == 1
-    return as_objects(row).reshape(1, -1) if is_row else None
+    if not is_row:
+        return None
+    row = as_objects(row) if isinstance(row, list | tuple) else row
+    return np.reshape(row, (1, -1))
 
 
 def as_objects(X):

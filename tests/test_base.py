@@ -265,7 +265,7 @@ def test_values_of_rows_of_weight_0_do_not_matter(method):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_integers_that_become_constant_are_refused(method, dtype):
     answers = np.random.default_rng(0).integers(1, 6, size=(50, 4)).astype(dtype)
-    message = r"1 to 5 and dtype int.*All features would become constant\. (Split|Make)"
+    message = r"1 to 5 and dtype int.*All features would become constant\. (Model|Make)"
     for X in answers, sp.csr_array(answers), pd.DataFrame(answers).rename(columns=str):
         with pytest.raises(ValueError, match=message):
             getattr(make_rbm(), method)(X)
