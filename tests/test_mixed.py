@@ -1,17 +1,26 @@
 """Models of tables, against sums over all rows and hidden states written longhand."""
 
 import itertools
+import pickle
+import pickletools
+import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 from conftest import PLAIN, assert_distributed, centered, state_at, states
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp, softmax
 from scipy.stats import norm
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
 
 from skrbm import MixedRBMEstimator, _binary_rows
 from skrbm._data import DataSet
@@ -21,8 +30,22 @@ from skrbm._step import Counts, Learner
 from skrbm._units import gaussian
 from skrbm._units.gaussian import VARIANCE_RATE
 from skrbm._units.mixed import MixedUnits
-from skrbm.likelihood import log_partition
-from skrbm.sampling import sample_conditional
+from skrbm.likelihood import (
+    LogLikelihoodTracker,
+    log_likelihood,
+    log_partition,
+    mean_log_likelihood,
+    pseudo_log_likelihood,
+)
+from skrbm.metrics import log_likelihood_scorer, pseudo_likelihood_scorer
+from skrbm.plotting import (
+    ActivationsDisplay,
+    ChainsDisplay,
+    FiltersDisplay,
+    SamplesDisplay,
+    TrainingDisplay,
+)
+from skrbm.sampling import ModelLadder, diagnose, draw_chains, sample_conditional
 
 # The exact distribution ------------------------------------------------------------------
 
@@ -548,7 +571,8 @@ def test_frames_of_polars_are_returned_as_they_came():
         assert type(frame) is type(X)
         assert frame.drop("whole").schema == X.drop("whole").schema
         assert frame["whole"].dtype.is_float()
-    assert_array_equal(rbm.transform(few.to_pandas()), rbm.transform(few))
+    same = pd.DataFrame(few.to_dict(as_series=False))
+    assert_array_equal(rbm.transform(same), rbm.transform(few))
 
 
 @pytest.mark.parametrize(
@@ -603,8 +627,9 @@ def test_precision_follows_arrays():
 
 
 def test_sparse_rows_are_dense_ones():
-    X = sp.random_array((50, 4), density=0.3, rng=np.random.default_rng(0), format="csr")
-    X.data[X.data > 0.5] = 1
+    X = np.random.default_rng(0).standard_normal((50, 4))
+    X[:, :2] = X[:, :2] > 1
+    X = sp.csr_array(np.where(X > 0, X, 0))
     one, other = make().fit(X), make().fit(X.toarray())
     assert_array_equal(one.components_, other.components_)
     assert_array_equal(one.transform(X[:5]), other.transform(X[:5].toarray()))
@@ -816,3 +841,398 @@ def test_a_number_with_few_values_is_named(monkeypatch):
     with pytest.warns(ConvergenceWarning, match="variance of feature 'x' given the hidden"):
         rbm = make(n_iter=100).fit(X)
     assert np.isfinite(rbm.score_samples(X)).all()
+
+
+# Gaps ------------------------------------------------------------------------------------
+
+
+def with_gaps(frame, share=0.3, seed=7):
+    """Return a copy of a frame in which cells are missing at random."""
+    rng = np.random.default_rng(seed)
+    return frame.apply(lambda column: column.mask(rng.random(len(frame)) < share))
+
+
+def completions(row):
+    """Yield frames of one row each, in which the gaps but that of the number are filled."""
+    names = {"pet": PETS, "mood": MOODS, "color": COLORS}
+    values = [names[c] if pd.isna(row[c].iloc[0]) else list(row[c]) for c in names]
+    for pet, mood, color in itertools.product(*values):
+        yield table([[PETS.index(pet), MOODS.index(mood), COLORS.index(color)]])
+
+
+def test_the_likelihood_of_rows_with_gaps_is_a_sum_over_their_values(rbm, real):
+    truth, X = Truth.of(rbm), with_gaps(some_rows(real, 40))
+    expected = []
+    for place in range(len(X)):
+        row, joint = X[place : place + 1], 0
+        for complete in completions(row):
+            terms = truth.p_h * truth.p_of_codes_given[:, number(complete)[0]]
+            if real and row["size"].notna().all():
+                terms = terms * norm.pdf(row["size"], truth.mean, np.sqrt(truth.variance))
+            joint = joint + terms
+        expected.append(joint)
+    expected = np.array(expected)
+    assert_allclose(rbm.log_likelihood(X), np.log(expected.sum(axis=1)), atol=1e-4)
+    mean_hidden = expected @ truth.h / expected.sum(axis=1, keepdims=True)
+    assert_allclose(rbm.transform(X), mean_hidden, atol=0.25)
+    assert_allclose(rbm.transform(X).mean(axis=0), mean_hidden.mean(axis=0), atol=0.05)
+
+
+def test_gaps_are_filled_given_the_other_values(rbm, real):
+    truth = Truth.of(rbm)
+    X = truth.draw(30_000)
+    gappy = X.assign(pet=None, mood=X["mood"].mask(np.arange(len(X)) % 2 == 0))
+    filled = sample_conditional(rbm, gappy, n_gibbs_steps=20, random_state=0)
+    truth.assert_drawn(filled)
+    assert (filled.dtypes == X.dtypes).all()
+    kept = gappy.notna()
+    assert (filled[kept] == X[kept]).where(kept, other=True).all(axis=None)
+    likely = sample_conditional(rbm, gappy[:50], output="probabilities", random_state=0)
+    assert likely["pet"].isin(PETS).all()
+
+
+def test_gaps_in_training(real):
+    truth = Truth.of(teacher(real))
+    X = with_gaps(truth.draw(1500))
+    X.loc[7] = None
+    rbm = make(n_iter=20).fit(X)
+    assert truth.divergence(Truth.of(rbm)) < 0.025
+    assert np.isfinite(rbm.score_samples(X)).all()
+    stopped = make(early_stopping=True).fit(X)
+    assert np.isfinite(stopped.validation_scores_).all()
+    streamed = make().partial_fit(X[:100]).partial_fit(X[100:])
+    assert np.isfinite(streamed.score(X))
+    for name in ("gibbs", "sample_hidden"):
+        with pytest.raises(ValueError, match=r"Input v contains NaN\. Impute"):
+            getattr(rbm, name)(X)
+    with pytest.raises(ValueError, match=r"Input init contains NaN\. Impute"):
+        rbm.sample(len(X), init=X)
+
+
+# Estimators ------------------------------------------------------------------------------
+
+
+def rows_of(n=200, seed=1):
+    """Return a frame with a dependence, whose column "target" is no part of the model."""
+    rng = np.random.default_rng(seed)
+    target = rng.integers(2, size=n)
+    return pd.DataFrame(
+        {
+            "letter": np.array(list("abc"))[target + rng.integers(2, size=n)],
+            "flag": rng.random(n) < 0.2 + 0.6 * target,
+            "x": 3 * target + rng.standard_normal(n),
+            "target": target,
+        }
+    )
+
+
+X, TARGET = rows_of().drop(columns="target"), rows_of()["target"]
+FITTED = "components_", "intercept_visible_", "intercept_hidden_", "h_samples_"
+
+
+def assert_same(one, other):
+    for name in FITTED:
+        assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert one.feature_types_ == other.feature_types_
+    assert one.sample(5, random_state=0).equals(other.sample(5, random_state=0))
+
+
+def test_partial_fit_keeps_the_columns_of_the_first_call():
+    stream = make(batch_size=10)
+    for start in range(20, 200, 60):
+        stream.partial_fit(X[start : start + 60])
+    again = make(batch_size=10).partial_fit(X[20:80]).partial_fit(X[80:])
+    assert_same(stream, again)
+    with pytest.raises(ValueError, match="did not have in training: 'd'"):
+        stream.partial_fit(X.assign(letter="d"))
+    assert_same(stream, again)
+    declared = X.assign(letter=pd.Categorical(X["letter"], list("abcd")))
+    later = declared.assign(letter=pd.Categorical(["d"] * len(X), list("abcd")))
+    rbm = make().partial_fit(declared)
+    before = rbm.score(later)
+    assert rbm.partial_fit(later).score(later) > before + 0.5
+    assert rbm.categories_["letter"].tolist() == list("abcd")
+
+
+def test_warm_starts_keep_the_columns():
+    rbm = make(n_iter=5, warm_start=True).fit(X)
+    once = rbm.score(X)
+    assert rbm.set_params(n_iter=20).fit(X[X["letter"] != "c"]).score(X) != once
+    assert rbm.categories_["letter"].tolist() == list("abc")
+    for wrong in (X.assign(letter="d"), X[["x", "flag", "letter"]], X[["x"]]):
+        with pytest.raises(ValueError, match=r"in training|feature names should match"):
+            rbm.fit(wrong)
+    assert rbm.set_params(warm_start=False).fit(X[["x"]]).n_features_in_ == 1
+
+
+def test_failed_fits_change_nothing():
+    rbm = make().fit(X)
+    again = pickle.loads(pickle.dumps(rbm))
+    for wrong in (X.assign(x=np.inf), X.assign(x=None), X[:0]):
+        with pytest.raises(ValueError, match=r"infinity|no observed value|0 sample"):
+            rbm.fit(wrong)
+    assert_same(rbm, again)
+
+
+def test_weights_of_rows():
+    weights = np.repeat([0, 1, 2], [50, 100, 50])
+    rbm = make().fit(X, sample_weight=weights)
+    assert_same(rbm, make().fit(X[50:], sample_weight=weights[50:]))
+    assert rbm.score(X) != make().fit(X).score(X)
+
+
+def test_early_stopping():
+    for columns, name in [(X, "log_likelihood"), (X[["letter"]], "pseudo_log_likelihood")]:
+        rbm = make(n_iter=8, early_stopping=True).fit(columns)
+        assert len(rbm.validation_scores_) == rbm.n_iter_ <= 8
+        assert len(rbm.history_[name]) == rbm.n_iter_
+
+
+def test_pipelines_and_searches():
+    features = make_pipeline(make(n_iter=20), LogisticRegression())
+    assert cross_val_score(features, X, TARGET, cv=3).mean() > 0.8
+    search = GridSearchCV(
+        make(), {"n_components": [1, 2], "feature_types": ["infer"]}, cv=2
+    )
+    search.fit(X)
+    best = clone(make(n_components=search.best_params_["n_components"])).fit(X)
+    assert_same(search.best_estimator_, best)
+    assert_allclose(log_likelihood_scorer(search, X), best.log_likelihood(X).mean())
+    scores = cross_val_score(make(), X, cv=2, scoring=log_likelihood_scorer)
+    assert_allclose(scores, cross_val_score(make(), X, cv=2))
+    types, groups = {"letter": "ordinal"}, [["a", "b"]]
+    copied = clone(make(feature_types=types, groups=groups)).get_params()
+    assert copied["feature_types"] == types
+    assert copied["groups"] == groups
+
+
+@pytest.mark.parametrize("solver", ["pcd", "cd", "pt"])
+@pytest.mark.parametrize("columns", [["letter", "flag"], ["letter", "flag", "x"]])
+def test_pickles_go_on_training(solver, columns):
+    rbm = make(solver=solver, warm_start=True).fit(X[columns])
+    data = pickle.dumps(rbm, protocol=2)
+    globals_ = {name for op, name, _ in pickletools.genops(data) if op.name == "GLOBAL"}
+    ours = {name for name in globals_ if name.startswith(("skrbm", "pandas"))}
+    assert ours == {"skrbm._mixed MixedRBMEstimator"}
+    again = pickle.loads(data)
+    assert_same(rbm, again)
+    assert_same(rbm.fit(X[columns]), again.fit(X[columns]))
+    assert_same(rbm.partial_fit(X[columns]), again.partial_fit(X[columns]))
+    assert_array_equal(rbm.score_samples(X[columns]), again.score_samples(X[columns]))
+
+
+def test_verbose_and_representation(capsys):
+    rbm = make(verbose=1, feature_types={"flag": "categorical"}).fit(X)
+    assert "[MixedRBMEstimator] Iteration 2, log-likelihood = " in capsys.readouterr().out
+    assert "feature_types={'flag': 'categorical'}" in repr(rbm)
+    assert "feature_types" in rbm._repr_html_()
+
+
+# Functions and callbacks -----------------------------------------------------------------
+
+
+@pytest.fixture(
+    scope="module", params=[["letter", "flag"], ["letter", "flag", "x"]], ids=str
+)
+def rows(request):
+    return X[request.param]
+
+
+@pytest.fixture(scope="module")
+def fitted(rows):
+    return make(n_iter=10).fit(rows)
+
+
+def test_functions_of_likelihoods(fitted, rows):
+    expected = fitted.log_likelihood(rows)
+    assert_allclose(log_likelihood(fitted, rows), expected)
+    assert_allclose(mean_log_likelihood(fitted, rows).value, expected.mean())
+    assert_allclose(log_likelihood_scorer(fitted, rows), expected.mean())
+    assert_allclose(LogLikelihoodTracker(rows).update(fitted).value, expected.mean())
+    log_z = fitted.log_partition()
+    assert_array_equal(fitted.log_likelihood(rows, log_partition=log_z), expected)
+    if "x" in rows:
+        for function in (pseudo_log_likelihood, pseudo_likelihood_scorer):
+            with pytest.raises(ValueError, match="only available for models of bits"):
+                function(fitted, rows)
+        return
+    expected = fitted.score_samples(rows)
+    assert_allclose(pseudo_log_likelihood(fitted, rows), expected)
+    assert_allclose(pseudo_likelihood_scorer(fitted, rows), expected.mean())
+    one = pseudo_log_likelihood(fitted, rows, n_flips=1) / 2  # the term of a column
+    assert (one < 0).all()
+    assert (expected - one < 0).all()
+
+
+def test_impossible_rows_in_functions():
+    X = one_hot()
+    rbm, impossible = make(groups="auto").fit(X), X.copy()
+    impossible.loc[0, ["a", "b"]] = 1
+    for function in (log_likelihood, pseudo_log_likelihood):
+        if function is pseudo_log_likelihood:
+            rbm, impossible = (
+                clone(rbm).fit(X.drop(columns="x")),
+                impossible.drop(columns="x"),
+            )
+        scores = function(rbm, impossible)
+        assert scores[0] == -np.inf
+        assert np.isfinite(scores[1:]).all()
+    assert log_likelihood_scorer(rbm, impossible) == -np.inf
+    with pytest.raises(ValueError, match=r"Row 0 of init .* at most one may be on"):
+        draw_chains(rbm, 300, 1, init=impossible)
+
+
+def test_functions_of_chains(fitted, rows):
+    """Their draws are coded rows."""
+    options = {"n_gibbs_steps": 3, "random_state": 0}
+    chains = draw_chains(fitted, 4, 50, init=rows[:4], **options)
+    assert chains.shape == (4, 50, len(rows.columns))
+    assert np.isin(chains[..., 0], [0, 1, 2]).all()
+    diagnostics = diagnose(fitted, chains)
+    names = [f"feature {place}" for place in range(len(rows.columns))]
+    assert diagnostics.statistics[0] == "free energy"
+    assert sorted(diagnostics.statistics[1:]) == names
+    assert np.isfinite(diagnostics.r_hat).all()
+    assert diagnose(fitted, chains, n_features=1).free_energy.shape == (4, 50)
+    assert ChainsDisplay.from_estimator(fitted, chains).lines_
+    n_components, n_encoded = fitted.components_.shape
+    arrays = (2, n_components, n_encoded), (2, n_encoded), (2, n_components)
+    with pytest.raises(ValueError, match="only available for binary visible units"):
+        draw_chains(fitted, ladder=ModelLadder(*map(np.zeros, arrays)))
+
+
+def test_displays(fitted, rows):
+    assert TrainingDisplay.from_estimator(fitted).lines_
+    assert ActivationsDisplay.from_estimator(fitted, rows).bars_
+    for display in (FiltersDisplay, SamplesDisplay):
+        with pytest.raises(TypeError, match="models tables, whose columns are no pixels"):
+            display.from_estimator(fitted)
+    plt.close("all")
+
+
+def test_a_single_row(fitted, rows):
+    """It is an array of values, whatever the table was."""
+    for row in (rows.iloc[3], rows.iloc[3].to_numpy(), rows.iloc[3].tolist()):
+        with pytest.warns(UserWarning, match="does not have valid feature names"):
+            values = fitted.gibbs(row, random_state=0)
+        assert values.shape == (len(rows.columns),)
+        assert values[0] in list("abc")
+    values = fitted.sample_visible(fitted.h_samples_[0])
+    assert values[0] in list("abc")
+
+
+def test_parameters_that_are_set_by_hand_need_a_table(fitted, rows):
+    """The columns are not known before a fit."""
+    rbm = clone(fitted)
+    with pytest.raises(NotFittedError):
+        rbm.transform(rows)
+    for name in FITTED:
+        setattr(rbm, name, getattr(fitted, name))
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
+        rbm.sample(3)
+
+
+def test_callbacks(rows, tmp_path):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+    from skrbm import callbacks
+
+    whole = make(n_iter=4).fit(rows)
+    monitor = callbacks.LikelihoodMonitor(rows[:50], random_state=0)
+    path = tmp_path / "rbm.ckpt"
+    rbm = make(n_iter=4)
+    rbm.set_callbacks(monitor, callbacks.Checkpoint(path, every=2), StopAfter(2)).fit(rows)
+    assert monitor.history_["epoch"] == [1, 2]
+    assert_allclose(
+        monitor.history_["log_likelihood"][-1], rbm.log_likelihood(rows[:50]).mean()
+    )
+    resumed = callbacks.resume(path, rows)
+    assert_same(resumed, whole)
+    assert_array_equal(resumed.feature_names_in_, rows.columns)
+    assert list(resumed.categories_["letter"]) == list("abc")
+    with pytest.raises(ValueError, match="used other rows"):
+        callbacks.resume(path, rows[::-1])
+    with pytest.raises(ValueError, match=r"X of LikelihoodMonitor has values .* 'q'"):
+        make().set_callbacks(callbacks.LikelihoodMonitor(rows.assign(letter="q"))).fit(rows)
+    with pytest.raises(TypeError, match="TrajectoryLadder only supports binary"):
+        make().set_callbacks(callbacks.TrajectoryLadder()).fit(rows)
+
+
+class StopAfter:
+    """Callback that stops a training after some epochs."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def setup(self, estimator, context):
+        pass
+
+    on_fit_task_begin = teardown = setup
+
+    def on_fit_task_end(self, estimator, context):
+        return context.task_name == "epoch" and estimator._training.n_done == self.n_epochs
+
+
+# Any table -------------------------------------------------------------------------------
+
+TEXTS = st.sampled_from(["", "a", "b", "ä", "1", "None", "long " * 20])
+CELLS = {
+    "bool": st.booleans(),
+    "string": TEXTS,
+    "category": TEXTS,
+    "ordered": TEXTS,
+    "int": st.integers(-3, 3),
+    "float": st.floats(-1e3, 1e3, width=32),
+    "float with few values": st.sampled_from([0.0, 1.0, 2.5]),
+}
+
+
+@st.composite
+def tables(draw):
+    """Frames of all types of columns, and arrays."""
+    kinds = draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=5))
+    n_rows = draw(st.integers(1, 12))
+    columns = {}
+    for place, kind in enumerate(kinds):
+        cells = draw(st.lists(CELLS[kind], min_size=n_rows, max_size=n_rows))
+        values = pd.Series(cells)
+        if kind in ("category", "ordered"):
+            categories = draw(st.permutations(sorted({*cells, "unused"})))
+            values = pd.Series(pd.Categorical(cells, categories, ordered=kind == "ordered"))
+        columns[f"{kind} {place}"] = values
+    frame = pd.DataFrame(columns)
+    return frame.to_numpy() if draw(st.booleans()) else frame
+
+
+@settings(max_examples=60, deadline=None)
+@given(X=tables(), solver=st.sampled_from(["pcd", "cd"]), n_components=st.integers(1, 4))
+def test_any_table_is_modeled(X, solver, n_components):
+    """Training, samples, scores and features of any table are sound."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # What few rows may lead to.
+        for message in ("X is constant in", "The variance of", "Training did not converge"):
+            warnings.filterwarnings("ignore", message)
+        rbm = MixedRBMEstimator(n_components, solver=solver, n_iter=2, random_state=0).fit(
+            X
+        )
+        drawn = rbm.sample(7)
+        assert drawn.shape == (7, X.shape[1])
+        frames = map(pd.DataFrame, (X, drawn))
+        for (_, seen), (_, values), known in zip(
+            *(frame.items() for frame in frames), categories_of(rbm), strict=True
+        ):
+            assert values.notna().all()
+            if known is not None:
+                assert values.isin(known).all()
+                assert set(seen) <= set(known) | {0, 1}
+        for rows in (X, drawn, rbm.gibbs(X), rbm.reconstruct(X)):
+            assert np.isfinite(rbm.score_samples(rows)).all()
+            H = rbm.transform(rows)
+            assert ((H >= 0) & (H <= 1)).all()
+        assert pickle.loads(pickle.dumps(rbm)).score(X) == rbm.score(X)
+
+
+def categories_of(rbm):
+    """Return the categories of each column, or None."""
+    known = rbm.categories_
+    return list(known.values()) if isinstance(known, dict) else known
