@@ -247,6 +247,10 @@ class BaseRBM(
         with _inputs.rows_called(name):
             return _inputs.validate(self, X, reset=reset, name=name, **options)
 
+    def _features(self, places) -> str:
+        """Return the names of features in words, given the columns of validated rows."""
+        return _inputs.feature_names(self, places)
+
     def _fixed_settings(self, summary) -> dict[str, Any]:
         """Return the settings of a learning step that are not parameters.
 

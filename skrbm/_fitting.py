@@ -116,7 +116,7 @@ class Call(abc.ABC):
     def refuse_unseen(self, unseen):
         """Raise an error if there are features without any value in the training rows."""
         if len(unseen):
-            names = _inputs.feature_names(self.rbm, unseen)
+            names = self.rbm._features(unseen)
             raise ValueError(
                 f"X has no observed values of {names} in the rows to train on. Drop "
                 "features without observed values, or pass more rows."

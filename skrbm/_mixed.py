@@ -163,8 +163,9 @@ class MixedRBMEstimator(BaseRBM):
         any.
 
     visible_mean_ : ndarray of shape (n_encoded,)
-        Means of the encoded columns in the training data; for columns with states, with one
-        imaginary row in which all states are equally probable.
+        Means of the encoded columns in the training data; for categories and levels, with
+        one additional pseudo-row in which all of a column are equally probable, and for
+        binary columns with one whose values all equal their overall mean.
 
     visible_variance_ : float64 ndarray of shape (n_real,)
         Variances of the real columns in the training data. Only available if there are any.
@@ -373,8 +374,8 @@ class MixedRBMEstimator(BaseRBM):
                 ConvergenceWarning,
             )
 
-    def _features(self, fields):
-        columns = [self._table.fields[place].columns[0] for place in fields]
+    def _features(self, places):
+        columns = [self._table.fields[place].columns[0] for place in places]
         return _inputs.feature_names(self, np.array(columns))
 
     def _visible_frame(self, array, like=None):

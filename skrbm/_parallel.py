@@ -43,7 +43,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator or GaussianRBMEstimator
+    estimator : BernoulliRBMEstimator, GaussianRBMEstimator or MixedRBMEstimator
         The estimator to train. Its parameters have the same meaning as in its own `fit`,
         where each shard has minibatches of `batch_size` rows and `n_chains` chains. With
         `early_stopping`, rows of all blocks are held out, but not many more than 10000.
@@ -67,7 +67,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
 
     Attributes
     ----------
-    estimator_ : BernoulliRBMEstimator or GaussianRBMEstimator
+    estimator_ : BernoulliRBMEstimator, GaussianRBMEstimator or MixedRBMEstimator
         The fitted estimator. Its `history_` has an entry for each round (at most 100), with
         fractions of epochs in "epoch", and scores at most 500 rows. Its `h_samples_` are
         chains of all shards in turn.
@@ -138,9 +138,10 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Training data, as for the `fit` of the estimator. They are shared with worker
-            processes through memory maps, if the backend is joblib's own.
+            processes through memory maps, if the backend is joblib's own. A table is coded
+            once before, see :doc:`/parallel`.
 
         y : Ignored
             Not used, present for API consistency.
@@ -391,8 +392,8 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         Returns
         -------
         score : float64 array of shape (n_samples,)
-            Scores as from the estimator, in nats: pseudo-log-likelihoods for binary data,
-            log-likelihoods for real values.
+            Scores as from the estimator, in nats: log-likelihoods if there are real values,
+            else pseudo-log-likelihoods.
 
         Raises
         ------
@@ -448,9 +449,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        of_estimator = get_tags(self.estimator).input_tags
-        tags.input_tags.sparse = of_estimator.sparse
-        tags.input_tags.allow_nan = of_estimator.allow_nan
+        tags.input_tags = get_tags(self.estimator).input_tags
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
