@@ -103,7 +103,7 @@ def stand_in(name):
     return type(name, (BaseEstimator,), {})()
 
 
-def check_table(X, estimator, *, reset, name="X"):
+def check_table(X, estimator, *, reset, name="X", min_samples=1):
     """Validate the shape and the names of a table, and not its values.
 
     Returns a data frame as it is, and anything else as an ndarray or a CSR array.
@@ -116,8 +116,10 @@ def check_table(X, estimator, *, reset, name="X"):
     with rows_called(name):
         if container_of(X) != "array":
             refuse_duplicates(X, name)
-            if 0 in X.shape:
-                check_array(np.empty(X.shape), estimator=estimator)  # raises an error
+            if 0 in X.shape:  # an error, unless there may be no rows
+                check_array(
+                    np.empty(X.shape), estimator=estimator, ensure_min_samples=min_samples
+                )
             return validate_data(estimator, X, reset=reset, skip_check_array=True)
         X = X if hasattr(X, "dtype") else as_objects(X)
         return validate_data(
@@ -127,6 +129,7 @@ def check_table(X, estimator, *, reset, name="X"):
             dtype=None,
             accept_sparse="csr",
             ensure_all_finite=False,
+            ensure_min_samples=min_samples,
         )
 
 

@@ -159,7 +159,9 @@ class Table:
     dtype: str
 
     @classmethod
-    def learn(cls, X, *, feature_types="infer", groups=None, owner="Table") -> Self:
+    def learn(
+        cls, X, *, feature_types="infer", groups=None, owner="Table", by_dtypes=False
+    ) -> Self:
         """Return the table of training data.
 
         Parameters
@@ -174,13 +176,16 @@ class Table:
             "auto", they are those of `exclusive_groups`.
         owner : str, default="Table"
             Name of the class of the estimator, for errors.
+        by_dtypes : bool, default=False
+            Whether the rows are elsewhere, and `X`, without any, has their dtypes. Numbers
+            are inferred to be real. All columns of a group may be off until `settle`.
 
         Returns
         -------
         table : Table
         """
         container, source = _frames.container_of(X), _inputs.stand_in(owner)
-        X = _inputs.check_table(X, source, reset=True)
+        X = _inputs.check_table(X, source, reset=True, min_samples=0 if by_dtypes else 1)
         names = getattr(source, "feature_names_in_", None)
         table = cls(
             owner=owner,
@@ -195,11 +200,20 @@ class Table:
         where = functools.partial(table._where, name="X")
         bits = {}
         for place, column in enumerate(_frames.read_columns(X, where)):
+            if by_dtypes:
+                column = _with_all_values(column, types[place], where(place))
             feature = _learn(column, container, types[place], where(place))
             table.features.append(feature)
             if groups is not None and feature.is_bit:
                 bits[place] = feature.read(column, where(place))
-        if groups is not None:
+        if groups is not None and by_dtypes:
+            if isinstance(groups, str):
+                raise ValueError(
+                    f"groups={groups!r} needs all rows in memory. Pass lists of columns, "
+                    "for example those that skrbm.exclusive_groups finds in some rows."
+                )
+            table.groups = [(columns, True) for columns in table._checked(groups, bits)]
+        elif groups is not None:
             table._learn_groups(groups, bits, X.shape[0])
         return table
 
@@ -249,6 +263,13 @@ class Table:
             places = list(bits)
             found = _groups.find(*_groups.stacked(bits.values(), n_rows))
             groups = [[places[column] for column in group] for group in found]
+        for columns in self._checked(groups, bits):
+            states = _states([bits[column] for column in columns], True)
+            self._refuse(columns, states, "X")
+            self.groups.append((columns, bool((states.codes == len(columns)).any())))
+
+    def _checked(self, groups, bits):
+        """Yield the columns of each group, after checking that they are among the bits."""
         taken = set()
         for group in groups:
             if not isinstance(group, list | tuple | np.ndarray):
@@ -275,14 +296,21 @@ class Table:
                         "0 and 1 or False and True, as columns of groups must be."
                     )
                 taken.add(column)
-            cells = [bits[column] for column in columns]
-            states = _states(cells, True)
-            self._refuse(columns, states, "X")
-            self.groups.append((columns, bool((states.codes == len(columns)).any())))
+            yield columns
+
+    def settle(self, highest):
+        """Learn from the highest code of each field whether all of a group may be off."""
+        pairs = zip(self.fields, highest, strict=True)
+        highest_of = {field.columns[0]: code for field, code in pairs}
+        self.groups = [
+            (columns, bool(highest_of[columns[0]] == len(columns)))
+            for columns, _ in self.groups
+        ]
+        del self.fields  # they are computed again
 
     # Reading and writing --------------------------------------------------------------
 
-    def read(self, X, name="X", *, impossible="error"):
+    def read(self, X, name="X", *, impossible="error", min_samples=1):
         """Return coded rows.
 
         Parameters
@@ -294,6 +322,8 @@ class Table:
         impossible : {"error", "mark"}, default="error"
             Whether a row with a state of a group that is impossible, because more than one
             column is on, or none although in training one always was, is an error.
+        min_samples : int, default=1
+            Least number of rows.
 
         Returns
         -------
@@ -309,7 +339,7 @@ class Table:
         source.n_features_in_ = self.n_features
         if self.names is not None:
             source.feature_names_in_ = np.array(self.names, dtype=object)
-        X = _inputs.check_table(X, source, reset=False, name=name)
+        X = _inputs.check_table(X, source, reset=False, name=name, min_samples=min_samples)
         where = functools.partial(self._where, name=name)
         cells = [
             feature.read(column, where(place))
@@ -476,6 +506,30 @@ def _learn(column, container, declared, where):
             "binary column has two. Declare it as categorical, ordinal or real."
         )
     return Feature(given, categories, column.dtype)
+
+
+def _with_all_values(column, declared, where):
+    """Return a column with all values that the dtype of an empty one tells of.
+
+    These are its categories, or 0 and 1 if it is boolean or declared as binary. Real values
+    are represented by a few numbers.
+    """
+    kind = column.values.dtype.kind
+    if column.declared:
+        codes = np.arange(len(column.values))
+        return dataclasses.replace(column, codes=codes, gaps=None)
+    number = kind in "iuf" and column.dtype["name"] != "object"
+    if kind == "b" or (number and declared == "binary"):
+        values = np.arange(2)
+    elif number and declared not in ("categorical", "ordinal"):
+        values = np.arange(3)
+    else:
+        raise ValueError(
+            f"The categories of {where[0].lower()}{where[1:]} must be known before blocks "
+            "of rows are read. Call X.categorize(), a method of Dask data frames for their "
+            "columns of strings, or those that you name; or use a categorical dtype."
+        )
+    return dataclasses.replace(column, values=values.astype(column.values.dtype))
 
 
 def _are_bits(column):

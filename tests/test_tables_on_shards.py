@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.utils import get_tags
 
 from skrbm import MixedRBMEstimator, ParallelRBM
+from skrbm._tables import Table
 from skrbm.callbacks import Checkpoint
 
 
@@ -186,3 +187,73 @@ def test_warnings_of_columns_name_them():
     with pytest.warns(UserWarning, match="X is constant in feature 'legs'") as record:
         make().fit(TABLE.assign(legs=4.0))
     assert len(record) == 1
+
+
+# Dtypes that tell what columns are -------------------------------------------------------
+
+
+def as_plain(table):
+    return {name: str(value) for name, value in table.to_plain().items()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"feature_types": {"pet": "ordinal", "count": "binary"}},
+        {"feature_types": {"grade": "real", "size": "categorical"}},
+    ],
+)
+def test_dtypes_tell_the_same_as_rows(options):
+    rows = TABLE.assign(
+        grade=pd.Categorical(np.arange(len(TABLE)) % 3 + 1),
+        count=np.arange(len(TABLE), dtype=np.int16) % (2 if "count" in str(options) else 9),
+        known=pd.array(TABLE["tall"], dtype="boolean"),
+        height=pd.array(TABLE["age"], dtype="Float32"),
+    )
+    table = Table.learn(rows.iloc[:0], by_dtypes=True, **options)
+    assert as_plain(table) == as_plain(Table.learn(rows, **options))
+    assert_array_equal(table.read(rows), Table.learn(rows, **options).read(rows))
+    assert table.read(rows.iloc[:0], min_samples=0).shape == (0, 9)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32, np.float64])
+def test_dtypes_of_arrays_tell_whether_they_are_boolean(dtype):
+    rows = np.arange(60).reshape(20, 3).astype(dtype)
+    if dtype is bool:
+        rows[0] = False
+    table = Table.learn(rows[:0], by_dtypes=True)
+    assert table.feature_types == ["binary" if dtype is bool else "real"] * 3
+    assert as_plain(table) == as_plain(Table.learn(rows))
+    if dtype is not bool:
+        table = Table.learn(rows[:0], feature_types=["binary"] * 3, by_dtypes=True)
+        bits = (rows % 2).astype(dtype)
+        assert as_plain(table) == as_plain(Table.learn(bits))
+
+
+def test_dtypes_may_tell_too_little():
+    meta = TABLE.iloc[:0].assign(pet=pd.Series(dtype=object), number=pd.Series(dtype=int))
+
+    def refused(message, X=meta, **options):
+        with pytest.raises(ValueError, match=message):
+            Table.learn(X, by_dtypes=True, **options)
+
+    refused("^The categories of column 'pet' of X must be known before")
+    refused("of column 'pet' of X must", meta.assign(pet=pd.Series(dtype="str")))
+    refused("of column 0 of X must", np.empty((0, 2), "U3"), feature_types=["real"] * 2)
+    refused("of column 0 of X must", np.empty((0, 2), object))
+    for given in ("categorical", "ordinal"):
+        types = {"number": given}
+        refused("of column 'number'", meta.drop(columns="pet"), feature_types=types)
+    known = TABLE.iloc[:0]
+    refused("is declared as binary, but its", known, feature_types={"pet": "binary"})
+    refused(
+        "'pet' of X is real, but has values that are not numbers",
+        known,
+        feature_types={"pet": "real"},
+    )
+    refused("groups='auto' needs all rows in memory", known, groups="auto")
+    refused(
+        "'age' of X, in the group of .*, is not binary", known, groups=[["tall", "age"]]
+    )
+    refused("at least two columns", known, groups=[["tall"]])
