@@ -5,7 +5,8 @@ This module has no formula, and nothing of training.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,7 +18,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrbm import _gaps, _inputs, likelihood, sampling
 from skrbm._attributes import model_of
@@ -86,6 +87,8 @@ class BaseRBM(
     _solvers: ClassVar[Iterable[str]]
     # Attributes that say what the columns of the training data are.
     _of_columns: ClassVar[tuple[str, ...]] = "n_features_in_", "feature_names_in_"
+    # Whether the columns of a data frame may have dtypes that no array has in common.
+    _reads_frames: ClassVar[bool] = False
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_gibbs_steps": [
@@ -250,6 +253,23 @@ class BaseRBM(
     def _features(self, places) -> str:
         """Return the names of features in words, given the columns of validated rows."""
         return _inputs.feature_names(self, places)
+
+    def _declare(self, meta, reset: bool) -> None:
+        """Learn or check the columns of rows that are elsewhere, given none of them."""
+        validate_data(self, meta, reset=reset, skip_check_array=True)
+
+    def _settle(self, largest_values: Callable[[], np.ndarray]) -> None:
+        """Learn what dtypes do not tell, by the largest value of each column, if needed."""
+        return
+
+    @property
+    def _reader(self):
+        """What validates a block of rows, to be sent elsewhere without the model."""
+        return functools.partial(_inputs.read_block, n_features=self.n_features_in_)
+
+    def _read_to_score(self, X):
+        """Return the validated rows of a block, and which are impossible, None if none."""
+        return self._reader(X), None
 
     def _fixed_settings(self, summary) -> dict[str, Any]:
         """Return the settings of a learning step that are not parameters.

@@ -90,6 +90,16 @@ def read_rows(X, name="X", allow_nan=False, **options):
         return check_array(array, input_name="X", **{"dtype": DTYPES} | options)
 
 
+def read_block(X, n_features):
+    """Validate some rows of `X`, dense or sparse ones, or none."""
+    X = read_rows(X, allow_nan=True, accept_sparse="csr", ensure_min_samples=0)
+    if X.shape[1] != n_features:
+        raise ValueError(
+            f"A block of X has {X.shape[1]} columns, but {n_features} are expected."
+        )
+    return X
+
+
 def as_array(X, name="X"):
     """Refuse rows that scikit-learn would misread, and convert polars frames."""
     refuse_masked(X, name)

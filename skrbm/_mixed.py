@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -254,6 +255,7 @@ class MixedRBMEstimator(BaseRBM):
     _units = MixedUnits
     _solvers = SOLVERS
     _of_columns = *BaseRBM._of_columns, "_table", "feature_types_", "categories_"
+    _reads_frames = True
     _parameter_constraints: dict = BaseRBM._parameter_constraints | {
         "feature_types": [StrOptions({"infer"}), list, dict],
         "groups": [StrOptions({"auto"}), list, None],
@@ -311,12 +313,13 @@ class MixedRBMEstimator(BaseRBM):
             self._learn_columns(X)
         return self._read(X, name, allow_nan=allow_nan)
 
-    def _learn_columns(self, X):
+    def _learn_columns(self, X, **options):
         self._table = Table.learn(
             X,
             feature_types=self.feature_types,
             groups=self.groups,
             owner=type(self).__name__,
+            **options,
         )
         self.n_features_in_ = self._table.n_features
         self.__dict__.pop("feature_names_in_", None)
@@ -324,6 +327,23 @@ class MixedRBMEstimator(BaseRBM):
             self.feature_names_in_ = np.array(self._table.names, dtype=object)
         self.feature_types_ = self._table.feature_types
         self.categories_ = self._table.categories
+
+    def _declare(self, meta, reset):
+        if reset:
+            self._learn_columns(meta, by_dtypes=True)
+        else:
+            super()._declare(meta, reset)
+
+    def _settle(self, largest_values):
+        if self._table.groups:
+            self._table.settle(largest_values())
+
+    @property
+    def _reader(self):
+        return functools.partial(self._table.read, name="a block of X", min_samples=0)
+
+    def _read_to_score(self, X):
+        return self._reader(X, impossible="mark")
 
     def _read(self, X, name="X", *, allow_nan=False, to_score=False):
         """Return coded rows of a table with the columns of that in `fit`.
@@ -432,9 +452,9 @@ class MixedRBMEstimator(BaseRBM):
         """
         return self._score_samples(X)
 
-    def _score_samples(self, X, n_flips=None, **check):
+    def _score_samples(self, X, n_flips=None, name="X", **check):
         model = model_of(self)
-        data = _inputs.check_rows(model, X, self, to_score=True)
+        data = _inputs.check_rows(model, X, self, name=name, to_score=True)
         return self._score_rows(model.for_rows(len(data)), data, n_flips)
 
     def log_likelihood(

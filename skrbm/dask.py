@@ -16,7 +16,7 @@ from concurrent.futures import CancelledError
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skrbm import _inputs
 from skrbm._attributes import model_of
@@ -64,8 +64,9 @@ class DaskRBM(ParallelRBM):
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator or GaussianRBMEstimator
-        The estimator to train, see :class:`skrbm.ParallelRBM`.
+    estimator : BernoulliRBMEstimator, GaussianRBMEstimator or MixedRBMEstimator
+        The estimator to train, see :class:`skrbm.ParallelRBM`. A MixedRBMEstimator learns
+        the columns of Dask collections from their dtypes, see the Notes.
 
     n_shards : int, default=None
         Number of shards, see :class:`skrbm.ParallelRBM`. If None, the number of threads of
@@ -79,7 +80,7 @@ class DaskRBM(ParallelRBM):
 
     Attributes
     ----------
-    estimator_ : BernoulliRBMEstimator or GaussianRBMEstimator
+    estimator_ : BernoulliRBMEstimator, GaussianRBMEstimator or MixedRBMEstimator
         The fitted estimator, which needs no Dask.
 
     n_shards_ : int
@@ -106,6 +107,11 @@ class DaskRBM(ParallelRBM):
     are computed when needed. Of values outside [0, 1], they do not warn, since these are
     only found block by block, but they fail when they are computed on integers that other
     methods refuse.
+
+    With a MixedRBMEstimator, the blocks of Dask data frames stay data frames. Categories
+    must be known, as after ``X.categorize()``. Columns of booleans are binary, and numbers
+    are real, unless `feature_types` declares them as binary with values 0 and 1. `groups`
+    must be lists or None.
 
     Examples
     --------
@@ -175,7 +181,8 @@ class DaskRBM(ParallelRBM):
         ------
         ValueError
             If a parameter is out of range or the data are invalid, as for the `fit` of the
-            estimator, or if chunks do not have all columns.
+            estimator, if chunks do not have all columns, or if a MixedRBMEstimator does not
+            know the categories of a column.
         RuntimeError
             If the same tasks were lost 5 times in a row because their workers died.
         TimeoutError
@@ -281,18 +288,14 @@ class DaskRBM(ParallelRBM):
             X, row_weights = self._validate_array(rbm, X, sample_weight, reset)
             values = [Value(block) for block in split(X, row_weights, n_shards)]
             return stack.enter_context(DaskExecutor(values, load, n_shards, client))
-        array = _as_array(X)
-        n_features = array.shape[1]
-        names = np.empty((1, n_features)) if array is X else X._meta
-        validate_data(rbm, names, reset=reset, skip_check_array=True)
-        rows = array.to_delayed().ravel()
-        if sample_weight is None:
-            blocks = [Loaded(block) for block in rows]
-        else:
-            weights = _aligned(sample_weight, array)
-            blocks = [Loaded(*pair) for pair in zip(rows, weights, strict=True)]
-        check = functools.partial(_load_checked, n_features=n_features)
-        return stack.enter_context(DaskExecutor(blocks, check, n_shards, client))
+        rows = Rows.of(X, rbm)
+        rbm._declare(rows.meta, reset)
+        blocks = [Loaded(*parts) for parts in rows.parts(sample_weight)]
+        check = functools.partial(_load_checked, read=rbm._reader)
+        executor = stack.enter_context(DaskExecutor(blocks, check, n_shards, client))
+        if reset:
+            rbm._settle(functools.partial(_largest_values, executor))
+        return executor
 
     @contextlib.contextmanager
     def _connect(self):
@@ -375,9 +378,9 @@ class DaskRBM(ParallelRBM):
         Returns
         -------
         score : float64 array or Dask array of shape (n_samples,)
-            Scores as from the estimator, in nats: pseudo-log-likelihoods for binary data,
-            log-likelihoods for real values. For a Dask collection `X`, a lazy array with
-            the same chunks. If log Z has to be estimated, it is at once, by the client.
+            Scores as from the estimator, in nats: log-likelihoods if there are real values,
+            else pseudo-log-likelihoods. For a Dask collection `X`, a lazy array with the
+            same chunks. If log Z has to be estimated, it is at once, by the client.
 
         Raises
         ------
@@ -432,19 +435,16 @@ class DaskRBM(ParallelRBM):
     def _score(self, X, sample_weight):
         if not dask.is_dask_collection(X):
             return super()._score(X, sample_weight)
-        rbm, array = self._estimator_for(X, scores=True), _as_array(X)
-        parts = [array.to_delayed().ravel()]
-        if sample_weight is not None:
-            parts.append(_aligned(sample_weight, array))
-        rbm = dask.delayed(rbm)
-        scored = [dask.delayed(_score)(rbm, *block) for block in zip(*parts, strict=True)]
+        rbm = self._estimator_for(X, scores=True)
+        rows, rbm = Rows.of(X, rbm), dask.delayed(rbm)
+        scored = [dask.delayed(_score)(rbm, *parts) for parts in rows.parts(sample_weight)]
         with self._connect() as client:
             _wait_for_workers(client)
             results = client.gather(client.compute(scored))
         means, totals, n_rows, ranges = zip(*results, strict=True)
         if not sum(n_rows):
             raise ValueError(
-                f"Found array with 0 sample(s) (shape=(0, {array.shape[1]})) while a "
+                f"Found array with 0 sample(s) (shape={rows.meta.shape}) while a "
                 "minimum of 1 is required."
             )
         merged = Ranges.merge(ranges)
@@ -456,19 +456,20 @@ class DaskRBM(ParallelRBM):
     def _apply(self, method, X, **check):
         if not dask.is_dask_collection(X):
             return super()._apply(method, X, **check)
-        rbm, X = self._estimator_for(X, method == "score_samples"), _as_array(X)
+        rbm = self._estimator_for(X, method == "score_samples")
+        rows = Rows.of(X, rbm)
         shape: tuple[int, ...] = (0,)
         kind: dict[str, Any] = {"dtype": np.float64, "drop_axis": 1}
         if method == "transform":
             n_components = len(rbm.components_)
-            kept = X.dtype in _inputs.DTYPES  # else rows are converted to float64
-            rows = np.empty(0, X.dtype if kept else np.float64)
-            dtype = dtype_for(model_of(rbm), rows)
+            dtype = dtype_for(model_of(rbm), rbm._reader(rows.meta))
             shape = (0, n_components)
-            kind = {"dtype": dtype, "chunks": (X.chunks[0], (n_components,))}
+            kind = {"dtype": dtype, "chunks": (rows.sizes, (n_components,))}
         meta = np.empty(shape, kind["dtype"])
         options = {"rbm": dask.delayed(rbm), "empty": meta, "meta": meta}
-        return X.map_blocks(_apply, method, **options, **kind)
+        if hasattr(rows.X, "map_partitions"):
+            return rows.X.map_partitions(_apply, method, **options)
+        return rows.X.map_blocks(_apply, method, **options, **kind)
 
     def _estimator_for(self, X, scores):
         """Return the estimator for the blocks of `X`, after checking their names.
@@ -486,11 +487,64 @@ class DaskRBM(ParallelRBM):
 
 def _apply(X, method, rbm, empty):
     """Apply a method to a block, without a warning for each one."""
-    check = {"warn": False, "name": "A block of X", "in_memory": False}
-    return getattr(rbm, f"_{method}")(X, **check) if X.shape[0] else empty
+    if not X.shape[0]:
+        return empty
+    name = "a block of X" if rbm._reads_frames else "A block of X"
+    check = {"warn": False, "name": name, "in_memory": False}
+    return getattr(rbm, f"_{method}")(X, **check).astype(empty.dtype, copy=False)
 
 
 # Blocks ----------------------------------------------------------------------------------
+
+
+class Rows(NamedTuple):
+    """The rows of a Dask collection.
+
+    Attributes
+    ----------
+    X : Dask array or data frame
+        The collection, with all columns in each block.
+    blocks : list of Delayed
+        The blocks: data frames, if the estimator reads these, and otherwise arrays.
+    sizes : tuple of int or float
+        Numbers of their rows, NaN if they are unknown.
+    meta : ndarray or data frame
+        A block without rows.
+    """
+
+    X: Any
+    blocks: list[Delayed]
+    sizes: tuple[float, ...]
+    meta: Any
+
+    @classmethod
+    def of(cls, X, rbm) -> Self:
+        """Return the rows of a collection as the estimator reads them."""
+        if rbm._reads_frames and hasattr(X, "columns") and hasattr(X, "npartitions"):
+            sizes = (np.nan,) * X.npartitions
+            return cls(X, X.to_delayed(), sizes, _without_unknown(X._meta))
+        array = _as_array(X)
+        meta = X._meta if array is not X else np.empty((0, array.shape[1]), array.dtype)
+        return cls(array, array.to_delayed().ravel().tolist(), array.chunks[0], meta)
+
+    def parts(self, sample_weight):
+        """Return each block, or pairs of it and its weights, if they are not None."""
+        if sample_weight is None:
+            return [(block,) for block in self.blocks]
+        weights = _aligned(sample_weight, self.sizes)
+        return list(zip(self.blocks, weights, strict=True))
+
+
+def _without_unknown(meta):
+    """Return an empty data frame with objects for categories that are not known."""
+    from dask.dataframe.utils import UNKNOWN_CATEGORIES
+
+    unknown = [
+        label
+        for label, dtype in meta.dtypes.items()
+        if list(getattr(dtype, "categories", ())) == [UNKNOWN_CATEGORIES]
+    ]
+    return meta.astype(dict.fromkeys(unknown, object))
 
 
 def _as_array(X):
@@ -535,21 +589,21 @@ def _way_out(X):
     return "Pass rows with one column for each feature."
 
 
-def _aligned(sample_weight, X):
-    """Return the blocks of the weights of the rows of a Dask array."""
+def _aligned(sample_weight, sizes):
+    """Return the blocks of the weights of rows in blocks of these sizes."""
     if dask.is_dask_collection(sample_weight):
         weights = sample_weight
         if hasattr(weights, "to_dask_array"):
             weights = weights.to_dask_array()
     else:
         weights = dask.array.asarray(np.asarray(sample_weight))
-        if not np.isnan(X.chunks[0]).any() and weights.shape == X.shape[:1]:
-            weights = weights.rechunk(X.chunks[:1])
-    same = weights.ndim == 1 and weights.numblocks[0] == X.numblocks[0]
-    if not same or not np.array_equal(weights.chunks[0], X.chunks[0], equal_nan=True):
+        if weights.shape == (sum(sizes),):
+            weights = weights.rechunk((sizes,))
+    same = weights.ndim == 1 and weights.numblocks[0] == len(sizes)
+    if not same or not np.array_equal(weights.chunks[0], sizes, equal_nan=True):
         raise ValueError(
             "sample_weight must be one-dimensional, with the same chunks of rows as X, "
-            f"{X.chunks[0]}, but has the chunks {weights.chunks}. Use rechunk, after "
+            f"{sizes}, but has the chunks {weights.chunks}. Use rechunk, after "
             "to_dask_array(lengths=True) if the chunks of a data frame are unknown (nan)."
         )
     return weights.to_delayed().ravel()
@@ -567,12 +621,14 @@ class Merged(NamedTuple):
         return self.found
 
 
-def _load_checked(block, n_features):
+def _load_checked(block, read):
     """Return the data set of a block of rows, and possibly their weights."""
     X, *weights = block
-    X = _inputs.read_rows(X, allow_nan=True, accept_sparse="csr", ensure_min_samples=0)
-    if X.shape[1] != n_features:
-        raise ValueError(f"A block of X has {X.shape[1]} columns, but X has {n_features}.")
+    return _weighed(read(X), weights)
+
+
+def _weighed(X, weights):
+    """Return the data set of validated rows, and the weights that the list may have."""
     if not weights:
         return DataSet(X)
     return DataSet(X).weigh(_check_weights(weights[0], X.shape[0]))
@@ -597,8 +653,10 @@ def _score(rbm, *block):
     Values outside [0, 1] are left to the caller, who knows the ranges of all blocks.
     """
     model = model_of(rbm)
-    data = _load_checked(block, rbm.n_features_in_)
-    data = data.encode(model.visible.encoder)
+    X, *weights = block
+    X, impossible = rbm._read_to_score(X)
+    data = _weighed(X, weights).encode(model.visible.encoder)
+    data.impossible = impossible
     n_rows = data.X.shape[0]
     mean, total = 0.0, float(n_rows)
     if data.weights is not None:
@@ -607,6 +665,18 @@ def _score(rbm, *block):
         scores = rbm._score_rows(model.for_rows(len(data)), data)
         mean = _inputs.weighted_mean(scores, data.weights)
     return mean, total, n_rows, data.ranges()
+
+
+def _largest_values(executor):
+    """Return the largest value of each column of all validated rows, at least 0."""
+    calls = [((), [block]) for block in range(executor.n_blocks)]
+    largest = functools.partial(np.max, axis=0)
+    return executor.reduce(_largest, None, calls, largest, keep=False)
+
+
+def _largest(shared, data_sets):
+    (data,) = data_sets
+    return np.fmax.reduce(data.X, axis=0, initial=0)
 
 
 class Loaded:
@@ -710,7 +780,7 @@ class DaskExecutor(Executor):
     def _submit(self, function, shared, units, merge, keep):
         """Submit groups of calls; return the future of each group with its key."""
         arguments = [call[0] for calls in units.values() for call in calls]
-        shared, *arguments = _scatter(self.client, [shared, *arguments])
+        shared, *arguments = _scatter(self.client, [(shared, self.load), *arguments])
         needed = {b for calls in units.values() for _, blocks in calls for b in blocks}
         held = {b: futures for b, futures in self._held.items() if b in needed}
         held |= self._send(sorted(needed - held.keys()))
@@ -719,14 +789,7 @@ class DaskExecutor(Executor):
         futures, arguments = {}, iter(arguments)
         for key, calls in units.items():
             results = [
-                submit(
-                    _call,
-                    function,
-                    shared,
-                    next(arguments),
-                    self.load,
-                    [held[b] for b in bs],
-                )
+                submit(_call, function, shared, next(arguments), [held[b] for b in bs])
                 for _, bs in calls
             ]
             while len(results) > 1:
@@ -735,7 +798,8 @@ class DaskExecutor(Executor):
         return futures
 
 
-def _call(function, shared, arguments, load, blocks):
+def _call(function, shared, arguments, blocks):
+    shared, load = shared
     return function(shared, *arguments, [load(block) for block in blocks])
 
 

@@ -131,7 +131,10 @@ def _log_marginals(model, data):
 
 def _without_impossible(scores, data):
     """Return scores of rows, which are -inf for those that are impossible."""
-    return scores if data.impossible is None else np.where(data.impossible, -np.inf, scores)
+    if data.impossible is None:
+        return scores
+    impossible = data.impossible if data.rows is None else data.impossible[data.rows]
+    return np.where(impossible, -np.inf, scores)
 
 
 def _check_states(data, units):

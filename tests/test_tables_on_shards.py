@@ -1,4 +1,4 @@
-"""One model of a table, trained by several workers of joblib."""
+"""One model of a table, trained by several workers of joblib or Dask."""
 
 import pickle
 
@@ -14,6 +14,9 @@ from sklearn.utils import get_tags
 from skrbm import MixedRBMEstimator, ParallelRBM
 from skrbm._tables import Table
 from skrbm.callbacks import Checkpoint
+
+# Warnings from dask and its dependencies are not ours to fix.
+pytestmark = pytest.mark.filterwarnings("default:::(dask|distributed)")
 
 
 def draw(n, seed=0):
@@ -257,3 +260,161 @@ def test_dtypes_may_tell_too_little():
         "'age' of X, in the group of .*, is not binary", known, groups=[["tall", "age"]]
     )
     refused("at least two columns", known, groups=[["tall"]])
+
+
+# On a cluster ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    pytest.importorskip("dask.dataframe", reason="dask.dataframe is not installed")
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with distributed.LocalCluster(**settings) as local, distributed.Client(local) as client:
+        yield client
+
+
+def on_dask(**parameters):
+    from skrbm.dask import DaskRBM
+
+    return DaskRBM(make(**parameters).estimator, n_shards=3, n_local_steps=2)
+
+
+def as_blocks(X, n=3):
+    """Dask frame whose blocks are those that a joblib executor has for `n` shards."""
+    import dask.dataframe
+
+    blocks = [dask.delayed(X.iloc[i::n]) for i in range(n)]
+    return dask.dataframe.from_delayed(blocks, meta=X.iloc[:0])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"early_stopping": True, "groups": GROUPS}, {"solver": "cd"}]
+)
+def test_the_same_bits_as_by_joblib(cluster, tmp_path, options):
+    expected, path = make(**options).fit(TABLE, sample_weight=WEIGHTS), tmp_path / "ckpt"
+    assert_same(expected, on_dask(**options).fit(TABLE, sample_weight=WEIGHTS))
+    rows = as_blocks(TABLE.assign(weight=WEIGHTS))
+    weights, rows = rows["weight"], rows.drop(columns="weight")
+    stopped = with_callbacks(
+        on_dask(**options), Checkpoint(path), Watch(lambda number: number == 4)
+    )
+    stopped.fit(rows, sample_weight=weights)
+    parallel = on_dask(**options).resume(path, rows, sample_weight=weights)
+    assert_same(expected, parallel)
+    for both in (parallel, expected):
+        X = rows if both is parallel else TABLE
+        both.set_params(estimator__warm_start=True).fit(X).partial_fit(X)
+    assert_same(expected, parallel)
+    assert parallel.estimator_.feature_types_ == expected.estimator_.feature_types_
+    assert list(parallel.feature_names_in_) == list(TABLE)
+
+
+@pytest.mark.parametrize("columns", [["pet", "size"], ["pet", "age", "tall", "small"]])
+def test_gaps_in_some_blocks(cluster, columns):
+    """Others may then be coded in bytes, without the same dtype."""
+    groups = GROUPS if "tall" in columns else None
+    table = TABLE[columns].mask((TABLE.index % 3 == 1) & (TABLE["age"] > 3))
+    table = table.astype(TABLE[columns].dtypes.replace("bool", "boolean"))
+    expected = make(groups=groups).fit(table)
+    parallel = on_dask(groups=groups).fit(as_blocks(table))
+    assert_same(expected, parallel)
+    hidden = parallel.transform(as_blocks(table))
+    assert_allclose(hidden.compute()[:100], expected.transform(table[::3]), rtol=1e-5)
+    empty = table.assign(**{columns[-1]: table[columns[-1]].where(TABLE["age"] > 99)})
+    with pytest.raises(ValueError, match=f"no observed values of feature '{columns[-1]}'"):
+        on_dask().fit(as_blocks(empty))
+
+
+def test_results_are_lazy_arrays(cluster):
+    import dask.array
+    import dask.dataframe
+
+    numbers = TABLE.drop(columns="age")
+    for table in (TABLE, numbers):
+        parallel = on_dask(groups=GROUPS).partial_fit(as_blocks(table))
+        rbm = parallel.estimator_
+        some = table.assign(pet=table["pet"].astype(str))  # these need no dtype any more
+        parts = [some.iloc[:50], some.iloc[:0], some.iloc[50:]]
+        parts = dask.dataframe.from_delayed(list(map(dask.delayed, parts)), meta=some)
+        for name in ("transform", "score_samples", "free_energy"):
+            result, expected = getattr(parallel, name)(parts), getattr(rbm, name)(table)
+            assert isinstance(result, dask.array.Array)
+            assert_array_equal(result.chunks[0], [np.nan] * 3)
+            assert result.chunks[1:] == tuple((n,) for n in expected.shape[1:])
+            assert result.dtype == expected.dtype
+            assert_allclose(result.compute(), expected, rtol=1e-5)
+            assert result.compute().dtype == expected.dtype
+        hidden = on_dask(n_iter=1).fit_transform(as_blocks(table))
+        assert hidden.compute().shape == (len(table), 4)
+        assert_allclose(parallel.score(parts), rbm.score(table), rtol=1e-6)
+
+
+def test_scores_of_impossible_rows(cluster):
+    parallel = on_dask(groups=GROUPS).fit(as_blocks(TABLE))
+    impossible = TABLE.assign(tall=True, small=TABLE.index % 5 == 3)
+    rows, counted = as_blocks(impossible), impossible.index % 5 != 3
+    assert parallel.score(rows) == -np.inf
+    weights = as_blocks(pd.Series(counted.astype(float)))
+    expected = parallel.estimator_.score(impossible[counted])
+    assert_allclose(parallel.score(rows, sample_weight=weights), expected, rtol=1e-6)
+    scores = parallel.score_samples(rows).compute()
+    assert (scores == -np.inf).sum() == 60
+    with pytest.raises(
+        ValueError, match=r"^Row \d+ of a block of X has the columns 'tall', "
+    ):
+        parallel.transform(rows).compute(scheduler="synchronous")
+
+
+@pytest.mark.parametrize("may_be_off", [False, True])
+def test_whether_all_of_a_group_may_be_off_is_learned_from_all_blocks(cluster, may_be_off):
+    table = TABLE.assign(small=~TABLE["tall"], wide=TABLE["size"] == "L")
+    if may_be_off:
+        table.loc[299, ["tall", "small"]] = False  # in the last block
+    expected = make(groups=GROUPS).fit(table)
+    parallel = on_dask(groups=GROUPS).fit(as_blocks(table))
+    assert parallel.estimator_._table.groups == [([3, 4], may_be_off)]
+    assert_same(expected, parallel)
+
+
+def test_arrays(cluster):
+    import dask.array
+
+    bits = TABLE[["tall", "small"]].to_numpy()
+    numbers = bits + 0.0
+    for rows, types in [
+        (bits, ["binary", "binary"]),
+        (numbers, ["real", "real"]),
+        (numbers, ["binary", "binary"]),
+    ]:
+        given = "infer" if rows is bits else types
+        blocks = dask.array.concatenate(
+            [dask.array.from_array(rows[i::3]) for i in range(3)]
+        )
+        parallel = on_dask(feature_types=given).fit(blocks)
+        assert parallel.estimator_.feature_types_ == types
+        assert_same(make(feature_types=types).fit(rows), parallel)
+        hidden = parallel.transform(blocks)
+        expected = parallel.transform(rows)
+        assert hidden.dtype == expected.dtype
+        assert_allclose(hidden.compute()[::-1][:5], expected[2::3][::-1][:5], rtol=1e-5)
+
+
+def test_errors_reach_the_user(cluster):
+    parallel = on_dask(n_iter=1)
+    strings = as_blocks(TABLE.assign(pet=TABLE["pet"].astype(str)))
+    unknown = strings.assign(pet=strings["pet"].astype("category"))
+    for rows in (strings, unknown):
+        with pytest.raises(ValueError, match=r"column 'pet' of X .*X\.categorize\(\)"):
+            parallel.fit(rows)
+    assert not hasattr(parallel, "estimator_")
+    assert_same(parallel.fit(strings.categorize()), parallel.fit(as_blocks(TABLE)))
+    other = TABLE.assign(pet=TABLE["pet"].cat.rename_categories({"cat": "hamster"}))
+    with pytest.raises(ValueError, match=r"'pet' of a block of X has .*: 'hamster'"):
+        parallel.partial_fit(as_blocks(other))
+    with pytest.raises(ValueError, match="feature names should match"):
+        parallel.partial_fit(as_blocks(TABLE[TABLE.columns[::-1]]))
+    with pytest.raises(ValueError, match="feature names"):
+        parallel.transform(as_blocks(TABLE[TABLE.columns[::-1]]))
+    with pytest.raises(ValueError, match=r"^Found array with 0 sample\(s\) \(shape=\(0, 5"):
+        parallel.score(as_blocks(TABLE.iloc[:0]))
