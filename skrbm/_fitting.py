@@ -178,7 +178,8 @@ class Call(abc.ABC):
         if not auto:
             return settings
         choices = self.choose(data, settings, units)
-        return settings._replace(**{name: choices[name] for name in auto})
+        chosen: dict[str, Any] = {name: choices[name] for name in auto}
+        return settings._replace(**chosen)
 
     @abc.abstractmethod
     def choose(

@@ -132,7 +132,8 @@ class GaussianUnits(VisibleUnits):
 
         The scale of a constant feature is 1.
         """
-        return cls.with_moments(*data.moments(), data.X.dtype, dtype)
+        mean, variance = data.moments()
+        return cls.with_moments(mean, variance, data.X.dtype, dtype)
 
     @classmethod
     def with_moments(cls, mean, variance, dtype_of_data, dtype):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from skrbm._units.gaussian import GaussianUnits
 from skrbm._units.ordinal import OrdinalUnits
 
 # The kinds of units of columns with states, in the order of the parts.
-TYPES = {
+TYPES: dict[str, Any] = {
     "binary": BernoulliUnits,
     "categorical": CategoricalUnits,
     "ordinal": OrdinalUnits,
@@ -230,15 +230,12 @@ class MixedUnits(VisibleUnits):
         return [slice(0, len(self))]
 
     def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
-        words, stops = (None, None) if keys is None else keys
         for number, (part, units) in enumerate(zip(self.parts, self.units, strict=True)):
             part.from_inputs(
                 x[:, units],
                 base=None if base is None else base.parts[number],
                 scale=scale,
-                keys=None
-                if keys is None
-                else (words + np.uint64(number * _KEY_STEP % 2**64), stops),
+                keys=None if keys is None else _keys_of(keys, number),
                 mean=None if mean is None else mean[:, units],
                 states=None if states is None else states[:, units],
             )
@@ -354,7 +351,8 @@ class MixedUnits(VisibleUnits):
         The types of its columns tell the parts.
         """
         dtype = np.result_type(np.float32, components)
-        untrained = cls.for_columns(*rbm._layout, dtype)
+        types, n_states = rbm._layout
+        untrained = cls.for_columns(types, n_states, dtype)
         weights, parts = [], []
         for part, units in zip(untrained.parts, untrained.units, strict=True):
             names = (*part.required_attributes, "visible_mean_", "visible_variance_")
@@ -390,6 +388,12 @@ class MixedUnits(VisibleUnits):
         means = np.concatenate([part.pop("visible_mean_") for part in parts])
         others = {name: array for part in parts for name, array in part.items()}
         return others | {"visible_mean_": means}
+
+
+def _keys_of(keys, number):
+    """Return keys for the draws of a part, given those of all."""
+    words, stops = keys
+    return words + np.uint64(number * _KEY_STEP % 2**64), stops
 
 
 class MixedEncoder(Encoder):

@@ -57,7 +57,8 @@ class SoftplusChanges:
     """
 
     def __init__(self, inputs, largest):
-        self._expand(*on_and_off(inputs), largest)
+        p, q = on_and_off(inputs)
+        self._expand(p, q, largest)
 
     @classmethod
     def after(cls, on_and_off, part, largest):
