@@ -289,6 +289,10 @@ class BaseRBM(
         """Warn of training data, given the units before the first step."""
         return
 
+    def _advice_on_modes(self, data: DataSet) -> str:
+        """Return what else to do if a model of the data has modes that chains miss."""
+        return ""
+
     def _warn_of_result(self, model) -> None:
         """Warn of a trained model."""
         return

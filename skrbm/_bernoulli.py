@@ -9,6 +9,7 @@ import numpy as np
 
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import Interval, StrOptions
+from skrbm._groups import exclusive_groups
 from skrbm._solvers import SOLVERS
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._units.bernoulli import BernoulliUnits
@@ -327,6 +328,20 @@ class BernoulliRBMEstimator(BaseRBM):
             "binarize": self._binarizes and not self._units.are_states(summary),
             "compiled": self._binarizes,
         }
+
+    def _advice_on_modes(self, data):
+        if not self._units.are_states(data.summary):
+            return ""
+        groups = exclusive_groups(data.X)
+        if not groups:
+            return ""
+        n_columns = sum(map(len, groups))
+        return (
+            f" {n_columns} of {data.n_features} columns are in {len(groups)} groups of "
+            "which at most one column is 1 in any row, as for the categories of one "
+            "variable. MixedRBMEstimator(groups='auto') models each group as one variable, "
+            "and its chains move between categories."
+        )
 
     def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:
         """Compute the pseudo-log-likelihood of each row.

@@ -535,7 +535,7 @@ def _say_unvisited(fit):
         "Likelihoods of this model are unreliable, although its pseudo-log-likelihood may "
         f"be good. Lower learning_rate (currently {rbm.learning_rate_:.4g}), or increase "
         f"n_gibbs_steps (currently {rbm.n_gibbs_steps_}) or weight_decay (currently "
-        f"{rbm.weight_decay_:.3g}){tempering}.",
+        f"{rbm.weight_decay_:.3g}){tempering}.{rbm._advice_on_modes(fit.training.data)}",
         ConvergenceWarning,
     )
 

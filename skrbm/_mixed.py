@@ -67,10 +67,10 @@ class MixedRBMEstimator(BaseRBM):
         at higher temperatures. See :class:`BernoulliRBMEstimator`.
 
     n_gibbs_steps : int or "auto", default="auto"
-        Number of Gibbs steps per minibatch. "auto" is 1, and in `fit` with ``solver="pcd"``
-        3 or 5 if the largest variance of the encoded rows in any direction exceeds 1.2 or
-        6. `partial_fit` keeps the number of the previous call, or starts with 1. The number
-        used is stored in `n_gibbs_steps_`.
+        Number of Gibbs steps per minibatch. "auto" is 1. In `fit` with ``solver="pcd"``, if
+        no column or all columns are real, it is 3 or 5 if the largest variance of the
+        encoded rows in any direction exceeds 1.2 or 6. `partial_fit` keeps the number of
+        the previous call, or starts with 1. The number used is stored in `n_gibbs_steps_`.
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`. Ignored by
@@ -78,7 +78,7 @@ class MixedRBMEstimator(BaseRBM):
 
     learning_rate : float or "auto", default="auto"
         Step size for the gradient of the mean log-likelihood of a minibatch. "auto" is ``1
-        / (1 + s)``, or half of that if there are real columns, where s is the largest
+        / (1 + s)``, or half of that if all columns are real, where s is the largest
         variance of the encoded rows in any direction (estimated from up to 500 rows).
         `partial_fit` keeps the rate of the previous call, or starts with 0.2. The rate used
         is stored in `learning_rate_`.
@@ -90,11 +90,15 @@ class MixedRBMEstimator(BaseRBM):
 
     weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. "auto" is 0.003 times `n_components` times the
+        ``1 - learning_rate * weight_decay``. "auto" is 0.024 times `n_components` times the
         root of the total variance of the encoded rows, divided by the number of training
-        rows (with weights, the effective number), but at most 0.1 divided by the learning
-        rate. `partial_fit` keeps the value of the previous call, or starts with 0. The
-        value used is stored in `weight_decay_`.
+        rows (with weights, the effective number). With more than 2000 rows, it is
+        multiplied by 2000 and divided by their number, down to 0.003 in place of 0.024. It
+        is at most 0.1 divided by the learning rate. The weights of real columns decay 14 /
+        s times as strongly, if that is more, with s as for `learning_rate`, unless a number
+        is given. If all columns are real, the factor is 0.003 for any number of rows.
+        `partial_fit` keeps the value of the previous call, or starts with 0. The value used
+        is stored in `weight_decay_`.
 
     batch_size : int, default=20
         Number of rows per minibatch.

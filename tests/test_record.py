@@ -250,3 +250,17 @@ def test_data_without_structure_are_no_reason_to_warn(n_features, learning_rate)
         rbm = make_rbm(n_components=64, learning_rate=learning_rate, warm_start=True)
         for _ in range(3):
             rbm.fit(data)
+
+
+def test_modes_of_exclusive_columns_are_modeled_as_categories(monkeypatch):
+    """The warning says so of binary data with such columns, and not of others."""
+    monkeypatch.setattr(_fitting, "log_partition_gap", lambda state: 9.0)
+    rng = np.random.default_rng(0)
+    one_hot = np.eye(4)[rng.integers(4, size=(400, 2))].reshape(400, 8)
+    monkeypatch.setattr(_fitting, "_UPDATES_FOR_GAP", 10)
+    rbm = make_rbm(n_iter=2)
+    advice = r"8 of 8 columns are in 2 groups .* MixedRBMEstimator\(groups='auto'\)"
+    with pytest.warns(ConvergenceWarning, match=advice):
+        rbm.fit(one_hot)
+    with pytest.warns(ConvergenceWarning, match=r"solver='pt'\.$"):
+        rbm.fit(rng.integers(2, size=(400, 8)))
