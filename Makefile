@@ -29,7 +29,7 @@ test-quick: $(VENV)/test.stamp
 
 # `make test` skips these where Dask is not installed.
 test-dask: $(VENV)/test-dask.stamp
-	$(PYTEST) -n auto tests/test_dask.py
+	$(PYTEST) -n auto tests/test_dask.py tests/test_tables_on_shards.py
 
 # The oldest supported versions, without the compiled core. They need Python 3.11 or 3.12.
 test-oldest: export SKRBM_COMPILED = 0
