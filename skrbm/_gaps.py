@@ -11,10 +11,13 @@ fixed seeds, so that results depend on the model and on the rows only.
 
 import dataclasses
 import hashlib
+import itertools
 from typing import Self
 
 import numpy as np
+from scipy.special import logsumexp
 
+from skrbm import _kernels
 from skrbm._enumeration import log_marginals_given
 from skrbm._random import generator
 
@@ -24,8 +27,10 @@ STEPS_TO_SCORE, STEPS_TO_LEARN, STEPS_OF_MODEL = 10, 10, 200
 # Number of states of the gaps that a pseudo-log-likelihood is averaged over, and of Gibbs
 # steps from one to the next, at the end of the steps.
 N_DRAWS, THINNING = 10, 10
-# Largest number of hidden units whose states are enumerated.
+# Largest number of hidden units whose states are enumerated. For more, numbers of annealed
+# runs for each row and of their steps, and the number of runs for rows scored in training.
 LARGEST_EXACT = 20
+N_RUNS, N_BETAS, N_RUNS_TO_SCORE = 10, 100, 2
 
 
 # In training ------------------------------------------------------------------------------
@@ -169,11 +174,57 @@ def pseudo_log_likelihood(model, v, columns, mean):
     return _split(v, lambda v: model.pseudo_log_likelihood(v, columns), of_gappy)
 
 
-def log_marginals(model, v):
-    """Return ``log sum exp(-E(v, h))`` of rows, over hidden states and values of gaps."""
-    return _split(
-        v, lambda v: -model.free_energy(v), lambda v: log_marginals_given(model, v)
-    )
+def log_marginals(model, v, n_runs=N_RUNS):
+    """Return ``log sum exp(-E(v, h))`` of rows, over hidden states and values of gaps.
+
+    For more than `LARGEST_EXACT` hidden units, it is estimated by annealed runs.
+    """
+
+    def of_gappy(v):
+        if len(model.hidden_bias) <= LARGEST_EXACT:
+            return log_marginals_given(model, v)
+        return _annealed_marginals(model, v, n_runs)
+
+    return _split(v, lambda v: -model.free_energy(v), of_gappy)
+
+
+def _annealed_marginals(model, v, n_runs):
+    """Estimate `log_marginals` of rows with gaps by annealed importance sampling.
+
+    The inverse temperature multiplies the weights between the hidden units and the missing
+    cells. At 0, all of these are independent given the observed cells, and the sum is known
+    exactly. The mean of the weights of the runs is an unbiased estimate of its ratio to
+    that at 1: Neal, R. M. (2001). Annealed importance sampling. Statistics and Computing,
+    11(2), 125-139.
+    """
+    visible, n_rows, rng = model.visible, len(v), generator(0)
+    missing = np.isnan(v)
+    of_known = model.hidden_input(np.where(missing, 0, v).astype(model.dtype))
+    free, of_known_by_run = np.tile(missing, (n_runs, 1)), np.tile(of_known, (n_runs, 1))
+    cells = np.zeros(free.shape, model.dtype)
+    of_cells, log_weights = np.zeros_like(of_known_by_run), np.zeros(len(free))
+    betas = np.linspace(0, 1, N_BETAS + 1, dtype=model.dtype)
+    for beta, after in itertools.pairwise(betas):
+        h = _kernels.logistic(of_known_by_run + beta * of_cells)
+        x = beta * (_kernels.bernoulli(h, rng, out=h) @ model.weights.T)
+        drawn = visible.sample(x, rng, x)
+        np.copyto(cells, drawn, where=free)
+        np.matmul(cells, model.weights, out=of_cells)
+        log_weights += _softplus_sums(of_known_by_run + after * of_cells)
+        log_weights -= _softplus_sums(of_known_by_run + beta * of_cells)
+    ratio = logsumexp(log_weights.reshape(n_runs, n_rows), axis=0) - np.log(n_runs)
+    coder = visible.encoder
+    first = slice(None)
+    if coder is not None:  # the first encoded column of each feature
+        first = np.unique(coder.feature_of, return_index=True)[1]
+    normalizers = visible.log_normalizers(np.zeros((1, len(visible)), model.dtype))[0]
+    independent = missing[:, first] @ normalizers.astype(np.float64)
+    independent += visible.minus_energy(np.where(missing, visible.ground_state, v))
+    return _softplus_sums(of_known) + independent + ratio
+
+
+def _softplus_sums(x):
+    return _kernels.softplus(x).sum(axis=1, dtype=np.float64)
 
 
 def _split(v, of_complete, of_gappy):

@@ -298,10 +298,5 @@ class GaussianRBMEstimator(BaseRBM):
         -------
         score : float64 ndarray of shape (n_samples,)
             Log-likelihoods, in nats: logarithms of densities in the units of the features.
-
-        Raises
-        ------
-        ValueError
-            If values are missing and the model has more than 20 hidden units.
         """
         return self._score_samples(X)

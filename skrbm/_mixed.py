@@ -431,12 +431,15 @@ class MixedRBMEstimator(BaseRBM):
         """Compute the score of each row: how probable it is.
 
         If no column is real, this is the pseudo-log-likelihood: the sum over columns of the
-        log-probability of the value of the column given all other columns. It is exact. If
+        log-probability of the value of the column given all other columns. It is exact. In
+        rows with missing values, the sum is over the observed ones, and it is a mean over
+        ten draws of the others given these, always with the same random numbers. If
         there are real columns, it is the log-likelihood, the logarithm of a density in the
         units of these columns. This is exact for models with up to 20 hidden units. For
         others, the partition function is estimated by annealed importance sampling with 100
         runs and 2000 temperatures, always with the same random numbers. The estimate is
         made once and kept until the model changes. For its error, call `log_partition`.
+        Missing values are summed out, as in `log_likelihood`.
 
         Parameters
         ----------
@@ -469,6 +472,10 @@ class MixedRBMEstimator(BaseRBM):
         random_state: RandomStateLike = None,
     ) -> np.ndarray:
         """Compute the log-likelihood of each row.
+
+        That of a row with missing values is the log-probability of its observed values. For
+        up to 20 hidden units, it is a sum over all of their states. For more, it is
+        estimated by ten annealed runs for each row, always with the same random numbers.
 
         Parameters
         ----------

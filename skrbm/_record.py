@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from skrbm import _annealing
 from skrbm._data import spread
 from skrbm._enumeration import exact_log_partition
-from skrbm._gaps import filled, log_marginals
+from skrbm._gaps import N_RUNS_TO_SCORE, filled, log_marginals
 from skrbm._random import generator
 
 
@@ -22,17 +22,12 @@ def row_scores(model, v, log_partition=None, columns=None):
 
     This is the log-likelihood if `log_partition` is given, else the pseudo-log-likelihood.
     The free energy alone would not do because it lacks the log partition function, which
-    changes from epoch to epoch. Missing cells do not count. Where they cannot be summed
-    out of the log-likelihood, because there are many hidden units, it is that of the rows
-    with draws in their place. On average, this is lower by the entropy of the missing cells
-    given the others.
+    changes from epoch to epoch. Missing cells do not count.
     """
     if log_partition is None:
         v, missing = filled(model, model.visible.clip(v))
         return model.pseudo_log_likelihood(v, columns, missing)
-    if len(model.hidden_bias) <= Record.EXACT:
-        return log_marginals(model, v) - log_partition
-    return -model.free_energy(filled(model, v)[0]) - log_partition
+    return log_marginals(model, v, N_RUNS_TO_SCORE) - log_partition
 
 
 class Validation:

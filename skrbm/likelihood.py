@@ -63,7 +63,8 @@ def log_likelihood(
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows, with values 0 and 1 if the model is one of binary data. NaN stands for missing
-        values, which are summed out if the model has at most 20 hidden units.
+        values, which are summed out: exactly if the model has at most 20 hidden units, and
+        otherwise by annealed runs for each row, always with the same random numbers.
 
     log_partition : LogPartition or float, default=None
         Log Z of the model. None computes it with :func:`log_partition`: exactly if the
@@ -82,8 +83,7 @@ def log_likelihood(
     ------
     ValueError
         If a model of binary data gets values other than 0 and 1, the numbers of features of
-        `X` and the model differ, `log_partition` belongs to another model, or values are
-        missing and the model has more than 20 hidden units.
+        `X` and the model differ, or `log_partition` belongs to another model.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -118,13 +118,6 @@ def _minus_free_energy(model, data):
 
 def _log_marginals(model, data):
     """Return minus the free energy of rows, of their observed cells if they have gaps."""
-    n_components = len(model.hidden_bias)
-    if data.has_gaps and n_components > _gaps.LARGEST_EXACT:
-        raise ValueError(
-            "X contains NaN. The likelihood of the other values is only computed for up "
-            f"to {_gaps.LARGEST_EXACT} hidden units, but this model has {n_components}. "
-            "Use fewer, or fill in the missing values, for example with skrbm.RBMImputer."
-        )
     rows = data.apply(functools.partial(_gaps.log_marginals, model), model)
     return _without_impossible(rows, data)
 
@@ -230,7 +223,8 @@ def mean_log_likelihood(
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows, with values 0 and 1 if the model is one of binary data. NaN stands for missing
-        values, which are summed out if the model has at most 20 hidden units.
+        values, which are summed out: exactly if the model has at most 20 hidden units, and
+        otherwise by annealed runs for each row, always with the same random numbers.
 
     log_partition : LogPartition or float, default=None
         Log Z of the model, as for :func:`log_likelihood`.

@@ -27,6 +27,7 @@ from scipy.special import logsumexp
 from skrbm import (
     BernoulliRBMEstimator,
     GaussianRBMEstimator,
+    MixedRBMEstimator,
     ParallelRBM,
     _binary_rows,
     _gaps,
@@ -516,16 +517,28 @@ def test_pseudo_log_likelihood_of_observed_cells():
     assert np.isfinite(complete).all()
 
 
-def test_models_too_large_for_exact_sums():
-    rbm = make_rbm(n_components=_gaps.LARGEST_EXACT + 1).fit(BINARY)
-    for call in (rbm.log_likelihood, rbm.free_energy):
-        with pytest.raises(ValueError, match=r"up to 20 hidden units, but .* has 21.*RBMI"):
-            call(GAPPY)
-        call(BINARY)
-    assert np.isfinite(rbm.score_samples(GAPPY)).all()
-    real = GaussianRBMEstimator(21, n_iter=1, random_state=0).fit(REAL)
-    with pytest.raises(ValueError, match="up to 20 hidden units"):
-        real.score(REAL)
+@pytest.mark.parametrize("kind", ["bits", "numbers", "table"])
+def test_annealed_runs_agree_with_exact_sums(kind, monkeypatch):
+    """In models for which both are possible, and as if the exact ones were not."""
+    X, gappy = (REAL, REAL) if kind == "numbers" else (BINARY, GAPPY)
+    estimators = {
+        "bits": make_rbm(n_components=5, n_iter=30),
+        "numbers": GaussianRBMEstimator(5, n_iter=30, random_state=0),
+        "table": MixedRBMEstimator(5, n_iter=30, random_state=0),
+    }
+    if kind == "table":
+        X, gappy = (np.column_stack([a[:, 6:40], REAL[: len(a)]]) for a in (X, gappy))
+    rbm = estimators[kind].fit(X)
+    exact = rbm.log_likelihood(gappy)
+    monkeypatch.setattr(_gaps, "LARGEST_EXACT", 4)
+    estimated = rbm.log_likelihood(gappy)
+    has_gaps = np.isnan(gappy).any(axis=1)
+    assert has_gaps.any()
+    assert (estimated != exact)[has_gaps].any()
+    assert_allclose(estimated[~has_gaps], exact[~has_gaps], atol=1e-3)
+    assert abs((estimated - exact).mean()) < 0.05
+    assert np.abs(estimated - exact).max() < 1
+    assert_array_equal(estimated, rbm.log_likelihood(gappy))
 
 
 # Input ----------------------------------------------------------------------------------
