@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from skrbm import _kernels
 from skrbm._random import generator
+from skrbm._units import Encoder
 
 
 class MappedPages:
@@ -127,40 +128,23 @@ def canonical(X):
     return X
 
 
-class Unencoded:
-    """The encoder of rows that need none: the protocol of all encoders, by casts.
-
-    Parameters
-    ----------
-    n_features : int
-        Number of columns of the data.
-
-    Attributes
-    ----------
-    n_encoded : int
-        Number of columns of encoded rows.
-    feature_of : ndarray of int of shape (n_encoded,)
-        The feature, a column of the data, that each encoded column belongs to.
-    """
+class Unencoded(Encoder):
+    """The encoder of rows that need none: casts."""
 
     def __init__(self, n_features):
         self.n_encoded, self.feature_of = n_features, np.arange(n_features)
 
     def compact(self, rows, dtype):
-        """Return one value for each cell, in a floating dtype. NaN stays NaN."""
         with np.errstate(over="ignore"):
             return rows.astype(dtype)
 
     def expand(self, values, out):
-        """Write the encoded rows of compact values, of which none is NaN, into `out`."""
         out[...] = values
 
     def compress(self, v):
-        """Return the compact values of encoded rows that are states."""
         return v
 
     def encode(self, rows, out):
-        """Write encoded rows into `out`, as `compact` and `expand` would."""
         with np.errstate(over="ignore"):
             out[...] = rows
 

@@ -60,10 +60,7 @@ def log_marginals_given(model, v):
     visible, (n_visible, n_hidden) = model.visible, model.weights.shape
     missing = np.isnan(v)
     values = np.where(missing, 0, v)
-    features = np.arange(n_visible)
-    if visible.encoder is not None:  # the first column of each feature
-        features = np.unique(visible.encoder.feature_of, return_index=True)[1]
-    summed = missing[:, features].astype(np.float64)
+    summed = missing[:, visible.first_columns].astype(np.float64)
     total = np.full(len(v), -np.inf)
     step = max(1, WORK_SIZE // max(n_visible, len(v)))
     for start in range(0, 1 << n_hidden, step):

@@ -213,12 +213,8 @@ def _annealed_marginals(model, v, n_runs):
         log_weights += _softplus_sums(of_known_by_run + after * of_cells)
         log_weights -= _softplus_sums(of_known_by_run + beta * of_cells)
     ratio = logsumexp(log_weights.reshape(n_runs, n_rows), axis=0) - np.log(n_runs)
-    coder = visible.encoder
-    first = slice(None)
-    if coder is not None:  # the first encoded column of each feature
-        first = np.unique(coder.feature_of, return_index=True)[1]
     normalizers = visible.log_normalizers(np.zeros((1, len(visible)), model.dtype))[0]
-    independent = missing[:, first] @ normalizers.astype(np.float64)
+    independent = missing[:, visible.first_columns] @ normalizers.astype(np.float64)
     independent += visible.minus_energy(np.where(missing, visible.ground_state, v))
     return _softplus_sums(of_known) + independent + ratio
 

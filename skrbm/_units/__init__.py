@@ -5,11 +5,11 @@ that names it. Only kinds that objects other than estimators of this package may
 `KINDS`.
 """
 
-from skrbm._units.base import VisibleUnits
+from skrbm._units.base import Encoder, VisibleUnits
 from skrbm._units.bernoulli import BernoulliUnits
 from skrbm._units.gaussian import GaussianUnits
 
-__all__ = ["KINDS", "VisibleUnits", "kind_of"]
+__all__ = ["KINDS", "Encoder", "VisibleUnits", "kind_of"]
 
 # Of an object with attributes set by hand, the first kind that it has all attributes of.
 KINDS: tuple[type[VisibleUnits], ...] = (GaussianUnits, BernoulliUnits)

@@ -172,6 +172,13 @@ class VisibleUnits(abc.ABC):
         """The `Encoder` of rows of the data, or None if they are used as they are."""
         return None
 
+    @property
+    def first_columns(self) -> np.ndarray:
+        """First encoded column of each column of the data."""
+        if self.encoder is None:
+            return np.arange(len(self))
+        return np.unique(self.encoder.feature_of, return_index=True)[1]
+
     def decode(self, v) -> np.ndarray:
         """Return rows of the model in the columns and units of the data."""
         return v
