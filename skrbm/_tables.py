@@ -97,7 +97,7 @@ class Feature:
         if self.type == "real":
             return cells, None, self.dtype
         if cells.dtype.kind == "f":
-            cells = np.where(np.isnan(cells), -1, cells)
+            cells = np.where(np.isnan(cells), -1, np.rint(cells))
         return self.categories, cells.astype(np.intp), self.dtype
 
 
@@ -396,7 +396,8 @@ class Table:
         Parameters
         ----------
         coded : ndarray of shape (n_samples, n_fields)
-            As from `read`.
+            As from `read`. Binary columns may have probabilities of a 1. These are what is
+            written in an array of numbers 0 and 1, and otherwise the more probable value.
         index : pandas.Index, default=None
             Index of a frame of pandas.
 
@@ -408,13 +409,18 @@ class Table:
             floating one if it could not hold missing or real values.
         """
         columns: list = [None] * self.n_features
+        dtype = np.dtype("O" if self.dtype.startswith("str") else self.dtype or None)
+        numeric = self.container == "array" and dtype.kind in "biuf"
         for field, cells in zip(self.fields, coded.T, strict=True):
             for place, column in enumerate(field.columns):
                 bits = cells if not field.is_group else _bits_of(cells, place)
-                columns[column] = self.features[column].write(bits)
+                feature = self.features[column]
+                if numeric and feature.is_bit and _are_fractions(bits):
+                    columns[column] = bits, None, feature.dtype
+                else:
+                    columns[column] = feature.write(bits)
         if self.container != "array":
             return _frames.write_frame(self.container, self.labels, columns, index)
-        dtype = np.dtype("O" if self.dtype.startswith("str") else self.dtype)
         complete = all(codes is not None and codes.min() >= 0 for _, codes, _ in columns)
         if dtype.kind in "biu" and not complete:
             dtype = np.result_type(np.float32, dtype)
@@ -424,6 +430,19 @@ class Table:
             if codes is not None and codes.min() < 0:
                 X[codes < 0, place] = np.nan
         return X
+
+    def probabilities(self, of_fields):
+        """Return the probabilities of the categories of columns, given those of fields.
+
+        Both are dicts from indices to arrays of shape (n_samples, n_categories).
+        """
+        result = {}
+        for number, p in of_fields.items():
+            field = self.fields[number]
+            for place, column in enumerate(field.columns):
+                on = p[:, place]
+                result[column] = np.stack([1 - on, on], axis=1) if field.is_group else p
+        return result
 
     # What was learned -----------------------------------------------------------------
 
@@ -612,6 +631,14 @@ def _bits_of(cells, place):
     if cells.dtype.kind == "f":
         bits[np.isnan(cells)] = np.nan
     return bits
+
+
+def _are_fractions(cells):
+    """Return whether probabilities are among the codes of a binary column."""
+    if cells.dtype.kind != "f":
+        return False
+    known = cells[~np.isnan(cells)]
+    return bool((known != np.rint(known)).any())
 
 
 def _listed(values):

@@ -88,7 +88,9 @@ def test_rows_are_encoded_and_decoded():
     assert_array_equal(units.decode(v), ROWS)
     assert_array_equal(units.encoder.compress(v), ROWS)
     means = [0.4, 0.2, 0.5, 0.3, 0.1, 0.9, 0.8, 0.7, 0.1]
-    assert_array_equal(units.decode(np.array([means])), [[0, 1, 2, 1]])
+    decoded = units.decode(np.array([means]))
+    assert_array_equal(decoded, [[0.4, 1, 2, 1]])
+    assert_array_equal(units.mode(decoded), [[0, 1, 2, 1]])
 
 
 def test_the_density_sums_to_one(dtype):

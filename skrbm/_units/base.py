@@ -83,8 +83,6 @@ class VisibleUnits(abc.ABC):
     # What is recorded during training, decides early stopping, and is the score of rows:
     # "pseudo_log_likelihood" or "log_likelihood".
     score: ClassVar[str] = "log_likelihood"
-    # Whether `mode` is defined, and the values that it returns.
-    has_mode: ClassVar[bool] = False
     # Whether a `ModelLadder`, which has one bias per unit, can describe the models.
     has_ladders: ClassVar[bool] = False
     # Whether users may choose the means of `independent` units, which are in [0, 1] then.
@@ -180,8 +178,23 @@ class VisibleUnits(abc.ABC):
         return np.unique(self.encoder.feature_of, return_index=True)[1]
 
     def decode(self, v) -> np.ndarray:
-        """Return rows of the model in the columns and units of the data."""
+        """Return rows of the model in the columns and units of the data.
+
+        Means of units become means of the data, or else the most probable states.
+        """
         return v
+
+    def mode(self, rows) -> np.ndarray:
+        """Return decoded means with the most probable state in place of probabilities."""
+        return rows
+
+    def probabilities(self, v) -> dict[int, np.ndarray]:
+        """Return the probabilities of the states of columns, given encoded rows or means.
+
+        The keys are the columns of the data that have states, and the values arrays of
+        shape (n_rows, n_states).
+        """
+        return {}
 
     @staticmethod
     def clip(v):
@@ -195,11 +208,6 @@ class VisibleUnits(abc.ABC):
         By default, all values are states.
         """
         return
-
-    @staticmethod
-    def mode(mean) -> np.ndarray:
-        """Return the most probable states, given the means of the units."""
-        raise NotImplementedError("These units have no mode.")
 
     def fill_in(self, mean, shape, rng) -> np.ndarray:
         """Draw encoded rows to begin with where values are missing.

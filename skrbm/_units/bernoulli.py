@@ -38,7 +38,7 @@ class BernoulliUnits(VisibleUnits):
 
     rows_are_bits = sparse = enumerable = True
     score = "pseudo_log_likelihood"
-    has_mode = has_ladders = has_base_mean = True
+    has_ladders = has_base_mean = True
     value_limits = 0.0, 1.0
     states = "0 and 1"
     advice_on_states = (
@@ -79,9 +79,11 @@ class BernoulliUnits(VisibleUnits):
         draws = flat[uncertain]
         flat[uncertain] = _kernels.bernoulli(draws, rng, out=draws)
 
-    @staticmethod
-    def mode(mean):
-        return mean > 0.5
+    def mode(self, rows):
+        return (rows > 0.5).astype(rows.dtype)
+
+    def probabilities(self, v):
+        return {i: np.stack([1 - p, p], axis=1) for i, p in enumerate(self.clip(v).T)}
 
     def fill_in(self, mean, shape, rng):
         return (rng.random(shape, dtype=np.float32) < mean).astype(self.bias.dtype)

@@ -41,7 +41,7 @@ class GroupUnits(VisibleUnits):
 
     sizes: np.ndarray
 
-    rows_are_bits = has_mode = True
+    rows_are_bits = True
     score = "pseudo_log_likelihood"
     # Whether it is always the first units of a group that are on, or exactly one of them.
     thermometer: ClassVar[bool]
@@ -110,10 +110,8 @@ class GroupUnits(VisibleUnits):
         states = [self.shares(v[..., group]).argmax(axis=-1) for group, _ in self.groups]
         return np.stack(states, axis=-1).astype(v.dtype)
 
-    @staticmethod
-    def mode(mean):
-        """Return states as they are, since `decode` gives the most probable ones."""
-        return mean
+    def probabilities(self, v):
+        return {i: self.shares(v[:, group]) for i, (group, _) in enumerate(self.groups)}
 
     # Given the hidden units -----------------------------------------------------------
 

@@ -49,7 +49,6 @@ class MixedUnits(VisibleUnits):
 
     needs_moments = True
     largest_parameter = 1e6
-    has_mode = True
 
     def __post_init__(self) -> None:
         """Make the biases of the parts slices of the common array."""
@@ -188,23 +187,29 @@ class MixedUnits(VisibleUnits):
         return MixedEncoder(self)
 
     def decode(self, v):
-        """Return rows in the columns of the data: numbers, and the most probable codes.
+        """Return rows in the columns of the data, as float64 if there are numbers.
 
-        They are float64 if there are numbers, which may be far from 0.
+        Numbers may be far from 0. Columns of states have their most probable codes, but the
+        means of bits are their probabilities.
         """
         dtype = v.dtype if self.rows_are_bits else np.dtype(np.float64)
         rows = np.empty((*v.shape[:-1], self.n_features), dtype)
         for (part, of_part), columns in zip(self._each(v), self.columns, strict=True):
-            values = part.decode(of_part.astype(dtype))
-            if part.has_mode:
-                values = part.mode(values)
-            rows[..., columns] = values
+            rows[..., columns] = part.decode(of_part.astype(dtype))
         return rows
 
-    @staticmethod
-    def mode(mean):
-        """Return states as they are, since `decode` gives the most probable ones."""
-        return mean
+    def mode(self, rows):
+        states = rows.copy()
+        for part, columns in zip(self.parts, self.columns, strict=True):
+            states[..., columns] = part.mode(rows[..., columns])
+        return states
+
+    def probabilities(self, v):
+        return {
+            int(columns[place]): p
+            for (part, of_part), columns in zip(self._each(v), self.columns, strict=True)
+            for place, p in part.probabilities(of_part).items()
+        }
 
     def fill_in(self, mean, shape, rng):
         mean = np.broadcast_to(mean, len(self))
