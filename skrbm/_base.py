@@ -444,6 +444,17 @@ class BaseRBM(
 
         return in_container(self, array, like, names)
 
+    def _write(self, rows, like=None):
+        """Return rows as `_validate` does in the form that users have them, like `like`."""
+        return rows
+
+    def _probabilities(self, of_columns):
+        """Return the probabilities of the states of the columns that users have.
+
+        They are given, and returned, as by `VisibleUnits.probabilities`.
+        """
+        return of_columns
+
     def _visible_row(self, array):
         """Return the only row of an array of visible rows."""
         return array[0]
@@ -883,26 +894,20 @@ n_features), default=None
         rows = chains.swapaxes(0, 1).reshape(-1, chains.shape[2])[:n_samples]
         return self._visible_frame(rows)
 
-    def reconstruct(
-        self, X: ArrayLike, *, random_state: RandomStateLike = None
-    ) -> np.ndarray:
+    def reconstruct(self, X: MatrixLike) -> np.ndarray:
         """Reconstruct rows from the mean of their hidden units.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to reconstruct. Values that are NaN are first filled with their means given
-            the other features (for binary data, the probabilities of a 1), as by
-            :func:`skrbm.sampling.sample_conditional` with ``output="probabilities"``.
-
-        random_state : int, RandomState instance or None, default=None
-            Controls the draws that fill in NaN. If None, `random_state_` is used.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct. The hidden units of a row with NaN are those given its
+            other features, as by `transform`.
 
         Returns
         -------
         V : ndarray of shape (n_samples, n_features)
-            Means of the visible units given the mean of the hidden units. For rows without
-            NaN, these are ``inverse_transform(transform(X))``.
+            Means of the visible units given the mean of the hidden units,
+            ``inverse_transform(transform(X))``.
 
         Raises
         ------
@@ -914,28 +919,15 @@ n_features), default=None
         UserWarning
             As for `transform`.
         """
-        check_is_fitted(self)
-        rows = self._validate(X, allow_nan=True, accept_sparse=False)
-        model = model_of(self)
-        data = _inputs.fitting_rows(model, rows)
-        _inputs.check_values(model.visible, data, X, self, clips=False)
-        filled = sampling.fill(
-            self,
-            rows,
-            n_gibbs_steps=200,
-            probabilities=True,
-            random_state=self._random_state(random_state),
-        )
-        means = (
-            DataSet(filled)
-            .encode(model.visible.encoder)
-            .apply(
-                lambda v: model.visible.decode(model.mean_visible(model.mean_hidden(v))),
-                model,
-                n_columns=rows.shape[1],
-                dtype=dtype_for(model, rows),
-            )
-        )
+        model, data = self._model_and_rows(X, allow_nan=True)
+        mean = getattr(self, "visible_mean_", 0.5)
+
+        def reconstructed(v):
+            h = _gaps.mean_hidden(model, v, mean)
+            return model.visible.decode(model.mean_visible(h))
+
+        n_columns, dtype = data.n_features, dtype_for(model, data.X)
+        means = data.apply(reconstructed, model, n_columns=n_columns, dtype=dtype)
         return self._visible_frame(means, X)
 
     def _random_state(self, random_state):

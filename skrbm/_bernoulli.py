@@ -151,8 +151,8 @@ class BernoulliRBMEstimator(BaseRBM):
 
     random_state : int, RandomState instance or None, default=None
         Controls the initial weights, the order of the rows and all draws during training,
-        as well as the draws of `gibbs`, `sample` and `reconstruct` when these are not given
-        a `random_state`. Pass an int for reproducible results across calls of `fit`.
+        as well as the draws of `gibbs` and `sample` when these are not given a
+        `random_state`. Pass an int for reproducible results across calls of `fit`.
 
     Attributes
     ----------
@@ -218,7 +218,7 @@ class BernoulliRBMEstimator(BaseRBM):
         persistent solver.
 
     random_state_ : RandomState
-        Random generator that `gibbs`, `sample` and `reconstruct` use by default.
+        Random generator that `gibbs` and `sample` use by default.
 
     n_features_in_ : int
         Number of features seen during fit.

@@ -418,6 +418,15 @@ class DataSet:
                 total += v.T @ weights[places]
         return total, observed
 
+    def gappy(self) -> np.ndarray:
+        """Return the positions of the rows with gaps."""
+        if not self.has_gaps:
+            return np.empty(0, dtype=np.intp)
+        blocks = self.read_blocks(self.n_features)
+        return np.flatnonzero(
+            np.concatenate([np.isnan(rows).any(axis=1) for _, rows in blocks])
+        )
+
     def unseen(self) -> np.ndarray:
         """Return the indices of the features that have no values in any row."""
         seen = np.zeros(self.n_features, dtype=bool)

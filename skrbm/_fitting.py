@@ -75,6 +75,8 @@ class Call(abc.ABC):
         The estimator to train.
     X, sample_weight : as for `fit`
         The rows.
+    given : object, default=None
+        The rows as the user passed them, if `X` was made from these.
     **check : dict
         Options of the check of their values, see `VisibleUnits.check`.
 
@@ -89,8 +91,9 @@ class Call(abc.ABC):
     warm = True
     saved: Any = None
 
-    def __init__(self, rbm, X, sample_weight, **check):
+    def __init__(self, rbm, X, sample_weight, *, given=None, **check):
         self.rbm, self.X, self.sample_weight, self.check = rbm, X, sample_weight, check
+        self.given = X if given is None else given
 
     def read(self, reset: bool) -> DataSet:
         """Return the validated rows as a data set, with their weights."""
@@ -111,7 +114,7 @@ class Call(abc.ABC):
         names_of = functools.partial(_inputs.feature_names, rbm)
         if data.summary.low > data.summary.high:
             raise ValueError("All values of X are missing. At least one must be observed.")
-        rbm._units.check(lambda: data.summary, ranges, self.X, names_of, **options)
+        rbm._units.check(lambda: data.summary, ranges, self.given, names_of, **options)
 
     def refuse_unseen(self, unseen):
         """Raise an error if there are features without any value in the training rows."""

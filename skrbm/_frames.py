@@ -6,11 +6,13 @@ described by dicts of strings, booleans and arrays, so that they can be stored w
 
 import dataclasses
 import itertools
+import sys
+from numbers import Number
 
 import numpy as np
 import scipy.sparse as sp
 
-from skrbm._compat.sklearn import is_pandas_na
+from skrbm._compat.sklearn import _get_mask, is_pandas_na
 
 # Columns that are copied at a time from an array, whose rows are contiguous as a rule.
 N_COLUMNS = 64
@@ -239,6 +241,83 @@ def _unsupported(where, what):
     )
 
 
+# Missing cells ------------------------------------------------------------------------
+
+
+def with_gaps(X, mark):
+    """Return a frame or an ndarray with missing values where it has a number or a string.
+
+    Columns of integers become floating if they have no missing values otherwise. The mark
+    is removed from the categories of a dtype.
+    """
+    container = container_of(X)
+    if container == "pandas":
+        marked = [_marked_in_pandas(X.iloc[:, i], mark) for i in range(X.shape[1])]
+        X = X.copy(deep=False)
+        for place, column in enumerate(marked):
+            X.isetitem(place, column)
+        return X
+    if container == "polars":
+        return X.with_columns(
+            [_marked_in_polars(column, mark) for column in X.get_columns()]
+        )
+    if X.dtype.kind in "biuf":
+        if not isinstance(mark, Number):
+            return X
+        X = X.astype(np.result_type(np.float32, X.dtype))
+        X[_get_mask(X, float(mark))] = np.nan
+        return X
+    X = X.astype(object)
+    X[_get_mask(X, mark)] = np.nan
+    return X
+
+
+def _marked_in_pandas(column, mark):
+    if hasattr(column.dtype, "categories"):
+        known = mark in column.cat.categories
+        return column.cat.remove_categories([mark]) if known else column
+    hits = (column == mark).fillna(False).astype(bool)
+    return column.mask(hits) if hits.any() else column
+
+
+def _marked_in_polars(column, mark):
+    import polars
+
+    dtype = column.dtype
+    categorical = isinstance(dtype, polars.Enum | polars.Categorical)
+    if isinstance(mark, str) != (categorical or dtype == polars.String):
+        return column
+    if isinstance(dtype, polars.Enum):
+        labels = [label for label in dtype.categories.to_list() if label != mark]
+        dtype = polars.Enum(labels)
+    cells = column.cast(polars.String) if categorical else column
+    hits = (cells == mark).fill_null(False)
+    nothing = polars.Series([None], dtype=cells.dtype)
+    return cells.zip_with(~hits, nothing).cast(dtype).alias(column.name)
+
+
+def missing_cells(X):
+    """Return which cells of a frame or an ndarray are missing: NaN, None or NA."""
+    container = container_of(X)
+    if container == "pandas":
+        return X.isna().to_numpy()
+    if container == "polars":
+        columns = [
+            column.is_null() | (column.is_nan() if column.dtype.is_float() else False)
+            for column in X.get_columns()
+        ]
+        return np.stack([column.to_numpy() for column in columns], axis=1)
+    if X.dtype.kind == "O":
+        return _get_mask(X, pandas_na())
+    return X != X
+
+
+def pandas_na():
+    """Return pandas.NA or, if nothing has imported pandas and so used it, NaN."""
+    pandas = sys.modules.get("pandas")
+    return np.nan if pandas is None else pandas.NA
+
+
 # Writing ------------------------------------------------------------------------------
 
 
@@ -288,6 +367,21 @@ def write_frame(container, labels, columns, index=None):
     if index is not None:
         frame.index = index
     return frame
+
+
+def with_flags(X, flags, names):
+    """Return a frame or an ndarray with columns of booleans appended.
+
+    In an array they have its dtype, and no names.
+    """
+    container = container_of(X)
+    if container == "array":
+        return np.hstack([X, flags.astype(X.dtype)])
+    if container == "polars":
+        import polars
+
+        return X.hstack(list(map(polars.Series, names, flags.T)))
+    return X.assign(**dict(zip(names, flags.T, strict=True)))
 
 
 def _pandas_series(pandas, values, codes, dtype):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skrbm import _inputs, sampling
+from skrbm import _frames, _inputs, sampling
+from skrbm._attributes import model_of
 from skrbm._base import BaseRBM, RangeCheckMixin
 from skrbm._bernoulli import BernoulliRBMEstimator
 from skrbm._compat.sklearn import (
@@ -20,42 +21,47 @@ from skrbm._compat.sklearn import (
     MissingValues,
     StrOptions,
     _fit_context,
-    _get_mask,
+    in_container,
     is_pandas_na,
     is_scalar_nan,
 )
 from skrbm._data import DataSet
 from skrbm._fitting import Fit, unchanged_on_error
-from skrbm._inputs import feature_names, has_objects, pandas_na, validate
+from skrbm._gaussian import GaussianRBMEstimator
+from skrbm._mixed import MixedRBMEstimator
 from skrbm._random import draw_seeds
-from skrbm._typing import RandomStateLike
+from skrbm._tables import Table
+from skrbm._typing import MatrixLike, RandomStateLike
 
 
 class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     """Imputation of missing values by a restricted Boltzmann machine.
 
-    An RBM is trained on the data, and the missing values of a row are filled in from their
-    conditional distribution given the observed values of the row. During training, they are
-    drawn from this distribution as well, whenever the row is presented, by a Gibbs step
-    from the last values. This follows the gradient of the likelihood of the observed
-    values, as in stochastic approximations of expectation-maximization [1]_.
+    A joint model of all columns, bits, numbers or categories, learns from rows with gaps:
+    training is for the likelihood of the observed values [1]_. The missing values of a row
+    are then filled in from their distribution given its observed values, which Gibbs
+    sampling estimates.
 
     Parameters
     ----------
-    rbm : BernoulliRBMEstimator or GaussianRBMEstimator, default=None
-        Estimator to train, which is cloned: GaussianRBMEstimator for real values. If None,
-        a BernoulliRBMEstimator with default parameters is used.
+    rbm : estimator, default=None
+        Estimator to train, which is cloned. If None, the columns decide. With default
+        parameters, it is a :class:`BernoulliRBMEstimator` if all columns are booleans or
+        have only the values 0 and 1, or if all values of an array are in [0, 1]; a
+        :class:`GaussianRBMEstimator` if all columns are other numbers; and otherwise a
+        :class:`MixedRBMEstimator`. Its types are inferred: declare ordered answers such as
+        1 to 5 by ``MixedRBMEstimator(feature_types=...)``.
 
     missing_values : int, float, str, NaN, None or pandas.NA, default=NaN
-        Placeholder of missing values, for example -1 in integer data. NaN and pandas.NA
-        both stand for the missing values of an array or a data frame, whatever its dtypes:
-        NaN, None and pandas.NA. Masked values of a masked array are missing in any case.
+        Placeholder of missing values, for example -1 in integer data. NaN, None, pandas.NA
+        and the masked values of a masked array are missing in any case.
 
     strategy : {"probability", "mode", "draw"}, default="probability"
-        Values to fill in. "probability" is the probability of a 1 or, for real values, the
-        conditional mean. "mode" is the more probable value, 0 or 1, for binary data only.
-        "draw" is a random draw, which differs between calls of `transform` and preserves
-        the spread and the correlations of the data.
+        Values to fill in. "probability" is the conditional mean of numbers, the probability
+        of a 1 for the bits of an array, and otherwise the most probable category. "mode" is
+        the same, but the more probable value of bits. "draw" is a random draw, which
+        differs between calls of `transform` and preserves the spread and the correlations
+        of the data.
 
     n_gibbs_steps : int, default=200
         Number of Gibbs steps for each value that is filled in.
@@ -73,13 +79,13 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     Attributes
     ----------
     rbm_ : estimator
-        Fitted estimator. It has the feature names of the imputer.
+        Fitted estimator.
 
     indicator_ : MissingIndicator or None
         Indicator of missing values; None unless `add_indicator` is set.
 
     random_state_ : RandomState
-        Random generator used by ``strategy="draw"``.
+        Random generator used by ``strategy="draw"`` and `impute_draws`.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -100,14 +106,15 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from skrbm import BernoulliRBMEstimator, RBMImputer
-    >>> X = np.array([[0, 0, 1], [1, 1, 0]] * 100, dtype=float)
-    >>> X[0, 1] = X[1, 0] = np.nan
-    >>> rbm = BernoulliRBMEstimator(n_components=2, n_iter=300)
-    >>> RBMImputer(rbm, strategy="mode", random_state=0).fit_transform(X)[:2]
-    array([[0., 0., 1.],
-           [1., 1., 0.]])
+    >>> import pandas as pd
+    >>> from skrbm import MixedRBMEstimator, RBMImputer
+    >>> X = pd.DataFrame({"pet": ["cat", "dog"] * 100, "size": [25.0, 60.0] * 100})
+    >>> X.loc[0, "pet"] = X.loc[1, "size"] = None
+    >>> rbm = MixedRBMEstimator(n_components=4, n_iter=50)
+    >>> RBMImputer(rbm, random_state=0).fit_transform(X)[:2].round(-1)
+       pet  size
+    0  cat  20.0
+    1  dog  60.0
     """
 
     rbm_: BaseRBM
@@ -143,15 +150,14 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         self.add_indicator = add_indicator
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+    def fit(self, X: MatrixLike, y: Any = None) -> Self:
         """Train the model on the data `X`.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training data: binary or with values in [0, 1], or real values if `rbm` is a
-            GaussianRBMEstimator. Missing values are `missing_values`, or the masked values
-            of a masked array.
+        X : {data frame, array-like} of shape (n_samples, n_features)
+            Training data, of values that `rbm` takes. Missing values are NaN, None,
+            pandas.NA, `missing_values`, and the masked values of a masked array.
 
         y : Ignored
             Not used, present for API consistency.
@@ -164,116 +170,224 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, or if `X` is empty, has infinite values, values
-            that are not numbers, or only missing values. If the model is one of binary
-            data, also if observed values are integers other than 0 and 1 of a dtype other
-            than int32 and int64.
+            If a parameter is out of range, if `X` is empty or has infinite values, if a
+            feature has no observed values, or for observed values that the `fit` of `rbm`
+            refuses.
 
         Warns
         -----
-        UserWarning
-            If a feature has no observed values, or if other observed values are outside
-            [0, 1] although the model is one of binary data.
         UserWarning, ConvergenceWarning
-            As for the `fit` of `rbm`: if training diverged or it was interrupted from the
-            keyboard.
+            As for the `fit` of `rbm`, for example if observed values are outside [0, 1]
+            although the model is one of binary data, if training diverged, or if it was
+            interrupted from the keyboard.
         """
         with unchanged_on_error(self):
             self._fit(X)
         return self
 
     def _fit(self, X):
-        rows = self._validate(X, reset=True)
+        table = self._read(X, reset=True)
         random_state = check_random_state(self.random_state)
         self._seed, later, of_rbm = draw_seeds(3, random_state)
-        rbm, data = self._new_rbm(of_rbm), DataSet(rows)
-        Fit(rbm, _in_memory(X), refuse_constant=False).check_values(data, data.ranges)
-        rbm._run(Fit(rbm, self._complete(data), warn=False))
-        self._name_features(rbm)
-        self.rbm_ = rbm
-        self.indicator_ = None
+        with _advice_on_strings():
+            rbm = _suited_to(table) if self.rbm is None else clone(self.rbm)
+            if rbm.random_state is None:
+                rbm.set_params(random_state=of_rbm)
+            rbm._run(Fit(rbm, table, given=_in_memory(X), refuse_constant=False))
+        self.rbm_, self.indicator_ = rbm, None
         if self.add_indicator:
             from sklearn.impute import MissingIndicator  # slow to import
 
             indicator = MissingIndicator(error_on_new=False)
-            self.indicator_ = indicator.set_output(transform="default").fit(rows)
+            indicator.set_output(transform="default").fit(_gaps_alone(table))
+            self.indicator_ = indicator
         self.random_state_ = np.random.RandomState(later)
 
-    def _new_rbm(self, seed):
-        """Return the estimator to train, with the seed if it has none of its own."""
-        rbm = BernoulliRBMEstimator() if self.rbm is None else clone(self.rbm)
-        if self.strategy == "mode" and not rbm._units.has_mode:
-            raise ValueError(
-                "strategy='mode' is only available for binary data. Use 'probability', the "
-                "conditional mean, or 'draw'."
-            )
-        if rbm.random_state is None:
-            rbm.set_params(random_state=seed)
-        self._name_features(rbm)
-        return rbm
-
-    def _complete(self, data):
-        """Return rows in which features without observed values have the overall mean."""
-        X = data.X
-        if data.has_gaps and len(unseen := data.unseen()):
-            warnings.warn(
-                f"X has no observed values of {feature_names(self, unseen)}. In training, "
-                "they are the overall mean of the observed values, and the model then "
-                "fills in values of its own. Drop features without observed values, or do "
-                "not rely on the values that are filled in for them."
-            )
-            X = X.copy()
-            X[:, unseen] = np.nanmean(X, dtype=np.float64)
-        return X
-
-    def transform(self, X: ArrayLike) -> np.ndarray:
+    def transform(self, X: MatrixLike) -> Any:
         """Fill in the missing values.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to complete. Missing values are `missing_values`, or the masked values of a
-            masked array.
+        X : {data frame, array-like} of shape (n_samples, n_features)
+            Rows to complete, with missing values as in `fit`.
 
         Returns
         -------
-        X_filled : ndarray of shape (n_samples, n_features) or (n_samples, n_features + \
-n_indicators)
-            Rows with the missing values filled in. Observed values are unchanged. If
-            `add_indicator`, columns of 0 and 1 follow.
+        X_filled : {ndarray, data frame} of shape (n_samples, n_features) or (n_samples, \
+n_features + n_indicators)
+            Rows with the missing values filled in. Observed values are unchanged. If `rbm_`
+            is a :class:`MixedRBMEstimator` that was trained on a data frame, it is such a
+            frame, with its dtypes and categories and the index of `X`. If `add_indicator`,
+            columns of 0 and 1, or of booleans, follow.
 
         Raises
         ------
         ValueError
-            If `X` has infinite values or values that are not numbers, or if observed values
-            are integers that `fit` refuses.
+            If `X` has infinite values, other columns than in `fit`, or observed values that
+            `rbm_` refuses.
 
         Warns
         -----
         UserWarning
-            If other observed values are outside [0, 1] although the model is one of binary
-            data. They are returned unchanged, but when missing values are filled in, values
-            below 0 count as 0 and values above 1 as 1.
+            If observed values are outside [0, 1] although the model is one of binary data.
+            They are returned unchanged, but when missing values are filled in, values below
+            0 count as 0 and values above 1 as 1.
         """
         return self._transform(X)
 
     def _transform(self, X, **check):
-        check_is_fitted(self)
-        rows = self._validate(X, reset=False)
-        options = {"clips": True} | check
-        _inputs.check_values(
-            self.rbm_._units, DataSet(rows), _in_memory(X), self.rbm_, **options
+        table, data, model = self._rows_and_model(X, **check)
+        draw = self.strategy == "draw"
+        rows = sampling.fill_rows(
+            *(model, data, self._mean),
+            mode=self.strategy == "mode",
+            means=not draw,
+            n_gibbs_steps=self.n_gibbs_steps,
+            random_state=self.random_state_ if draw else self._seed,
         )
-        source = self.random_state_ if self.strategy == "draw" else self._seed
-        filled = self._fill(self.rbm_, rows, self.strategy != "draw", source)
-        if self.strategy == "mode":
-            filled = self.rbm_._units.mode(filled)
-        filled = np.where(np.isnan(rows), filled, rows).astype(rows.dtype, copy=False)
+        return self._write(rows, table)
+
+    def impute_draws(
+        self,
+        X: MatrixLike,
+        n_draws: int = 5,
+        *,
+        random_state: RandomStateLike = None,
+    ) -> list:
+        """Fill in the missing values several times, by independent draws.
+
+        Estimates from the completed tables, such as means or coefficients, differ as far as
+        they depend on what is missing. The mean of the estimates is the estimate by
+        multiple imputation. Its variance is the mean of their variances, as computed from
+        each table, plus ``1 + 1 / n_draws`` times the variance between the estimates
+        (Rubin, 1987).
+
+        Parameters
+        ----------
+        X : {data frame, array-like} of shape (n_samples, n_features)
+            Rows to complete, as for `transform`.
+
+        n_draws : int, default=5
+            Number of tables.
+
+        random_state : int, RandomState instance or None, default=None
+            Controls the draws. If None, `random_state_` is used, so that each call gives
+            different draws.
+
+        Returns
+        -------
+        tables : list of {ndarray, data frame}
+            Tables as from `transform` with ``strategy="draw"``.
+
+        Raises
+        ------
+        ValueError
+            If `n_draws` is not positive, or as for `transform`.
+
+        Warns
+        -----
+        UserWarning
+            As for `transform`.
+        """
+        table, data, model = self._rows_and_model(X)
+        _inputs.check_integer(n_draws, "n_draws", 1)
+        if random_state is None:
+            random_state = self.random_state_
+        rows = sampling.fill_rows(
+            *(model, DataSet.stack([data] * n_draws), self._mean),
+            means=False,
+            n_gibbs_steps=self.n_gibbs_steps,
+            random_state=random_state,
+        )
+        return [
+            in_container(self, self._write(part, table), X, self.get_feature_names_out)
+            for part in np.split(rows, n_draws)
+        ]
+
+    def impute_proba(self, X: MatrixLike) -> dict[Any, np.ndarray]:
+        """Return the probabilities of the categories of each column.
+
+        Parameters
+        ----------
+        X : {data frame, array-like} of shape (n_samples, n_features)
+            Rows to complete, as for `transform`.
+
+        Returns
+        -------
+        probabilities : dict of ndarray of shape (n_samples, n_categories)
+            For each column but real ones, by its name, or by its index if there are no
+            names, the probabilities of its categories given the observed values of the row.
+            The categories are in the order of `categories_` of a
+            :class:`MixedRBMEstimator`, or 0 and 1. An observed category has probability 1.
+
+        Raises
+        ------
+        ValueError
+            As for `transform`.
+
+        Warns
+        -----
+        UserWarning
+            As for `transform`.
+        """
+        _, data, model = self._rows_and_model(X)
+        of_states, some = model.visible.probabilities, data.gappy()
+        p = of_states(np.nan_to_num(data.copy_rows(model.dtype)))
+        if some.size:
+            filled = sampling.fill(
+                *(model, data.select(some), self._mean),
+                lambda v: list(of_states(v).values()),
+                means=True,
+                n_gibbs_steps=self.n_gibbs_steps,
+                random_state=self._seed,
+            )
+            for all_rows, rows in zip(p.values(), filled, strict=True):
+                all_rows[some] = rows
+        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        return {names[i]: p for i, p in sorted(self.rbm_._probabilities(p).items())}
+
+    # Rows -------------------------------------------------------------------------------
+
+    def _read(self, X, reset=False):
+        """Return a frame or an ndarray with NaN, None or NA for all missing values."""
+        if isinstance(X, np.ma.MaskedArray):
+            X = _unmasked(X)
+        X = _inputs.check_table(X, self, reset=reset, accept_sparse=False)
+        mark = self.missing_values
+        if mark is None or is_pandas_na(mark) or is_scalar_nan(mark):
+            return X
+        return _frames.with_gaps(X, mark)
+
+    def _rows_and_model(self, X, **check):
+        """Return the table that was read, its rows as a data set, and the model."""
+        check_is_fitted(self)
+        table, rbm = self._read(X), self.rbm_
+        with warnings.catch_warnings(), _advice_on_strings():
+            # Names were checked as those of the imputer, which are the same.
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            warnings.filterwarnings("ignore", "X has feature names")
+            rows = rbm._validate(table, allow_nan=True)
+        model = model_of(rbm)
+        data = _inputs.fitting_rows(model, rows)
+        options = {"clips": True} | check
+        _inputs.check_values(model.visible, data, _in_memory(X), rbm, **options)
+        return table, data, model
+
+    @property
+    def _mean(self):
+        return self.rbm_.visible_mean_
+
+    def _write(self, rows, table):
+        """Return complete rows in the form of users, with the indicators of a table."""
+        dtype = np.result_type(np.float32, rows)
+        filled = self.rbm_._write(rows.astype(dtype, copy=False), table)
         if self.indicator_ is None:
             return filled
-        return np.hstack([filled, self.indicator_.transform(rows).astype(rows.dtype)])
+        flags = self.indicator_.transform(_gaps_alone(table))
+        names = self.indicator_.get_feature_names_out(super().get_feature_names_out())
+        return _frames.with_flags(filled, flags, names)
 
-    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the features that `transform` returns.
 
         Parameters
@@ -293,82 +407,56 @@ n_indicators)
             return names
         return np.concatenate([names, self.indicator_.get_feature_names_out(names)])
 
-    def _fill(self, rbm, X, probabilities, random_state):
-        return sampling.fill(
-            rbm,
-            X,
-            n_gibbs_steps=self.n_gibbs_steps,
-            probabilities=probabilities,
-            random_state=random_state,
-        )
-
-    def _name_features(self, rbm):
-        """Give `rbm`, which is fitted to arrays, the feature names of the imputer."""
-        if hasattr(self, "feature_names_in_"):
-            rbm.feature_names_in_ = self.feature_names_in_
-
-    def _validate(self, X, reset):
-        """Return validated rows as a floating array, with NaN for all missing values."""
-        options: dict[str, Any] = {
-            "ensure_all_finite": "allow-nan" if self._is_nan else True
-        }
-        if isinstance(X, np.ma.MaskedArray):
-            X = _as_floats(X).filled(np.nan)
-            options["ensure_all_finite"] = "allow-nan"
-        mark = pandas_na() if self._is_nan and has_objects(X) else self.missing_values
-        numeric = isinstance(mark, Real)
-        if not numeric:  # then it may be among the numbers of an array of objects
-            options["dtype"] = None
-        try:
-            X = validate(self, X, reset=reset, **options)
-            if X.dtype.kind not in "fiub":
-                X = X.astype(object)  # NaN is no value of a string dtype
-                X = np.where(_get_mask(X, mark), np.nan, X)
-                X = check_array(
-                    X,
-                    dtype=np.float64,
-                    ensure_all_finite="allow-nan",
-                    estimator=self,
-                    input_name="X",
-                )
-        except TypeError as error:
-            if "NAType" not in str(error) and "value of NA" not in str(error):
-                raise
-            raise ValueError(
-                f"X has values pandas.NA, but missing_values is {self.missing_values!r}. "
-                "Set missing_values=pandas.NA, or replace these values."
-            ) from error
-        except ValueError as error:
-            if "could not convert string" not in str(error):
-                raise
-            raise ValueError(
-                f"X has values that are not numbers: {error}. Encode them before the "
-                "imputer, for instance with sklearn.preprocessing.OrdinalEncoder, which "
-                "turns the values of a feature of two kinds into 0 and 1 and keeps NaN."
-            ) from error
-        rows = _as_floats(X)
-        if self._is_nan or not numeric:
-            return rows
-        return np.where(rows == float(self.missing_values), np.float32(np.nan), rows)
-
-    @property
-    def _is_nan(self):
-        """Whether missing values are NaN once they are validated."""
-        return is_scalar_nan(self.missing_values) or is_pandas_na(self.missing_values)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self._is_nan
+        tags.input_tags = get_tags(self.rbm or MixedRBMEstimator()).input_tags
+        tags.input_tags.sparse, tags.input_tags.allow_nan = False, True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
-def _as_floats(X):
-    """Return an array in float32 if its dtype is float32 or a smaller one, else float64."""
-    small = X.dtype in (np.bool_, np.uint8, np.float32)
-    return X.astype(np.float32 if small else np.float64, copy=False)
+def _suited_to(X):
+    """Return an estimator that suits the columns of a frame or an ndarray."""
+    table = Table.learn(X, owner=RBMImputer.__name__)
+    bits = [feature.is_bit for feature in table.features]
+    real = [feature.type == "real" for feature in table.features]
+    numeric = all(np.logical_or(bits, real))
+    if all(bits) or (table.container == "array" and numeric and _are_shares(table.read(X))):
+        return BernoulliRBMEstimator()
+    return GaussianRBMEstimator() if all(real) else MixedRBMEstimator()
+
+
+def _are_shares(rows):
+    low, high = DataSet(rows).limits()
+    return low >= 0 and high <= 1
+
+
+def _unmasked(X):
+    """Return a masked array as an array with missing values."""
+    if X.dtype.kind not in "biuf":
+        return X.astype(object).filled(None)
+    return X.astype(np.result_type(np.float32, X.dtype)).filled(np.nan)
+
+
+def _gaps_alone(table):
+    """Return an array with NaN where a table has missing values, and 0 elsewhere."""
+    return np.where(_frames.missing_cells(table), np.nan, 0.0)
 
 
 def _in_memory(X):
     """Return `X` as an array in memory, which a memory map becomes in any case."""
     return X.view(np.ndarray) if isinstance(X, np.memmap) else X
+
+
+@contextlib.contextmanager
+def _advice_on_strings():
+    """Say what to do with strings in errors of models of numbers."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(
+            f"X has values that are not numbers: {error}. Model them by a "
+            "MixedRBMEstimator, which takes strings and categories, or by rbm=None."
+        ) from error

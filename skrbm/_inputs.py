@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import re
-import sys
 import warnings
 from numbers import Integral
 
@@ -15,7 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from skrbm._compat.sklearn import _check_sample_weight, _get_mask
 from skrbm._data import DataSet
-from skrbm._frames import container_of
+from skrbm._frames import container_of, pandas_na
 from skrbm._kernels import BLOCK_SIZE
 from skrbm._units.unit_interval import dtype_of, is_dask
 
@@ -72,12 +71,6 @@ def has_objects(X):
     return (hasattr(X, "dtype") or hasattr(X, "dtypes")) and dtype_of(X).kind == "O"
 
 
-def pandas_na():
-    """Return pandas.NA or, if nothing has imported pandas and so used it, NaN."""
-    pandas = sys.modules.get("pandas")
-    return np.nan if pandas is None else pandas.NA
-
-
 def read_rows(X, name="X", allow_nan=False, **options):
     """Validate rows with scikit-learn's `check_array`, whatever they were fitted on.
 
@@ -113,7 +106,9 @@ def stand_in(name):
     return type(name, (BaseEstimator,), {})()
 
 
-def check_table(X, estimator, *, reset, name="X", min_samples=1):
+def check_table(
+    X, estimator, *, reset, name="X", accept_sparse="csr", min_samples=1
+):
     """Validate the shape and the names of a table, and not its values.
 
     Returns a data frame as it is, and anything else as an ndarray or a CSR array.
@@ -137,7 +132,7 @@ def check_table(X, estimator, *, reset, name="X", min_samples=1):
             X,
             reset=reset,
             dtype=None,
-            accept_sparse="csr",
+            accept_sparse=accept_sparse,
             ensure_all_finite=False,
             ensure_min_samples=min_samples,
         )

@@ -138,8 +138,8 @@ class MixedRBMEstimator(BaseRBM):
 
     random_state : int, RandomState instance or None, default=None
         Controls the initial weights, the order of the rows and all draws during training,
-        as well as the draws of `gibbs`, `sample` and `reconstruct` when these are not given
-        a `random_state`. Pass an int for reproducible results across calls of `fit`.
+        as well as the draws of `gibbs` and `sample` when these are not given a
+        `random_state`. Pass an int for reproducible results across calls of `fit`.
 
     Attributes
     ----------
@@ -207,7 +207,7 @@ class MixedRBMEstimator(BaseRBM):
         persistent ones.
 
     random_state_ : RandomState
-        Random generator that `gibbs`, `sample` and `reconstruct` use by default.
+        Random generator that `gibbs` and `sample` use by default.
 
     n_features_in_ : int
         Number of columns seen during fit.
@@ -404,10 +404,16 @@ class MixedRBMEstimator(BaseRBM):
 
     def _visible_frame(self, array, like=None):
         """Return coded rows as a table like that in `fit`, with the index of `like`."""
-        table = self._table.write(array, index=getattr(like, "index", None))
+        table = self._write(array, like)
         if self._table.container != "array":
             return table
         return super()._visible_frame(table, like)
+
+    def _write(self, rows, like=None):
+        return self._table.write(rows, index=getattr(like, "index", None))
+
+    def _probabilities(self, of_columns):
+        return self._table.probabilities(of_columns)
 
     def _visible_row(self, array):
         """Return the only coded row as an array of values."""

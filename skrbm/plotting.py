@@ -323,7 +323,7 @@ class SamplesDisplay:
             if sp.issparse(few):
                 few = few.toarray()
             images["data"] = check_rows(model, few, rbm, allow_nan=True).X
-            reconstructions = rbm.reconstruct(few, random_state=random_state)
+            reconstructions = rbm.reconstruct(few)
             images["reconstructions"] = np.asarray(reconstructions)
             n_images = len(images["data"])
         samples = rbm.sample(n_images, random_state=random_state)

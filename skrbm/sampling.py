@@ -319,7 +319,7 @@ def sample_conditional(
     rbm : estimator
         A fitted estimator, as for :func:`draw_chains`.
 
-    X : array-like of shape (n_samples, n_features)
+    X : {data frame, array-like} of shape (n_samples, n_features)
         Rows with NaN for unknown features. Known values must be 0 or 1 if the model is one
         of binary data.
 
@@ -329,7 +329,8 @@ def sample_conditional(
     output : {"states", "probabilities"}, default="states"
         Values to fill in. "states" takes the states after the last step. "probabilities"
         takes the means given the known features, for binary data the probabilities of a 1,
-        estimated as the mean of ``E[v | h]`` over the second half of the steps.
+        estimated as the mean of ``E[v | h]`` over the second half of the steps. For columns
+        of other categories, it takes the most probable one.
 
     n_jobs : int, default=None
         Number of joblib jobs that share the rows, in groups of 256. The draws do not depend
@@ -341,7 +342,8 @@ def sample_conditional(
     Returns
     -------
     X_filled : ndarray of shape (n_samples, n_features)
-        The rows without NaN, in the dtype of the model's parameters.
+        The rows without NaN, in the dtype of the model's parameters. If `rbm` is a
+        :class:`skrbm.MixedRBMEstimator`, a table like that in `fit`.
 
     Raises
     ------
@@ -368,58 +370,92 @@ def sample_conditional(
     _inputs.check_n_jobs(n_jobs)
     _inputs.check_option("output", output, ("states", "probabilities"))
     data = _inputs.check_rows(model, X, rbm, allow_nan=True, allow_sparse=False)
-    rows = data.X
     if not model.visible.are_states(data.summary):
-        known = rows[~np.isnan(rows)]
+        known = data.X[~np.isnan(data.X)]
         summaries = (DataSet(value.reshape(1, 1)).summary for value in np.unique(known))
         other = next(one.low for one in summaries if not model.visible.are_states(one))
         raise ValueError(
             f"X must contain only the values {model.visible.states}, and NaN for unknown "
             f"ones, but has others, such as {other:g}: {model.visible.advice_on_states}."
         )
-    filled = fill(
-        rbm,
-        rows,
+    rows = fill_rows(
+        model,
+        data,
+        getattr(rbm, "visible_mean_", 0.5),
         n_gibbs_steps=n_gibbs_steps,
-        probabilities=output == "probabilities",
+        means=output == "probabilities",
         n_jobs=n_jobs,
         random_state=random_state,
     )
-    if hasattr(rbm, "_read"):  # an estimator of tables
-        return rbm._visible_frame(filled, X)
-    return filled.astype(model.dtype, copy=False)
+    if hasattr(rbm, "_read"):  # an estimator that reads and writes rows in its own way
+        return rbm._write(rows, X)
+    return rows.astype(model.dtype, copy=False)
 
 
-def fill(rbm, X, *, n_gibbs_steps, probabilities, random_state, n_jobs=None):
-    """Implement `sample_conditional` for a validated array of any values and NaN.
+def fill_rows(model, data, mean, *, mode=False, **options):
+    """Return the rows of a data set with values in place of gaps.
 
-    Known values are kept in the dtype of the array, or in that of the model if it is wider.
+    Parameters
+    ----------
+    model : RBM
+    data : DataSet
+        Rows of any values, of which none is selected.
+    mean : float or ndarray of shape (n_encoded,)
+        Means of the encoded columns in the training data, where the chains begin.
+    mode : bool, default=False
+        Whether states that are filled in are the most probable ones, given means.
+    **options : dict
+        Arguments of `fill`.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_samples, n_features)
+        In the dtype of the rows or of the model, whichever is more precise.
     """
-    model = model_of(rbm).align()
-    random_state = check_random_state(random_state)
-    X = X.astype(np.result_type(X, model.dtype))
-    some = np.flatnonzero(np.isnan(X).any(axis=1))
-    groups = _in_groups(len(some), random_state)
-    mean = np.asarray(getattr(rbm, "visible_mean_", 0.5), dtype=model.dtype)
-    calls = [
-        delayed(_fill_rows)(model, X[some[rows]], seed, mean, n_gibbs_steps, probabilities)
-        for rows, seed in groups
-    ]
+    rows = data.X.astype(np.result_type(model.dtype, data.X))
+    some = data.gappy()
+    if some.size:
+        gappy = rows[some]
+        finish = functools.partial(_decoded, model.visible, mode)
+        [filled] = fill(model, data.select(some), mean, finish, **options)
+        rows[some] = np.where(np.isnan(gappy), filled, gappy)
+    return rows
+
+
+def _decoded(visible, mode, v):
+    rows = visible.decode(v)
+    return [visible.mode(rows) if mode else rows]
+
+
+def fill(
+    model, data, mean, finish, *, n_gibbs_steps, means, random_state, n_jobs=None
+) -> list[np.ndarray]:
+    """Fill the gaps of the selected rows of a data set.
+
+    `finish` makes a list of arrays of encoded rows without gaps. These are returned for
+    all rows. If `means`, gaps are filled by means of units, otherwise by states.
+    """
+    model, random_state = model.align(), check_random_state(random_state)
+    mean = np.asarray(mean, dtype=model.dtype)
+    calls = []
+    for places, seed in _in_groups(len(data), random_state):
+        rows = DataSet(data.X[data.rows[places]]).encode(data.encoder)
+        arguments = model, rows, mean, finish, seed, n_gibbs_steps, means
+        calls.append(delayed(_fill)(*arguments))
     parts = _run_calls(calls, n_jobs)
-    if parts:
-        X[some] = np.concatenate(parts)
-    return X
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def _fill_rows(model, X, seed, mean, n_gibbs_steps, probabilities):
+def _fill(model, data, mean, finish, seed, n_gibbs_steps, means):
     rng, visible = generator(seed), model.visible
-    rows = DataSet(X).encode(visible.encoder).copy_rows(model.dtype)
+    rows = data.copy_rows(model.dtype)
     unknown = np.isnan(rows)
     v = np.where(unknown, visible.fill_in(mean, rows.shape, rng), visible.clip(rows))
     n_kept = (n_gibbs_steps + 1) // 2
-    total = np.zeros(v.shape)
+    total = np.zeros(rows.shape)
     for step, h in enumerate(model.gibbs_given(v, unknown, n_gibbs_steps, rng)):
-        if probabilities and step >= n_gibbs_steps - n_kept:
+        if means and step >= n_gibbs_steps - n_kept:
             total += model.mean_visible(h)
-    drawn = (total / n_kept).astype(model.dtype) if probabilities else v
-    return np.where(np.isnan(X), visible.decode(drawn), X)
+    if means:
+        v = (total / n_kept).astype(model.dtype)
+    return finish(np.where(unknown, v, rows))

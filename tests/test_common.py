@@ -70,6 +70,8 @@ MIXED = [
 OTHERS = [
     RBMImputer(make()),
     RBMImputer(make_gaussian(), add_indicator=True),
+    RBMImputer(make_mixed(), strategy="draw"),
+    RBMImputer(add_indicator=True, n_gibbs_steps=5),
     ParallelRBM(make(random_state=0), n_shards=3, n_local_steps=2),
 ]
 
