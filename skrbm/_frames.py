@@ -7,7 +7,7 @@ described by dicts of strings, booleans and arrays, so that they can be stored w
 import dataclasses
 import itertools
 import sys
-from numbers import Number
+from numbers import Real
 
 import numpy as np
 import scipy.sparse as sp
@@ -262,7 +262,7 @@ def with_gaps(X, mark):
             [_marked_in_polars(column, mark) for column in X.get_columns()]
         )
     if X.dtype.kind in "biuf":
-        if not isinstance(mark, Number):
+        if not isinstance(mark, Real):
             return X
         X = X.astype(np.result_type(np.float32, X.dtype))
         X[_get_mask(X, float(mark))] = np.nan

@@ -236,11 +236,12 @@ n_features + n_indicators)
         return self._transform(X)
 
     def _transform(self, X, **check):
-        table, data, model = self._rows_and_model(X, **check)
+        table, model, data, excluded = self._table_and_model(X, **check)
         draw = self.strategy == "draw"
         rows = sampling.fill_rows(
-            *(model, data, self._mean),
+            *(model, data, self.rbm_.visible_mean_),
             mode=self.strategy == "mode",
+            excluded=excluded,
             means=not draw,
             n_gibbs_steps=self.n_gibbs_steps,
             random_state=self.random_state_ if draw else self._seed,
@@ -289,12 +290,14 @@ n_features + n_indicators)
         UserWarning
             As for `transform`.
         """
-        table, data, model = self._rows_and_model(X)
+        table, model, data, excluded = self._table_and_model(X)
         _inputs.check_integer(n_draws, "n_draws", 1)
         if random_state is None:
             random_state = self.random_state_
+        excluded = {i: np.tile(x, (n_draws, 1)) for i, x in excluded.items()}
         rows = sampling.fill_rows(
-            *(model, DataSet.stack([data] * n_draws), self._mean),
+            *(model, DataSet.stack([data] * n_draws), self.rbm_.visible_mean_),
+            excluded=excluded,
             means=False,
             n_gibbs_steps=self.n_gibbs_steps,
             random_state=random_state,
@@ -330,13 +333,14 @@ n_features + n_indicators)
         UserWarning
             As for `transform`.
         """
-        _, data, model = self._rows_and_model(X)
+        _, model, data, excluded = self._table_and_model(X)
         of_states, some = model.visible.probabilities, data.gappy()
         p = of_states(np.nan_to_num(data.copy_rows(model.dtype)))
         if some.size:
             filled = sampling.fill(
-                *(model, data.select(some), self._mean),
+                *(model, data, some, self.rbm_.visible_mean_),
                 lambda v: list(of_states(v).values()),
+                excluded,
                 means=True,
                 n_gibbs_steps=self.n_gibbs_steps,
                 random_state=self._seed,
@@ -358,8 +362,8 @@ n_features + n_indicators)
             return X
         return _frames.with_gaps(X, mark)
 
-    def _rows_and_model(self, X, **check):
-        """Return the table that was read, its rows as a data set, and the model."""
+    def _table_and_model(self, X, **check):
+        """Return a table, the model, and as it needs them the rows and excluded states."""
         check_is_fitted(self)
         table, rbm = self._read(X), self.rbm_
         with warnings.catch_warnings(), _advice_on_strings():
@@ -367,15 +371,12 @@ n_features + n_indicators)
             warnings.filterwarnings("ignore", "X does not have valid feature names")
             warnings.filterwarnings("ignore", "X has feature names")
             rows = rbm._validate(table, allow_nan=True)
+            excluded = rbm._excluded(table)
         model = model_of(rbm)
         data = _inputs.fitting_rows(model, rows)
         options = {"clips": True} | check
         _inputs.check_values(model.visible, data, _in_memory(X), rbm, **options)
-        return table, data, model
-
-    @property
-    def _mean(self):
-        return self.rbm_.visible_mean_
+        return table, model, data, excluded
 
     def _write(self, rows, table):
         """Return complete rows in the form of users, with the indicators of a table."""

@@ -412,6 +412,9 @@ class MixedRBMEstimator(BaseRBM):
     def _write(self, rows, like=None):
         return self._table.write(rows, index=getattr(like, "index", None))
 
+    def _excluded(self, X):
+        return self._table.excluded(X)
+
     def _probabilities(self, of_columns):
         return self._table.probabilities(of_columns)
 

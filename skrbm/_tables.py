@@ -335,6 +335,23 @@ class Table:
             Whether rows are impossible. Only returned if `impossible` is "mark". The codes
             of the groups concerned have no meaning.
         """
+        cells, n_rows = self._cells(X, name)
+        marked = np.zeros(n_rows, dtype=bool)
+        fields = []
+        for field in self.fields:
+            if not field.is_group:
+                fields.append(cells[field.columns[0]])
+                continue
+            states = _states([cells[column] for column in field.columns], field.may_be_off)
+            if impossible == "error":
+                self._refuse(field.columns, states, name)
+            marked |= states.twice | states.never
+            fields.append((states.codes, states.gaps))
+        coded = self._assembled(fields, n_rows)
+        return (coded, marked) if impossible == "mark" else coded
+
+    def _cells(self, X, name):
+        """Return the values and gaps of each column, and the number of rows."""
         source = _inputs.stand_in(self.owner)
         source.n_features_in_ = self.n_features
         if self.names is not None:
@@ -347,19 +364,26 @@ class Table:
                 zip(self.features, _frames.read_columns(X, where), strict=True)
             )
         ]
-        marked = np.zeros(X.shape[0], dtype=bool)
-        fields = []
-        for field in self.fields:
-            if not field.is_group:
-                fields.append(cells[field.columns[0]])
-                continue
-            states = _states([cells[column] for column in field.columns], field.may_be_off)
-            if impossible == "error":
-                self._refuse(field.columns, states, name)
-            marked |= states.twice | states.never
-            fields.append((states.codes, states.gaps))
-        coded = self._assembled(fields, X.shape[0])
-        return (coded, marked) if impossible == "mark" else coded
+        return cells, X.shape[0]
+
+    def excluded(self, X) -> dict[int, np.ndarray]:
+        """Return which states of groups are excluded by columns that are known to be off.
+
+        The keys are indices of fields, and the values arrays of bool of shape (n_samples,
+        n_states). Where a state of a group is known, its array has no meaning.
+        """
+        if not self.groups:
+            return {}
+        cells, n_rows = self._cells(X, "X")
+        result = {}
+        for number, field in enumerate(self.fields):
+            if field.is_group:
+                _, observed = _groups.stacked([cells[i] for i in field.columns], n_rows)
+                if observed is not None:
+                    off = np.zeros((n_rows, len(field.categories)), dtype=bool)
+                    off[:, : len(field.columns)] = observed
+                    result[number] = off
+        return result
 
     def _assembled(self, fields, n_rows):
         """Return coded rows, given the values and gaps of each field."""

@@ -1,20 +1,33 @@
 """Imputation of missing values by conditional draws."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
+from conftest import assert_distributed
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import cross_val_score
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.utils import get_tags
+from test_mixed import CODES, COLORS, MOODS, PETS, Truth, number, teacher
 
-from skrbm import BernoulliRBMEstimator, RBMImputer
+from skrbm import (
+    BernoulliRBMEstimator,
+    GaussianRBMEstimator,
+    MixedRBMEstimator,
+    RBMImputer,
+)
 from skrbm._record import Record
 from skrbm.sampling import sample_conditional
 
@@ -272,3 +285,356 @@ def test_infinite_objects_are_refused(missing_values):
     X[3, 0] = np.inf
     with pytest.raises(ValueError, match="X contains infinity"):
         imputer.transform(X)
+
+
+# Tables -------------------------------------------------------------------------------
+
+
+def imputer_of(rbm, X, **parameters):
+    """Return an imputer with a given model instead of the one that it has trained."""
+    imputer = RBMImputer(make_mixed(), **{"random_state": 0} | parameters).fit(X)
+    imputer.rbm_ = rbm
+    return imputer
+
+
+def make_mixed(**parameters):
+    return MixedRBMEstimator(**{"n_components": 3, "n_iter": 2} | parameters)
+
+
+PATTERNS = [
+    ["pet"],
+    ["mood", "color"],
+    ["size", "pet"],
+    ["size", "mood", "color"],
+    ["size", "pet", "mood", "color"],
+]
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["states", "states and a number"])
+@pytest.mark.parametrize("hidden", PATTERNS, ids=", ".join)
+def test_probabilities_and_means_are_those_given_the_observed_cells(hidden, real):
+    """Longhand: the posterior of the hidden states given what is observed, by their sum."""
+    rbm, n = teacher(real), 300
+    truth, row = Truth.of(rbm), teacher(real).sample(1, random_state=3)
+    hidden = [name for name in hidden if name in row]
+    posterior = truth.p_h.copy()
+    codes = {"pet": PETS, "mood": MOODS, "color": COLORS}
+    for (name, values), p in zip(codes.items(), truth.p_given, strict=True):
+        if name not in hidden:
+            posterior *= p[:, values.index(row[name][0])]
+    if real and "size" not in hidden:
+        posterior *= norm.pdf(row["size"][0], truth.mean, np.sqrt(truth.variance))
+    posterior /= posterior.sum()
+    X = pd.concat([row] * n, ignore_index=True)
+    X[hidden] = X[hidden].mask(np.ones((n, len(hidden)), bool))
+    imputer = imputer_of(rbm, truth.draw(100))
+    found = imputer.impute_proba(X)
+    assert list(found) == ["pet", "mood", "color"]
+    filled = imputer.transform(X)
+    for (name, values), p in zip(codes.items(), truth.p_given, strict=True):
+        assert list(rbm.categories_[name]) == values
+        assert found[name].shape == (n, len(values))
+        if name in hidden:
+            assert_allclose(found[name].mean(axis=0), posterior @ p, atol=0.015)
+            best = np.array(values)[found[name].argmax(axis=1)]
+        else:
+            best = [row[name][0]] * n
+            assert_array_equal(
+                found[name], np.eye(len(values))[[values.index(best[0])] * n]
+            )
+        assert_array_equal(filled[name], best)
+    if real:
+        expected = posterior @ truth.mean if "size" in hidden else row["size"][0]
+        assert_allclose(filled["size"].mean(), expected, atol=0.3)
+    of_function = sample_conditional(rbm, X, output="probabilities", random_state=0)
+    if real and "size" in hidden:
+        assert_allclose(of_function["size"].mean(), expected, atol=0.3)
+    mode = imputer.set_params(strategy="mode").transform(X)
+    pd.testing.assert_frame_equal(mode, filled)
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["states", "states and a number"])
+def test_draws_keep_the_joint_distribution(real):
+    rbm = teacher(real)
+    truth = Truth.of(rbm)
+    X = truth.draw(12_000)
+    hidden = np.random.default_rng(0).random(X.shape) < 0.5
+    gappy = X.mask(hidden)
+    imputer = imputer_of(rbm, X[:100], strategy="draw", n_gibbs_steps=20)
+    several = imputer.impute_draws(gappy, n_draws=2, random_state=0)
+    drawn = [imputer.transform(gappy), sample_conditional(rbm, gappy), *several]
+    for filled in drawn:
+        truth.assert_drawn(filled)
+        assert (filled.dtypes == X.dtypes).all()
+        for name, gaps in zip(X, hidden.T, strict=True):
+            assert_array_equal(filled[name][~gaps], X[name][~gaps])
+    assert len({tuple(filled["mood"]) for filled in drawn}) == 4
+    again = imputer.impute_draws(gappy, n_draws=2, random_state=0)
+    pd.testing.assert_frame_equal(again[1], several[1])
+
+
+def test_several_draws_are_independent():
+    rbm = teacher(False)
+    X = Truth.of(rbm).draw(1)
+    X = pd.concat([X] * 8000, ignore_index=True)
+    X[["pet", "color"]] = None
+    imputer = imputer_of(rbm, Truth.of(rbm).draw(100), n_gibbs_steps=20)
+    one, two = (number(table) for table in imputer.impute_draws(X, 2, random_state=0))
+    truth = Truth.of(rbm).p_of_codes
+    mood = MOODS.index(X["mood"][0])
+    p = np.where(CODES[:, 1] == mood, truth, 0)
+    p /= p.sum()
+    possible = np.flatnonzero(p)
+    places = np.searchsorted(possible, one) * len(possible) + np.searchsorted(possible, two)
+    assert_distributed(places, np.outer(p[possible], p[possible]).ravel())
+
+
+# Columns of each type, of which those that `rbm=None` takes for bits, numbers or others.
+COLUMNS = {
+    "answer": ["no", "yes", None, "yes"] * 10,
+    "grade": pd.Categorical(["a", "b", None, "a"] * 10, ["a", "b", "c"], ordered=True),
+    "member": pd.array([True, False, None, True] * 10, dtype="boolean"),
+    "number": [0.5, np.nan, 3.25, 1.5] * 10,
+    "count": pd.array([7, 9, 4, None] * 10, dtype="Int64"),
+}
+
+
+@pytest.mark.parametrize("strategy", ["probability", "mode", "draw"])
+def test_frames_remain_frames(strategy):
+    X = pd.DataFrame(COLUMNS, index=np.arange(40) + 100)
+    imputer = RBMImputer(strategy=strategy, n_gibbs_steps=5, random_state=0)
+    filled = imputer.fit_transform(X)
+    assert type(imputer.rbm_) is MixedRBMEstimator
+    assert not filled.isna().any().any()
+    assert_array_equal(filled.index, X.index)
+    expected = X.dtypes.astype(object)
+    expected["count"] = "Float64"
+    assert (filled.dtypes == expected).all()
+    for name, x in X.items():
+        pd.testing.assert_series_equal(
+            filled[name][x.notna()], x.dropna(), check_dtype=name != "count"
+        )
+    assert set(filled["grade"]) <= set("abc")
+    if strategy != "draw":
+        p = imputer.impute_proba(X)
+        assert list(p) == ["answer", "grade", "member"]
+        best = np.array(["a", "b", "c"])[p["grade"].argmax(axis=1)]
+        assert_array_equal(filled["grade"], best)
+    copy = pickle.loads(pickle.dumps(imputer))
+    pd.testing.assert_frame_equal(copy.transform(X), imputer.transform(X))
+
+
+def test_frames_of_polars():
+    pl = pytest.importorskip("polars")
+    X = pl.DataFrame(
+        {
+            "answer": ["no", "yes", None, "yes"] * 10,
+            "grade": pl.Series(["a", "b", None, "a"] * 10, dtype=pl.Enum(["a", "b", "c"])),
+            "member": [True, False, None, True] * 10,
+            "number": [0.5, None, 3.25, float("nan")] * 10,
+        }
+    )
+    imputer = RBMImputer(n_gibbs_steps=5, add_indicator=True, random_state=0)
+    filled = imputer.fit_transform(X)
+    assert filled.schema.items() >= X.schema.items()
+    assert filled.columns == imputer.get_feature_names_out().tolist()
+    assert filled.null_count().sum_horizontal()[0] == 0
+    assert filled["number"].is_nan().sum() == 0
+    for column in X.drop("number"):
+        known = column.is_not_null()
+        assert filled[column.name].filter(known).equals(column.filter(known))
+        flags = filled[f"missingindicator_{column.name}"]
+        assert_array_equal(flags, column.is_null())
+    assert filled["missingindicator_number"].sum() == 20
+    again = imputer.fit_transform(X.to_pandas())
+    assert_array_equal(again["grade"].astype(str), filled["grade"].to_list())
+
+
+@pytest.mark.parametrize("output", ["default", "pandas", "polars"])
+def test_output_of_tables(output):
+    if output != "default":
+        pytest.importorskip(output)
+    X = pd.DataFrame(COLUMNS)
+    imputer = RBMImputer(make_mixed(), n_gibbs_steps=2, add_indicator=True, random_state=0)
+    imputer.set_output(transform=output).fit(X)
+    (drawn,) = imputer.impute_draws(X, 1)
+    for filled in (imputer.transform(X), drawn):
+        module = "pandas" if output == "default" else output
+        assert type(filled).__module__.startswith(module)
+        names = [*X, *(f"missingindicator_{name}" for name in X)]
+        assert_array_equal(filled.columns, names)
+        assert_array_equal(
+            np.asarray(filled["missingindicator_answer"]), X["answer"].isna()
+        )
+
+
+def test_bits_of_an_array_are_filled_with_probabilities():
+    rng = np.random.default_rng(0)
+    bits = rng.random((200, 2)) < 0.5
+    X = np.column_stack([bits, 10 * bits[:, 0] + rng.standard_normal(200)])
+    gappy = np.where(rng.random(X.shape) < 0.2, np.nan, X)
+    imputer = RBMImputer(n_gibbs_steps=20, random_state=0)
+    filled = imputer.fit_transform(gappy)
+    assert imputer.rbm_.feature_types_ == ["binary", "binary", "real"]
+    p = imputer.impute_proba(gappy)
+    assert list(p) == [0, 1]
+    assert_allclose(filled[:, :2], np.stack([p[0][:, 1], p[1][:, 1]], axis=1))
+    assert_array_equal(filled[~np.isnan(gappy)], gappy[~np.isnan(gappy)])
+    assert ((filled[:, :2] > 0) & (filled[:, :2] < 1)).any()
+    mode = imputer.set_params(strategy="mode").transform(gappy)
+    assert_array_equal(mode[:, :2], filled[:, :2] > 0.5)
+    assert_allclose(mode[:, 2], filled[:, 2])
+
+
+BITS = [[0, 1], [1, 0], [1, 1], [0, 0]] * 5
+
+
+@pytest.mark.parametrize(
+    ("X", "kind"),
+    [
+        (np.array(BITS), BernoulliRBMEstimator),
+        (np.array(BITS, dtype=bool), BernoulliRBMEstimator),
+        (pd.DataFrame(BITS, dtype=bool), BernoulliRBMEstimator),
+        (np.array(BITS) * 0.7, BernoulliRBMEstimator),
+        (pd.DataFrame([[0.1, 0.9], [0.5, 0.2], [0.3, 0.4]] * 7), GaussianRBMEstimator),
+        (np.array(BITS) * 0.7 - 0.5, GaussianRBMEstimator),
+        (np.array([[1, 4], [5, 2], [3, 3]] * 7), GaussianRBMEstimator),
+        (pd.DataFrame([[1, 4], [5, 2], [3, 3]] * 7), GaussianRBMEstimator),
+        (pd.DataFrame([[1, 4], [5, 2], [3, 2]] * 7), MixedRBMEstimator),
+        (np.column_stack([np.array(BITS), np.arange(20)]), MixedRBMEstimator),
+        (np.array(BITS).astype(str), MixedRBMEstimator),
+        ([["a", 1], ["b", None]] * 10, MixedRBMEstimator),
+    ],
+)
+def test_the_estimator_suits_the_columns(X, kind, monkeypatch):
+    """Answers in numbers are real unless the user says otherwise."""
+    monkeypatch.setattr(kind, "_run", lambda rbm, fit: rbm)
+    assert type(RBMImputer().fit(X).rbm_) is kind
+
+
+@pytest.mark.parametrize("mark", [-1, "?"])
+def test_marks_in_frames(mark):
+    """Columns that cannot have the mark are left alone, and so are their dtypes."""
+    X = pd.DataFrame(
+        COLUMNS | {"code": [1, 2, 3, 2] * 10, "word": ["x", "y", "z", "x"] * 10}
+    )
+    X["code"], X["word"] = X["code"].astype("int8"), X["word"].astype("category")
+    marked = X.copy()
+    if mark == -1:
+        marked.loc[::4, "code"] = -1
+        X["code"] = X["code"].mask(marked["code"] == -1)
+    else:
+        marked["word"] = marked["word"].cat.add_categories("?")
+        marked.loc[::3, ["answer", "word"]] = "?"
+        X.loc[::3, ["answer", "word"]] = None
+    rbm = make_mixed(feature_types={"code": "categorical"})
+    imputer = RBMImputer(rbm, missing_values=mark, n_gibbs_steps=3, random_state=0)
+    filled = imputer.fit_transform(marked)
+    assert "?" not in imputer.rbm_.categories_["word"]
+    plain = clone(imputer).set_params(missing_values=np.nan)
+    pd.testing.assert_frame_equal(filled, plain.fit_transform(X))
+    pl = pytest.importorskip("polars")
+    marked = pl.DataFrame(
+        {"word": pl.Series(["x", "?", "y"] * 9, dtype=pl.Enum(["x", "y", "?"]))}
+    ).with_columns(pl.col("word").cast(pl.Categorical).alias("same"), pl.lit(-1).alias("n"))
+    marked = marked.with_columns(n=pl.Series([-1, 4, 5] * 9))
+    imputer = RBMImputer(missing_values=mark, n_gibbs_steps=3, random_state=0).fit(marked)
+    table = imputer.transform(marked)
+    if mark == "?":
+        assert imputer.rbm_.categories_["word"].tolist() == ["x", "y"]
+        assert set(table["word"]) == set(table["same"]) == {"x", "y"}
+        assert table["n"].dtype == pl.Float64
+    else:
+        assert set(imputer.rbm_.categories_["n"]) == {4, 5}
+        assert table["word"].equals(marked["word"])
+        assert set(table["n"]) == {4, 5}
+
+
+def test_groups_of_columns():
+    """What is known of a group is not changed, and no row has two of its columns on."""
+    rng = np.random.default_rng(0)
+    state = rng.integers(0, 4, 400)  # 3: none of the columns
+    X = pd.DataFrame({name: state == i for i, name in enumerate("abc")})
+    X["other"] = state % 2 == 0
+    rbm = make_mixed(groups=[["a", "b", "c"]], n_components=4, n_iter=100)
+    imputer = RBMImputer(rbm, n_gibbs_steps=60, random_state=0).fit(X)
+    gappy = X[:100].astype(object)
+    gappy.loc[gappy["a"] | gappy["b"], ["a", "b"]] = None  # c is off, so it is a, b or none
+    known = gappy.notna().to_numpy()
+    p = imputer.impute_proba(gappy)
+    open_ = ~known[:, 0]
+    assert_allclose(p["c"][open_, 1], 0, atol=1e-6)
+    shares = np.stack([p["a"][open_, 1], p["b"][open_, 1]], axis=1)
+    assert (shares.sum(axis=1) <= 1 + 1e-6).all()
+    exact = imputer.rbm_.log_likelihood
+    options = [[True, False, False], [False, True, False], [False] * 3]
+    for other in (False, True):
+        rows = [dict(zip("abc", on, strict=True)) | {"other": other} for on in options]
+        odds = np.exp(exact(pd.DataFrame(rows)))
+        here = gappy["other"][open_].to_numpy() == other
+        assert_allclose(shares[here].mean(axis=0), (odds / odds.sum())[:2], atol=0.04)
+    for table in (imputer.transform(gappy), *imputer.impute_draws(gappy, 3)):
+        values = table.to_numpy(dtype=bool)
+        assert_array_equal(values[known], X[:100].to_numpy()[known])
+        assert (values[:, :3].sum(axis=1) <= 1).all()
+    array = RBMImputer(
+        make_mixed(groups=[[0, 1, 2]]), strategy="mode", n_gibbs_steps=2, random_state=0
+    ).fit_transform(gappy.astype(float).to_numpy())
+    assert_array_equal(array[known], X[:100].to_numpy()[known])
+
+
+def test_tables_in_pipelines_and_searches():
+    X = pd.concat([pd.DataFrame(COLUMNS)] * 3, ignore_index=True)
+    y = np.tile([0, 1, 0, 1], 30)
+    pipeline = make_pipeline(
+        RBMImputer(make_mixed(), n_gibbs_steps=3, random_state=0),
+        ColumnTransformer(
+            [("categories", OneHotEncoder(), ["answer", "grade"])], remainder="passthrough"
+        ),
+        LogisticRegression(),
+    )
+    grid = {
+        "rbmimputer__strategy": ["probability", "mode", "draw"],
+        "rbmimputer__rbm__n_components": [2, 3],
+    }
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, y)
+    assert len(search.cv_results_["params"]) == 6
+    of_some = ColumnTransformer(
+        [("some", RBMImputer(make_mixed(), random_state=0), ["answer", "number"])]
+    )
+    filled = of_some.set_output(transform="pandas").fit_transform(X)
+    assert not filled.isna().any().any()
+
+
+def test_errors_of_tables():
+    X = pd.DataFrame(COLUMNS)
+    imputer = RBMImputer(make_mixed(), n_gibbs_steps=2, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="'answer' of X has values that it did not have"):
+        imputer.transform(X.assign(answer="perhaps"))
+    with pytest.raises(ValueError, match="feature names should match"):
+        imputer.transform(X[X.columns[::-1]])
+    with pytest.raises(ValueError, match=r"n_draws == 0"):
+        imputer.impute_draws(X, 0)
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
+        imputer.fit(sp.csr_array(np.eye(3)))
+    with pytest.warns(UserWarning, match="but RBMImputer was fitted with") as record:
+        imputer.transform(X.to_numpy(dtype=object))
+    assert len(record) == 1
+    for method in ("transform", "impute_proba", "impute_draws"):
+        with pytest.raises(NotFittedError):
+            getattr(RBMImputer(), method)(X)
+
+
+def test_rows_without_gaps():
+    X = pd.DataFrame(COLUMNS).ffill()
+    imputer = RBMImputer(make_mixed(), n_gibbs_steps=2, random_state=0).fit(X)
+    pd.testing.assert_frame_equal(
+        imputer.transform(X), X.assign(count=X["count"].astype("Float64"))
+    )
+    p = imputer.impute_proba(X)
+    assert_array_equal(p["answer"][:, 1], X["answer"] == "yes")
+    pd.testing.assert_frame_equal(imputer.impute_draws(X, 2)[1], imputer.transform(X))
+    assert (
+        RBMImputer(GaussianRBMEstimator(2, n_iter=1)).fit(np.eye(3)).impute_proba(np.eye(3))
+        == {}
+    )
