@@ -106,9 +106,7 @@ def stand_in(name):
     return type(name, (BaseEstimator,), {})()
 
 
-def check_table(
-    X, estimator, *, reset, name="X", accept_sparse="csr", min_samples=1
-):
+def check_table(X, estimator, *, reset, name="X", accept_sparse="csr", min_samples=1):
     """Validate the shape and the names of a table, and not its values.
 
     Returns a data frame as it is, and anything else as an ndarray or a CSR array.

@@ -335,7 +335,7 @@ class Table:
             Whether rows are impossible. Only returned if `impossible` is "mark". The codes
             of the groups concerned have no meaning.
         """
-        cells, n_rows = self._cells(X, name)
+        cells, n_rows = self._cells(X, name, min_samples)
         marked = np.zeros(n_rows, dtype=bool)
         fields = []
         for field in self.fields:
@@ -350,7 +350,7 @@ class Table:
         coded = self._assembled(fields, n_rows)
         return (coded, marked) if impossible == "mark" else coded
 
-    def _cells(self, X, name):
+    def _cells(self, X, name, min_samples=1):
         """Return the values and gaps of each column, and the number of rows."""
         source = _inputs.stand_in(self.owner)
         source.n_features_in_ = self.n_features
