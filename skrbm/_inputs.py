@@ -342,8 +342,8 @@ def weighted_mean(values, sample_weight):
     if sample_weight is None:
         return float(np.mean(values))
     weights = normalize(check_weights(sample_weight, values))
-    counted = weights > 0  # others may be infinite
-    return float(np.average(np.asarray(values)[counted], weights=weights[counted]))
+    values = np.where(weights > 0, values, 0.0)  # those of weight 0 may be infinite
+    return float(np.average(values, weights=weights))
 
 
 def check_integer(value, name, min_val):
