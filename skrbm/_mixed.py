@@ -22,9 +22,6 @@ from skrbm._units.gaussian import SMALLEST_VARIANCE
 from skrbm._units.mixed import MixedUnits
 from skrbm.likelihood import LogPartition
 
-# Names of dtypes of arrays, or how they begin, whose models are in single precision.
-IN_SINGLE_PRECISION = "bool", "uint8", "float32", "str", "object"
-
 
 class MixedRBMEstimator(BaseRBM):
     """Restricted Boltzmann machine of tables: categories, numbers, and gaps.
@@ -129,9 +126,9 @@ class MixedRBMEstimator(BaseRBM):
 
     warm_start : bool, default=False
         If True, `fit` starts from the parameters and chains of the previous fit instead of
-        from scratch, for a table of the same columns and categories. The schedule starts
-        anew. All parameters that do not change the shape of the model may be changed
-        between the calls.
+        from scratch, for a table of the same columns. Their types, categories and groups
+        are kept. The schedule starts anew. All parameters that do not change the shape of
+        the model may be changed between the calls.
 
     verbose : int, default=0
         Whether to print a line for each epoch that is recorded in `history_`.
@@ -373,9 +370,7 @@ class MixedRBMEstimator(BaseRBM):
         return ["categorical" if n == 1 else f.type for f, n in pairs], n_states
 
     def _untrained(self, data, dtype):
-        (types, n_states), table = self._layout, self._table
-        single = table.container != "array" or table.dtype.startswith(IN_SINGLE_PRECISION)
-        dtype = np.float32 if single else np.float64
+        (types, n_states), dtype = self._layout, self._table.precision
         moments = data.moments() if "real" in types else None
         return MixedUnits.for_columns(types, n_states, dtype, moments, data.X.dtype)
 

@@ -14,6 +14,8 @@ import numpy as np
 from skrbm import _frames, _groups, _inputs
 
 TYPES = "binary", "categorical", "ordinal", "real", "infer"
+# Names of dtypes of arrays, or how they begin, whose models are in single precision.
+IN_SINGLE_PRECISION = "bool", "uint8", "float32", "str", "object"
 # Values that errors list.
 N_SHOWN = 5
 
@@ -329,8 +331,8 @@ class Table:
         -------
         coded : ndarray of shape (n_samples, n_fields)
             Codes, real values, and NaN for gaps. The dtype is uint8, if there is no gap, no
-            real value and no field of more than 256 categories. Otherwise it is float32,
-            or float64 if a real column needs it.
+            real value and no field of more than 256 categories. Otherwise it is that of
+            models, or float64 if a real column needs it.
         marked : ndarray of bool of shape (n_samples,)
             Whether rows are impossible. Only returned if `impossible` is "mark". The codes
             of the groups concerned have no meaning.
@@ -389,7 +391,7 @@ class Table:
         """Return coded rows, given the values and gaps of each field."""
         real = [feature._dtype for feature in self.features if feature.type == "real"]
         bytes_do = all(values.dtype == np.uint8 and gaps is None for values, gaps in fields)
-        dtype = np.uint8 if bytes_do and not real else np.result_type(np.float32, *real)
+        dtype = np.uint8 if bytes_do and not real else np.result_type(self.precision, *real)
         coded = np.empty((n_rows, len(fields)), dtype)
         for place, (values, gaps) in enumerate(fields):
             coded[:, place] = values
@@ -491,6 +493,12 @@ class Table:
     @property
     def _types(self):
         return [feature.type for feature in self.features]
+
+    @property
+    def precision(self):
+        """The dtype of models, and of coded rows with gaps that need no wider one."""
+        single = self.container != "array" or self.dtype.startswith(IN_SINGLE_PRECISION)
+        return np.dtype(np.float32 if single else np.float64)
 
     @property
     def feature_types(self):
