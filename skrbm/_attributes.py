@@ -64,8 +64,8 @@ def _refuse_other_objects(rbm):
         instead = "pass its estimator_"
     elif not hasattr(rbm, "n_components"):
         instead = (
-            "pass a BernoulliRBMEstimator, a GaussianRBMEstimator, or scikit-learn's "
-            "BernoulliRBM"
+            "pass a BernoulliRBMEstimator, a GaussianRBMEstimator, a MixedRBMEstimator, or "
+            "scikit-learn's BernoulliRBM"
         )
     else:
         return

@@ -137,13 +137,15 @@ class BaseRBM(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data: binary or with values in [0, 1], or real values for a
-            GaussianRBMEstimator, which does not accept sparse data. bool, uint8, float32
-            and float64 arrays are not converted as a whole but cast minibatch by minibatch.
-            Other dtypes are converted to float64. Sparse data stay sparse; formats other
-            than CSR are converted to CSR. Missing values of dense data are NaN, None or
-            pandas.NA. They are drawn anew, given the rest of their row, whenever the row is
-            presented, which follows the gradient of the likelihood of the observed values.
+            Training data: binary or with values in [0, 1], real values for a
+            GaussianRBMEstimator, which does not accept sparse data, or the table of a
+            MixedRBMEstimator: a data frame, or an array, also of strings or objects. bool,
+            uint8, float32 and float64 arrays are not converted as a whole but cast
+            minibatch by minibatch. Other dtypes are converted to float64. Sparse data stay
+            sparse; formats other than CSR are converted to CSR. Missing values of dense
+            data are NaN, None or pandas.NA. They are drawn anew, given the rest of their
+            row, whenever the row is presented, which follows the gradient of the likelihood
+            of the observed values.
 
         y : Ignored
             Not used, present for API consistency.
@@ -166,7 +168,9 @@ class BaseRBM(
             model that a warm start continues, if a weight is negative, or if no weight is
             greater than 0. If the model is one of binary data, also if
             `X` has integers other than 0 and 1 of a dtype other than int32 and int64, or
-            integers of which all features would become constant.
+            integers of which all features would become constant. If it is one of a table,
+            also if a column holds other values than numbers, booleans or strings, or does
+            not suit `feature_types` or `groups`.
 
         Warns
         -----
@@ -198,10 +202,12 @@ class BaseRBM(
 
         The rows are split into minibatches of `batch_size`. A data stream therefore gives
         the same model however it is divided into calls, as long as each call but the last
-        has a multiple of `batch_size` rows. For a GaussianRBMEstimator, the first call must
-        be the same as well: its rows, of which there should be many, set the means and
-        variances that standardize all rows. The learning rate is constant because the end
-        of the stream is unknown. For a better model, lower it towards the end with
+        has a multiple of `batch_size` rows. For a GaussianRBMEstimator or a
+        MixedRBMEstimator, the first call must be the same as well: its rows, of which there
+        should be many, set the means and variances that standardize all rows, and the types
+        and categories of the columns of a table. Categories that only come later must be
+        declared by a categorical dtype. The learning rate is constant because the end of
+        the stream is unknown. For a better model, lower it towards the end with
         ``set_params(learning_rate=...)``. No rows are held out, and nothing is printed or
         recorded in `history_`. To monitor training, score held-out rows yourself.
 
@@ -364,7 +370,8 @@ class BaseRBM(
         -------
         H : ndarray of shape (n_samples, n_components)
             Probabilities. They have the dtype of `X` if it is float32 or float64, that of
-            the model if `X` is bool or uint8, else float64.
+            the model if `X` is bool or uint8, else float64. For a MixedRBMEstimator, they
+            have the dtype of the model, or float64 if a real column has more precision.
 
         Raises
         ------
@@ -403,8 +410,9 @@ class BaseRBM(
         -------
         V : ndarray of shape (n_samples, n_features)
             Means. For binary data these are the probabilities ``p(v = 1 | X)``. They have
-            the dtype of `X` if it is float32 or float64, that of
-            the model if `X` is bool or uint8, else float64.
+            the dtype of `X` if it is float32 or float64, that of the model if `X` is bool
+            or uint8, else float64. For a MixedRBMEstimator, a table like that in `fit`, of
+            the means of real columns and the most probable values of the others.
 
         Raises
         ------
@@ -671,7 +679,8 @@ class BaseRBM(
         -------
         v_new : ndarray of shape (n_samples, n_features) or (n_features,)
             Visible states, in the shape of `v`. They have the dtype of `v` if it is float32
-            or float64, that of the model if `v` is bool or uint8, else float64.
+            or float64, that of the model if `v` is bool or uint8, else float64. For a
+            MixedRBMEstimator, a table like that in `fit`.
 
         Raises
         ------
@@ -771,7 +780,7 @@ class BaseRBM(
         v : ndarray of shape (n_samples, n_features) or (n_features,)
             Visible states, of which `inverse_transform` returns the means. They have the
             dtype of `h` if it is float32 or float64, that of the model if `h` is bool or
-            uint8, else float64.
+            uint8, else float64. For a MixedRBMEstimator, a table like that in `fit`.
 
         Raises
         ------
@@ -847,7 +856,9 @@ n_features), default=None
 
         output : {"states", "probabilities"}, default="states"
             Whether to return visible states, or the means of the distributions from which
-            they would be drawn: for binary data, the probabilities of a 1.
+            they would be drawn: for binary data, the probabilities of a 1. For a
+            MixedRBMEstimator, columns that are not real have their most probable values
+            in place of means.
 
         n_jobs : int, default=None
             Number of jobs to run in parallel, as for joblib. Chains are distributed in
@@ -860,7 +871,8 @@ n_features), default=None
         Returns
         -------
         v : ndarray of shape (n_samples, n_features)
-            Rows drawn from the model, in the dtype of the model.
+            Rows drawn from the model, in the dtype of the model. For a MixedRBMEstimator,
+            a table like that in `fit`.
 
         Raises
         ------

@@ -43,9 +43,9 @@ def _last_step(estimator, X):
         is_rbm = False
     if not is_rbm:
         raise TypeError(
-            "Likelihood scorers expect a BernoulliRBMEstimator or a GaussianRBMEstimator, "
-            "a ParallelRBM or a DaskRBM of one, or a pipeline whose last step is one, but "
-            f"got {type(estimator).__name__}."
+            "Likelihood scorers expect a BernoulliRBMEstimator, a GaussianRBMEstimator or "
+            "a MixedRBMEstimator, a ParallelRBM or a DaskRBM of one, or a pipeline whose "
+            f"last step is one, but got {type(estimator).__name__}."
         )
     return estimator, X
 
@@ -78,9 +78,11 @@ def pseudo_likelihood_scorer(
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator, ParallelRBM, DaskRBM, Pipeline or search
-        Fitted estimator, fitted pipeline whose last step is one, or fitted search such as
-        GridSearchCV over either. scikit-learn's BernoulliRBM is also accepted.
+    estimator : BernoulliRBMEstimator, MixedRBMEstimator, ParallelRBM, DaskRBM, Pipeline \
+or search
+        Fitted estimator of data without real values, fitted pipeline whose last step is
+        one, or fitted search such as GridSearchCV over either. scikit-learn's BernoulliRBM
+        is also accepted.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows to score.
@@ -124,14 +126,15 @@ def log_likelihood_scorer(
 
     Parameters
     ----------
-    estimator : BernoulliRBMEstimator, GaussianRBMEstimator, ParallelRBM, DaskRBM, \
-Pipeline or search
+    estimator : BernoulliRBMEstimator, GaussianRBMEstimator, MixedRBMEstimator, \
+ParallelRBM, DaskRBM, Pipeline or search
         Fitted estimator, fitted pipeline whose last step is one, or fitted search such as
         GridSearchCV over either. scikit-learn's BernoulliRBM is also accepted.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows to score. The values that reach the estimator must be 0 or 1, unless it is a
-        GaussianRBMEstimator, which accepts real values but no sparse data.
+        GaussianRBMEstimator, which accepts real values but no sparse data, or a
+        MixedRBMEstimator, which accepts tables like that in `fit`.
 
     y : Ignored
         Not used, present for API consistency.
@@ -142,7 +145,7 @@ Pipeline or search
     Returns
     -------
     score : float
-        Mean log-likelihood of the rows, in nats. For a GaussianRBMEstimator, it is that of
+        Mean log-likelihood of the rows, in nats. If there are real values, it is that of
         densities in the units of the rows that reach the estimator, so scores are only
         comparable if the earlier steps of the pipelines do not change the scales.
 

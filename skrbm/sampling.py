@@ -120,7 +120,10 @@ n_features), default=None
     Returns
     -------
     v : ndarray of shape (n_chains, n_draws, n_features)
-        The draws, in the dtype of the model's parameters.
+        The draws, in the dtype of the model's parameters. For a MixedRBMEstimator, they
+        have a number for each column of the table, or group of columns: the index of a
+        category in `categories_`, or of a column in its group, or the value of a real
+        column. They are float64 if there is any.
 
     Raises
     ------
@@ -321,7 +324,7 @@ def sample_conditional(
 
     X : {data frame, array-like} of shape (n_samples, n_features)
         Rows with NaN for unknown features. Known values must be 0 or 1 if the model is one
-        of binary data.
+        of binary data. For a MixedRBMEstimator, a table like that in `fit`.
 
     n_gibbs_steps : int, default=200
         Number of Gibbs steps for each row.
