@@ -103,7 +103,7 @@ class GroupUnits(VisibleUnits):
 
     @property
     def encoder(self):
-        return GroupEncoder(self)
+        return GroupEncoder(self.sizes, np.full(self.n_features, self.thermometer))
 
     def decode(self, v):
         """Return the most probable state of each column, given states or means."""
@@ -276,20 +276,53 @@ class GroupUnits(VisibleUnits):
 
 
 class GroupEncoder(Encoder):
-    """Encoder of columns of codes by the units of groups."""
+    """Encoder of columns of codes by the units of groups.
 
-    def __init__(self, units):
-        self.n_encoded, self._starts = len(units), units.starts[:-1]
-        self.feature_of = np.repeat(np.arange(units.n_features), units.sizes)
-        # The number of each unit in its group.
-        self._within = np.arange(self.n_encoded) - np.repeat(self._starts, units.sizes)
-        self._thermometer = units.thermometer
+    A unit is on if the code is in its range. The code is the sum of the values of the units
+    of the group, each times a factor.
+
+    Parameters
+    ----------
+    sizes : int ndarray of shape (n_groups,)
+        Number of units of each group.
+    thermometer : bool ndarray of shape (n_groups,)
+        Whether the group is a thermometer. A bit is one, of a single unit.
+    columns : int ndarray of shape (n_groups,), default=None
+        The column of the rows that each group encodes. None: they are in order. Compressed
+        rows have these columns only, in the order of the groups.
+    """
+
+    def __init__(self, sizes, thermometer, columns=None):
+        self.columns = np.arange(len(sizes)) if columns is None else columns
+        self.sizes, self.thermometer = sizes, thermometer
+        self.n_encoded, self._starts = sizes.sum(), np.cumsum(sizes) - sizes
+        self.feature_of = np.repeat(self.columns, sizes)
+        within = np.arange(self.n_encoded) - np.repeat(self._starts, sizes)
+        thermometer = np.repeat(thermometer, sizes)
+        self._lowest = (within + thermometer).astype(np.float32)
+        self._highest = np.where(thermometer, np.inf, within).astype(np.float32)
+        self._factors = np.where(thermometer, 1, within).astype(np.float32)
+
+    @classmethod
+    def of_bits(cls, n):
+        """Return the encoder of columns that are bits."""
+        return cls(np.ones(n, dtype=int), np.ones(n, dtype=bool))
+
+    @classmethod
+    def join(cls, encoders, columns):
+        """Return the encoder of the columns of several, given which these are."""
+        return cls(
+            np.concatenate([np.empty(0, int), *(each.sizes for each in encoders)]),
+            np.concatenate([np.empty(0, bool), *(each.thermometer for each in encoders)]),
+            np.concatenate([np.empty(0, int), *columns]),
+        )
 
     def expand(self, values, out):
-        of_units = values[:, self.feature_of]
-        compare = np.less if self._thermometer else np.equal
-        compare(self._within, of_units, out=out)
+        codes = values.take(self.feature_of, axis=1)
+        np.logical_and(codes >= self._lowest, codes <= self._highest, out=out)
 
     def compress(self, v):
-        values = v if self._thermometer else v * self._within
-        return np.add.reduceat(values, self._starts, axis=1, dtype=np.float32)
+        return np.add.reduceat(v * self._factors, self._starts, axis=1)
+
+    def encode(self, rows, out):
+        self.expand(rows, out)

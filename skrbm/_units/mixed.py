@@ -10,7 +10,8 @@ import numpy as np
 from skrbm._units.base import Encoder, VisibleUnits
 from skrbm._units.bernoulli import BernoulliUnits
 from skrbm._units.categorical import CategoricalUnits
-from skrbm._units.gaussian import GaussianUnits
+from skrbm._units.gaussian import GaussianUnits, Standardizer
+from skrbm._units.groups import GroupEncoder
 from skrbm._units.ordinal import OrdinalUnits
 
 # The kinds of units of columns with states, in the order of the parts.
@@ -402,41 +403,43 @@ def _keys_of(keys, number):
 
 
 class MixedEncoder(Encoder):
-    """Encoder of the columns of each part by that of the part."""
+    """Encoder of codes by groups of bits, and of real values, which come after these."""
 
     def __init__(self, units):
-        self.n_encoded, self._n_features = len(units), units.n_features
-        self._parts = list(
-            zip([p.encoder for p in units.parts], units.columns, units.units, strict=True)
-        )
-        self.feature_of = np.concatenate(
-            [
-                columns if encoder is None else columns[encoder.feature_of]
-                for encoder, columns, _ in self._parts
-            ]
-        )
+        parts, columns = list(units.parts), list(units.columns)
+        self._real = np.empty(0, dtype=int)
+        self._standardizer = Standardizer(np.empty(0), np.empty(0))
+        if not units.rows_are_bits:
+            self._standardizer, self._real = parts.pop().encoder, columns.pop()
+        encoders = [part.encoder or GroupEncoder.of_bits(len(part)) for part in parts]
+        self._codes = GroupEncoder.join(encoders, columns)
+        self.n_encoded, self._n_bits = len(units), self._codes.n_encoded
+        self.feature_of = np.append(self._codes.feature_of, self._real)
 
     def compact(self, rows, dtype):
-        values = np.empty(rows.shape, dtype)
-        for encoder, columns, _ in self._parts:
-            of_part = rows[:, columns]
-            values[:, columns] = (
-                of_part if encoder is None else encoder.compact(of_part, dtype)
-            )
+        with np.errstate(over="ignore"):
+            values = rows.astype(dtype)
+        if self._real.size:
+            real = rows.take(self._real, axis=1)
+            values[:, self._real] = self._standardizer.compact(real, dtype)
         return values
 
     def expand(self, values, out):
-        for encoder, columns, units in self._parts:
-            if encoder is None:
-                out[:, units] = values[:, columns]
-            else:
-                encoder.expand(values[:, columns], out[:, units])
+        self._codes.expand(values, out[:, : self._n_bits])
+        if self._real.size:
+            out[:, self._n_bits :] = values.take(self._real, axis=1)
 
     def compress(self, v):
-        values = np.empty(
-            (len(v), sum(len(columns) for _, columns, _ in self._parts)), v.dtype
-        )
-        for encoder, columns, units in self._parts:
-            of_part = v[:, units]
-            values[:, columns] = of_part if encoder is None else encoder.compress(of_part)
+        coded = self._codes.columns
+        dtype = np.result_type(v, np.float32)
+        values = np.empty((len(v), len(coded) + len(self._real)), dtype)
+        values[:, coded] = self._codes.compress(v[:, : self._n_bits])
+        if self._real.size:
+            values[:, self._real] = v[:, self._n_bits :]
         return values
+
+    def encode(self, rows, out):
+        self._codes.expand(rows, out[:, : self._n_bits])
+        if self._real.size:
+            real = rows.take(self._real, axis=1)
+            self._standardizer.encode(real, out[:, self._n_bits :])
