@@ -424,7 +424,7 @@ class BaseRBM(
             lambda h: model.visible.decode(model.mean_visible(h)),
             model,
             n_columns=model.visible.n_features,
-            dtype=dtype_for(model, data.X),
+            dtype=self._dtype_of_visible(model, data.X),
         )
         return self._visible_frame(mean, X)
 
@@ -439,6 +439,10 @@ class BaseRBM(
                 "probabilities as returned by transform."
             )
         return model, data
+
+    def _dtype_of_visible(self, model, h):
+        """Return the dtype of visible rows that belong to hidden rows."""
+        return dtype_for(model, h)
 
     def _visible_frame(self, array, like=None):
         """Return visible rows in the container chosen by `set_output`.
@@ -800,7 +804,7 @@ class BaseRBM(
             lambda rows: model.visible.decode(model.sample_visible(rows, rng)),
             model,
             n_columns=model.visible.n_features,
-            dtype=dtype_for(model, data.X),
+            dtype=self._dtype_of_visible(model, data.X),
         )
         return self._visible_frame(v, h) if row is None else self._visible_row(v)
 

@@ -315,7 +315,10 @@ class Fit(Call):
         if self.warm:
             self.check_can_continue()
         with unchanged_on_error(self.rbm):
-            for name in ("validation_scores_", "log_partition_gap_"):
+            stale = ["validation_scores_", "log_partition_gap_"]
+            if self.is_new and not self.is_set_by_hand:
+                stale += self.rbm._units.optional_attributes
+            for name in stale:
                 vars(self.rbm).pop(name, None)
             self.training = self.begin()
             self.rbm._training = self.training  # read by the callbacks during fit

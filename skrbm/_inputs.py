@@ -236,7 +236,7 @@ def check_rows(
     `impossible`.
     """
     allow_nan = allow_nan or to_score
-    if hasattr(rbm, "_read"):  # an estimator that reads rows in a way of its own
+    if reads_frames(rbm):
         X = rbm._read(X, name, allow_nan=allow_nan, to_score=to_score)
         X, impossible = X if to_score else (X, None)
         data = fitting_rows(model, X, name)
@@ -288,6 +288,11 @@ def as_objects(X):
     """Return a list as an array in which numbers among strings stay numbers."""
     array = np.asarray(X)
     return np.asarray(X, object) if array.dtype.kind == "U" else array
+
+
+def reads_frames(rbm):
+    """Return whether an estimator reads and writes data frames in a way of its own."""
+    return getattr(rbm, "_reads_frames", False)
 
 
 def check_names(X, rbm, name="X"):

@@ -15,6 +15,7 @@ from skrbm import _inputs, likelihood
 from skrbm._attributes import model_of
 from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import StrOptions
+from skrbm._data import dtype_for
 from skrbm._solvers import SOLVERS
 from skrbm._tables import Table
 from skrbm._typing import MatrixLike, RandomStateLike
@@ -396,6 +397,10 @@ class MixedRBMEstimator(BaseRBM):
     def _features(self, places):
         columns = [self._table.fields[place].columns[0] for place in places]
         return _inputs.feature_names(self, np.array(columns))
+
+    def _dtype_of_visible(self, model, h):
+        """Return float64, in which numbers far from 0 are precise, if there are any."""
+        return dtype_for(model, h) if model.visible.rows_are_bits else np.float64
 
     def _visible_frame(self, array, like=None):
         """Return coded rows as a table like that in `fit`, with the index of `like`."""

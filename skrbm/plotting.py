@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from skrbm._attributes import model_of
 from skrbm._compat.sklearn import _safe_indexing, check_matplotlib_support
 from skrbm._data import spread
-from skrbm._inputs import check_integer, check_rows
+from skrbm._inputs import check_integer, check_rows, reads_frames
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm.sampling import ChainDiagnostics, diagnose, draw_chains
 
@@ -56,7 +56,7 @@ def _image_shape(n_features, image_shape):
 
 def _refuse_table(display, rbm):
     """Raise an error if an estimator models tables, whose rows are no images."""
-    if hasattr(rbm, "_read"):
+    if reads_frames(rbm):
         raise TypeError(
             f"{display} shows images, but a {type(rbm).__name__} models tables, whose "
             "columns are no pixels."

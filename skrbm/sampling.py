@@ -381,7 +381,7 @@ def sample_conditional(
             f"X must contain only the values {model.visible.states}, and NaN for unknown "
             f"ones, but has others, such as {other:g}: {model.visible.advice_on_states}."
         )
-    of_tables = hasattr(rbm, "_read")  # it reads and writes rows in its own way
+    of_tables = _inputs.reads_frames(rbm)
     rows = fill_rows(
         model,
         data,

@@ -1246,3 +1246,22 @@ def categories_of(rbm):
     """Return the categories of each column, or None."""
     known = rbm.categories_
     return list(known.values()) if isinstance(known, dict) else known
+
+
+def test_numbers_far_from_zero_are_precise_whatever_the_hidden_rows():
+    X = 1e9 + np.random.default_rng(0).normal(size=(100, 2))
+    rbm = MixedRBMEstimator(4, n_iter=2, random_state=0).fit(X)
+    H = rbm.transform(X).astype(np.float32)
+    means = rbm.inverse_transform(H)
+    assert means.dtype == np.float64
+    assert_allclose(means, rbm.inverse_transform(H.astype(np.float64)), rtol=1e-14)
+    assert len(np.unique(rbm.sample_visible(H > 0.5, random_state=0))) == X.size
+
+
+def test_a_new_fit_leaves_no_attributes_of_the_last_one():
+    numbers = np.random.default_rng(0).normal(size=(30, 2))
+    rbm = MixedRBMEstimator(2, n_iter=1, random_state=0).fit(numbers)
+    assert hasattr(rbm, "noise_variance_")
+    rbm.fit(numbers > 0)
+    assert not hasattr(rbm, "noise_variance_")
+    assert not hasattr(rbm, "visible_variance_")

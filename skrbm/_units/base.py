@@ -410,6 +410,9 @@ class VisibleUnits(abc.ABC):
     # that a model of these units cannot do without.
     required_attributes: ClassVar[tuple[str, ...]] = ()
 
+    # Names of further attributes that a model of these units has or has not.
+    optional_attributes: ClassVar[tuple[str, ...]] = ()
+
     def to_attributes(self, weights, hidden_bias) -> dict[str, np.ndarray]:
         """Return copies of all parameters of a model, as the attributes of an estimator."""
         return {

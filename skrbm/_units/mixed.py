@@ -336,6 +336,8 @@ class MixedUnits(VisibleUnits):
 
     # Attributes of an estimator -------------------------------------------------------
 
+    optional_attributes = "noise_variance_", "visible_variance_"
+
     def to_attributes(self, weights, hidden_bias):
         parts = []
         for part, units in zip(self.parts, self.units, strict=True):
