@@ -27,8 +27,12 @@ class CategoricalUnits(GroupUnits):
         return n_states
 
     @staticmethod
-    def code(size):
-        return np.eye(size)
+    def by_state(x):
+        return x
+
+    @staticmethod
+    def means_if_even(number, n_states):
+        return 1 / n_states
 
     @staticmethod
     def shares(v):

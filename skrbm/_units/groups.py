@@ -59,8 +59,16 @@ class GroupUnits(VisibleUnits):
 
     @staticmethod
     @abc.abstractmethod
-    def code(size) -> np.ndarray:
-        """Return the units of a group of this size, in a row for each state."""
+    def by_state(x) -> np.ndarray:
+        """Return the sums of values of the units of a group that are on in each state.
+
+        Units and states are the last axis.
+        """
+
+    @staticmethod
+    @abc.abstractmethod
+    def means_if_even(number, n_states) -> np.ndarray:
+        """Return means of units, by their number in the group, if all states are alike."""
 
     @staticmethod
     @abc.abstractmethod
@@ -87,13 +95,9 @@ class GroupUnits(VisibleUnits):
 
     @functools.cached_property
     def groups(self):
-        """Pairs of the slice of the units of a group, and its `code`."""
-        starts, sizes = self.starts.tolist(), self.sizes.tolist()
-        codes = {size: self.code(size).astype(self.bias.dtype) for size in set(sizes)}
-        return [
-            (slice(start, start + size), codes[size])
-            for start, size in zip(starts, sizes, strict=False)
-        ]
+        """Slices of the units of each group."""
+        starts = self.starts.tolist()
+        return list(map(slice, starts[:-1], starts[1:]))
 
     # Columns and rows -----------------------------------------------------------------
 
@@ -107,11 +111,11 @@ class GroupUnits(VisibleUnits):
 
     def decode(self, v):
         """Return the most probable state of each column, given states or means."""
-        states = [self.shares(v[..., group]).argmax(axis=-1) for group, _ in self.groups]
+        states = [self.shares(v[..., group]).argmax(axis=-1) for group in self.groups]
         return np.stack(states, axis=-1).astype(v.dtype)
 
     def probabilities(self, v):
-        return {i: self.shares(v[:, group]) for i, (group, _) in enumerate(self.groups)}
+        return {i: self.shares(v[:, group]) for i, group in enumerate(self.groups)}
 
     # Given the hidden units -----------------------------------------------------------
 
@@ -136,7 +140,7 @@ class GroupUnits(VisibleUnits):
 
     def log_normalizers(self, x):
         x = x + self.bias
-        sums = [logsumexp(x[:, group] @ code.T, axis=1) for group, code in self.groups]
+        sums = [logsumexp(self.by_state(x[:, group]), axis=1) for group in self.groups]
         return np.stack(sums, axis=1)
 
     def log_normalizer_changes(self, x, changes):
@@ -146,8 +150,9 @@ class GroupUnits(VisibleUnits):
         `x` times a factor that depends on the change: a product of matrices.
         """
         x, total = x + self.bias, np.zeros((len(x), len(changes)))
-        for group, code in self.groups:
-            logits, of_changes = x[:, group] @ code.T, changes[:, group] @ code.T
+        for group in self.groups:
+            logits = self.by_state(x[:, group])
+            of_changes = self.by_state(changes[:, group])
             p = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
             highest = of_changes.max(axis=1)
             factors = np.exp(of_changes - highest[:, None])
@@ -176,15 +181,15 @@ class GroupUnits(VisibleUnits):
             some = np.unique(np.searchsorted(self.starts, columns, side="right") - 1)
         total, of_input = np.zeros(len(v)), on_and_off(hidden_input)
         for number in some.tolist():
-            group, code = self.groups[number]
-            of_group, weights_of_group = v[:, group], weights[group]
-            part, changes = of_group @ weights_of_group, code @ weights_of_group
+            group = self.groups[number]
+            of_group, part = v[:, group], v[:, group] @ weights[group]
+            changes = np.ascontiguousarray(self.by_state(weights[group].T).T)
             largest = 2 * float(np.abs(changes).max(initial=0.0))
             if largest < exponent_limit(weights.dtype):
                 logits = SoftplusChanges.after(of_input, part, largest)(changes)
             else:
                 logits = sums_of_softplus(hidden_input - part, changes)
-            logits += code @ self.bias[group]
+            logits += self.by_state(self.bias[group])
             terms = (self.shares(of_group) * logits).sum(axis=1)
             terms -= logsumexp(logits, axis=1)
             total += terms if missing is None else terms * ~missing[:, group.start]
@@ -228,7 +233,10 @@ class GroupUnits(VisibleUnits):
     @functools.cached_property
     def even(self):
         """Means of the units if all states of a column are equally probable."""
-        return np.concatenate([code.mean(axis=0) for _, code in self.groups])
+        first = np.repeat(self.starts[:-1], self.sizes)
+        return self.means_if_even(
+            np.arange(len(self)) - first, np.repeat(self.n_states, self.sizes)
+        )
 
     def follow_mean(self, before, after):
         """Shift the bias in place by the change of the log-probabilities of the states."""

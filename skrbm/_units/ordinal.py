@@ -23,8 +23,13 @@ class OrdinalUnits(GroupUnits):
         return n_states - 1
 
     @staticmethod
-    def code(size):
-        return np.tri(size + 1, size, -1)
+    def by_state(x):
+        lowest = np.zeros_like(x[..., :1])
+        return np.concatenate([lowest, x.cumsum(axis=-1, dtype=x.dtype)], axis=-1)
+
+    @staticmethod
+    def means_if_even(number, n_states):
+        return 1 - (number + 1) / n_states
 
     @staticmethod
     def shares(v):
