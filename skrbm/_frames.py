@@ -264,12 +264,18 @@ def with_gaps(X, mark):
     if X.dtype.kind in "biuf":
         if not isinstance(mark, Real):
             return X
-        X = X.astype(np.result_type(np.float32, X.dtype))
+        X = as_floats(X, copy=True)
         X[_get_mask(X, float(mark))] = np.nan
         return X
     X = X.astype(object)
     X[_get_mask(X, mark)] = np.nan
     return X
+
+
+def as_floats(X, copy=False):
+    """Return an array of numbers in float32, if its dtype is a small one, or in float64."""
+    small = X.dtype in (np.bool_, np.uint8, np.float32)
+    return X.astype(np.float32 if small else np.float64, copy=copy)
 
 
 def _marked_in_pandas(column, mark):

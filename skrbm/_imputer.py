@@ -436,7 +436,7 @@ def _unmasked(X):
     """Return a masked array as an array with missing values."""
     if X.dtype.kind not in "biuf":
         return X.astype(object).filled(None)
-    return X.astype(np.result_type(np.float32, X.dtype)).filled(np.nan)
+    return _frames.as_floats(X).filled(np.nan)
 
 
 def _gaps_alone(table):

@@ -42,6 +42,8 @@ __all__ = [
 # Maximum number of chains, or rows, per random generator. Draws depend on the seed, but not
 # on `n_jobs`.
 CHAINS_TO_A_GENERATOR = 256
+# Number of hidden states whose means are computed together, which takes less time.
+ROWS_AT_A_TIME = 512
 
 
 # Chains ---------------------------------------------------------------------------------
@@ -474,12 +476,17 @@ def _fill(model, data, mean, finish, excluded, seed, n_gibbs_steps, means):
     if limits is not None:
         limits.begin(v, np.broadcast_to(mean, v.shape))
     n_kept = (n_gibbs_steps + 1) // 2
-    total = np.zeros(rows.shape)
+    total, kept = np.zeros(rows.shape), []
     chain = model.gibbs_given(v, unknown, n_gibbs_steps, rng, limits and limits.accepted)
-    for step, h in enumerate(chain):
-        if means and step >= n_gibbs_steps - n_kept:
-            mean_given = model.mean_visible(h)
-            total += mean_given if limits is None else limits.means(mean_given)
+    for left, h in zip(range(n_gibbs_steps - 1, -1, -1), chain, strict=True):
+        if not means or left >= n_kept:
+            continue
+        kept.append(h)
+        if len(kept) * len(h) >= ROWS_AT_A_TIME or left == 0:
+            given = model.mean_visible(np.concatenate(kept)).reshape(-1, *rows.shape)
+            given = given if limits is None else limits.means(given)
+            total += given.sum(axis=0)
+            kept = []
     if means:
         v = (total / n_kept).astype(model.dtype)
     return finish(np.where(unknown, v, rows))
@@ -506,8 +513,8 @@ class _Limits:
         """Return means of units given that the states do not occur."""
         v = v.copy()
         for units, excluded in self._columns:
-            p = np.where(excluded, 0, np.maximum(v[:, units], 1e-30))
-            v[:, units] = p / p.sum(axis=1, keepdims=True)
+            p = np.where(excluded, 0, np.maximum(v[..., units], 1e-30))
+            v[..., units] = p / p.sum(axis=-1, keepdims=True)
         return v
 
     def accepted(self, v):
