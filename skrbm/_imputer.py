@@ -239,7 +239,7 @@ n_features + n_indicators)
         table, model, data, excluded = self._table_and_model(X, **check)
         draw = self.strategy == "draw"
         rows = sampling.fill_rows(
-            *(model, data, self.rbm_.visible_mean_),
+            *(model, data, self.rbm_.visible_mean_, _dtype_of(data)),
             mode=self.strategy == "mode",
             excluded=excluded,
             means=not draw,
@@ -296,7 +296,8 @@ n_features + n_indicators)
             random_state = self.random_state_
         excluded = {i: np.tile(x, (n_draws, 1)) for i, x in excluded.items()}
         rows = sampling.fill_rows(
-            *(model, DataSet.stack([data] * n_draws), self.rbm_.visible_mean_),
+            *(model, DataSet.stack([data] * n_draws)),
+            *(self.rbm_.visible_mean_, _dtype_of(data)),
             excluded=excluded,
             means=False,
             n_gibbs_steps=self.n_gibbs_steps,
@@ -380,8 +381,7 @@ n_features + n_indicators)
 
     def _write(self, rows, table):
         """Return complete rows in the form of users, with the indicators of a table."""
-        dtype = np.result_type(np.float32, rows)
-        filled = self.rbm_._write(rows.astype(dtype, copy=False), table)
+        filled = self.rbm_._write(rows, table)
         if self.indicator_ is None:
             return filled
         flags = self.indicator_.transform(_gaps_alone(table))
@@ -418,18 +418,21 @@ n_features + n_indicators)
 
 def _suited_to(X):
     """Return an estimator that suits the columns of a frame or an ndarray."""
-    table = Table.learn(X, owner=RBMImputer.__name__)
-    bits = [feature.is_bit for feature in table.features]
-    real = [feature.type == "real" for feature in table.features]
-    numeric = all(np.logical_or(bits, real))
-    if all(bits) or (table.container == "array" and numeric and _are_shares(table.read(X))):
+    if isinstance(X, np.ndarray) and X.dtype.kind in "biuf":
+        low, high = DataSet(X).limits()
+        if low >= 0 and high <= 1:
+            return BernoulliRBMEstimator()
+    features = Table.learn(X, owner=RBMImputer.__name__).features
+    if all(feature.is_bit for feature in features):
         return BernoulliRBMEstimator()
-    return GaussianRBMEstimator() if all(real) else MixedRBMEstimator()
+    if all(feature.type == "real" for feature in features):
+        return GaussianRBMEstimator()
+    return MixedRBMEstimator()
 
 
-def _are_shares(rows):
-    low, high = DataSet(rows).limits()
-    return low >= 0 and high <= 1
+def _dtype_of(data):
+    """Return the dtype of the rows of a data set, or a floating one that can hold them."""
+    return np.result_type(np.float32, data.X)
 
 
 def _unmasked(X):

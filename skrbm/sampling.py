@@ -388,16 +388,17 @@ def sample_conditional(
         model,
         data,
         getattr(rbm, "visible_mean_", 0.5),
+        np.result_type(model.dtype, data.X) if of_tables else model.dtype,
         excluded=rbm._excluded(X) if of_tables else {},
         n_gibbs_steps=n_gibbs_steps,
         means=output == "probabilities",
         n_jobs=n_jobs,
         random_state=random_state,
     )
-    return rbm._write(rows, X) if of_tables else rows.astype(model.dtype, copy=False)
+    return rbm._write(rows, X) if of_tables else rows
 
 
-def fill_rows(model, data, mean, *, mode=False, excluded=None, **options):
+def fill_rows(model, data, mean, dtype, *, mode=False, excluded=None, **options):
     """Return the rows of a data set with values in place of gaps.
 
     Parameters
@@ -407,6 +408,8 @@ def fill_rows(model, data, mean, *, mode=False, excluded=None, **options):
         Rows of any values, of which none is selected.
     mean : float or ndarray of shape (n_encoded,)
         Means of the encoded columns in the training data, where the chains begin.
+    dtype : dtype
+        Of the result.
     mode : bool, default=False
         Whether states that are filled in are the most probable ones, given means.
     excluded, **options : dict
@@ -415,10 +418,8 @@ def fill_rows(model, data, mean, *, mode=False, excluded=None, **options):
     Returns
     -------
     rows : ndarray of shape (n_samples, n_features)
-        In the dtype of the rows or of the model, whichever is more precise.
     """
-    rows = data.X.astype(np.result_type(model.dtype, data.X))
-    some = data.gappy()
+    rows, some = data.X.astype(dtype), data.gappy()
     if some.size:
         gappy = rows[some]
         finish = functools.partial(_decoded, model.visible, mode)

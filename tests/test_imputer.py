@@ -70,6 +70,8 @@ def test_written_out(gappy):
     options = {"n_gibbs_steps": 4, "output": "probabilities", "random_state": seeds[0]}
     filled = sample_conditional(expected, X, **options)
     assert_array_equal(imputer.transform(X), filled)
+    double = clone(imputer).fit(X.astype(np.float64))
+    assert double.transform(X).dtype == np.float32
     p = imputer.impute_proba(X)
     assert list(p) == list(range(64))
     assert_array_equal(np.stack([p[i][:, 1] for i in range(64)], axis=1), filled)
