@@ -460,10 +460,6 @@ class BaseRBM(
         """Return rows as `_validate` does in the form that users have them, like `like`."""
         return rows
 
-    def _excluded(self, X):
-        """Return states that gaps of users' rows cannot have, for `sampling.fill`."""
-        return {}
-
     def _probabilities(self, of_columns):
         """Return the probabilities of the states of the columns that users have.
 

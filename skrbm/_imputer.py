@@ -236,12 +236,11 @@ n_features + n_indicators)
         return self._transform(X)
 
     def _transform(self, X, **check):
-        table, model, data, excluded = self._table_and_model(X, **check)
+        table, model, data = self._table_and_model(X, **check)
         draw = self.strategy == "draw"
         rows = sampling.fill_rows(
             *(model, data, self.rbm_.visible_mean_, _dtype_of(data)),
             mode=self.strategy == "mode",
-            excluded=excluded,
             means=not draw,
             n_gibbs_steps=self.n_gibbs_steps,
             random_state=self.random_state_ if draw else self._seed,
@@ -290,15 +289,13 @@ n_features + n_indicators)
         UserWarning
             As for `transform`.
         """
-        table, model, data, excluded = self._table_and_model(X)
+        table, model, data = self._table_and_model(X)
         _inputs.check_integer(n_draws, "n_draws", 1)
         if random_state is None:
             random_state = self.random_state_
-        excluded = {i: np.tile(x, (n_draws, 1)) for i, x in excluded.items()}
         rows = sampling.fill_rows(
             *(model, DataSet.stack([data] * n_draws)),
             *(self.rbm_.visible_mean_, _dtype_of(data)),
-            excluded=excluded,
             means=False,
             n_gibbs_steps=self.n_gibbs_steps,
             random_state=random_state,
@@ -334,14 +331,13 @@ n_features + n_indicators)
         UserWarning
             As for `transform`.
         """
-        _, model, data, excluded = self._table_and_model(X)
+        _, model, data = self._table_and_model(X)
         of_states, some = model.visible.probabilities, data.gappy()
         p = of_states(np.nan_to_num(data.copy_rows(model.dtype)))
         if some.size:
             filled = sampling.fill(
                 *(model, data, some, self.rbm_.visible_mean_),
                 lambda v: list(of_states(v).values()),
-                excluded,
                 means=True,
                 n_gibbs_steps=self.n_gibbs_steps,
                 random_state=self._seed,
@@ -364,7 +360,7 @@ n_features + n_indicators)
         return _frames.with_gaps(X, mark)
 
     def _table_and_model(self, X, **check):
-        """Return a table, the model, and as it needs them the rows and excluded states."""
+        """Return a table, the model, and the rows as it needs them."""
         check_is_fitted(self)
         table, rbm = self._read(X), self.rbm_
         with warnings.catch_warnings(), _advice_on_strings():
@@ -372,12 +368,11 @@ n_features + n_indicators)
             warnings.filterwarnings("ignore", "X does not have valid feature names")
             warnings.filterwarnings("ignore", "X has feature names")
             rows = rbm._validate(table, allow_nan=True)
-            excluded = rbm._excluded(table)
         model = model_of(rbm)
         data = _inputs.fitting_rows(model, rows)
         options = {"clips": True} | check
         _inputs.check_values(model.visible, data, _in_memory(X), rbm, **options)
-        return table, model, data, excluded
+        return table, model, data
 
     def _write(self, rows, table):
         """Return complete rows in the form of users, with the indicators of a table."""

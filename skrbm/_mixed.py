@@ -55,9 +55,11 @@ class MixedRBMEstimator(BaseRBM):
         Groups of columns of 0 and 1, by name or by number, of which at most one is 1 in any
         row, as in the output of :class:`~sklearn.preprocessing.OneHotEncoder`. Each group
         is modeled as one column, with a state for each of its columns, and one for none of
-        them where that occurs in training. Rows are still read and written as bits. "auto"
-        takes the groups that :func:`exclusive_groups` finds. None takes columns as they
-        are.
+        them where that occurs in training. Where it does not, rows with none of them are
+        impossible; to allow for them, leave one of the columns out of the group. Rows are
+        still read and written as bits. Where a group has missing values, all of its columns
+        must be missing, unless the others tell which one is 1. "auto" takes the groups that
+        :func:`exclusive_groups` finds. None takes columns as they are.
 
     solver : {"pcd", "cd", "pt"}, default="pcd"
         Where the states of the negative phase come from: persistent chains, chains that
@@ -411,9 +413,6 @@ class MixedRBMEstimator(BaseRBM):
 
     def _write(self, rows, like=None):
         return self._table.write(rows, index=getattr(like, "index", None))
-
-    def _excluded(self, X):
-        return self._table.excluded(X)
 
     def _probabilities(self, of_columns):
         return self._table.probabilities(of_columns)

@@ -330,9 +330,10 @@ class Table:
         Returns
         -------
         coded : ndarray of shape (n_samples, n_fields)
-            Codes, real values, and NaN for gaps. The dtype is uint8, if there is no gap, no
-            real value and no field of more than 256 categories. Otherwise it is that of
-            models, or float64 if a real column needs it.
+            Codes, real values, and NaN for gaps. A group is a gap if all of its columns are
+            missing. If only some are, the others must tell its state. The dtype is uint8,
+            if there is no gap, no real value and no field of more than 256 categories.
+            Otherwise it is that of models, or float64 if a real column needs it.
         marked : ndarray of bool of shape (n_samples,)
             Whether rows are impossible. Only returned if `impossible` is "mark". The codes
             of the groups concerned have no meaning.
@@ -345,6 +346,7 @@ class Table:
                 fields.append(cells[field.columns[0]])
                 continue
             states = _states([cells[column] for column in field.columns], field.may_be_off)
+            self._refuse_open(field.columns, states, name)
             if impossible == "error":
                 self._refuse(field.columns, states, name)
             marked |= states.twice | states.never
@@ -367,25 +369,6 @@ class Table:
             )
         ]
         return cells, X.shape[0]
-
-    def excluded(self, X) -> dict[int, np.ndarray]:
-        """Return which states of groups are excluded by columns that are known to be off.
-
-        The keys are indices of fields, and the values arrays of bool of shape (n_samples,
-        n_states). Where a state of a group is known, its array has no meaning.
-        """
-        if not self.groups:
-            return {}
-        cells, n_rows = self._cells(X, "X")
-        result = {}
-        for number, field in enumerate(self.fields):
-            if field.is_group:
-                _, observed = _groups.stacked([cells[i] for i in field.columns], n_rows)
-                if observed is not None:
-                    off = np.zeros((n_rows, len(field.categories)), dtype=bool)
-                    off[:, : len(field.columns)] = observed
-                    result[number] = off
-        return result
 
     def _assembled(self, fields, n_rows):
         """Return coded rows, given the values and gaps of each field."""
@@ -415,6 +398,19 @@ class Table:
                 f"Row {states.never.argmax()} of {name} has none of the columns "
                 f"{described} on, although one of them was on in all rows in training."
             )
+
+    def _refuse_open(self, columns, states, name):
+        """Raise an error for the first row with a group that is known in part only."""
+        if states.open is None or not states.open.any():
+            return
+        row = states.open.argmax()
+        missing = [self._label(columns[k]) for k in np.flatnonzero(~states.observed[row])]
+        raise ValueError(
+            f"Row {row} of {name} has missing values of {_listed(missing)}, so that it is "
+            "not known which column is on in the group of "
+            f"{_listed([self._label(column) for column in columns])}. Set all columns of "
+            "the group to missing, or none, or leave these columns out of the groups."
+        )
 
     def write(self, coded, index=None):
         """Return coded rows as a table like that of the training data.
@@ -627,34 +623,40 @@ class States(NamedTuple):
     codes : ndarray of int
         The column that is on, or the number of columns if all are off.
     gaps : ndarray of bool or None
-        Where missing values leave open which it is.
+        Where missing values leave open which it is. None if nothing is missing.
+    open : ndarray of bool or None
+        Where this is so although some columns are observed.
     twice, never : ndarray of bool
         Where more than one is on, and where all are off, if they may not be.
-    on : ndarray of bool of shape (n_samples, n_columns)
+    on, observed : ndarray of bool of shape (n_samples, n_columns)
+        Columns that are on, and those that are not missing, or None if none is.
     """
 
     codes: np.ndarray
     gaps: np.ndarray | None
+    open: np.ndarray | None
     twice: np.ndarray
     never: np.ndarray
     on: np.ndarray
+    observed: np.ndarray | None
 
 
 def _states(cells, may_be_off):
     """Return the states of a group, given the values and gaps of its columns."""
     on, observed = _groups.stacked(cells, len(cells[0][0]))
     n_on, codes = on.sum(axis=1), on.argmax(axis=1)
-    off, gaps = n_on == 0, None
+    off, gaps, partly = n_on == 0, None, None
     if observed is not None:
         n_open = (~observed).sum(axis=1)
         codes = np.where(off, observed.argmin(axis=1), codes)
         gaps = off & (n_open + may_be_off > 1) & (n_open > 0)
+        partly = gaps & (n_open < len(cells))
         off &= n_open == 0
     if may_be_off:
         codes[off] = len(cells)
     never = np.zeros_like(off) if may_be_off else off
     codes = codes.astype(np.min_scalar_type(len(cells) - 1 + may_be_off))
-    return States(codes, gaps, n_on > 1, never, on)
+    return States(codes, gaps, partly, n_on > 1, never, on, observed)
 
 
 def _bits_of(cells, place):

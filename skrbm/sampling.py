@@ -389,7 +389,6 @@ def sample_conditional(
         data,
         getattr(rbm, "visible_mean_", 0.5),
         np.result_type(model.dtype, data.X) if of_tables else model.dtype,
-        excluded=rbm._excluded(X) if of_tables else {},
         n_gibbs_steps=n_gibbs_steps,
         means=output == "probabilities",
         n_jobs=n_jobs,
@@ -398,7 +397,7 @@ def sample_conditional(
     return rbm._write(rows, X) if of_tables else rows
 
 
-def fill_rows(model, data, mean, dtype, *, mode=False, excluded=None, **options):
+def fill_rows(model, data, mean, dtype, *, mode=False, **options):
     """Return the rows of a data set with values in place of gaps.
 
     Parameters
@@ -412,7 +411,7 @@ def fill_rows(model, data, mean, dtype, *, mode=False, excluded=None, **options)
         Of the result.
     mode : bool, default=False
         Whether states that are filled in are the most probable ones, given means.
-    excluded, **options : dict
+    **options : dict
         Arguments of `fill`.
 
     Returns
@@ -423,7 +422,7 @@ def fill_rows(model, data, mean, dtype, *, mode=False, excluded=None, **options)
     if some.size:
         gappy = rows[some]
         finish = functools.partial(_decoded, model.visible, mode)
-        [filled] = fill(model, data, some, mean, finish, excluded, **options)
+        [filled] = fill(model, data, some, mean, finish, **options)
         rows[some] = np.where(np.isnan(gappy), filled, gappy)
     return rows
 
@@ -439,7 +438,6 @@ def fill(
     some,
     mean,
     finish,
-    excluded=None,
     *,
     n_gibbs_steps,
     means,
@@ -450,10 +448,6 @@ def fill(
 
     `finish` makes a list of arrays of encoded rows without gaps. These are returned for
     all of the rows. If `means`, gaps are filled by means of units, otherwise by states.
-
-    `excluded` tells which states the gaps of all rows cannot have: a dict from columns of
-    the data, of which each state is one unit, to arrays of bool of shape (n_samples,
-    n_states).
     """
     model, random_state = model.align(), check_random_state(random_state)
     mean = np.asarray(mean, dtype=model.dtype)
@@ -461,76 +455,28 @@ def fill(
     for places, seed in _in_groups(len(some), random_state):
         indices = some[places]
         rows = DataSet(data.X[indices]).encode(data.encoder)
-        cannot = {i: states[indices] for i, states in (excluded or {}).items()}
-        arguments = model, rows, mean, finish, cannot, seed, n_gibbs_steps, means
+        arguments = model, rows, mean, finish, seed, n_gibbs_steps, means
         calls.append(delayed(_fill)(*arguments))
     parts = _run_calls(calls, n_jobs)
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def _fill(model, data, mean, finish, excluded, seed, n_gibbs_steps, means):
+def _fill(model, data, mean, finish, seed, n_gibbs_steps, means):
     rng, visible = generator(seed), model.visible
     rows = data.copy_rows(model.dtype)
     unknown = np.isnan(rows)
     v = np.where(unknown, visible.fill_in(mean, rows.shape, rng), visible.clip(rows))
-    limits = _Limits(data, unknown, excluded) if excluded else None
-    if limits is not None:
-        limits.begin(v, np.broadcast_to(mean, v.shape))
     n_kept = (n_gibbs_steps + 1) // 2
     total, kept = np.zeros(rows.shape), []
-    chain = model.gibbs_given(v, unknown, n_gibbs_steps, rng, limits and limits.accepted)
+    chain = model.gibbs_given(v, unknown, n_gibbs_steps, rng)
     for left, h in zip(range(n_gibbs_steps - 1, -1, -1), chain, strict=True):
         if not means or left >= n_kept:
             continue
         kept.append(h)
         if len(kept) * len(h) >= ROWS_AT_A_TIME or left == 0:
             given = model.mean_visible(np.concatenate(kept)).reshape(-1, *rows.shape)
-            given = given if limits is None else limits.means(given)
             total += given.sum(axis=0)
             kept = []
     if means:
         v = (total / n_kept).astype(model.dtype)
     return finish(np.where(unknown, v, rows))
-
-
-class _Limits:
-    """States that gaps cannot have, of columns of which each state is one unit.
-
-    Parameters
-    ----------
-    data : DataSet
-    unknown : ndarray of bool of shape (n_samples, n_encoded)
-    excluded : dict
-        As for `fill`.
-    """
-
-    def __init__(self, data, unknown, excluded):
-        self._columns = []
-        for column, states in excluded.items():
-            units = np.flatnonzero(data.coder.feature_of == column)
-            self._columns.append((units, states & unknown[:, units]))
-
-    def means(self, v):
-        """Return means of units given that the states do not occur."""
-        v = v.copy()
-        for units, excluded in self._columns:
-            p = np.where(excluded, 0, np.maximum(v[..., units], 1e-30))
-            v[..., units] = p / p.sum(axis=-1, keepdims=True)
-        return v
-
-    def accepted(self, v):
-        """Return which units are of columns that do not have such a state."""
-        accepted = np.ones(v.shape, dtype=bool)
-        for units, excluded in self._columns:
-            hits = (excluded & (v[:, units] > 0)).any(axis=1)
-            accepted[:, units] = ~hits[:, None]
-        return accepted
-
-    def begin(self, v, mean):
-        """Replace such states by the most probable of the others, in place."""
-        refused, best = ~self.accepted(v), self.means(mean)
-        for units, _ in self._columns:
-            p = best[:, units]
-            first = p == p.max(axis=1, keepdims=True)
-            first &= first.cumsum(axis=1) == 1
-            v[:, units] = np.where(refused[:, units], first, v[:, units])

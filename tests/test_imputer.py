@@ -553,36 +553,43 @@ def test_marks_in_frames(mark):
 
 
 def test_groups_of_columns():
-    """What is known of a group is not changed, and no row has two of its columns on."""
+    """Groups are filled as a whole, so that no row has two of its columns on."""
     rng = np.random.default_rng(0)
     state = rng.integers(0, 4, 400)  # 3: none of the columns
     X = pd.DataFrame({name: state == i for i, name in enumerate("abc")})
     X["other"] = state % 2 == 0
     rbm = make_mixed(groups=[["a", "b", "c"]], n_components=4, n_iter=100)
-    imputer = RBMImputer(rbm, n_gibbs_steps=60, random_state=0).fit(X)
-    gappy = X[:100].astype(object)
-    gappy.loc[gappy["a"] | gappy["b"], ["a", "b"]] = None  # c is off, so it is a, b or none
+    imputer = RBMImputer(rbm, n_gibbs_steps=300, random_state=0).fit(X)
+    gappy, open_ = X[:100].astype(object), X["b"][:100] | (np.arange(100) % 3 == 0)
+    gappy.loc[open_, ["a", "b", "c"]] = None
+    gappy.loc[X["a"][:100] & ~open_, "b"] = None  # a tells that it is off
     known = gappy.notna().to_numpy()
     p = imputer.impute_proba(gappy)
-    open_ = ~known[:, 0]
-    assert_allclose(p["c"][open_, 1], 0, atol=1e-6)
-    shares = np.stack([p["a"][open_, 1], p["b"][open_, 1]], axis=1)
-    assert (shares.sum(axis=1) <= 1 + 1e-6).all()
+    shares = np.stack([p[name][open_, 1] for name in "abc"], axis=1)
     exact = imputer.rbm_.log_likelihood
-    options = [[True, False, False], [False, True, False], [False] * 3]
+    options = np.eye(4, 3, dtype=bool)
     for other in (False, True):
-        rows = [dict(zip("abc", on, strict=True)) | {"other": other} for on in options]
-        odds = np.exp(exact(pd.DataFrame(rows)))
+        odds = np.exp(exact(pd.DataFrame(options, columns=list("abc")).assign(other=other)))
         here = gappy["other"][open_].to_numpy() == other
-        assert_allclose(shares[here].mean(axis=0), (odds / odds.sum())[:2], atol=0.04)
+        assert_allclose(shares[here].mean(axis=0), (odds / odds.sum())[:3], atol=0.04)
     for table in (imputer.transform(gappy), *imputer.impute_draws(gappy, 3)):
         values = table.to_numpy(dtype=bool)
         assert_array_equal(values[known], X[:100].to_numpy()[known])
+        assert_array_equal(values[~open_], X[:100].to_numpy()[~open_])
         assert (values[:, :3].sum(axis=1) <= 1).all()
     array = RBMImputer(
         make_mixed(groups=[[0, 1, 2]]), strategy="mode", n_gibbs_steps=2, random_state=0
     ).fit_transform(gappy.astype(float).to_numpy())
     assert_array_equal(array[known], X[:100].to_numpy()[known])
+    gappy.loc[7, ["a", "b", "c"]] = None, None, False
+    for call in (imputer.transform, imputer.impute_proba, imputer.fit, rbm.fit):
+        with pytest.raises(
+            ValueError, match=r"Row 7 of X has missing .* 'a', 'b', so that"
+        ):
+            call(gappy)
+    for call in (imputer.rbm_.score_samples, imputer.rbm_.transform):
+        with pytest.raises(ValueError, match="Set all columns of the group to missing"):
+            call(gappy)
 
 
 def test_tables_in_pipelines_and_searches():

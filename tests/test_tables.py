@@ -337,7 +337,7 @@ def test_round_trip_of_arrays(X):
 
 def test_a_table_is_pickled_and_plain():
     X = pandas_frame({name: case[0] for name, case in (SURVEY | PANDAS).items()})
-    table = Table.learn(X, groups=[["bits", "sparse"]])
+    table = Table.learn(X, groups=[["bool", "sparse"]])
     again = Table.from_plain(pickle.loads(pickle.dumps(table.to_plain())))
     assert_array_equal(again.read(X), table.read(X))
     assert_same(again.write(again.read(X)), table.write(table.read(X)))
@@ -568,7 +568,6 @@ def test_all_columns_of_a_group_may_be_off():
         ([1, nan, 0], 0),
         ([nan, 1, nan], 1),
         ([nan, 0, 0], 0),  # one of them is always on
-        ([nan, 0, nan], nan),
         ([nan, nan, nan], nan),
     ],
 )
@@ -582,12 +581,32 @@ def test_gaps_in_a_group(cells, code):
 
 
 def test_gaps_in_a_group_that_may_be_off():
-    X = np.array([[1, 0], [0, 1], [0, 0], [nan, 0], [0, nan], [1, nan]])
-    table = Table.learn(X, groups=[[0, 1]])
+    X = np.array([[1, 0], [0, 1], [0, 0], [nan, nan], [1, nan], [nan, 0]])
+    table = Table.learn(X[:5], groups=[[0, 1]])
     assert table.fields[0].categories.tolist() == [0, 1, None]
-    assert_array_equal(table.read(X)[:, 0], [0, 1, 2, nan, nan, 0])
-    again = Table.learn(X[[0, 1, 3]], groups=[[0, 1]])  # no row shows that both may be off
-    assert again.fields[0].categories.tolist() == [0, 1]
+    assert_array_equal(table.read(X[:5])[:, 0], [0, 1, 2, nan, 0])
+    always = Table.learn(X[[0, 1, 5]], groups=[[0, 1]])  # no row shows that both may be off
+    assert always.fields[0].categories.tolist() == [0, 1]
+    assert_array_equal(always.read(X[[1, 5]])[:, 0], [1, 0])
+
+
+@pytest.mark.parametrize("impossible", ["error", "mark"])
+def test_a_group_that_is_known_in_part_is_refused(impossible):
+    """What is known of it would have to be part of the model of the gaps."""
+    X = pd.DataFrame(np.eye(3), columns=list("abc"))
+    table = Table.learn(X, groups=[list("abc")])
+    rows = pd.DataFrame([[1, nan, 0], [nan, 0, nan]], columns=list("abc"))
+    assert table.read(rows[:1], impossible="error")[0, 0] == 0
+    with pytest.raises(
+        ValueError,
+        match=r"Row 1 of X_new has missing values of 'a', 'c', so that it is not known "
+        r"which column is on in the group of 'a', 'b', 'c'\. Set all columns of the group "
+        "to missing, or none, or leave these columns out of the groups",
+    ):
+        table.read(rows, "X_new", impossible=impossible)
+    may_be_off = Table.learn(X, groups=[["a", "b"]])
+    with pytest.raises(ValueError, match="Row 0 of X has missing values of 'b', so that"):
+        may_be_off.read(X.assign(a=0, b=nan), impossible=impossible)
 
 
 def test_automatic_groups():
