@@ -44,9 +44,9 @@ def exclusive_groups(X: MatrixLike, *, max_chance: float = 1e-6) -> list[list[An
     Returns
     -------
     groups : list of lists
-        The columns of each group: their names, if `X` is a data frame whose columns are
-        strings, and their indices otherwise. Both columns and groups are in the order of
-        the columns of `X`.
+        The columns of each group: their names or other labels, if `X` is a data frame, and
+        their indices otherwise. Both columns and groups are in the order of the columns of
+        `X`.
 
     Examples
     --------
@@ -72,8 +72,8 @@ def exclusive_groups(X: MatrixLike, *, max_chance: float = 1e-6) -> list[list[An
         places = list(bits)
         on, observed = stacked(bits.values(), X.shape[0])
     groups = find(on, observed, max_chance)
-    names = getattr(source, "feature_names_in_", range(X.shape[1]))
-    return [[names[places[column]] for column in group] for group in groups]
+    labels = range(X.shape[1]) if _frames.container_of(X) == "array" else list(X.columns)
+    return [[labels[places[column]] for column in group] for group in groups]
 
 
 def _bits(column):

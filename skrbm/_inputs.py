@@ -298,8 +298,14 @@ def reads_frames(rbm):
 def check_names(X, rbm, name="X"):
     """Raise an error if the columns of a data frame are not those `rbm` was fitted on."""
     fitted_on = getattr(rbm, "feature_names_in_", None)
+    if fitted_on is not None:
+        check_labels(X, fitted_on, name)
+
+
+def check_labels(X, fitted_on, name="X"):
+    """Raise an error if a data frame has other columns, or others first, than in fit."""
     columns = getattr(X, "columns", None)
-    if not (fitted_on is None or columns is None or list(columns) == list(fitted_on)):
+    if not (columns is None or list(columns) == list(fitted_on)):
         raise ValueError(
             f"The feature names of {name} should match those that were passed during fit, "
             f"in the same order. Expected {_few(fitted_on)}, but {name} has "

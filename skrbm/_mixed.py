@@ -43,8 +43,9 @@ class MixedRBMEstimator(BaseRBM):
 
     feature_types : "infer", list or dict, default="infer"
         Types of the columns: "binary", "categorical", "ordinal" (ordered categories) or
-        "real". A list has one type for each column. A dict has types by the names of
-        columns, or by their numbers in an array, and the others are inferred. In a data
+        "real". A list has one type for each column. A dict has types by the names or
+        other labels of columns, or by their numbers in an array, and the others are
+        inferred. In a data
         frame, a column is inferred to be binary if it is boolean or has two distinct
         values, categorical if it has strings or unordered categories, ordinal if its
         categories are ordered, and otherwise real. In an array, columns of 0 and 1 are
@@ -52,13 +53,14 @@ class MixedRBMEstimator(BaseRBM):
         `feature_types_`.
 
     groups : None, "auto" or list of lists, default=None
-        Groups of columns of 0 and 1, by name or by number, of which at most one is 1 in any
-        row, as in the output of :class:`~sklearn.preprocessing.OneHotEncoder`. Each group
-        is modeled as one column, with a state for each of its columns, and one for none of
-        them where that occurs in training. Where it does not, rows with none of them are
-        impossible; to allow for them, leave one of the columns out of the group. Rows are
-        still read and written as bits. Where a group has missing values, all of its columns
-        must be missing, unless the others tell which one is 1. "auto" takes the groups that
+        Groups of columns of 0 and 1, by name or, in an array, by number, of which at most
+        one is 1 in any row, as in the output of
+        :class:`~sklearn.preprocessing.OneHotEncoder`. Each group is modeled as one column,
+        with a state for each of its columns, and one for none of them where that occurs in
+        training. Where it does not, rows with none of them are impossible; to allow for
+        them, leave one of the columns out of the group. Rows are still read and written as
+        bits. Where a group has missing values, all of its columns must be missing, unless
+        the others tell which one is 1. "auto" takes the groups that
         :func:`exclusive_groups` finds. None takes columns as they are.
 
     solver : {"pcd", "cd", "pt"}, default="pcd"

@@ -5,6 +5,7 @@ column, and NaN for a gap. A field is a column, or a group of columns of bits of
 most one is on.
 """
 
+import contextlib
 import dataclasses
 import functools
 from typing import Any, NamedTuple, Self
@@ -112,7 +113,7 @@ class Field(NamedTuple):
         Indices of the columns of the table: one, or those of a group.
     type : {"binary", "categorical", "ordinal", "real"}
     categories : ndarray of shape (n_categories,) or None
-        The values in the order of their codes. Those of a group are the names of its
+        The values in the order of their codes. Those of a group are the labels of its
         columns, or else their indices, and None, the last one, where all may be off. None
         if the values are real.
     """
@@ -141,7 +142,7 @@ class Table:
         Name of the class of the estimator, for errors.
     container : {"array", "pandas", "polars"}
     labels : list or None
-        Labels of the columns of a data frame.
+        Labels of the columns of a data frame. Those of an array are referred to by index.
     names : list of str or None
         The same if they are strings.
     features : list of Feature
@@ -171,11 +172,11 @@ class Table:
         X : data frame, array-like or CSR array of shape (n_samples, n_features)
             Numbers, booleans, strings and categories. NaN, None and NA are gaps.
         feature_types : "infer", dict or list, default="infer"
-            Types of all columns, or of some of them by name or index. The others are
-            inferred.
+            Types of all columns, or of some of them by their labels or, in an array, their
+            indices. The others are inferred.
         groups : None, "auto" or list of lists, default=None
-            Names or indices of columns of bits of which at most one is on in each row. If
-            "auto", they are those of `exclusive_groups`.
+            Columns of bits, likewise, of which at most one is on in each row. If "auto",
+            they are those of `exclusive_groups`.
         owner : str, default="Table"
             Name of the class of the estimator, for errors.
         by_dtypes : bool, default=False
@@ -229,8 +230,9 @@ class Table:
                     f"or a dict from columns to types, but got {feature_types!r}."
                 )
         elif isinstance(feature_types, dict):
+            places = self._places(n_features)
             for column, given in feature_types.items():
-                types[self._place(column, n_features, "feature_types")] = given
+                types[self._place(column, places, "feature_types")] = given
         else:
             types = list(feature_types)
             if len(types) != n_features:
@@ -245,14 +247,18 @@ class Table:
                 )
         return types
 
-    def _place(self, column, n_features, parameter):
-        """Return the index of a column that a parameter names."""
-        names = self.names or []
-        if column in names:
-            return names.index(column)
-        if isinstance(column, int | np.integer) and 0 <= column < n_features:
-            return int(column)
-        known = "names of columns of X" if names else f"indices below {n_features}"
+    def _places(self, n_features):
+        """Return the index of each column by the key of its label, see `_place`."""
+        labels = range(n_features) if self.labels is None else self.labels
+        return {_key(label): place for place, label in enumerate(labels)}
+
+    def _place(self, column, places, parameter):
+        """Return the index of a column to which a parameter refers, given `_places`."""
+        with contextlib.suppress(KeyError, TypeError):  # TypeError: it has no hash
+            return places[_key(column)]
+        known = "names of columns of X" if self.names else "labels of columns of X"
+        if self.labels is None:
+            known = f"indices of columns of X, below {len(places)}"
         raise ValueError(f"{parameter} must refer to {known}, but has {column!r}.")
 
     def _learn_groups(self, groups, bits, n_rows):
@@ -264,7 +270,7 @@ class Table:
                 )
             places = list(bits)
             found = _groups.find(*_groups.stacked(bits.values(), n_rows))
-            groups = [[places[column] for column in group] for group in found]
+            groups = [[self._label(places[column]) for column in group] for group in found]
         for columns in self._checked(groups, bits):
             states = _states([bits[column] for column in columns], True)
             self._refuse(columns, states, "X")
@@ -272,14 +278,14 @@ class Table:
 
     def _checked(self, groups, bits):
         """Yield the columns of each group, after checking that they are among the bits."""
-        taken = set()
+        taken, places = set(), self._places(self.n_features)
         for group in groups:
             if not isinstance(group, list | tuple | np.ndarray):
                 raise ValueError(
                     "groups must be a list of lists of columns, but in place of a list it "
                     f"has {group!r}."
                 )
-            columns = [self._place(each, self.n_features, "groups") for each in group]
+            columns = [self._place(each, places, "groups") for each in group]
             described = _listed([self._label(column) for column in columns])
             if len(columns) < 2:
                 raise ValueError(
@@ -356,6 +362,8 @@ class Table:
 
     def _cells(self, X, name, min_samples=1):
         """Return the values and gaps of each column, and the number of rows."""
+        if self.names is None and self.labels is not None:
+            _inputs.check_labels(X, self.labels, name)
         source = _inputs.stand_in(self.owner)
         source.n_features_in_ = self.n_features
         if self.names is not None:
@@ -482,7 +490,8 @@ class Table:
         ]
         for columns, may_be_off in self.groups:
             states = [self._label(column) for column in columns] + [None] * may_be_off
-            group = Field(columns, "categorical", np.array(states, dtype=object))
+            states = np.fromiter(states, object, len(states))  # labels may be tuples
+            group = Field(columns, "categorical", states)
             fields = [each for each in fields if each.columns[0] not in columns] + [group]
         return sorted(fields, key=lambda field: min(field.columns))
 
@@ -510,7 +519,7 @@ class Table:
         return values if self.names is None else dict(zip(self.names, values, strict=True))
 
     def _label(self, place):
-        return place if self.names is None else self.names[place]
+        return place if self.labels is None else self.labels[place]
 
     def _where(self, place, name):
         return f"Column {self._label(place)!r} of {name}"
@@ -615,6 +624,11 @@ def _places(values, categories):
     return np.where(categories[places] == values, places, -1)
 
 
+def _key(label):
+    """Return what distinguishes labels of columns: True is not 1."""
+    return isinstance(label, bool | np.bool_), label
+
+
 class States(NamedTuple):
     """States of a group in each row.
 
@@ -677,5 +691,6 @@ def _are_fractions(cells):
 
 def _listed(values):
     """Return the first few of some values in words."""
-    few = ", ".join(repr(value) for value in np.asarray(values, object)[:N_SHOWN].tolist())
-    return few + (", ..." if len(values) > N_SHOWN else "")
+    few = values[:N_SHOWN]
+    few = map(repr, few.tolist() if isinstance(few, np.ndarray) else few)
+    return ", ".join(few) + (", ..." if len(values) > N_SHOWN else "")

@@ -96,6 +96,11 @@ def test_names(frame):
     assert exclusive_groups(frame(columns)) == [["a", "d", "e"]]
 
 
+def test_labels_that_are_no_strings():
+    frame = pd.DataFrame(letters(), columns=range(10, 70, 10))
+    assert exclusive_groups(frame) == [[10, 40, 50]]
+
+
 def test_other_columns_are_in_no_group():
     frame = pd.DataFrame(letters(), columns=list("abcdef"))
     frame["a"] = frame["a"].map({0: "no", 1: "yes"})

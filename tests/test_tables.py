@@ -381,7 +381,7 @@ def test_declared_types(make, cells, kind, categories, codes):
     if make is polars_frame:  # makes no numbers of objects
         X = pl.DataFrame({"a": [0.5, 0.25, 0.75], "b": cells})
     named = {1: kind} if make is array else {"b": kind}
-    for feature_types in (named, {1: kind}, ["real", kind], np.array(["infer", kind])):
+    for feature_types in (named, ["real", kind], np.array(["infer", kind])):
         table = Table.learn(X, feature_types=feature_types)
         field = table.fields[1]
         assert field.type == kind
@@ -391,10 +391,47 @@ def test_declared_types(make, cells, kind, categories, codes):
         assert_array_equal(table.read(X)[:, 1], codes)
 
 
-def test_a_dict_of_types_by_index_and_name():
-    X = pd.DataFrame({"a": [1, 2, 3], "b": [1, 2, 3]})
-    table = Table.learn(X, feature_types={"a": "ordinal", 1: "categorical"})
-    assert table.feature_types == {"a": "ordinal", "b": "categorical"}
+@pytest.mark.parametrize(
+    "labels", [[2, 0, 1], [("a", 1), ("a", 2), ("b", 1)], [1.5, 0, 2], [True, 1.5, 0]]
+)
+def test_columns_of_frames_are_referred_to_by_their_labels(labels):
+    X = pd.DataFrame([[0, 1, 5], [1, 0, 6], [1, 0, 7], [0, 1, 9]])
+    X.columns = pd.Index(labels, dtype=object, tupleize_cols=False)
+    options = {"feature_types": {labels[2]: "ordinal"}, "groups": [[labels[1], labels[0]]]}
+    table = Table.learn(X, **options)
+    assert table.feature_types == ["binary", "binary", "ordinal"]
+    assert table.fields[0].categories.tolist() == [labels[1], labels[0]]
+    coded = table.read(X)
+    assert_array_equal(coded, [[0, 0], [1, 1], [1, 2], [0, 3]])
+    assert_array_equal(table.read(X.to_numpy()), coded)
+    with pytest.raises(ValueError, match="at most one may be on in the group of") as caught:
+        table.read(X.replace(0, 1))
+    assert f"{labels[1]!r}, {labels[0]!r}" in str(caught.value)
+    for other in (X.iloc[:, [1, 0, 2]], X.set_axis([*labels[:2], 3], axis=1)):
+        with pytest.raises(
+            ValueError, match=r"feature names of X_new should match .* in the same order"
+        ):
+            table.read(other, "X_new")
+    with pytest.raises(ValueError, match="names of X should match"):
+        table.read(X.set_axis(list("abc"), axis=1))
+
+
+def test_references_to_no_column():
+    X = np.array([[1, 2], [3, 4]])
+    frame = pd.DataFrame(X)
+    for table, column, known in [
+        (X, 2, "indices of columns of X, below 2"),
+        (X, -1, "indices of columns of X, below 2"),
+        (X, "0", "indices of columns of X, below 2"),
+        (X, True, "indices of columns of X, below 2"),
+        (frame, True, "labels of columns of X"),
+        (frame, 2, "labels of columns of X"),
+        (frame.set_axis(["a", "b"], axis=1), 1, "names of columns of X"),
+    ]:
+        with pytest.raises(ValueError, match=f"must refer to {known}, but has {column!r}"):
+            Table.learn(table, feature_types={column: "real"})
+    with pytest.raises(ValueError, match=r"groups must refer to .*, but has \{0: 1\}"):
+        Table.learn(X % 2, groups=[[0, {0: 1}]])
 
 
 def test_real_columns_of_categories_of_numbers():
