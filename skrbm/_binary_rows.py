@@ -5,6 +5,10 @@ need the compiled core, see `skrbm._native`, except for `group_means` and `draw_
 Where there is none, `lists` returns None, and callers multiply matrices instead. States are
 arrays of uint8.
 
+Visible rows may have other values after the bits, the *rest*, in an array. There are few of
+them, so that their products with the weights are small. The hidden units receive these as
+biases of each row.
+
 Draws use streams of random numbers of their own, one for each tile of units, seeded from a
 key that is drawn from the caller's generator. Results therefore do not depend on the number
 of threads or on the instruction set.
@@ -18,12 +22,12 @@ import scipy.sparse as sp
 from skrbm import _kernels
 from skrbm._compat.openmp import n_threads_allowed
 from skrbm._native import core
-from skrbm._random import generator
 
 # Rows of aligned arrays start at multiples of this number of elements and of bytes.
 _LANES = 16
 _ALIGNMENT = 64
 _NO_STOP = np.array([1 << 62])
+_NO_KEYS = None, None
 # The core may write a few entries more than it lists.
 _SLACK = 8
 # With less to do for each thread than a matrix product of this many multiplications,
@@ -115,30 +119,28 @@ def lists(x):
     return result if list_rows(np.require(x, requirements=["C", "A"]), result) else None
 
 
+class Keys(NamedTuple):
+    """Keys for rows: words, and the number of rows up to which each of them is for.
+
+    Pairs (slice of rows, generator) are for draws that the core does not make itself.
+    """
+
+    words: np.ndarray
+    stops: np.ndarray
+    generators: list
+
+
 def draw_key(rng):
-    """Return a key for all rows, in the form of `draw_keys`."""
-    return np.array([rng.bit_generator.random_raw()], dtype=np.uint64), _NO_STOP
+    """Return a key for all rows."""
+    word = np.array([rng.bit_generator.random_raw()], dtype=np.uint64)
+    return Keys(word, _NO_STOP, [(slice(None), rng)])
 
 
 def draw_keys(generators):
-    """Return keys and stops: the number of rows up to which each key is for."""
+    """Return keys for the rows of each of these pairs."""
     stops = [_NO_STOP[0] if rows.stop is None else rows.stop for rows, _ in generators]
     words = [rng.bit_generator.random_raw() for _, rng in generators]
-    return np.array(words, dtype=np.uint64), np.array(stops, dtype=np.int64)
-
-
-def generators_of(keys, n_rows):
-    """Return pairs (slice of rows, generator), one for each of the `draw_keys`.
-
-    For draws that the core does not make itself.
-    """
-    words, stops = keys
-    ends = np.minimum(stops, n_rows).tolist()
-    starts = [0, *ends[:-1]]
-    return [
-        (slice(start, end), generator(int(word)))
-        for start, end, word in zip(starts, ends, words, strict=True)
-    ]
+    return Keys(np.array(words, np.uint64), np.array(stops, np.int64), generators)
 
 
 def _n_threads(n_rows, n_per_row):
@@ -149,7 +151,16 @@ def _n_threads(n_rows, n_per_row):
 
 
 def hidden(
-    rows, weights, bias, *, scale=None, keys=None, total=None, mean=None, states=None
+    rows,
+    weights,
+    bias,
+    *,
+    rest=None,
+    scale=None,
+    keys=None,
+    total=None,
+    mean=None,
+    states=None,
 ):
     """Compute the hidden units given visible rows.
 
@@ -159,10 +170,12 @@ def hidden(
     weights : ndarray of shape (n_features, n_components)
         Aligned.
     bias : ndarray of shape (n_components,) or (n_rows, n_components)
+    rest : ndarray of shape (n_rows, n_features - n_units), default=None
+        Values of the features after those that are listed.
     scale : ndarray of shape (n_rows,), default=None
         Inverse temperatures, by which means and states differ from those of the model.
-    keys : tuple of two ndarray, default=None
-        See `draw_keys`.
+    keys : Keys, default=None
+        Needed for draws.
     total : ndarray of shape (n_rows, n_components), default=None
         If given, set to ``v W + c``.
     mean : ndarray of shape (n_rows, n_components), default=None
@@ -170,13 +183,17 @@ def hidden(
     states : uint8 ndarray of shape (n, n_components), default=None
         If given, set to draws of the last `n` rows.
     """
+    if rest is not None:
+        of_rows = np.empty((len(rest), weights.shape[1]), weights.dtype)
+        bias = _kernels.product(rest, weights[rows.n_units :], of_rows) + bias
+        weights = weights[: rows.n_units]
     core.hidden(
         rows.indptr,
         rows.indices,
         weights,
         bias,
         scale,
-        *(keys or (None, None)),
+        *(keys or _NO_KEYS)[:2],
         total,
         mean,
         states,
@@ -222,8 +239,8 @@ def visible(
     base : ndarray of shape (n_features,), default=None
     scale : ndarray of shape (n_rows,), default=None
         The log-odds are ``base + scale * (h W' + b)``.
-    keys : tuple of two ndarray, default=None
-        See `draw_keys`.
+    keys : Keys, default=None
+        Needed for draws.
     total : ndarray of shape (n_rows, n_features), default=None
         If given, set to ``h W' + b``.
     mean : ndarray of shape (n_rows, n_features), default=None
@@ -241,7 +258,7 @@ def visible(
         bias,
         base,
         scale,
-        *(keys or (None, None)),
+        *(keys or _NO_KEYS)[:2],
         total,
         mean,
         states,
@@ -280,8 +297,8 @@ def groups(
     base : ndarray of shape (n_units,), default=None
     scale : ndarray of shape (n_rows,), default=None
         The inputs are ``base + scale * total``.
-    keys : tuple of two ndarray, default=None
-        See `draw_keys`.
+    keys : Keys, default=None
+        Needed for draws.
     mean : ndarray of shape (n_rows, n_units), default=None
         If given, set to the means. It may be `total`.
     states : uint8 ndarray of shape (n_rows, n_units), default=None
@@ -296,7 +313,7 @@ def groups(
         starts,
         base,
         scale,
-        *(keys or (None, None)),
+        *(keys or _NO_KEYS)[:2],
         mean,
         states,
         work,
@@ -334,7 +351,7 @@ def combine(rows, coefficients):
 
 
 class Update:
-    """The centered gradient of binary rows, with its work space.
+    """The centered gradient of rows that begin with bits, with its work space.
 
     Parameters
     ----------
@@ -344,10 +361,10 @@ class Update:
     """
 
     def __init__(self, lists, model):
-        n_rows, (n_features, n_components) = len(lists.indptr) - 1, model.weights.shape
-        self._starts = np.empty(n_features + 1, dtype=np.int64)
+        n_rows, n_components = len(lists.indptr) - 1, len(model.hidden_bias)
+        self._starts = np.empty(lists.n_units + 1, dtype=np.int64)
         self._rows = np.empty(len(lists.indices), dtype=np.int32)
-        self._dv = np.empty(n_features, dtype=model.dtype)
+        self._dv = np.empty(lists.n_units, dtype=model.dtype)
         self._of_rows = np.empty(n_rows, dtype=model.dtype)
         self._vectors = aligned_zeros((3, n_components), model.dtype)
         self._dh, self._lam, _ = self._vectors
@@ -357,25 +374,44 @@ class Update:
         self._hidden, self._shares = hidden, shares
         core.weigh(hidden, shares, self._dh)
 
-    def add_to(self, model, lists, offsets):
-        """Add the gradient to the parameters of `model`, in place."""
+    def add_to(self, model, lists, offsets, rest=None):
+        """Add the gradient to the parameters of `model`, in place.
+
+        `rest` are the values after the bits, as for `hidden`.
+        """
         mu, self._lam[...] = offsets
-        weights = model.align().weights
+        n, weights = lists.n_units, model.align().weights
         core.update(
             lists.indptr,
             lists.indices,
             self._starts,
             self._rows,
-            weights,
-            model.visible.bias,
+            weights[:n],
+            model.visible.bias[:n],
             model.hidden_bias,
             self._hidden,
             self._shares,
-            mu,
+            mu[:n],
             self._vectors,
             self._dv,
             self._of_rows,
             _n_threads(len(lists.indptr) - 1, weights.size),
         )
+        if rest is not None:
+            self._add_to_rest(weights[n:], model.visible.rest, rest)
         if weights is not model.weights:
             model.weights[...] = weights
+
+    def _add_to_rest(self, weights, visible, values):
+        """Add the gradient to the parameters of the units after the bits.
+
+        Their visible offsets are 0, so that the biases of the hidden units are unaffected.
+        """
+        functions = visible.statistics
+        differences = [self._shares @ v for v in (values, *(f(values) for f in functions))]
+        of_weights = _kernels.product(
+            values.T, self._hidden, np.empty(weights.shape, weights.dtype)
+        )
+        of_weights -= differences[0][:, None] * self._lam
+        weights += of_weights
+        visible.add_gradient(differences[0] - of_weights @ self._lam, differences)

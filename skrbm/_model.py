@@ -11,7 +11,8 @@ dense or CSR, in the dtype of the model. All random draws use the generator that
 in.
 
 There are two engines: products of matrices by NumPy, and sums of rows of the weights by the
-compiled core, for rows of 0 and 1. `RBM.half_steps` chooses between them.
+compiled core, for rows of 0 and 1, or rows that begin with these. `RBM.given_visible` and
+`RBM.given_hidden` choose between them.
 """
 
 import dataclasses
@@ -91,7 +92,7 @@ class RBM:
     @property
     def may_use_core(self) -> bool:
         """Whether the compiled core can compute with rows of this model."""
-        return _binary_rows.core is not None and self.visible.rows_are_bits
+        return _binary_rows.core is not None and self.visible.n_bits > 0
 
     @property
     def is_aligned(self) -> bool:
@@ -119,10 +120,18 @@ class RBM:
         """Return this model, aligned if `n_rows` rows are worth a copy of the weights."""
         return self.align() if n_rows >= _MANY_ROWS else self
 
-    def half_steps(self, rows):
-        """Return the engine for visible or hidden rows."""
-        lists = _binary_rows.lists(rows) if self.is_aligned else None
-        return Products(self, rows) if lists is None else Sums(self, lists)
+    def given_hidden(self, h):
+        """Return the engine for hidden rows."""
+        lists = _binary_rows.lists(h) if self.is_aligned else None
+        return Products(self, h) if lists is None else Sums(self, lists)
+
+    def given_visible(self, v):
+        """Return the engine for visible rows."""
+        if not self.is_aligned or self.visible.rest is None:
+            return self.given_hidden(v)
+        n = self.visible.n_bits
+        lists = _binary_rows.lists(v[:, :n])
+        return Products(self, v) if lists is None else Sums(self, lists, v[:, n:])
 
     @property
     def dtype(self) -> np.dtype:
@@ -143,7 +152,7 @@ class RBM:
     def hidden_input(self, v, out=None) -> np.ndarray:
         """Return ``v W + c``, the log-odds of each hidden unit."""
         out = self.empty(v.shape[0], len(self.hidden_bias)) if out is None else out
-        return self.half_steps(v).hidden_input(out)
+        return self.given_visible(v).hidden_input(out)
 
     def mean_hidden(self, v, out=None) -> np.ndarray:
         """Return ``p(h_j = 1 | v)``."""
@@ -151,19 +160,20 @@ class RBM:
 
     def mean_visible(self, h) -> np.ndarray:
         """Return the mean of each visible unit given `h`."""
-        return self.half_steps(h).mean_visible()
+        return self.given_hidden(h).mean_visible()
 
     def sample_hidden(self, v, rng, out=None) -> np.ndarray:
         """Draw ``h ~ p(h | v)``."""
-        return self.half_steps(v).sample_hidden(rng, out)
+        return self.given_visible(v).sample_hidden(rng, out)
 
     def sample_visible(self, h, rng, out=None) -> np.ndarray:
         """Draw ``v ~ p(v | h)``."""
-        return self.half_steps(h).sample_visible(rng, out)
+        return self.given_hidden(h).sample_visible(rng, out)
 
     def gibbs(self, h: np.ndarray, n_steps: int, rng: np.random.Generator) -> None:
         """Run `n_steps` Gibbs steps h -> v -> h on the hidden states `h`, in place."""
-        dtype = np.uint8 if self.is_aligned else self.dtype
+        bits = self.is_aligned and self.visible.rest is None
+        dtype = np.uint8 if bits else self.dtype
         v = np.empty((len(h), len(self.visible)), dtype=dtype) if n_steps else None
         for _ in range(n_steps):
             self.sample_hidden(self.sample_visible(h, rng, out=v), rng, out=h)
@@ -292,21 +302,26 @@ class Sums:
     model : RBM
         Aligned.
     lists : Lists
+    rest : ndarray, default=None
+        Values after the bits of visible rows.
     """
 
-    def __init__(self, model, lists):
-        self.model, self.lists = model, lists
+    def __init__(self, model, lists, rest=None):
+        self.model, self.lists, self.rest = model, lists, rest
         self.n_rows = len(lists.indptr) - 1
 
     def hidden_input(self, out):
-        model = self.model
-        _binary_rows.hidden(self.lists, model.weights, model.hidden_bias, total=out)
+        self._hidden(total=out)
         return out
 
     def sample_hidden(self, rng, out):
-        model = self.model
-        arguments = self.lists, model.weights, model.hidden_bias
-        return self._draw(_binary_rows.hidden, arguments, len(model.hidden_bias), rng, out)
+        n = len(self.model.hidden_bias)
+        out = self.model.empty(self.n_rows, n) if out is None else out
+        return _draw(self._hidden, _binary_rows.draw_key(rng), out, n)
+
+    def _hidden(self, **options):
+        arguments = self.lists, self.model.weights, self.model.hidden_bias
+        _binary_rows.hidden(*arguments, rest=self.rest, **options)
 
     def mean_visible(self):
         model = self.model
@@ -315,18 +330,10 @@ class Sums:
         return mean
 
     def sample_visible(self, rng, out):
-        visible, arguments = self.model.visible, (self.lists, self.model.weights)
-        return self._draw(visible.from_lists, arguments, len(visible), rng, out)
-
-    def _draw(self, half_step, arguments, n_units, rng, out):
-        in_place = out is not None and out.dtype == np.uint8
-        states = out if in_place else np.empty((self.n_rows, n_units), dtype=np.uint8)
-        half_step(*arguments, keys=_binary_rows.draw_key(rng), states=states)
-        if out is None:
-            return states.astype(self.model.dtype)
-        if not in_place:
-            out[...] = states
-        return out
+        model, visible = self.model, self.model.visible
+        out = model.empty(self.n_rows, len(visible)) if out is None else out
+        half_step = functools.partial(visible.from_lists, self.lists, model.weights)
+        return _draw(half_step, _binary_rows.draw_key(rng), out, visible.n_bits)
 
     @staticmethod
     def gibbs_between(model, base, v, hidden_input, beta, generators):
@@ -334,13 +341,22 @@ class Sums:
         scale[...] = np.reshape(beta, -1)
         keys = _binary_rows.draw_keys(generators)
         h = _binary_rows.draw_hidden(hidden_input, model.weights, scale, keys)
-        states = np.empty(v.shape, dtype=np.uint8)
-        model.visible.from_lists(
+        half_step = functools.partial(
+            model.visible.from_lists,
             _binary_rows.lists(h),
             model.weights,
             base=base,
             scale=scale,
-            keys=keys,
-            states=states,
         )
-        v[...] = states
+        _draw(half_step, keys, v, model.visible.n_bits)
+
+
+def _draw(half_step, keys, out, n_bits):
+    """Write draws of a half-step into rows, which begin with this number of bits."""
+    in_place = out.dtype == np.uint8
+    states = out if in_place else np.empty((len(out), n_bits), dtype=np.uint8)
+    rest = {"rest": out[:, n_bits:]} if n_bits < out.shape[1] else {}
+    half_step(keys=keys, states=states, **rest)
+    if not in_place:
+        out[:, :n_bits] = states
+    return out

@@ -20,6 +20,7 @@ JMLR, 17(99), 1-61.
 
 import abc
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,7 +72,10 @@ class Phases(abc.ABC):
         """
 
     def draw_gaps(self, model: RBM, n_steps: int, rng: np.random.Generator) -> None:
-        """Take Gibbs steps that change the positive rows where values are missing."""
+        """Take Gibbs steps that change the positive rows where values are missing.
+
+        They may be finished by the solver only.
+        """
         v, places = self.positive_visible, self.missing[1]
         for _ in range(n_steps):
             new = model.sample_visible(model.sample_hidden(v, rng), rng)
@@ -310,110 +314,175 @@ class SparsePhases(ProductPhases):
         return db, dc
 
 
+class _Part(NamedTuple):
+    """Views of the arrays of `BinaryPhases` for some of the visible rows.
+
+    Attributes
+    ----------
+    lists : Lists
+        The units of the bits that are on.
+    rest : ndarray or None
+        The values after the bits.
+    given : Lists
+        The units that are on in the hidden rows that the rows are drawn from.
+    states : uint8 ndarray
+        Bits that are drawn.
+    """
+
+    lists: _binary_rows.Lists
+    rest: np.ndarray | None
+    given: _binary_rows.Lists
+    states: np.ndarray
+
+    def rows(self, start, stop):
+        rest = None if self.rest is None else self.rest[start:stop]
+        lists, given = (each.rows(start, stop) for each in (self.lists, self.given))
+        return _Part(lists, rest, given, self.states[start:stop])
+
+
 class BinaryPhases(Phases):
-    """Phases of binary rows, dense or sparse, on which the compiled core works.
+    """Phases of rows that begin with bits, or are sparse, for the compiled core.
 
     Rows are lists of the units that are on, and instead of matrix products there are sums
-    of rows of the weights. Models whose weights are not aligned are copied at each step.
+    of rows of the weights. Values after the bits are stored in an array. Models whose
+    weights are not aligned are copied at each step.
+
+    The last draw of missing cells is left to `infer_positive` or `sample_negative`, which
+    makes it together with that of the negative rows.
     """
 
     def __init__(self, model, max_positive, max_negative):
         n_features, n_components = model.weights.shape
-        max_rows = max_positive + max_negative
+        n_bits, max_rows = model.visible.n_bits, max_positive + max_negative
         super().__init__(model, max_rows, _binary_rows.aligned_zeros)
-        self._max_positive = max_positive
-        self._values = None
-        self._states = np.empty((max_negative, n_features), dtype=np.uint8)
-        self._next_chains = np.empty((max_negative, n_components), dtype=np.uint8)
-        self._all_rows = _binary_rows.empty_lists(max_rows, n_features)
-        self._all_chains = _binary_rows.empty_lists(max_negative, n_components)
+        self._max_positive, self._n_bits = max_positive, n_bits
+        self._values = self._key_of_gaps = None
+        rest = None
+        if model.visible.rest is not None:
+            rest = np.empty((max_rows, n_features - n_bits), model.dtype)
+        self._arrays = _Part(
+            _binary_rows.empty_lists(max_rows, n_bits),
+            rest,
+            _binary_rows.empty_lists(max_rows, n_components),
+            np.empty((max_rows, n_bits), dtype=np.uint8),
+        )
+        self._next_hidden = np.empty((max_rows, n_components), dtype=np.uint8)
         self._work = _binary_rows.work_space(model.align().weights)
-        self._update = _binary_rows.Update(self._all_rows, model)
+        self._update = _binary_rows.Update(self._arrays.lists, model)
 
     def _have_resized(self, n_positive, n_negative):
         super()._have_resized(n_positive, n_negative)
-        self._rows = self._all_rows.rows(0, self.n_rows)
-        self._positive = self._all_rows.rows(0, n_positive)
-        self._negative = self._all_rows.rows(n_positive, self.n_rows)
-        self._chains = self._all_chains.rows(0, n_negative)
+        self._both = self._arrays.rows(0, self.n_rows)
+        self._positive = self._arrays.rows(0, n_positive)
+        self._negative = self._arrays.rows(n_positive, self.n_rows)
 
     def load(self, data, rows, n_negative, rng=None, gaps=None):
         dtype = self._hidden.dtype
         n_positive = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         self._resize(n_positive, n_negative(n_positive))
+        lists, rest, *_ = self._positive
         if data.is_sparse:
             batch = data.take_sparse(rows, dtype)
             if rng is not None:
                 self._draw_states(batch.data, rng)
             batch.eliminate_zeros()
-            self._positive.indptr[:] = batch.indptr
-            self._positive.indices[: batch.nnz] = batch.indices
+            lists.indptr[:] = batch.indptr
+            lists.indices[: batch.nnz] = batch.indices
             return
         if self._values is None:
             shape = self._max_positive, data.n_encoded
             kind = np.uint8 if data.encoder is not None else data.X.dtype
-            self._values = np.empty(shape, kind if rng is None else dtype)
+            reals = rng is not None or rest is not None
+            self._values = np.empty(shape, dtype if reals else kind)
         if gaps is None:
-            values = data.take_dense(rows, self._values)
+            v = data.take_dense(rows, self._values)
         else:
-            values, self.missing = data.take_filled(rows, self._values, gaps)
-            self.positive_visible = values
+            v, self.missing = data.take_filled(rows, self._values, gaps)
         if rng is not None:
-            self._draw_states(values, rng)
-        _binary_rows.list_rows(values, self._positive)
+            self._draw_states(v, rng)
+        self.positive_visible = v
+        self._list_positive()
+
+    def _list_positive(self):
+        """Store the positive rows as bits and rest, and list them."""
+        lists, rest, _, states = self._positive
+        bits = self.positive_visible
+        if rest is not None:
+            rest[...] = bits[:, self._n_bits :]
+            states[...] = bits[:, : self._n_bits]
+            bits = states
+        _binary_rows.list_rows(bits, lists)
 
     def draw_gaps(self, model, n_steps, rng):
-        model, v = model.align(), self.positive_visible
-        lists = _binary_rows.empty_lists(len(v), len(model.hidden_bias))
-        h = np.empty((len(v), len(model.hidden_bias)), dtype=np.uint8)
-        new, places = np.empty(v.shape, dtype=np.uint8), self.missing[1]
+        model, h = model.align(), self._next_hidden[: self.n_positive]
         for _ in range(n_steps):
-            _binary_rows.hidden(
-                self._positive,
-                model.weights,
-                model.hidden_bias,
-                keys=_binary_rows.draw_key(rng),
-                states=h,
-            )
-            _binary_rows.list_rows(h, lists)
-            key = _binary_rows.draw_key(rng)
-            model.visible.from_lists(
-                lists, model.weights, keys=key, states=new, work=self._work
-            )
-            v.reshape(-1)[places] = new.reshape(-1)[places]
-            _binary_rows.list_rows(v, self._positive)
+            self._finish_gaps(model)
+            self._infer(model, self._positive, keys=_binary_rows.draw_key(rng), states=h)
+            _binary_rows.list_rows(h, self._positive.given)
+            self._key_of_gaps = _binary_rows.draw_key(rng)
+
+    def _finish_gaps(self, model):
+        if self._key_of_gaps is not None:
+            self._draw_visible(model, self._positive, self._key_of_gaps)
+            self._fill_gaps()
+
+    def _fill_gaps(self):
+        """Change the positive rows to what has been drawn where cells are missing."""
+        _, rest, _, states = self._positive
+        v, places = self.positive_visible, self.missing[1]
+        if rest is None:
+            v.reshape(-1)[places] = states.reshape(-1)[places]
+        else:
+            rows, columns = np.divmod(places, v.shape[1])
+            bits = columns < self._n_bits
+            at = rows[bits], columns[bits]
+            v[at] = states[at]
+            rows, columns = rows[~bits], columns[~bits]
+            v[rows, columns] = rest[rows, columns - self._n_bits]
+        self._list_positive()
+        self._key_of_gaps = None
+
+    def _draw_visible(self, model, part, key):
+        """Draw visible rows from the hidden rows that they are given."""
+        rest = {} if part.rest is None else {"rest": part.rest}
+        options = {"keys": key, "states": part.states, "work": self._work, **rest}
+        model.visible.from_lists(part.given, model.weights, **options)
+
+    def _infer(self, model, part, **options):
+        """Compute the hidden units of visible rows."""
+        arguments = part.lists, model.weights, model.hidden_bias
+        _binary_rows.hidden(*arguments, rest=part.rest, **options)
 
     def infer_positive(self, model):
         model = model.align()
-        _binary_rows.hidden(
-            self._positive, model.weights, model.hidden_bias, mean=self.positive_hidden
-        )
+        self._finish_gaps(model)
+        self._infer(model, self._positive, mean=self.positive_hidden)
 
     def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
-        model = model.align()
-        n_chains = len(chains)
-        states, next_chains = self._states[:n_chains], self._next_chains[:n_chains]
-        key = _binary_rows.draw_key(rng)
-        _binary_rows.list_rows(chains, self._chains)
-        model.visible.from_lists(
-            self._chains, model.weights, keys=key, states=states, work=self._work
-        )
-        _binary_rows.list_rows(states, self._negative)
-        _binary_rows.hidden(
-            self._rows if infer_positive else self._negative,
-            model.weights,
-            model.hidden_bias,
+        model, key, drawn = model.align(), _binary_rows.draw_key(rng), self._negative
+        _binary_rows.list_rows(chains, drawn.given)
+        if self._key_of_gaps is not None:
+            key, drawn = self._key_of_gaps, self._both
+        self._draw_visible(model, drawn, key)
+        if drawn is self._both:
+            self._fill_gaps()
+        _binary_rows.list_rows(self._negative.states, self._negative.lists)
+        next_chains = self._next_hidden[: len(chains)] if continue_chains else None
+        self._infer(
+            model,
+            self._both if infer_positive else self._negative,
             keys=key,
             mean=self.hidden if infer_positive else self.negative_hidden,
-            states=next_chains if continue_chains else None,
+            states=next_chains,
         )
         if continue_chains:
             chains[...] = next_chains
 
     def mean_visible(self):
-        indptr, indices, n_features = self._positive
+        (indptr, indices, n_bits), rest, *_ = self._positive
         parts = np.repeat(self._parts, np.diff(indptr))
-        return np.bincount(indices[: indptr[-1]], parts, minlength=n_features)
+        mean = np.bincount(indices[: indptr[-1]], parts, minlength=n_bits)
+        return mean if rest is None else np.append(mean, self._parts @ rest)
 
     def mean_hidden(self):
         return _binary_rows.combine(self.positive_hidden, self._parts)
@@ -422,7 +491,7 @@ class BinaryPhases(Phases):
         self._update.weigh(self.hidden, self._shares * self._shares.dtype.type(rate))
 
     def add_gradient(self, model, offsets):
-        self._update.add_to(model, self._rows, offsets)
+        self._update.add_to(model, self._both.lists, offsets, self._both.rest)
 
 
 def phases_for(learned, settings, data: DataSet, solver) -> Phases:

@@ -309,9 +309,13 @@ class Learner:
             phases.set_row_weights(self.data.row_weights[rows], paired=solver.paired)
         if follow_mean:  # before a model that knows little yet moves the missing cells
             self._follow_visible_mean()
-        if filled is not None and filled.size:
-            gaps.values[places] = self._draw_gaps()
+        has_gaps = filled is not None and filled.size
+        if has_gaps:
+            phases.draw_gaps(learned.model, self.steps_of_gaps, state.rng)
         solver.negative_phase(learned.model, phases, state.rng)
+        if has_gaps:
+            drawn = self._coder.compress(phases.positive_visible)
+            gaps.values[places] = drawn.reshape(-1)[phases.missing[0]]
         if settings.centering:
             share = min(1.0, HIDDEN_MEAN_RATE * phases.weight / phases.n_positive)
             # In place, because it is an offset as well.
@@ -333,13 +337,6 @@ class Learner:
         if settings.averaging:
             self._average()
         solver.after_update(phases, self.offsets)
-
-    def _draw_gaps(self):
-        """Let the missing cells of the minibatch take Gibbs steps; return their values."""
-        phases, state = self.phases, self.state
-        phases.draw_gaps(state.model, self.steps_of_gaps, state.rng)
-        cells, _ = phases.missing
-        return self._coder.compress(phases.positive_visible).reshape(-1)[cells]
 
     def _decay(self, part):
         """Shrink the weights by this part of them, or leave it to a later step.

@@ -234,13 +234,13 @@ def test_streams_are_uniform_and_independent(core):
 def test_keys_are_words_of_the_generators():
     a, b = (np.random.Generator(np.random.SFC64(seed)) for seed in (1, 2))
     expected = [np.random.SFC64(seed).random_raw() for seed in (1, 2)]
-    keys, stops = _binary_rows.draw_keys([(slice(0, 3), a), (slice(3, 8), b)])
+    keys, stops, _ = _binary_rows.draw_keys([(slice(0, 3), a), (slice(3, 8), b)])
     assert_array_equal(keys, np.array(expected, dtype=np.uint64))
     assert_array_equal(stops, [3, 8])
-    keys, stops = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(1)))
+    keys, stops, _ = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(1)))
     assert (keys.tolist(), stops[0] > 2**60) == (expected[:1], True)
     rng = np.random.Generator(np.random.SFC64(1))
-    keys, (stop,) = _binary_rows.draw_keys([(slice(None), rng)])
+    keys, (stop,), _ = _binary_rows.draw_keys([(slice(None), rng)])
     assert (keys.tolist(), stop > 2**60) == (expected[:1], True)
 
 
@@ -303,7 +303,7 @@ def check_hidden(n_units, n_rows, dtype):
     keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(n_units)))
     _binary_rows.hidden(rows, weights, bias, keys=keys, mean=mean, states=states)
     assert_allclose(mean, expit(total.astype(np.longdouble)), rtol=4 * eps(dtype))
-    assert_array_equal(states, core_draws(mean, *keys, hidden=True))
+    assert_array_equal(states, core_draws(mean, *keys[:2], hidden=True))
 
     together = aligned_zeros(mean.shape, dtype), aligned_zeros(mean.shape, dtype)
     alone = np.full_like(states, 9)
@@ -332,7 +332,7 @@ def check_visible(n_units, n_rows, dtype):
     keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(n_units)))
     _binary_rows.visible(rows, weights, bias, keys=keys, mean=mean, states=states)
     assert_allclose(mean, expit(total.astype(np.longdouble)), rtol=4 * eps(dtype))
-    assert_array_equal(states, core_draws(mean, *keys, hidden=False))
+    assert_array_equal(states, core_draws(mean, *keys[:2], hidden=False))
 
     together = np.full_like(total, np.nan), np.full_like(mean, np.nan)
     alone = np.full_like(states, 9)
@@ -373,7 +373,7 @@ def test_inverse_temperatures(dtype):
     )
     total = v @ model.weights.astype(float) + model.hidden_bias
     assert_allclose(mean, expit(scale[:, None] * total), rtol=100 * eps(dtype))
-    assert_array_equal(states, core_draws(mean, *keys, hidden=True))
+    assert_array_equal(states, core_draws(mean, *keys[:2], hidden=True))
     total = np.empty((9, 70), dtype)
     _binary_rows.hidden(lists(v), model.weights, model.hidden_bias, total=total)
     again = _binary_rows.draw_hidden(total, model.weights, scale, keys)
@@ -396,7 +396,7 @@ def test_inverse_temperatures(dtype):
     assert_allclose(total, wide, rtol=0, atol=100 * eps(dtype))
     log_odds = base + scale[:, None] * wide
     assert_allclose(mean, expit(log_odds), rtol=100 * eps(dtype))
-    assert_array_equal(states, core_draws(mean, *keys, hidden=False))
+    assert_array_equal(states, core_draws(mean, *keys[:2], hidden=False))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -406,7 +406,7 @@ def test_states_of_the_last_rows_only(dtype):
     keys = np.array([5, 6], np.uint64), np.array([1, 4])
     weights, _, bias = model.arrays
     _binary_rows.hidden(lists(v), weights, bias, keys=keys, mean=mean, states=states)
-    assert_array_equal(states, core_draws(mean[5:], *keys, hidden=True))
+    assert_array_equal(states, core_draws(mean[5:], *keys[:2], hidden=True))
     everywhere = np.empty_like(mean)
     _binary_rows.hidden(lists(v), weights, bias, mean=everywhere)
     assert_array_equal(mean, everywhere)
@@ -519,7 +519,7 @@ def group_draws(mean, starts, thermometer, keys):
     From the end of a group, the probabilities of its states are added up. The last state
     for which the sum exceeds a number of 31 random bits is drawn.
     """
-    u = group_words(len(mean), len(starts) - 1, *keys) // 2 + np.longdouble(0.5)
+    u = group_words(len(mean), len(starts) - 1, *keys[:2]) // 2 + np.longdouble(0.5)
     u *= (2**31 - 1) / 2**62
     states = np.empty(mean.shape, np.uint8)
     for k, (start, stop) in enumerate(itertools.pairwise(starts)):
@@ -716,7 +716,7 @@ def check_update(n_units, n_features, dtype, centering):
 
 
 def negative_rows(phases):
-    rows, n_features = phases._negative, phases._negative.n_units
+    rows, n_features = phases._negative.lists, phases._negative.lists.n_units
     states = np.zeros((len(rows.indptr) - 1, n_features))
     for row, units in zip(states, units_of(rows), strict=True):
         row[units] = 1
@@ -744,8 +744,8 @@ def test_phases_are_those_of_dense_rows(n_positive, weighted, form, dtype):
     model.mean_hidden(dense.visible, out=dense.hidden)
     keys = _binary_rows.draw_key(np.random.Generator(np.random.SFC64(0)))
     means = expit(before @ model.weights.T + model.visible.bias)
-    assert_array_equal(dense.negative_visible, core_draws(means, *keys, hidden=False))
-    assert_array_equal(chains, core_draws(binary.negative_hidden, *keys, hidden=True))
+    assert_array_equal(dense.negative_visible, core_draws(means, *keys[:2], hidden=False))
+    assert_array_equal(chains, core_draws(binary.negative_hidden, *keys[:2], hidden=True))
 
     close = {"rtol": 300 * eps(dtype), "atol": 30 * eps(dtype)}
     assert_allclose(binary.hidden, dense.hidden, **close)

@@ -73,7 +73,7 @@ class VisibleUnits(abc.ABC):
     trained: ClassVar[tuple[str, ...]] = ("bias",)
     # Whether all values of an encoded row are 0 or 1, so that it can be stored as the list
     # of the units that are on, which the compiled core works on. Then the gradient of the
-    # bias is that of v.
+    # bias is that of v. See also `n_bits`.
     rows_are_bits: ClassVar[bool] = False
     # Whether rows may be sparse.
     sparse: ClassVar[bool] = False
@@ -107,6 +107,16 @@ class VisibleUnits(abc.ABC):
 
     def __len__(self) -> int:
         return len(self.bias)
+
+    @property
+    def n_bits(self) -> int:
+        """Number of the first units that are like those of kinds whose `rows_are_bits`."""
+        return len(self) if self.rows_are_bits else 0
+
+    @property
+    def rest(self) -> "VisibleUnits | None":
+        """The units after `n_bits`, if there are both. Their offsets of centering are 0."""
+        return None
 
     @property
     def n_features(self) -> int:
@@ -239,28 +249,22 @@ class VisibleUnits(abc.ABC):
         """
         return list(_kernels.feature_blocks(len(self)))
 
-    def from_lists(
-        self,
-        rows,
-        weights,
-        *,
-        base=None,
-        scale=None,
-        keys=None,
-        mean=None,
-        states=None,
-        work=None,
-    ):
+    def from_lists(self, rows, weights, *, base=None, work=None, **options):
         """Compute means or draw states given listed hidden states, by the compiled core.
 
         If `base` is given, states are drawn at the inverse temperatures `scale`, as in
         `sample_between`, and no means are asked for. For the other arguments, see
-        `_binary_rows.visible`.
+        `_binary_rows.visible`. Units that have a `rest` write draws of it to the argument
+        `rest`, and those of bits to `states`.
         """
         x = np.empty((len(rows.indptr) - 1, len(self)), self.bias.dtype)
-        nothing = np.zeros_like(self.bias)
-        _binary_rows.visible(rows, weights, nothing, total=x, work=work)
-        self.from_inputs(x, base=base, scale=scale, keys=keys, mean=mean, states=states)
+        constant = self.constant_input(base)
+        _binary_rows.visible(rows, weights, constant, total=x, work=work)
+        self.from_inputs(x, base=base, **options)
+
+    def constant_input(self, base):
+        """Return what `from_inputs` expects to be added to the inputs."""
+        return np.zeros_like(self.bias)
 
     def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
         """Compute means or draw states given inputs `x`, which are overwritten.
@@ -270,12 +274,11 @@ class VisibleUnits(abc.ABC):
         """
         if states is not None:
             drawn = x.copy() if mean is not None else x
-            generators = _binary_rows.generators_of(keys, len(x))
             if base is None:
-                for places, rng in generators:
+                for places, rng in keys.generators:
                     self.sample(drawn[places], rng, drawn[places])
             else:
-                self.sample_between(base, drawn, scale[:, None], generators)
+                self.sample_between(base, drawn, scale[:, None], keys.generators)
             states[...] = drawn
         if mean is not None:
             mean[...] = self.mean(x)

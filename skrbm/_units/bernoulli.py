@@ -103,12 +103,12 @@ class BernoulliUnits(VisibleUnits):
             bias, base_bias = self.bias - base.bias, base.bias
         _binary_rows.visible(rows, weights, bias, base=base_bias, scale=scale, **outputs)
 
-    def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
-        x += self.bias if base is None else self.bias - base.bias
-        options = {"thermometer": True, "mean": mean, "states": states}
-        if base is not None:
-            options |= {"base": base.bias, "scale": scale}
-        _binary_rows.groups(x, np.arange(len(self) + 1), keys=keys, **options)
+    def constant_input(self, base):
+        return self.bias if base is None else self.bias - base.bias
+
+    def from_inputs(self, x, *, base=None, **options):
+        base_bias, starts = None if base is None else base.bias, np.arange(len(self) + 1)
+        _binary_rows.groups(x, starts, thermometer=True, base=base_bias, **options)
 
     def log_normalizers(self, x):
         return np.logaddexp(0, x + self.bias)

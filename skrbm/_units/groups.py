@@ -131,12 +131,14 @@ class GroupUnits(VisibleUnits):
         """Return the block of all units, since rows are not sparse."""
         return [slice(0, len(self))]
 
-    def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
-        x += self.bias if base is None else self.bias - base.bias
-        options = {"thermometer": self.thermometer, "mean": mean, "states": states}
-        if base is not None:
-            options |= {"base": base.bias, "scale": scale}
-        _binary_rows.groups(x, self.starts, keys=keys, **options)
+    def constant_input(self, base):
+        return self.bias if base is None else self.bias - base.bias
+
+    def from_inputs(self, x, *, base=None, **options):
+        base_bias = None if base is None else base.bias
+        _binary_rows.groups(
+            x, self.starts, thermometer=self.thermometer, base=base_bias, **options
+        )
 
     def log_normalizers(self, x):
         x = x + self.bias

@@ -32,8 +32,9 @@ _KEY_STEP = 0x9E3779B97F4A7C15
 class MixedUnits(VisibleUnits):
     """A sequence of parts, each of which is of one kind and has some columns of the data.
 
-    All that is computed for a row is the sum over the parts, or has the values of one part
-    after those of the other.
+    Those whose rows are bits come first, and there is at most one other. All that is
+    computed for a row is the sum over the parts, or has the values of one part after those
+    of the other.
 
     Attributes
     ----------
@@ -119,7 +120,15 @@ class MixedUnits(VisibleUnits):
 
     @functools.cached_property
     def rows_are_bits(self):  # type: ignore[override]
-        return all(part.rows_are_bits for part in self.parts)
+        return self.parts[-1].rows_are_bits
+
+    @functools.cached_property
+    def n_bits(self):  # type: ignore[override]
+        return len(self) if self.rows_are_bits else self.units[-1].start
+
+    @functools.cached_property
+    def rest(self):  # type: ignore[override]
+        return self.parts[-1] if 0 < self.n_bits < len(self) else None
 
     @property
     def score(self):  # type: ignore[override]
@@ -127,9 +136,9 @@ class MixedUnits(VisibleUnits):
         scores = {part.score for part in self.parts}
         return scores.pop() if len(scores) == 1 else "log_likelihood"
 
-    @functools.cached_property
+    @property
     def _all_real(self):
-        return not any(part.rows_are_bits for part in self.parts)
+        return self.n_bits == 0
 
     @property
     def rate_factor(self):  # type: ignore[override]
@@ -235,16 +244,35 @@ class MixedUnits(VisibleUnits):
         """Return the block of all units, since rows are not sparse."""
         return [slice(0, len(self))]
 
-    def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
+    def constant_input(self, base):
+        if self.rest is None:
+            return self.bias if base is None else self.bias - base.bias
+        others = [None] * len(self.parts) if base is None else base.parts
+        parts = zip(self.parts, others, strict=True)
+        return np.concatenate([part.constant_input(other) for part, other in parts])
+
+    def from_inputs(
+        self, x, *, base=None, scale=None, keys=None, mean=None, states=None, rest=None
+    ):
+        all_keys = [None] * len(self.parts)
+        if keys is not None:
+            all_keys = [keys._replace(words=w) for w in keys.words + self._key_steps]
         for number, (part, units) in enumerate(zip(self.parts, self.units, strict=True)):
+            drawn = None if states is None else states[:, units]
             part.from_inputs(
                 x[:, units],
                 base=None if base is None else base.parts[number],
                 scale=scale,
-                keys=None if keys is None else _keys_of(keys, number),
+                keys=all_keys[number],
                 mean=None if mean is None else mean[:, units],
-                states=None if states is None else states[:, units],
+                states=rest if part is self.rest else drawn,
             )
+
+    @functools.cached_property
+    def _key_steps(self):
+        """What is added to the words of keys, in a row for each part."""
+        steps = [number * _KEY_STEP % 2**64 for number in range(len(self.parts))]
+        return np.array(steps, dtype=np.uint64)[:, None]
 
     def log_normalizers(self, x):
         normalizers = np.empty((len(x), self.n_features))
@@ -396,12 +424,6 @@ class MixedUnits(VisibleUnits):
         means = np.concatenate([part.pop("visible_mean_") for part in parts])
         others = {name: array for part in parts for name, array in part.items()}
         return others | {"visible_mean_": means}
-
-
-def _keys_of(keys, number):
-    """Return keys for the draws of a part, given those of all."""
-    words, stops = keys
-    return words + np.uint64(number * _KEY_STEP % 2**64), stops
 
 
 class MixedEncoder(Encoder):
