@@ -598,7 +598,8 @@ def test_tables_in_pipelines_and_searches():
     pipeline = make_pipeline(
         RBMImputer(make_mixed(), n_gibbs_steps=3, random_state=0),
         ColumnTransformer(
-            [("categories", OneHotEncoder(), ["answer", "grade"])], remainder="passthrough"
+            [("categories", OneHotEncoder(handle_unknown="ignore"), ["answer", "grade"])],
+            remainder="passthrough",
         ),
         LogisticRegression(),
     )
