@@ -45,12 +45,12 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     Parameters
     ----------
     rbm : estimator, default=None
-        Estimator to train, which is cloned. If None, the columns decide. With default
-        parameters, it is a :class:`BernoulliRBMEstimator` if all columns are booleans or
-        have only the values 0 and 1, or if all values of an array are in [0, 1]; a
-        :class:`GaussianRBMEstimator` if all columns are other numbers; and otherwise a
-        :class:`MixedRBMEstimator`. Its types are inferred: declare ordered answers such as
-        1 to 5 by ``MixedRBMEstimator(feature_types=...)``.
+        Estimator to train, which is cloned. If None, it has default parameters, and is a
+        :class:`MixedRBMEstimator` for data frames. For arrays, it is a
+        :class:`BernoulliRBMEstimator` if all values are in [0, 1], a
+        :class:`GaussianRBMEstimator` if all columns are other numbers, and otherwise a
+        :class:`MixedRBMEstimator`. Types of columns are inferred: declare ordered answers
+        such as 1 to 5 by ``MixedRBMEstimator(feature_types=...)``.
 
     missing_values : int, float, str, NaN, None or pandas.NA, default=NaN
         Placeholder of missing values, for example -1 in integer data. NaN, None, pandas.NA
@@ -413,13 +413,13 @@ n_features + n_indicators)
 
 def _suited_to(X):
     """Return an estimator that suits the columns of a frame or an ndarray."""
-    if isinstance(X, np.ndarray) and X.dtype.kind in "biuf":
+    if not isinstance(X, np.ndarray):
+        return MixedRBMEstimator()
+    if X.dtype.kind in "biuf":
         low, high = DataSet(X).limits()
         if low >= 0 and high <= 1:
             return BernoulliRBMEstimator()
     features = Table.learn(X, owner=RBMImputer.__name__).features
-    if all(feature.is_bit for feature in features):
-        return BernoulliRBMEstimator()
     if all(feature.type == "real" for feature in features):
         return GaussianRBMEstimator()
     return MixedRBMEstimator()

@@ -178,20 +178,15 @@ class RBM:
         for _ in range(n_steps):
             self.sample_hidden(self.sample_visible(h, rng, out=v), rng, out=h)
 
-    def gibbs_given(self, v, free, n_steps, rng, accepted=None):
+    def gibbs_given(self, v, free, n_steps, rng):
         """Run Gibbs steps v -> h -> v that change the rows `v` only where `free`, in place.
 
-        Yields the hidden states of each step, before `v` changes. `accepted`, if given,
-        returns which of the units that were drawn may change. If it refuses columns of the
-        data because of their new states, the chains have the distribution of the model
-        given that these do not occur.
+        Yields the hidden states of each step, before `v` changes.
         """
         for _ in range(n_steps):
             h = self.sample_hidden(v, rng)
             yield h
-            drawn = self.sample_visible(h, rng)
-            where = free if accepted is None else free & accepted(drawn)
-            np.copyto(v, drawn, where=where, casting="unsafe")
+            np.copyto(v, self.sample_visible(h, rng), where=free, casting="unsafe")
 
     def gibbs_between(self, base, v, hidden_input, beta, generators):
         """Take a Gibbs step v -> h -> v between independent features and this model.

@@ -127,17 +127,18 @@ class Record:
     history : dict of lists
         Lists "epoch", "learning_rate", the score (nats) and "seconds", and
         with held-out rows also "free_energy_gap" (nats). With held-out rows there is an
-        entry for each epoch, otherwise for at most `LENGTH` evenly spread epochs.
+        entry for each epoch, otherwise for at most `length` evenly spread epochs.
     """
 
     SIZE = 64  # number of rows, and of columns
     _scores: tuple[list[float], int]  # of the validation, in unpickled records only
-    # With few training rows, scoring takes longer than an epoch.
-    LENGTH = 100
+    # Number of entries, and that of entries for which log Z is estimated. With few training
+    # rows, scoring takes longer than an epoch.
+    LENGTH, LENGTH_OF_ESTIMATES = 100, 25
     # Largest number of hidden units for which the log partition function is exact.
     EXACT = 10
     # Number of annealed runs, and of their steps between epochs that are scored.
-    N_RUNS, N_STEPS = 50, 20
+    N_RUNS, N_STEPS = 50, 40
 
     def __init__(
         self, data, start, n_epochs, validation=None, *, binarize=False, per_epoch=1
@@ -224,13 +225,20 @@ class Record:
             n_steps *= 10
         return self._runs.move_to(model, n_steps)[0]
 
+    @property
+    def length(self):
+        """Largest number of entries without held-out rows."""
+        exact = self.start.model.n_enumerated <= self.EXACT
+        estimated = self.name == "log_likelihood" and not exact
+        return self.LENGTH_OF_ESTIMATES if estimated else self.LENGTH
+
     def is_due(self, number):
         """Return whether to record this epoch, counted from 1."""
         if self.validation is not None:
             return number % self.per_epoch == 0
-        if self.n_epochs <= self.LENGTH:
+        if self.n_epochs <= self.length:
             return True
-        done, before = (self.LENGTH * n // self.n_epochs for n in (number, number - 1))
+        done, before = (self.length * n // self.n_epochs for n in (number, number - 1))
         return done > before
 
     def add(self, model, epoch):
