@@ -206,10 +206,12 @@ class BaseRBM(
         MixedRBMEstimator, the first call must be the same as well: its rows, of which there
         should be many, set the means and variances that standardize all rows, and the types
         and categories of the columns of a table. Categories that only come later must be
-        declared by a categorical dtype. The learning rate is constant because the end of
-        the stream is unknown. For a better model, lower it towards the end with
-        ``set_params(learning_rate=...)``. No rows are held out, and nothing is printed or
-        recorded in `history_`. To monitor training, score held-out rows yourself.
+        declared by a categorical dtype, and types by `feature_types` if those rows do not
+        tell, such as numbers that begin with 0 and 1 alone. The learning rate is constant
+        because the end of the stream is unknown. For a better model, lower it towards the
+        end with ``set_params(learning_rate=...)``. No rows are held out, and nothing is
+        printed or recorded in `history_`. To monitor training, score held-out rows
+        yourself.
 
         Missing values are drawn for a single use, by ten Gibbs steps from independent draws
         with the means of the observed values. A feature may have no observed values in a

@@ -165,8 +165,9 @@ class GaussianRBMEstimator(BaseRBM):
         hidden units. For more, it is estimated by 50 annealed runs that follow the model,
         which is less precise than `score`. There is one entry per epoch with
         `early_stopping` and in fits of up to 100 epochs, and at most 100 entries in longer
-        fits. With more than 10 hidden units, there are at most 25. With `early_stopping`, there is also "free_energy_gap" (in nats): the mean
-        free energy of the held-out rows minus that of as many training rows.
+        fits; without it and with more than 10 hidden units, there are at most 25.
+        With it, there is also "free_energy_gap" (in nats): the mean free energy of the
+        held-out rows minus that of as many training rows.
 
     validation_scores_ : list of float
         Mean log-likelihood of the held-out rows, in nats, after each epoch of the last

@@ -45,12 +45,10 @@ class MixedRBMEstimator(BaseRBM):
         Types of the columns: "binary", "categorical", "ordinal" (ordered categories) or
         "real". A list has one type for each column. A dict has types by the names or
         other labels of columns, or by their numbers in an array, and the others are
-        inferred. In a data
-        frame, a column is inferred to be binary if it is boolean or has two distinct
-        values, categorical if it has strings or unordered categories, ordinal if its
-        categories are ordered, and otherwise real. In an array, columns of 0 and 1 are
-        binary, other numbers real, and strings categorical. What was inferred is stored in
-        `feature_types_`.
+        inferred: a column is binary if it has two strings or categories, booleans, or the
+        numbers 0 and 1 alone; categorical if it has other strings or unordered categories;
+        ordinal if its categories are ordered; and real if it has other numbers. What was
+        inferred is stored in `feature_types_`.
 
     groups : None, "auto" or list of lists, default=None
         Groups of columns of 0 and 1, by name or, in an array, by number, of which at most
@@ -230,6 +228,10 @@ class MixedRBMEstimator(BaseRBM):
     of an ordered column are coded as by a thermometer, by one unit for each level but the
     first, so that neighboring levels are similar unless the data tell otherwise [1]_. Real
     columns are standardized.
+
+    In `partial_fit`, the first call fixes types and categories, so that numbers are binary
+    if it has only 0 and 1 of them. Declare other types in `feature_types`, and categories
+    that only come later by a categorical dtype.
 
     References
     ----------

@@ -69,9 +69,17 @@ class Feature:
                 f"{where} has values that it did not have in training: "
                 f"{_listed(np.unique(cells[unknown]))}. Those known are "
                 f"{_listed(self.categories)}. Replace the others by missing values (NaN or "
-                "None), or train on a column with a categorical dtype that declares them."
+                f"None), or {self._advice}."
             )
         return codes.astype(self._dtype), column.gaps
+
+    @property
+    def _advice(self):
+        """What to do in training so that later values are known."""
+        if self.categories.dtype.kind not in "iuf":
+            return "train on a column with a categorical dtype that declares them"
+        other = "real" if self.type == "ordinal" else "real or ordinal"
+        return f"declare the column as {other} in feature_types, and train again"
 
     @property
     def _dtype(self):
@@ -545,7 +553,7 @@ def _learn(column, container, declared, where):
     if not len(column.observed()):
         raise ValueError(f"{where} has no observed value. Drop it.")
     bits = _are_bits(column)
-    given = _inferred(column, container, bits) if declared == "infer" else declared
+    given = _inferred(column, bits) if declared == "infer" else declared
     if given == "real":
         numeric = column.values.dtype.kind != "O"
         precision = np.result_type(np.float32, column.values) if numeric else np.float64
@@ -595,18 +603,13 @@ def _are_bits(column):
     return bool(np.isin(column.observed(), (0, 1)).all())
 
 
-def _inferred(column, container, bits):
+def _inferred(column, bits):
     """Return the type of a column that is not declared."""
     if column.codes is not None:
         if len(column.values) == 2:
             return "binary"
         return "ordinal" if column.ordered and len(column.values) > 1 else "categorical"
-    if bits:
-        return "binary"
-    observed = column.observed()
-    low, high = observed.min(), observed.max()
-    two = low < high and ((observed == low) | (observed == high)).all()
-    return "binary" if two and container != "array" else "real"
+    return "binary" if bits else "real"
 
 
 def _places(values, categories):

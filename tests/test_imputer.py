@@ -540,8 +540,9 @@ def test_marks_in_frames(mark):
         {"word": pl.Series(["x", "?", "y"] * 9, dtype=pl.Enum(["x", "y", "?"]))}
     ).with_columns(pl.col("word").cast(pl.Categorical).alias("same"), pl.lit(-1).alias("n"))
     marked = marked.with_columns(n=pl.Series([-1, 4, 5] * 9))
-    imputer = RBMImputer(missing_values=mark, n_gibbs_steps=3, random_state=0).fit(marked)
-    table = imputer.transform(marked)
+    rbm = make_mixed(feature_types={"n": "ordinal"} if mark == -1 else "infer")
+    imputer = RBMImputer(rbm, missing_values=mark, n_gibbs_steps=3, random_state=0)
+    table = imputer.fit(marked).transform(marked)
     if mark == "?":
         assert imputer.rbm_.categories_["word"].tolist() == ["x", "y"]
         assert set(table["word"]) == set(table["same"]) == {"x", "y"}

@@ -506,7 +506,7 @@ PANDAS = {
     "bool": (BITS, "binary"),
     "boolean": (pd.array(BITS, dtype="boolean"), "binary"),
     "objects that are booleans": (pd.Series(BITS, dtype=object), "binary"),
-    "two numbers": (np.where(BITS, 5, 9), "binary"),
+    "two numbers": (np.where(BITS, 5, 9), "real"),
     "integers": (np.arange(N), "real"),
     "Int64": (pd.array(np.arange(N), dtype="Int64"), "real"),
     "float32": (NUMBERS.astype(np.float32), "real"),

@@ -22,7 +22,7 @@ nan = np.nan
 # The columns of a frame with their types and categories, and the codes of the rows.
 SURVEY = {
     "bool": ([True, True, False], "binary", [False, True], [1, 1, 0]),
-    "two numbers": ([5, 3, 5], "binary", [3, 5], [1, 0, 1]),
+    "two numbers": ([5, 3, 5], "real", None, [5, 3, 5]),
     "bits": ([0.0, nan, 0.0], "binary", [0, 1], [0, nan, 0]),
     "two words": (["no", None, "yes"], "binary", ["no", "yes"], [0, nan, 1]),
     "one word": (["x", "x", "x"], "categorical", ["x"], [0, 0, 0]),
@@ -32,14 +32,14 @@ SURVEY = {
     "constant": ([7, 7, 7], "real", None, [7, 7, 7]),
 }
 PANDAS = {
-    "Int64": (pd.array([2, None, 4], dtype="Int64"), "binary", [2, 4], [0, nan, 1]),
+    "Int64": (pd.array([2, None, 4], dtype="Int64"), "real", None, [2, nan, 4]),
     "boolean": (
         pd.array([True, None, True], dtype="boolean"),
         "binary",
         [False, True],
         [1, nan, 1],
     ),
-    "Float32": (pd.array([2, None, 4], dtype="Float32"), "binary", [2, 4], [0, nan, 1]),
+    "Float32": (pd.array([1, None, 0], dtype="Float32"), "binary", [0, 1], [1, nan, 0]),
     "string": (
         pd.array(["u", None, "v"], dtype="string"),
         "binary",
@@ -53,10 +53,10 @@ PANDAS = {
         [0, nan, 1],
     ),
     "object numbers": (
-        pd.Series([1.5, None, 3], dtype=object),
+        pd.Series([1, None, 0], dtype=object),
         "binary",
-        [1.5, 3],
-        [0, nan, 1],
+        [0, 1],
+        [1, nan, 0],
     ),
     "category": (
         pd.Categorical(["c", None, "a"], ["c", "b", "a"]),
@@ -76,6 +76,12 @@ PANDAS = {
         ["lo", "hi"],
         [0, 0, 0],
     ),
+    "two numbers as categories": (
+        pd.Categorical([30, None, 10]),
+        "binary",
+        [10, 30],
+        [1, nan, 0],
+    ),
     "numbers as categories": (
         pd.Categorical([30, None, 10], [30, 20, 10]),
         "categorical",
@@ -91,13 +97,13 @@ PANDAS = {
     "sparse": (pd.arrays.SparseArray([0, 0, 1]), "binary", [0, 1], [0, 0, 1]),
 }
 POLARS = {
-    "Int8": (pl.Series([2, None, 4], dtype=pl.Int8), "binary", [2, 4], [0, nan, 1]),
+    "Int8": (pl.Series([2, None, 4], dtype=pl.Int8), "real", None, [2, nan, 4]),
     "Boolean": (pl.Series([True, None, True]), "binary", [False, True], [1, nan, 1]),
     "Float32": (
-        pl.Series([2, None, 4], dtype=pl.Float32),
+        pl.Series([1, None, 0], dtype=pl.Float32),
         "binary",
-        [2, 4],
-        [0, nan, 1],
+        [0, 1],
+        [1, nan, 0],
     ),
     "Categorical": (
         pl.Series(["c", None, "a", "b"][:3], dtype=pl.Categorical),
@@ -541,13 +547,13 @@ def test_dtypes_of_coded_rows():
 
 def test_missing_values_where_the_dtype_has_none():
     """They are written as pandas would convert."""
-    X = pd.DataFrame({"bool": [True, False], "int64": [0, 1], "UInt8": [2, 1]})
+    X = pd.DataFrame({"bool": [True, False], "int64": [0, 1], "UInt8": [0, 1]})
     X = X.astype({"UInt8": "UInt8"})
     written = Table.learn(X).write(np.array([[nan, nan, nan], [1, 1, 1]]))
     expected = {
         "bool": pd.Series([nan, True], dtype=object),
         "int64": [nan, 1],
-        "UInt8": pd.array([None, 2], dtype="UInt8"),
+        "UInt8": pd.array([None, 1], dtype="UInt8"),
     }
     assert_pandas_equal(written, pd.DataFrame(expected))
     X = np.array([[0, 1], [1, 0]], dtype=np.uint8)
@@ -804,9 +810,15 @@ def test_unknown_values():
     ):
         table.read(rows)
     with pytest.raises(
-        ValueError, match=r"'level' of X .*: 1\.5\. Those known are 1, 2, 3, "
+        ValueError,
+        match=r"'level' of X .*: 1\.5\. Those known are 1, 2, 3, .* \(NaN or None\), or "
+        "declare the column as real in feature_types, and train again",
     ):
         table.read(X.assign(level=1.5))
+    with pytest.raises(
+        ValueError, match=r": 2\. .* known are 0, 1\. .* real or ordinal in"
+    ):
+        Table.learn(X.assign(level=[0, 1] * 3 + [0])).read(X.assign(level=2))
     with pytest.raises(ValueError, match=r"in training: '1'\. Those"):
         table.read(X.assign(level="1"))
     with pytest.raises(ValueError, match=r"in training: 1\. Those"):
