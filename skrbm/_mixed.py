@@ -43,12 +43,13 @@ class MixedRBMEstimator(BaseRBM):
 
     feature_types : "infer", list or dict, default="infer"
         Types of the columns: "binary", "categorical", "ordinal" (ordered categories) or
-        "real". A list has one type for each column. A dict has types by the names or
-        other labels of columns, or by their numbers in an array, and the others are
-        inferred: a column is binary if it has two strings or categories, booleans, or the
-        numbers 0 and 1 alone; categorical if it has other strings or unordered categories;
-        ordinal if its categories are ordered; and real if it has other numbers. What was
-        inferred is stored in `feature_types_`.
+        "real". Only numbers and ordered categorical dtypes can be ordinal. A list has one
+        type for each column, or "infer". A dict has types by the names or other labels of
+        columns, or by their numbers in an array, and the others are inferred: a column is
+        binary if it has two strings or categories, booleans, or the numbers 0 and 1 alone;
+        categorical if it has other strings or unordered categories; ordinal if its
+        categories are ordered; and real if it has other numbers. What was inferred is
+        stored in `feature_types_`.
 
     groups : None, "auto" or list of lists, default=None
         Groups of columns of 0 and 1, by name or, in an array, by number, of which at most

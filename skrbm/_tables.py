@@ -561,6 +561,12 @@ def _learn(column, container, declared, where):
         feature = Feature(given, None, dtype, np.dtype(precision).name)
         feature.read(column, where)  # refuses what are not numbers
         return feature
+    if given == "ordinal" and column.values.dtype.kind == "O" and not column.ordered:
+        raise ValueError(
+            f"{where} is declared as ordinal, but strings such as {column.values[0]!r} "
+            "have no order. Convert it to an ordered categorical dtype, as by "
+            "pandas.Categorical(..., categories=[...], ordered=True), or to numbers."
+        )
     categories = column.distinct()
     if given == "binary" and bits:
         categories = np.array([0, 1], dtype=column.values.dtype)

@@ -691,16 +691,16 @@ def test_names_and_numbers_of_columns():
 @pytest.mark.parametrize(
     "given",
     [
-        {"pet": "categorical", "color": "ordinal"},
-        ["categorical", "ordinal", "ordinal"],
+        {"pet": "categorical", "mood": "categorical"},
+        ["categorical", "categorical", "infer"],
     ],
     ids=str,
 )
 def test_declared_types(given):
     rbm = make(feature_types=given).fit(table(CODES))
-    assert list(rbm.feature_types_.values()) == ["categorical", "ordinal", "ordinal"]
-    assert rbm.components_.shape[1] == 2 + 2 + 2
-    assert rbm.categories_["color"].tolist() == COLORS
+    assert list(rbm.feature_types_.values()) == ["categorical"] * 3
+    assert rbm.components_.shape[1] == 2 + 3 + 3
+    assert rbm.categories_["mood"].tolist() == MOODS
 
 
 @pytest.mark.parametrize(
@@ -712,6 +712,10 @@ def test_declared_types(given):
         ({"pet": "nominal"}, "must be one of 'binary', .* 'nominal' for column 'pet'"),
         ({"size": "real"}, "must refer to names of columns of X, but has 'size'"),
         ({"color": "binary"}, "declared as binary, but its values are 'blue', 'green'"),
+        (
+            {"color": "ordinal"},
+            "strings such as '.*' have no order",
+        ),
         ({"color": "real"}, "is real, but has values that are not numbers, such as"),
     ],
     ids=str,

@@ -376,7 +376,7 @@ def test_a_table_is_pickled_and_plain():
         ([5, 1, 5], "categorical", [1, 5], [1, 0, 1]),
         ([0, 0, 0], "categorical", [0], [0, 0, 0]),
         ([0.5, -1.0, 0.25], "categorical", [-1, 0.25, 0.5], [2, 0, 1]),
-        (["b", "a", "b"], "ordinal", ["a", "b"], [1, 0, 1]),
+        ([False, True, False], "ordinal", [False, True], [0, 1, 0]),
         (["b", "a", "b"], "binary", ["a", "b"], [1, 0, 1]),
         ([2, 7, 2], "binary", [2, 7], [0, 1, 0]),
     ],
@@ -843,9 +843,24 @@ def test_unknown_values():
         ({2: "real"}, "feature_types must refer to names of columns of X, but has 2"),
         ({"a": "binary"}, "'a' of X is declared as binary, but its values are 1, 2, 3"),
         ({"b": "real"}, "Column 'b' of X is real, but has values .* such as 'u'"),
+        ({"b": "ordinal"}, "'b' of X is declared as ordinal, but strings such as 'u' have"),
     ],
 )
 def test_refused_types(feature_types, message):
     X = pd.DataFrame({"a": [1, 2, 3], "b": ["u", "v", "w"]})
     with pytest.raises(ValueError, match=message):
         Table.learn(X, feature_types=feature_types)
+
+
+def test_strings_are_only_ordinal_with_an_order():
+    words = ["low", "high", "mid"]
+    ordered = pd.Categorical(words, ["low", "mid", "high"], ordered=True)
+    for column in (words, pd.Categorical(words), pd.array(words, dtype="string")):
+        with pytest.raises(ValueError, match="have no order"):
+            Table.learn(pd.DataFrame({"a": column}), feature_types=["ordinal"])
+    table = Table.learn(pd.DataFrame({"a": ordered[[0, 1]]}), feature_types=["ordinal"])
+    assert_array_equal(table.read(pd.DataFrame({"a": words})), [[0], [2], [1]])
+    numbers = pd.DataFrame({"a": pd.Categorical([30, 10, 20], [10, 20, 30])})
+    assert_array_equal(
+        Table.learn(numbers, feature_types={"a": "ordinal"}).read(numbers), [[2], [0], [1]]
+    )

@@ -203,7 +203,7 @@ def as_plain(table):
     "options",
     [
         {},
-        {"feature_types": {"pet": "ordinal", "count": "binary"}},
+        {"feature_types": {"grade": "ordinal", "count": "binary"}},
         {"feature_types": {"grade": "real", "size": "categorical"}},
     ],
 )
