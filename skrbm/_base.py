@@ -253,7 +253,8 @@ class BaseRBM(
         self._validate_params()
         return PartialFit(self, X, sample_weight).run()
 
-    def _validate(self, X, reset=False, name="X", **options):
+    def _validate(self, X, reset=False, name="X", *, sample_weight=None, **options):
+        """Return validated rows, of which those of weight 0 will not be trained on."""
         options = {"accept_sparse": "csr" if self._units.sparse else False} | options
         with _inputs.rows_called(name):
             return _inputs.validate(self, X, reset=reset, name=name, **options)

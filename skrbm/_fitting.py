@@ -97,7 +97,8 @@ class Call(abc.ABC):
 
     def read(self, reset: bool) -> DataSet:
         """Return the validated rows as a data set, with their weights."""
-        data = DataSet(self.rbm._validate(self.X, reset=reset, allow_nan=True))
+        options = {"reset": reset, "sample_weight": self.sample_weight, "allow_nan": True}
+        data = DataSet(self.rbm._validate(self.X, **options))
         if self.sample_weight is not None:
             data = data.weigh(_inputs.check_weights(self.sample_weight, data.X))
         self.check_values(data, data.ranges)

@@ -45,6 +45,18 @@ class Column:
     declared: bool = False
     ordered: bool = False
 
+    def select(self, rows) -> "Column":
+        """Return the column of some rows, given which these are."""
+        gaps = None if self.gaps is None or not self.gaps[rows].any() else self.gaps[rows]
+        if self.codes is None:
+            return dataclasses.replace(self, values=self.values[rows], gaps=gaps)
+        values, codes = self.values, self.codes[rows]
+        if not self.declared:  # those of other rows are not among the values
+            seen = np.isin(np.arange(len(values)), codes)
+            values = values[seen]
+            codes = np.where(codes < 0, -1, (seen.cumsum() - 1)[codes])
+        return dataclasses.replace(self, values=values, codes=codes, gaps=gaps)
+
     def distinct(self) -> np.ndarray:
         """Return the values of cells: as declared, or else those seen, sorted."""
         if self.declared:

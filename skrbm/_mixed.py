@@ -316,11 +316,19 @@ class MixedRBMEstimator(BaseRBM):
 
     # Tables -----------------------------------------------------------------------------
 
-    def _validate(self, X, reset=False, name="X", allow_nan=False, **options):
-        """Return coded rows, after learning the columns of the table if `reset`."""
+    def _validate(
+        self, X, reset=False, name="X", *, sample_weight=None, allow_nan=False, **options
+    ):
+        """Return coded rows, after learning the columns of the table if `reset`.
+
+        Nothing is learned from rows of weight 0, in which unknown values are gaps.
+        """
+        ignored = None
+        if sample_weight is not None:
+            ignored = _inputs.check_weights(sample_weight, X) == 0
         if reset:
-            self._learn_columns(X)
-        return self._read(X, name, allow_nan=allow_nan)
+            self._learn_columns(X, ignored=ignored)
+        return self._read(X, name, allow_nan=allow_nan, ignored=ignored)
 
     def _learn_columns(self, X, **options):
         self._table = Table.learn(
@@ -354,7 +362,7 @@ class MixedRBMEstimator(BaseRBM):
     def _read_to_score(self, X):
         return self._reader(X, impossible="mark")
 
-    def _read(self, X, name="X", *, allow_nan=False, to_score=False):
+    def _read(self, X, name="X", *, allow_nan=False, to_score=False, ignored=None):
         """Return coded rows of a table with the columns of that in `fit`.
 
         With `to_score`, also return which of them the model cannot have.
@@ -362,7 +370,7 @@ class MixedRBMEstimator(BaseRBM):
         check_is_fitted(self, "_table")
         if to_score:
             return self._table.read(X, name, impossible="mark")
-        coded = self._table.read(X, name)
+        coded = self._table.read(X, name, ignored=ignored)
         if not allow_nan:
             with _inputs.rows_called(name):
                 assert_all_finite(coded, input_name="X")

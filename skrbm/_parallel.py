@@ -289,7 +289,8 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         return stack.enter_context(executor)
 
     def _validate_array(self, rbm, X, sample_weight, reset):
-        X = rbm._validate(X, reset=reset, allow_nan=True)
+        options = {"reset": reset, "sample_weight": sample_weight, "allow_nan": True}
+        X = rbm._validate(X, **options)
         if sample_weight is None:
             return X, None
         return X, _inputs.check_weights(sample_weight, X)

@@ -49,8 +49,11 @@ class Feature:
             self.type == "binary" and values.dtype.kind != "O" and (values == [0, 1]).all()
         )
 
-    def read(self, column, where):
-        """Return the codes or values of a `_frames.Column`, and its gaps or None."""
+    def read(self, column, where, ignored=None):
+        """Return the codes or values of a `_frames.Column`, and its gaps or None.
+
+        Unknown values are gaps in the rows that are `ignored`, if given.
+        """
         n_rows = len(column.values if column.codes is None else column.codes)
         if column.gaps is not None and column.gaps.all():
             return np.zeros(n_rows, self._dtype), column.gaps
@@ -59,10 +62,12 @@ class Feature:
         codes = _places(column.values, self.categories)
         if column.codes is not None:
             codes = codes[column.codes]
-        unknown = codes < 0
-        if column.gaps is not None:
-            unknown &= ~column.gaps
-            codes[column.gaps] = 0
+        unknown, gaps = codes < 0, column.gaps
+        if ignored is not None and (unknown & ignored).any():
+            gaps = unknown & ignored if gaps is None else gaps | (unknown & ignored)
+        if gaps is not None:
+            unknown &= ~gaps
+            codes[gaps] = 0
         if unknown.any():
             cells = column.values if column.codes is None else column.values[column.codes]
             raise ValueError(
@@ -71,7 +76,7 @@ class Feature:
                 f"{_listed(self.categories)}. Replace the others by missing values (NaN or "
                 f"None), or {self._advice}."
             )
-        return codes.astype(self._dtype), column.gaps
+        return codes.astype(self._dtype), gaps
 
     @property
     def _advice(self):
@@ -171,7 +176,14 @@ class Table:
 
     @classmethod
     def learn(
-        cls, X, *, feature_types="infer", groups=None, owner="Table", by_dtypes=False
+        cls,
+        X,
+        *,
+        feature_types="infer",
+        groups=None,
+        owner="Table",
+        by_dtypes=False,
+        ignored=None,
     ) -> Self:
         """Return the table of training data.
 
@@ -190,6 +202,8 @@ class Table:
         by_dtypes : bool, default=False
             Whether the rows are elsewhere, and `X`, without any, has their dtypes. Numbers
             are inferred to be real. All columns of a group may be off until `settle`.
+        ignored : ndarray of bool of shape (n_samples,), default=None
+            Rows that nothing is learned from.
 
         Returns
         -------
@@ -213,6 +227,8 @@ class Table:
         for place, column in enumerate(_frames.read_columns(X, where)):
             if by_dtypes:
                 column = _with_all_values(column, types[place], where(place))
+            if ignored is not None:
+                column = column.select(~ignored)
             feature = _learn(column, container, types[place], where(place))
             table.features.append(feature)
             if groups is not None and feature.is_bit:
@@ -225,7 +241,8 @@ class Table:
                 )
             table.groups = [(columns, True) for columns in table._checked(groups, bits)]
         elif groups is not None:
-            table._learn_groups(groups, bits, X.shape[0])
+            n_rows = X.shape[0] if ignored is None else np.count_nonzero(~ignored)
+            table._learn_groups(groups, bits, n_rows)
         return table
 
     def _declared(self, feature_types, n_features):
@@ -281,7 +298,6 @@ class Table:
             groups = [[self._label(places[column]) for column in group] for group in found]
         for columns in self._checked(groups, bits):
             states = _states([bits[column] for column in columns], True)
-            self._refuse(columns, states, "X")
             self.groups.append((columns, bool((states.codes == len(columns)).any())))
 
     def _checked(self, groups, bits):
@@ -326,7 +342,7 @@ class Table:
 
     # Reading and writing --------------------------------------------------------------
 
-    def read(self, X, name="X", *, impossible="error", min_samples=1):
+    def read(self, X, name="X", *, impossible="error", min_samples=1, ignored=None):
         """Return coded rows.
 
         Parameters
@@ -340,6 +356,8 @@ class Table:
             column is on, or none although in training one always was, is an error.
         min_samples : int, default=1
             Least number of rows.
+        ignored : ndarray of bool of shape (n_samples,), default=None
+            Rows in which unknown values and impossible states are gaps.
 
         Returns
         -------
@@ -352,7 +370,7 @@ class Table:
             Whether rows are impossible. Only returned if `impossible` is "mark". The codes
             of the groups concerned have no meaning.
         """
-        cells, n_rows = self._cells(X, name, min_samples)
+        cells, n_rows = self._cells(X, name, min_samples, ignored)
         marked = np.zeros(n_rows, dtype=bool)
         fields = []
         for field in self.fields:
@@ -360,6 +378,8 @@ class Table:
                 fields.append(cells[field.columns[0]])
                 continue
             states = _states([cells[column] for column in field.columns], field.may_be_off)
+            if ignored is not None:
+                states = states.without(ignored)
             self._refuse_open(field.columns, states, name)
             if impossible == "error":
                 self._refuse(field.columns, states, name)
@@ -368,7 +388,7 @@ class Table:
         coded = self._assembled(fields, n_rows)
         return (coded, marked) if impossible == "mark" else coded
 
-    def _cells(self, X, name, min_samples=1):
+    def _cells(self, X, name, min_samples, ignored):
         """Return the values and gaps of each column, and the number of rows."""
         if self.names is None and self.labels is not None:
             _inputs.check_labels(X, self.labels, name)
@@ -379,7 +399,7 @@ class Table:
         X = _inputs.check_table(X, source, reset=False, name=name, min_samples=min_samples)
         where = functools.partial(self._where, name=name)
         cells = [
-            feature.read(column, where(place))
+            feature.read(column, where(place), ignored)
             for place, (feature, column) in enumerate(
                 zip(self.features, _frames.read_columns(X, where), strict=True)
             )
@@ -662,6 +682,19 @@ class States(NamedTuple):
     never: np.ndarray
     on: np.ndarray
     observed: np.ndarray | None
+
+    def without(self, rows):
+        """Return the states with gaps where they are not possible or known in some rows."""
+        wrong = self.twice | self.never
+        wrong = rows & (wrong if self.open is None else wrong | self.open)
+        if not wrong.any():
+            return self
+        return self._replace(
+            gaps=wrong if self.gaps is None else self.gaps | wrong,
+            open=None if self.open is None else self.open & ~wrong,
+            twice=self.twice & ~wrong,
+            never=self.never & ~wrong,
+        )
 
 
 def _states(cells, may_be_off):

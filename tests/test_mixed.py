@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from skrbm import MixedRBMEstimator, _binary_rows
+from skrbm import MixedRBMEstimator, ParallelRBM, _binary_rows
 from skrbm._data import DataSet
 from skrbm._model import RBM
 from skrbm._phases import BinaryPhases
@@ -982,6 +982,27 @@ def test_weights_of_rows():
     rbm = make().fit(X, sample_weight=weights)
     assert_same(rbm, make().fit(X[50:], sample_weight=weights[50:]))
     assert rbm.score(X) != make().fit(X).score(X)
+
+
+@pytest.mark.parametrize("columns", [["letter", "x", "a", "b"], ["letter", "a", "b"]])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_rows_of_weight_0_tell_nothing_of_the_columns(columns, method):
+    a = np.arange(len(X)) % 2
+    counted = X.assign(a=a, b=1 - a)[columns]
+    others = X[:20].assign(letter="new", x=1e6, a=1, b=1)[columns]
+    both, weights = pd.concat([others, counted]), np.repeat([0, 1], [20, len(X)])
+    rbm = make(groups=[["a", "b"]])
+    expected = getattr(clone(rbm), method)(counted)
+    assert_same(getattr(rbm, method)(both, sample_weight=weights), expected)
+    assert rbm.categories_["letter"].tolist() == list("abc")
+    rbm.partial_fit(both, sample_weight=weights)
+    assert_same(rbm, expected.partial_fit(counted))
+    parallel = ParallelRBM(clone(rbm), n_shards=1, n_jobs=1)
+    getattr(parallel, method)(both, sample_weight=weights)
+    assert parallel.estimator_.categories_["letter"].tolist() == list("abc")
+    for refused in (rbm, parallel):
+        with pytest.raises(ValueError, match=r"in training: 'new'|at most one may be on"):
+            getattr(refused, method)(both, sample_weight=weights + 1)
 
 
 def test_early_stopping():

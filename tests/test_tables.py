@@ -705,7 +705,39 @@ def test_impossible_rows():
 def test_refused_groups(groups, message):
     X = pd.DataFrame(BITS, columns=list("abcd")).assign(d=[2, 3, 2, 3])
     with pytest.raises(ValueError, match=message):
-        Table.learn(X, groups=groups)
+        Table.learn(X, groups=groups).read(X)
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, lambda X: X.to_numpy()])
+def test_ignored_rows(make):
+    """The table is that of the other rows, and what these do not know are gaps."""
+    columns = {
+        "word": ["b", "new", None, "a", "b", "new"],
+        "kind": pd.Categorical(["u", "w", "u", "v", None, "u"]).astype(object),
+        "flag": [0, 1, 0, 1, None, 7],
+        "number": [0.5, None, -1, 2, 3, 4],
+        "g": [1, 1, 0, 0, None, 1],
+        "h": [0, 1, 1, 1, None, None],
+    }
+    X = pd.DataFrame({name: list(cells) for name, cells in columns.items()}, dtype=object)
+    counted = np.array([True, False, True, True, True, False])
+    X, rest = (make(part) for part in (X, X[counted].reset_index(drop=True)))
+    groups = [[4, 5]] if isinstance(X, np.ndarray) else [["g", "h"]]
+    table, expected = (
+        Table.learn(X, groups=groups, ignored=~counted),
+        Table.learn(rest, groups=groups),
+    )
+    if make is not pl.DataFrame:  # whose column of numbers has a dtype of its own
+        assert str(table.to_plain()) == str(expected.to_plain())
+    coded = table.read(X, ignored=~counted)
+    assert_array_equal(coded[counted], expected.read(rest))
+    assert_array_equal(coded[~counted], [[nan, nan, 1, nan, nan], [nan, 0, nan, 4, 0]])
+    for row, message in [(1, "'new'|values"), (5, "'new'|values|7")]:
+        ignored = ~counted & (np.arange(6) != row)
+        with pytest.raises(ValueError, match=message):
+            table.read(X, ignored=ignored)
+    with pytest.raises(ValueError, match="has no observed value"):
+        Table.learn(X, ignored=np.arange(6) != 2)
 
 
 # Errors -------------------------------------------------------------------------------
