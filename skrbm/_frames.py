@@ -87,8 +87,7 @@ def read_columns(X, where):
     """
     container = container_of(X)
     if container == "pandas":
-        columns = (X.iloc[:, place] for place in range(X.shape[1]))
-        read = _of_pandas
+        columns, read = (column for _, column in X.items()), _of_pandas
     elif container == "polars":
         columns, read = iter(X.get_columns()), _of_polars
     else:

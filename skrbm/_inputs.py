@@ -4,6 +4,7 @@ import contextlib
 import functools
 import re
 import warnings
+from collections import Counter
 from numbers import Integral
 
 import numpy as np
@@ -103,7 +104,13 @@ def as_array(X, name="X"):
 
 def stand_in(name):
     """Return an estimator that scikit-learn's checks of columns may use, by class name."""
-    return type(name, (BaseEstimator,), {})()
+    return _class_called(name)()
+
+
+@functools.cache
+def _class_called(name):
+    """Return a class of estimators; making one takes longer than checking a row."""
+    return type(name, (BaseEstimator,), {})
 
 
 def check_table(X, estimator, *, reset, name="X", accept_sparse="csr", min_samples=1):
@@ -217,8 +224,7 @@ def refuse_malformed(X, name="X"):
 
 def refuse_duplicates(X, name="X"):
     """Raise an error for a data frame of which several columns have the same name."""
-    labels = list(X.columns)
-    twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
+    twice = [label for label, count in Counter(X.columns).items() if count > 1]
     if twice:
         raise ValueError(
             f"The columns of {name} must have different names, but several have the name "

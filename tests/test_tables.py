@@ -826,6 +826,9 @@ def test_names_and_numbers_of_columns():
         table.read(np.ones((2, 3)), "X_new")
     with pytest.raises(ValueError, match="different names, but several have the name 'a'"):
         Table.learn(pd.concat([X, X[["a"]]], axis=1))
+    twice = pd.DataFrame(np.ones((1, 5)), columns=list("bcabc"))
+    with pytest.raises(ValueError, match="several have the name 'b', 'c'"):
+        Table.learn(twice)
     X.columns = ["a", 1]
     with pytest.raises(TypeError, match="feature names"):
         Table.learn(X)
