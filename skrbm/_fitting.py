@@ -244,6 +244,7 @@ class Call(abc.ABC):
                     "by an estimator of other visible units. To train a new model, clone "
                     "the meta-estimator, or call fit with warm_start=False."
                 )
+            rbm._check_declared()
         if rbm.n_components != n_components:
             raise ValueError(
                 f"n_components is {rbm.n_components}, but the model to continue has "

@@ -131,8 +131,9 @@ class MixedRBMEstimator(BaseRBM):
     warm_start : bool, default=False
         If True, `fit` starts from the parameters and chains of the previous fit instead of
         from scratch, for a table of the same columns. Their types, categories and groups
-        are kept. The schedule starts anew. All parameters that do not change the shape of
-        the model may be changed between the calls.
+        are kept, so that `feature_types` and `groups` may not be changed. The schedule
+        starts anew. All other parameters that do not change the shape of the model may be
+        changed between the calls.
 
     verbose : int, default=0
         Whether to print a line for each epoch that is recorded in `history_`.
@@ -344,6 +345,9 @@ class MixedRBMEstimator(BaseRBM):
             self.feature_names_in_ = np.array(self._table.names, dtype=object)
         self.feature_types_ = self._table.feature_types
         self.categories_ = self._table.categories
+
+    def _check_declared(self):
+        self._table.check_declared(self.feature_types, self.groups)
 
     def _declare(self, meta, reset):
         if reset:

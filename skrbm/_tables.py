@@ -17,6 +17,11 @@ from skrbm import _frames, _groups, _inputs
 TYPES = "binary", "categorical", "ordinal", "real", "infer"
 # Names of dtypes of arrays, or how they begin, whose models are in single precision.
 IN_SINGLE_PRECISION = "bool", "uint8", "float32", "str", "object"
+# What to do if a parameter differs from that of the model to continue.
+ADVICE_ON_CHANGES = (
+    "Reset {} or, to train a new model, clone the estimator or call fit with "
+    "warm_start=False."
+)
 # Values that errors list.
 N_SHOWN = 5
 
@@ -164,6 +169,10 @@ class Table:
         Columns of each group, and whether all of them may be off.
     dtype : str
         Name of the dtype of an array.
+    declared : list of str
+        Type of each column as declared, or "infer".
+    automatic : bool
+        Whether the groups were found, and not declared.
     """
 
     owner: str
@@ -173,6 +182,8 @@ class Table:
     features: list[Feature]
     groups: list[tuple[list[int], bool]]
     dtype: str
+    declared: list[str]
+    automatic: bool
 
     @classmethod
     def learn(
@@ -220,8 +231,10 @@ class Table:
             features=[],
             groups=[],
             dtype=X.dtype.name if container == "array" else "",
+            declared=[],
+            automatic=isinstance(groups, str),
         )
-        types = table._declared(feature_types, X.shape[1])
+        types = table.declared = table._declared(feature_types, X.shape[1])
         where = functools.partial(table._where, name="X")
         bits = {}
         for place, column in enumerate(_frames.read_columns(X, where)):
@@ -285,6 +298,35 @@ class Table:
         if self.labels is None:
             known = f"indices of columns of X, below {len(places)}"
         raise ValueError(f"{parameter} must refer to {known}, but has {column!r}.")
+
+    def check_declared(self, feature_types, groups):
+        """Raise an error if these declare other types or groups than those learned."""
+        given = self._declared(feature_types, self.n_features)
+        trained = zip(given, self.declared, self._types, strict=True)
+        changed = [i for i, (new, *old) in enumerate(trained) if new not in old]
+        if changed:
+            place, advice = changed[0], ADVICE_ON_CHANGES.format("feature_types")
+            raise ValueError(
+                f"feature_types has {given[place]!r} for column {self._label(place)!r}, "
+                "but the model to continue was trained with "
+                f"{self.declared[place]!r}. {advice}"
+            )
+        if isinstance(groups, str):
+            same = self.automatic
+        else:
+            columns = [] if groups is None else list(self._checked(groups, self._bits))
+            same = columns == [columns for columns, _ in self.groups]
+        if not same:
+            raise ValueError(
+                "groups has changed since the model to continue was trained, whose groups "
+                f"are {[[self._label(i) for i in columns] for columns, _ in self.groups]}. "
+                f"{ADVICE_ON_CHANGES.format('groups')}"
+            )
+
+    @property
+    def _bits(self):
+        """Indices of columns that can be in groups."""
+        return [place for place, feature in enumerate(self.features) if feature.is_bit]
 
     def _learn_groups(self, groups, bits, n_rows):
         """Learn the groups, given the values and gaps of the columns of bits by index."""

@@ -968,6 +968,29 @@ def test_warm_starts_keep_the_columns():
     assert rbm.set_params(warm_start=False).fit(X[["x"]]).n_features_in_ == 1
 
 
+@pytest.mark.parametrize("form", [pd.DataFrame, pd.DataFrame.to_numpy])
+def test_types_and_groups_are_those_of_the_model_to_continue(form):
+    a = np.arange(len(X)) % 2
+    rows = form(X[["letter"]].assign(level=np.arange(len(X)) % 3, a=a, b=1 - a))
+    level, pair = ("level", ["a", "b"]) if form is pd.DataFrame else (1, [2, 3])
+    first = {"feature_types": {level: "ordinal"}, "groups": [pair]}
+    rbm = make(n_iter=2, warm_start=True, **first).fit(rows)
+    learned, given = {"feature_types": rbm.feature_types_}, {"groups": [tuple(pair)]}
+    for same in (first, learned, given):
+        rbm.set_params(**same).fit(rows).partial_fit(rows)
+    for name, others in [
+        ("feature_types", ["infer", {level: "real"}]),
+        ("groups", [None, "auto", [pair[::-1]]]),
+    ]:
+        for other in others:
+            rbm.set_params(**first).set_params(**{name: other})
+            for method in (rbm.fit, rbm.partial_fit):
+                with pytest.raises(ValueError, match=f"{name} has .* Reset {name} or, to"):
+                    method(rows)
+            again = make(n_iter=2, warm_start=True, **{name: other}).fit(rows)
+            again.fit(rows).partial_fit(rows)
+
+
 def test_failed_fits_change_nothing():
     rbm = make().fit(X)
     again = pickle.loads(pickle.dumps(rbm))

@@ -229,9 +229,9 @@ def test_dtypes_of_arrays_tell_whether_they_are_boolean(dtype):
     assert table.feature_types == ["binary" if dtype is bool else "real"] * 3
     assert as_plain(table) == as_plain(Table.learn(rows))
     if dtype is not bool:
-        table = Table.learn(rows[:0], feature_types=["binary"] * 3, by_dtypes=True)
-        bits = (rows % 2).astype(dtype)
-        assert as_plain(table) == as_plain(Table.learn(bits))
+        types, bits = ["binary"] * 3, (rows % 2).astype(dtype)
+        table = Table.learn(rows[:0], feature_types=types, by_dtypes=True)
+        assert as_plain(table) == as_plain(Table.learn(bits, feature_types=types))
 
 
 def test_dtypes_may_tell_too_little():
