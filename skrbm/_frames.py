@@ -352,14 +352,19 @@ def floating(container, column) -> dict:
     return {"name": "Float64" if nullable or container == "polars" else "float64"}
 
 
-def write_frame(container, labels, columns, index=None):
+def levels_of(X) -> list:
+    """Return the names of the levels of the columns of a frame of pandas."""
+    return list(X.columns.names) if container_of(X) == "pandas" else []
+
+
+def write_frame(container, labels, levels, columns, index=None):
     """Return a data frame.
 
     Parameters
     ----------
     container : {"pandas", "polars"}
-    labels : list
-        Labels of the columns.
+    labels, levels : list
+        Labels of the columns, and the names of their levels as from `levels_of`.
     columns : list of (values, codes, dtype)
         For each column the distinct values, the place of each cell among them or -1 where
         it is missing, and the dtype as in `Column`. Or the values of the cells, with NaN
@@ -380,7 +385,10 @@ def write_frame(container, labels, columns, index=None):
 
     series = [_pandas_series(pandas, *column) for column in columns]
     frame = pandas.DataFrame(dict(enumerate(series)))
-    frame.columns = labels
+    if len(levels) > 1:
+        frame.columns = pandas.MultiIndex.from_tuples(labels, names=levels)
+    else:
+        frame.columns = pandas.Index(labels, name=levels[0], tupleize_cols=False)
     if index is not None:
         frame.index = index
     return frame

@@ -161,6 +161,8 @@ class Table:
     container : {"array", "pandas", "polars"}
     labels : list or None
         Labels of the columns of a data frame. Those of an array are referred to by index.
+    levels : list
+        Names of the levels of the columns of a frame of pandas.
     names : list of str or None
         The same if they are strings.
     features : list of Feature
@@ -178,6 +180,7 @@ class Table:
     owner: str
     container: str
     labels: list | None
+    levels: list
     names: list[str] | None
     features: list[Feature]
     groups: list[tuple[list[int], bool]]
@@ -227,6 +230,7 @@ class Table:
             owner=owner,
             container=container,
             labels=None if container == "array" else list(X.columns),
+            levels=_frames.levels_of(X),
             names=None if names is None else names.tolist(),
             features=[],
             groups=[],
@@ -520,7 +524,8 @@ class Table:
                 else:
                     columns[column] = feature.write(bits)
         if self.container != "array":
-            return _frames.write_frame(self.container, self.labels, columns, index)
+            names = self.labels, self.levels
+            return _frames.write_frame(self.container, *names, columns, index)
         complete = all(codes is not None and codes.min() >= 0 for _, codes, _ in columns)
         if dtype.kind in "biu" and not complete:
             dtype = np.result_type(np.float32, dtype)

@@ -516,6 +516,25 @@ def test_labels_that_are_no_strings(labels):
     assert_pandas_equal(table.write(table.read(X)), X)
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pd.Index(["x", "y"], name="variable"),
+        pd.Index([3, 5], name="item"),
+        pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["wave", "question"]),
+        pd.MultiIndex.from_tuples([("a", "b"), ("c", "d")]),
+    ],
+)
+def test_the_index_of_columns_is_kept(columns):
+    X = pd.DataFrame([[0, "u"], [1, "v"]]).infer_objects()
+    X.columns = columns
+    kind = {columns[0]: "categorical"}
+    table = Table.learn(X, feature_types=kind)
+    for each in (table, Table.from_plain(table.to_plain())):
+        assert_pandas_equal(each.write(each.read(X)), X)
+    assert table.fields[0].type == "categorical"
+
+
 # Dtypes -------------------------------------------------------------------------------
 
 
