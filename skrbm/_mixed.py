@@ -41,17 +41,17 @@ class MixedRBMEstimator(BaseRBM):
     n_components : int, default=64
         Number of hidden units. With up to 20, log-likelihoods are exact.
 
-    feature_types : "infer", list or dict, default="infer"
+    feature_types : "infer", array-like of str or dict, default="infer"
         Types of the columns: "binary", "categorical", "ordinal" (ordered categories) or
-        "real". Only numbers and ordered categorical dtypes can be ordinal. A list has one
-        type for each column, or "infer". A dict has types by the names or other labels of
-        columns, or by their numbers in an array, and the others are inferred: a column is
-        binary if it has two strings or categories, booleans, or the numbers 0 and 1 alone;
-        categorical if it has other strings or unordered categories; ordinal if its
+        "real". Only numbers and ordered categorical dtypes can be ordinal. A list or array
+        has one type for each column, or "infer". A dict has types by the names or other
+        labels of columns, or by their numbers in an array, and the others are inferred: a
+        column is binary if it has two strings or categories, booleans, or the numbers 0 and
+        1 alone; categorical if it has other strings or unordered categories; ordinal if its
         categories are ordered; and real if it has other numbers. What was inferred is
         stored in `feature_types_`.
 
-    groups : None, "auto" or list of lists, default=None
+    groups : None, "auto" or array-like of array-likes, default=None
         Groups of columns of 0 and 1, by name or, in an array, by number, of which at most
         one is 1 in any row, as in the output of
         :class:`~sklearn.preprocessing.OneHotEncoder`. Each group is modeled as one column,
@@ -267,8 +267,8 @@ class MixedRBMEstimator(BaseRBM):
     _of_columns = *BaseRBM._of_columns, "_table", "feature_types_", "categories_"
     _reads_frames = True
     _parameter_constraints: dict = BaseRBM._parameter_constraints | {
-        "feature_types": [StrOptions({"infer"}), list, dict],
-        "groups": [StrOptions({"auto"}), list, None],
+        "feature_types": [StrOptions({"infer"}), dict, "array-like"],
+        "groups": [StrOptions({"auto"}), "array-like", None],
         "solver": [StrOptions(set(SOLVERS))],
     }
 

@@ -276,7 +276,7 @@ class Table:
             for column, given in feature_types.items():
                 types[self._place(column, places, "feature_types")] = given
         else:
-            types = list(feature_types)
+            types = np.asarray(feature_types, dtype=object).tolist()
             if len(types) != n_features:
                 raise ValueError(
                     f"feature_types has {len(types)} types, but X has {n_features} columns."
@@ -350,7 +350,7 @@ class Table:
         """Yield the columns of each group, after checking that they are among the bits."""
         taken, places = set(), self._places(self.n_features)
         for group in groups:
-            if not isinstance(group, list | tuple | np.ndarray):
+            if isinstance(group, str) or not hasattr(group, "__len__"):
                 raise ValueError(
                     "groups must be a list of lists of columns, but in place of a list it "
                     f"has {group!r}."

@@ -693,6 +693,9 @@ def test_names_and_numbers_of_columns():
     [
         {"pet": "categorical", "mood": "categorical"},
         ["categorical", "categorical", "infer"],
+        ("categorical", "categorical", "infer"),
+        np.array(["categorical", "categorical", "infer"]),
+        pd.Series(["categorical", "categorical", "infer"]),
     ],
     ids=str,
 )
@@ -707,7 +710,8 @@ def test_declared_types(given):
     ("given", "message"),
     [
         ("auto", "'feature_types' parameter .* must be"),
-        (("binary",), "'feature_types' parameter .* must be"),
+        (1, "'feature_types' parameter .* must be"),
+        (("binary",), "has 1 types, but X has 3 columns"),
         (["binary"], "has 1 types, but X has 3 columns"),
         ({"pet": "nominal"}, "must be one of 'binary', .* 'nominal' for column 'pet'"),
         ({"size": "real"}, "must refer to names of columns of X, but has 'size'"),
@@ -732,7 +736,17 @@ def one_hot(n=300, seed=0):
     return X.assign(d=rng.integers(2, size=n), x=rng.standard_normal(n))
 
 
-@pytest.mark.parametrize("groups", ["auto", [["a", "b", "c"]], [("c", "a", "b")]])
+@pytest.mark.parametrize(
+    "groups",
+    [
+        "auto",
+        [["a", "b", "c"]],
+        [("c", "a", "b")],
+        (pd.Index(list("abc")),),
+        np.array([list("abc")]),
+    ],
+    ids=str,
+)
 def test_groups_are_read_and_written_as_bits(groups):
     X = one_hot()
     rbm = make(groups=groups).fit(X)
@@ -747,7 +761,7 @@ def test_groups_are_read_and_written_as_bits(groups):
     # The same model, whose columns are in another order.
     other = make().fit(as_one[["letter", "d", "x"]])
     scores = other.score_samples(as_one[["letter", "d", "x"]])
-    if groups != [("c", "a", "b")]:
+    if list(groups[0]) != ["c", "a", "b"]:
         assert_allclose(rbm.score_samples(X), scores, rtol=1e-4)
 
 
