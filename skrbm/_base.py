@@ -364,9 +364,11 @@ class BaseRBM(
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
 
-        Those of a row with missing values are given its observed values. They are averages
-        over 100 Gibbs steps, after 100 others, with the same random numbers in each call.
-        Those of a row may differ by sampling noise if the other rows change.
+        Those of a row with missing values are given its observed values: exactly for up to
+        12 hidden units, by a sum over all of their states. For more, they are averages over
+        24 Gibbs chains of 40 steps, after 40 others, with a standard error of about 0.01 in
+        rows of 64 bits if 30 % are missing. All rows use the same random numbers, so that
+        the result of a row does not depend on the other rows.
 
         Parameters
         ----------

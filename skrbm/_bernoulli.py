@@ -353,9 +353,10 @@ class BernoulliRBMEstimator(BaseRBM):
         count as 0, values above 1 as 1.
 
         If values of a row are missing, the sum is over its observed values. It is averaged
-        over 10 draws of the missing ones given the observed ones, which are the states of a
-        Gibbs chain after 110, 120, ..., 200 steps, with the same random numbers in each
-        call. Scores of rows with different numbers of observed values are not comparable.
+        over 24 draws of the missing ones given the observed ones, which are the states of
+        as many Gibbs chains after 80 steps. All rows use the same random numbers, so that
+        this score does not depend on the other rows, either. Scores of rows with different
+        numbers of observed values are not comparable.
 
         Parameters
         ----------

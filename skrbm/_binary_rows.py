@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from skrbm import _kernels
 from skrbm._compat.openmp import n_threads_allowed
 from skrbm._native import core
+from skrbm._random import Repeated
 
 # Rows of aligned arrays start at multiples of this number of elements and of bytes.
 _LANES = 16
@@ -131,9 +132,17 @@ class Keys(NamedTuple):
 
 
 def draw_key(rng):
-    """Return a key for all rows."""
+    """Return a key for all rows.
+
+    If `rng` is `Repeated`, there is the same one for each of its blocks.
+    """
+    generators = [(slice(None), rng)]
+    if isinstance(rng, Repeated):
+        words = np.full(rng.n_blocks, rng.random_raw(), dtype=np.uint64)
+        stops = rng.n_rows * np.arange(1, rng.n_blocks + 1)
+        return Keys(words, stops, generators)
     word = np.array([rng.bit_generator.random_raw()], dtype=np.uint64)
-    return Keys(word, _NO_STOP, [(slice(None), rng)])
+    return Keys(word, _NO_STOP, generators)
 
 
 def draw_keys(generators):

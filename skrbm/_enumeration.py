@@ -49,28 +49,32 @@ def _log_marginals(model):
         yield block.reshape(-1)
 
 
-def log_marginals_given(model, v):
-    """Return ``log sum exp(-E(v, h))`` over all h and all values of gaps, for each row.
+def given_observed(model, v):
+    """Return the log-marginals of rows, and the means of their hidden units.
 
-    `v` are dense encoded rows in which gaps are NaN. Given a hidden state, each feature has
-    either a value or all of them, which its log normalizer sums over. Both kinds of terms
-    are summed by matrix products.
+    `v` are dense encoded rows in which gaps are NaN. The log-marginal of a row is ``log sum
+    exp(-E(v, h))`` over all h and all values of the gaps. The means are given the observed
+    cells. Given a hidden state, each feature has either a value or all of them, which its
+    log normalizer sums over. Both kinds of terms are summed by one matrix product.
     """
     model = model.map(lambda a: np.asarray(a, np.float64))
     visible, (n_visible, n_hidden) = model.visible, model.weights.shape
     missing = np.isnan(v)
-    values = np.where(missing, 0, v)
-    summed = missing[:, visible.first_columns].astype(np.float64)
-    total = np.full(len(v), -np.inf)
+    of_known = np.where(missing, 0, v) @ model.weights + model.hidden_bias
+    rows = np.hstack([of_known, missing[:, visible.first_columns]])
+    largest, sums = np.full((len(v), 1), -np.inf), np.zeros((len(v), n_hidden + 1))
     step = max(1, WORK_SIZE // max(n_visible, len(v)))
     for start in range(0, 1 << n_hidden, step):
         h = _bits(np.arange(start, min(start + step, 1 << n_hidden)), n_hidden)
-        inputs = h @ model.weights.T
-        block = values @ inputs.T
-        block += summed @ visible.log_normalizers(inputs).T
-        block += h @ model.hidden_bias
-        np.logaddexp(total, logsumexp(block, axis=1), out=total)
-    return total + visible.minus_energy(np.where(missing, visible.ground_state, v))
+        log_p = rows @ np.hstack([h, visible.log_normalizers(h @ model.weights.T)]).T
+        before, largest = largest, np.maximum(largest, log_p.max(axis=1, keepdims=True))
+        log_p -= largest
+        sums *= np.exp(before - largest)
+        sums += np.exp(log_p, out=log_p) @ np.hstack([h, np.ones((len(h), 1))])
+    total = sums[:, -1]
+    log_marginals = largest[:, 0] + np.log(total)
+    log_marginals += visible.minus_energy(np.where(missing, visible.ground_state, v))
+    return log_marginals, sums[:, :-1] / total[:, None]
 
 
 def exact_log_partition(model):

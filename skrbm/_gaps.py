@@ -18,19 +18,21 @@ import numpy as np
 from scipy.special import logsumexp
 
 from skrbm import _kernels
-from skrbm._enumeration import log_marginals_given
-from skrbm._random import generator
+from skrbm._enumeration import given_observed
+from skrbm._random import Repeated, generator
 
 # Number of Gibbs steps from draws of independent columns to rows that are scored in
-# training, to values of a training that keeps none, and to those of a fitted model.
-STEPS_TO_SCORE, STEPS_TO_LEARN, STEPS_OF_MODEL = 10, 10, 200
-# Number of states of the gaps that a pseudo-log-likelihood is averaged over, and of Gibbs
-# steps from one to the next, at the end of the steps.
-N_DRAWS, THINNING = 10, 10
-# Largest number of hidden units whose states are enumerated. For more, numbers of annealed
-# runs for each row and of their steps, and the number of runs for rows scored in training.
+# training, and to values of a training that keeps none.
+STEPS_TO_SCORE, STEPS_TO_LEARN = 10, 10
+# Log-marginals: largest number of hidden units whose states are enumerated. For more,
+# numbers of annealed runs for each row and of their steps, and the number of runs for rows
+# scored in training.
 LARGEST_EXACT = 20
 N_RUNS, N_BETAS, N_RUNS_TO_SCORE = 10, 100, 2
+# Means of hidden units: the same, and numbers of chains for each row, which is even, and of
+# their Gibbs steps, of which the second half counts.
+LARGEST_EXACT_MEANS = 12
+N_CHAINS, N_STEPS = 24, 80
 
 
 # In training ------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ def filled(model, v):
         return v, None
     some, v = missing.any(axis=1), v.copy()
     rng = generator(0)
-    rows = _begin(model, v[some], None, rng)
+    rows = _begin(model, v[some], rng)
     for _ in model.gibbs_given(rows, missing[some], STEPS_TO_SCORE, rng):
         pass
     v[some] = rows
@@ -140,38 +142,35 @@ def filled(model, v):
 def mean_hidden(model, v, mean):
     """Return ``E[h | observed cells]`` of rows.
 
-    This is the mean of ``p(h | v)`` over the second half of the Gibbs steps. They begin at
-    draws from independent columns with this `mean`, as for `VisibleUnits.independent`.
+    This is a sum over hidden states or, if there are more than `LARGEST_EXACT_MEANS` units,
+    a mean over the steps of chains, which begin at draws from independent columns with this
+    `mean`, as for `VisibleUnits.independent`.
     """
 
     def of_gappy(v):
-        missing, rng = np.isnan(v), generator(0)
-        v, n_kept = _begin(model, v, mean, rng), STEPS_OF_MODEL // 2
-        total = np.zeros((len(v), len(model.hidden_bias)))
-        for step, _ in enumerate(model.gibbs_given(v, missing, STEPS_OF_MODEL, rng)):
-            if step >= STEPS_OF_MODEL - n_kept:
-                total += model.mean_hidden(v)
-        return (total / n_kept).astype(model.dtype)
+        if len(model.hidden_bias) <= LARGEST_EXACT_MEANS:
+            return given_observed(model, v)[1].astype(model.dtype)
+        return _by_chains(model, v, mean, lambda _, __, mean_hidden: mean_hidden)
 
-    return _split(v, model.mean_hidden, of_gappy)
+    return _split(v, _with_gaps(v), of_gappy, model.mean_hidden)
 
 
 def pseudo_log_likelihood(model, v, columns, mean):
     """Return the pseudo-log-likelihood of rows, the sum over their observed cells.
 
-    It is the mean over draws of the gaps, which begin as in `mean_hidden`.
+    It is the mean over the last states of chains, which begin as in `mean_hidden`.
     """
 
-    def of_gappy(v):
-        missing, rng = np.isnan(v), generator(0)
-        v, total = _begin(model, v, mean, rng), np.zeros(len(v))
-        for step, _ in enumerate(model.gibbs_given(v, missing, STEPS_OF_MODEL, rng)):
-            left = STEPS_OF_MODEL - 1 - step
-            if left % THINNING == 0 and left < N_DRAWS * THINNING:
-                total += model.pseudo_log_likelihood(v, columns, missing)
-        return total / N_DRAWS
+    def finish(v, missing, _):
+        scores = model.pseudo_log_likelihood(v, columns, missing)
+        return scores.reshape(-1, N_CHAINS).mean(axis=1)
 
-    return _split(v, lambda v: model.pseudo_log_likelihood(v, columns), of_gappy)
+    return _split(
+        v,
+        _with_gaps(v),
+        lambda v: _by_chains(model, v, mean, finish),
+        lambda v: model.pseudo_log_likelihood(v, columns),
+    )
 
 
 def log_marginals(model, v, n_runs=N_RUNS):
@@ -182,10 +181,45 @@ def log_marginals(model, v, n_runs=N_RUNS):
 
     def of_gappy(v):
         if len(model.hidden_bias) <= LARGEST_EXACT:
-            return log_marginals_given(model, v)
+            return given_observed(model, v)[0]
         return _annealed_marginals(model, v, n_runs)
 
-    return _split(v, lambda v: -model.free_energy(v), of_gappy)
+    return _split(v, _with_gaps(v), of_gappy, lambda v: -model.free_energy(v))
+
+
+def _by_chains(model, v, mean, finish):
+    """Run Gibbs chains given the observed cells of rows, and return results of the rows.
+
+    All rows use the same random numbers, and products of matrices are for one row at a
+    time, so that the result of a row depends on this row alone. `finish` makes results from
+    the last states of the chains, from where they have gaps, and from the means of the
+    hidden units, one for each row.
+    """
+    model = model.unaligned()
+    first = model.visible.fill_in(mean, (N_CHAINS, len(model.visible)), generator(0))
+    # What is drawn for a block of several rows fits into one block of `_kernels`.
+    step = max(1, _kernels.BLOCK_SIZE // (N_CHAINS * max(model.weights.shape)))
+    blocks = [v[start : start + step] for start in range(0, len(v), step)]
+    return np.concatenate([finish(*_run_chains(model, rows, first)) for rows in blocks])
+
+
+def _run_chains(model, v, first):
+    """Run `N_CHAINS` chains for each row, and return the arguments of `finish`."""
+    rng, shape = Repeated(generator(1), len(v), N_CHAINS), (len(v), N_CHAINS, -1)
+    missing = np.repeat(np.isnan(v), N_CHAINS, axis=0)
+    states = np.where(missing, np.tile(first, (len(v), 1)), np.repeat(v, N_CHAINS, axis=0))
+    states = states.astype(model.dtype, copy=False)
+    total = np.zeros((len(v), len(model.hidden_bias)))
+    for step in range(N_STEPS):
+        h = states.reshape(shape) @ model.weights
+        h += model.hidden_bias
+        h = _kernels.logistic(h)
+        if step >= N_STEPS // 2:
+            total += h.mean(axis=1)
+        _kernels.bernoulli(h, rng, out=h)
+        x = (h @ model.weights.T).reshape(states.shape)
+        np.copyto(states, model.visible.sample(x, rng, x), where=missing)
+    return states, missing, (total / (N_STEPS - N_STEPS // 2)).astype(model.dtype)
 
 
 def _annealed_marginals(model, v, n_runs):
@@ -223,28 +257,33 @@ def _softplus_sums(x):
     return _kernels.softplus(x).sum(axis=1, dtype=np.float64)
 
 
-def _split(v, of_complete, of_gappy):
-    """Return the results of one function for rows without gaps, of another for others."""
-    gappy = np.isnan(v).any(axis=1) if isinstance(v, np.ndarray) else np.zeros(1, bool)
-    if not gappy.any():
-        return of_complete(v)
-    results = of_gappy(v[gappy])
-    if gappy.all():
+def _with_gaps(v):
+    """Return which rows have gaps."""
+    if not isinstance(v, np.ndarray):
+        return np.zeros(v.shape[0], dtype=bool)
+    return np.isnan(v).any(axis=1)
+
+
+def _split(v, some, of_some, of_others):
+    """Return the results of one function for some of the rows, of another for others."""
+    if not some.any():
+        return of_others(v)
+    results = of_some(v[some])
+    if some.all():
         return results
     out = np.empty((len(v), *results.shape[1:]), results.dtype)
-    out[gappy], out[~gappy] = results, of_complete(v[~gappy])
+    out[some], out[~some] = results, of_others(v[~some])
     return out
 
 
-def _begin(model, v, mean, rng):
+def _begin(model, v, rng):
     """Return a copy of rows with first values of the gaps, drawn from independent columns.
 
-    `mean` is that of the columns or, if None, of the observed cells of these rows.
+    Their means are those of the observed cells of these rows.
     """
     missing = np.isnan(v)
-    if mean is None:
-        known = np.where(missing, 0, v)
-        overall = known.sum() / max(1, np.count_nonzero(~missing))
-        mean = mean_of_observed(known.sum(axis=0), (~missing).sum(axis=0), overall)
+    known = np.where(missing, 0, v)
+    overall = known.sum() / max(1, np.count_nonzero(~missing))
+    mean = mean_of_observed(known.sum(axis=0), (~missing).sum(axis=0), overall)
     first = model.visible.fill_in(mean, v.shape, rng)
     return np.where(missing, first, v).astype(v.dtype, copy=False)

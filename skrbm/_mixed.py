@@ -458,7 +458,7 @@ class MixedRBMEstimator(BaseRBM):
         If no column is real, this is the pseudo-log-likelihood: the sum over columns of the
         log-probability of the value of the column given all other columns. It is exact. In
         rows with missing values, the sum is over the observed ones, and it is a mean over
-        ten draws of the others given these, always with the same random numbers. If
+        24 draws of the others given these, with the same random numbers for all rows. If
         there are real columns, it is the log-likelihood, the logarithm of a density in the
         units of these columns. This is exact for models with up to 20 hidden units. For
         others, the partition function is estimated by annealed importance sampling with 100

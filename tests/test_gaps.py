@@ -481,40 +481,92 @@ def test_marginals_of_real_values():
     assert_allclose(rbm.log_likelihood(gappy), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_transform_against_enumeration():
+def test_transform_against_enumeration(monkeypatch):
     model = tiny_rbm(4, 3)
     rbm = by_hand(model)
     _, means = exact_marginals(Enumerated(*model.arrays), ROWS)
-    H = rbm.transform(np.tile(ROWS, (50, 1)))
-    assert_allclose(H.reshape(50, 4, 3).mean(axis=0), means, atol=0.02)
-    assert_array_equal(H, rbm.transform(np.tile(ROWS, (50, 1))))
-    assert_array_equal(H[2], rbm.transform(ROWS[2:3])[0])
+    assert_allclose(rbm.transform(ROWS), means, rtol=1e-6)
+    assert_array_equal(rbm.transform(ROWS)[2], rbm.transform(ROWS[2:3])[0])
     assert rbm.transform(ROWS.astype(np.float32)).dtype == np.float32
+    v = rbm.reconstruct(ROWS)
+    assert_allclose(v, rbm.inverse_transform(means), rtol=1e-6)
+    monkeypatch.setattr(_gaps, "LARGEST_EXACT_MEANS", 2)  # by chains
+    assert_allclose(rbm.transform(ROWS), means, atol=0.06)
+    monkeypatch.setattr(_gaps, "N_CHAINS", 2000)
+    assert_allclose(rbm.transform(ROWS), means, atol=0.006)
 
 
-def test_pseudo_log_likelihood_of_observed_cells():
+def test_pseudo_log_likelihood_of_observed_cells(monkeypatch):
     """The mean over the missing cells given the others, without their terms."""
     model = tiny_rbm(4, 3)
     rbm, exact = by_hand(model), Enumerated(*model.arrays)
-    expected = []
+    expected, deviations = [], []
     for row in ROWS:
         v = completions(row)
         p = exact.p_v[exact.index(v)]
-        terms = 0
+        terms = np.zeros(len(v))
         for i in np.flatnonzero(~np.isnan(row)):
             flipped = v.copy()
             flipped[:, i] = 1 - v[:, i]
             terms += np.log(p / (p + exact.p_v[exact.index(flipped)]))
-        expected.append(p / p.sum() @ (terms + np.zeros(len(v))))
-    scores = rbm.score_samples(np.tile(ROWS, (100, 1)))
-    assert_allclose(scores.reshape(100, 4).mean(axis=0), expected, atol=0.03)
-    assert_array_equal(scores, rbm.score_samples(np.tile(ROWS, (100, 1))))
+        expected.append(p / p.sum() @ terms)
+        deviations.append(np.sqrt(p / p.sum() @ np.square(terms - expected[-1])))
+    expected, deviations = np.array(expected), np.array(deviations)
+    scores = rbm.score_samples(ROWS)
+    error = np.abs(scores - expected)
+    assert (error < 1e-6 + 4 * deviations / np.sqrt(_gaps.N_CHAINS)).all()
     assert scores[1] == 0
     assert np.isfinite(rbm.score(ROWS))
-    some = rbm.score_samples(np.tile(ROWS, (100, 1)), n_flips=2)
+    some = rbm.score_samples(ROWS, n_flips=2)
     complete = model.pseudo_log_likelihood(ROWS[2:3], np.flatnonzero([0, 0, 1, 1]))
-    assert some.shape == (400,)
+    assert some.shape == (4,)
     assert np.isfinite(complete).all()
+    monkeypatch.setattr(_gaps, "N_CHAINS", 40_000)
+    assert_allclose(rbm.score_samples(ROWS), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("kind", ["bits", "gray", "numbers", "categories", "table"])
+def test_results_of_a_row_do_not_depend_on_others(kind, compiled, request, monkeypatch):
+    """However the hidden units are averaged: alone, in another order, or beside copies."""
+    if not compiled:
+        request.getfixturevalue("without_core")
+    letters = pd.DataFrame(np.where(MASK, None, np.where(BINARY, "a", "b"))[:, :40])
+    rbm, X = {
+        "bits": (make_rbm(n_components=8), GAPPY),
+        "gray": (make_rbm(n_components=8), np.where(MASK, np.nan, 0.3 + 0.4 * BINARY)),
+        "numbers": (GaussianRBMEstimator(8, n_iter=5, random_state=0), REAL),
+        "categories": (MixedRBMEstimator(8, n_iter=5, random_state=0), letters),
+        "table": (
+            MixedRBMEstimator(8, n_iter=5, random_state=0),
+            letters.assign(x=REAL[:, 0]).set_axis(range(41), axis=1),
+        ),
+    }[kind]
+    X = pd.DataFrame(X)
+    rbm.fit(X)
+    order = np.random.default_rng(0).permutation(len(X))[:50]
+    for exact in (0, 8):
+        monkeypatch.setattr(_gaps, "LARGEST_EXACT_MEANS", exact)
+        H = rbm.transform(X)
+        tolerance = {"rtol": 1e-6 if exact else 1e-12, "atol": 1e-9}
+        assert_allclose(rbm.transform(X.iloc[order]), H[order], **tolerance)
+        assert_allclose(rbm.transform(X.iloc[[9]]), H[[9]], **tolerance)
+        assert_allclose(rbm.transform(X.iloc[[9] * 70]), H[[9] * 70], **tolerance)
+    if kind not in ("numbers", "table"):
+        scores = rbm.score_samples(X)
+        assert_allclose(rbm.score_samples(X.iloc[order]), scores[order], rtol=1e-4)
+        assert_allclose(rbm.score_samples(X.iloc[[9]]), scores[[9]], rtol=1e-4)
+
+
+def test_wide_rows_use_independent_draws(without_core):
+    """One row at a time, of which draws take several blocks of kernels."""
+    X = (np.random.default_rng(0).random((40, 3000)) < 0.5).astype(float)
+    rbm = BernoulliRBMEstimator(20, n_iter=1, random_state=0).fit(X)
+    X[:2] = np.nan
+    H = rbm.transform(X)
+    assert_array_equal(H[0], H[1])
+    assert_array_equal(H, rbm.transform(X))
+    assert_allclose(H[0], rbm.transform(rbm.sample(200)).mean(axis=0), atol=0.15)
 
 
 @pytest.mark.parametrize("kind", ["bits", "numbers", "table"])

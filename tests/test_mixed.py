@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from skrbm import MixedRBMEstimator, ParallelRBM, _binary_rows
+from skrbm import MixedRBMEstimator, ParallelRBM, _binary_rows, _gaps
 from skrbm._data import DataSet
 from skrbm._model import RBM
 from skrbm._phases import BinaryPhases
@@ -877,7 +877,7 @@ def completions(row):
         yield table([[PETS.index(pet), MOODS.index(mood), COLORS.index(color)]])
 
 
-def test_the_likelihood_of_rows_with_gaps_is_a_sum_over_their_values(rbm, real):
+def test_rows_with_gaps_are_sums_over_their_values(rbm, real, monkeypatch):
     truth, X = Truth.of(rbm), with_gaps(some_rows(real, 40))
     expected = []
     for place in range(len(X)):
@@ -891,7 +891,9 @@ def test_the_likelihood_of_rows_with_gaps_is_a_sum_over_their_values(rbm, real):
     expected = np.array(expected)
     assert_allclose(rbm.log_likelihood(X), np.log(expected.sum(axis=1)), atol=1e-4)
     mean_hidden = expected @ truth.h / expected.sum(axis=1, keepdims=True)
-    assert_allclose(rbm.transform(X), mean_hidden, atol=0.25)
+    assert_allclose(rbm.transform(X), mean_hidden, atol=1e-4)
+    monkeypatch.setattr(_gaps, "LARGEST_EXACT_MEANS", 0)  # by chains
+    assert_allclose(rbm.transform(X), mean_hidden, atol=0.12)
     assert_allclose(rbm.transform(X).mean(axis=0), mean_hidden.mean(axis=0), atol=0.05)
 
 
