@@ -24,11 +24,11 @@ from skrbm._random import Repeated, generator
 # Number of Gibbs steps from draws of independent columns to rows that are scored in
 # training, and to values of a training that keeps none.
 STEPS_TO_SCORE, STEPS_TO_LEARN = 10, 10
-# Log-marginals: largest number of hidden units whose states are enumerated. For more,
-# numbers of annealed runs for each row and of their steps, and the number of runs for rows
-# scored in training.
-LARGEST_EXACT = 20
-N_RUNS, N_BETAS, N_RUNS_TO_SCORE = 10, 100, 2
+# Log-marginals: largest number of hidden units whose states are enumerated, in general and
+# for rows scored in training. For more, numbers of annealed runs for each row, likewise,
+# and of their steps.
+LARGEST_EXACT, LARGEST_EXACT_TO_SCORE = 20, 10
+N_RUNS, N_RUNS_TO_SCORE, N_BETAS = 10, 2, 100
 # Means of hidden units: the same, and numbers of chains for each row, which is even, and of
 # their Gibbs steps, of which the second half counts.
 LARGEST_EXACT_MEANS = 12
@@ -173,16 +173,18 @@ def pseudo_log_likelihood(model, v, columns, mean):
     )
 
 
-def log_marginals(model, v, n_runs=N_RUNS):
+def log_marginals(model, v, to_score=False):
     """Return ``log sum exp(-E(v, h))`` of rows, over hidden states and values of gaps.
 
-    For more than `LARGEST_EXACT` hidden units, it is estimated by annealed runs.
+    For many hidden units, it is estimated by annealed runs. With `to_score`, the sums and
+    the runs are for rows that are scored in training.
     """
+    largest = LARGEST_EXACT_TO_SCORE if to_score else LARGEST_EXACT
 
     def of_gappy(v):
-        if len(model.hidden_bias) <= LARGEST_EXACT:
+        if len(model.hidden_bias) <= largest:
             return given_observed(model, v)[0]
-        return _annealed_marginals(model, v, n_runs)
+        return _annealed_marginals(model, v, N_RUNS_TO_SCORE if to_score else N_RUNS)
 
     return _split(v, _with_gaps(v), of_gappy, lambda v: -model.free_energy(v))
 

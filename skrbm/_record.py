@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from skrbm import _annealing
 from skrbm._data import spread
 from skrbm._enumeration import exact_log_partition
-from skrbm._gaps import N_RUNS_TO_SCORE, filled, log_marginals
+from skrbm._gaps import LARGEST_EXACT_TO_SCORE, filled, log_marginals
 from skrbm._random import generator
 
 
@@ -27,7 +27,7 @@ def row_scores(model, v, log_partition=None, columns=None):
     if log_partition is None:
         v, missing = filled(model, model.visible.clip(v))
         return model.pseudo_log_likelihood(v, columns, missing)
-    return log_marginals(model, v, N_RUNS_TO_SCORE) - log_partition
+    return log_marginals(model, v, to_score=True) - log_partition
 
 
 class Validation:
@@ -136,7 +136,7 @@ class Record:
     # rows, scoring takes longer than an epoch.
     LENGTH, LENGTH_OF_ESTIMATES = 100, 25
     # Largest number of hidden units for which the log partition function is exact.
-    EXACT = 10
+    EXACT = LARGEST_EXACT_TO_SCORE
     # Number of annealed runs, and of their steps between epochs that are scored.
     N_RUNS, N_STEPS = 50, 40
 
