@@ -496,7 +496,8 @@ class BaseRBM(
         Returns
         -------
         free_energy : float64 ndarray of shape (n_samples,)
-            Free energies, in nats.
+            Free energies, in nats. For a MixedRBMEstimator, they are inf for rows with two
+            columns of a group on, or with none on if that has not occurred in training.
 
         Raises
         ------

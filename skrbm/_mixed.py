@@ -484,10 +484,16 @@ class MixedRBMEstimator(BaseRBM):
         """
         return self._score_samples(X)
 
-    def _score_samples(self, X, n_flips=None, name="X", **check):
+    def _score_samples(self, X, n_flips=None, **check):
+        return self._score_rows(*self._model_and_rows_to_score(X, **check), n_flips)
+
+    def _free_energy(self, X, **check):
+        return -likelihood._log_marginals(*self._model_and_rows_to_score(X, **check))
+
+    def _model_and_rows_to_score(self, X, name="X", **check):
         model = model_of(self)
         data = _inputs.check_rows(model, X, self, name=name, to_score=True)
-        return self._score_rows(model.for_rows(len(data)), data, n_flips)
+        return model.for_rows(len(data)), data
 
     def log_likelihood(
         self,

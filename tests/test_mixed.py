@@ -774,11 +774,13 @@ def test_rows_that_groups_exclude_have_no_probability():
     for score in (rbm.score_samples, rbm.log_likelihood):
         expected = np.where(weights, score(X), -np.inf)
         assert_array_equal(score(impossible), expected)
+    expected = np.where(weights, rbm.free_energy(X), np.inf)
+    assert_array_equal(rbm.free_energy(impossible), expected)
     assert rbm.score(impossible) == -np.inf
     expected = rbm.score(X[2:])
     assert_allclose(rbm.score(impossible, sample_weight=weights), expected)
     given = make(groups=[["a", "b"]])
-    for method in (rbm.transform, rbm.gibbs, rbm.free_energy, rbm.partial_fit, given.fit):
+    for method in (rbm.transform, rbm.gibbs, rbm.partial_fit, given.fit):
         with pytest.raises(ValueError, match=r"Row 0 .* at most one may be on"):
             method(impossible)
     with pytest.raises(ValueError, match="has none of the columns 'a', 'b', 'c' on"):
