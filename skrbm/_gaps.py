@@ -25,10 +25,10 @@ from skrbm._random import Repeated, generator
 # training, and to values of a training that keeps none.
 STEPS_TO_SCORE, STEPS_TO_LEARN = 10, 10
 # Log-marginals: largest number of hidden units whose states are enumerated, in general and
-# for rows scored in training. For more, numbers of annealed runs for each row, likewise,
-# and of their steps.
+# for rows scored in training. For more, numbers of annealed runs for each row, and of their
+# steps, likewise.
 LARGEST_EXACT, LARGEST_EXACT_TO_SCORE = 20, 10
-N_RUNS, N_RUNS_TO_SCORE, N_BETAS = 10, 2, 100
+RUNS, RUNS_TO_SCORE = (10, 100), (2, 25)
 # Means of hidden units: the same, and numbers of chains for each row, which is even, and of
 # their Gibbs steps, of which the second half counts.
 LARGEST_EXACT_MEANS = 12
@@ -184,7 +184,7 @@ def log_marginals(model, v, to_score=False):
     def of_gappy(v):
         if len(model.hidden_bias) <= largest:
             return given_observed(model, v)[0]
-        return _annealed_marginals(model, v, N_RUNS_TO_SCORE if to_score else N_RUNS)
+        return _annealed_marginals(model, v, *(RUNS_TO_SCORE if to_score else RUNS))
 
     return _split(v, _with_gaps(v), of_gappy, lambda v: -model.free_energy(v))
 
@@ -224,7 +224,7 @@ def _run_chains(model, v, first):
     return states, missing, (total / (N_STEPS - N_STEPS // 2)).astype(model.dtype)
 
 
-def _annealed_marginals(model, v, n_runs):
+def _annealed_marginals(model, v, n_runs, n_steps):
     """Estimate `log_marginals` of rows with gaps by annealed importance sampling.
 
     The inverse temperature multiplies the weights between the hidden units and the missing
@@ -239,7 +239,7 @@ def _annealed_marginals(model, v, n_runs):
     free, of_known_by_run = np.tile(missing, (n_runs, 1)), np.tile(of_known, (n_runs, 1))
     cells = np.zeros(free.shape, model.dtype)
     of_cells, log_weights = np.zeros_like(of_known_by_run), np.zeros(len(free))
-    betas = np.linspace(0, 1, N_BETAS + 1, dtype=model.dtype)
+    betas = np.linspace(0, 1, n_steps + 1, dtype=model.dtype)
     for beta, after in itertools.pairwise(betas):
         h = _kernels.logistic(of_known_by_run + beta * of_cells)
         x = beta * (_kernels.bernoulli(h, rng, out=h) @ model.weights.T)

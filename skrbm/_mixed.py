@@ -485,10 +485,12 @@ class MixedRBMEstimator(BaseRBM):
         return self._score_samples(X)
 
     def _score_samples(self, X, n_flips=None, **check):
-        return self._score_rows(*self._model_and_rows_to_score(X, **check), n_flips)
+        model, data = self._model_and_rows_to_score(X, **check)
+        return self._score_rows(model, data, n_flips)
 
     def _free_energy(self, X, **check):
-        return -likelihood._log_marginals(*self._model_and_rows_to_score(X, **check))
+        model, data = self._model_and_rows_to_score(X, **check)
+        return -likelihood._log_marginals(model, data)
 
     def _model_and_rows_to_score(self, X, name="X", **check):
         model = model_of(self)
