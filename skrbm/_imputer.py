@@ -63,13 +63,13 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         differs between calls of `transform` and preserves the spread and the correlations
         of the data.
 
-    n_gibbs_steps : int, default=200
-        Number of Gibbs steps for each value that is filled in.
+    n_gibbs_steps : int, default=100
+        Number of Gibbs steps of the chain that fills in a row by a draw, or of each of the
+        four chains over whose second halves probabilities and means are averaged.
 
     random_state : int, RandomState instance or None, default=None
         Controls all draws, and the seed of `rbm` if it has no `random_state` of its own.
-        Probabilities and modes are the same at each call of `transform` with the same `X`.
-        Those of a row may differ by sampling noise if the other rows of `X` change.
+        Probabilities, means and modes of a row are the same at each call of `transform`.
 
     add_indicator : bool, default=False
         Whether `transform` appends the columns of a
@@ -138,7 +138,7 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         *,
         missing_values: Any = np.nan,
         strategy: Literal["probability", "mode", "draw"] = "probability",
-        n_gibbs_steps: int = 200,
+        n_gibbs_steps: int = 100,
         random_state: RandomStateLike = None,
         add_indicator: bool = False,
     ) -> None:

@@ -26,7 +26,7 @@ from skrbm._diagnostics import (
 )
 from skrbm._ladders import ModelLadder, check_ladder
 from skrbm._partition import check_base_mean, training_chains
-from skrbm._random import draw_seeds, generator, new_generator
+from skrbm._random import Repeated, draw_seeds, generator, new_generator
 from skrbm._typing import MatrixLike, RandomStateLike
 
 __all__ = [
@@ -44,6 +44,8 @@ __all__ = [
 CHAINS_TO_A_GENERATOR = 256
 # Number of hidden states whose means are computed together, which takes less time.
 ROWS_AT_A_TIME = 512
+# Chains of each row whose gaps are filled by means, an even number.
+CHAINS_FOR_MEANS = 4
 
 
 # Chains ---------------------------------------------------------------------------------
@@ -329,12 +331,14 @@ def sample_conditional(
         of binary data. For a MixedRBMEstimator, a table like that in `fit`.
 
     n_gibbs_steps : int, default=200
-        Number of Gibbs steps for each row.
+        Number of Gibbs steps of the chain of each row, or of its four chains if `output` is
+        "probabilities".
 
     output : {"states", "probabilities"}, default="states"
         Values to fill in. "states" takes the states after the last step. "probabilities"
         takes the means given the known features, for binary data the probabilities of a 1,
-        estimated as the mean of ``E[v | h]`` over the second half of the steps. For columns
+        estimated as the mean of ``E[v | h]`` over the second half of the steps of four
+        chains. For columns
         of other categories, it takes the most probable one.
 
     n_jobs : int, default=None
@@ -452,8 +456,10 @@ def fill(
     model, random_state = model.align(), check_random_state(random_state)
     mean = np.asarray(mean, dtype=model.dtype)
     calls = []
-    for places, seed in _in_groups(len(some), random_state):
+    groups = _in_groups(len(some), random_state)
+    for places, seed in groups:
         indices = some[places]
+        seed = groups[0][1] if means else seed
         rows = DataSet(data.X[indices]).encode(data.encoder)
         arguments = model, rows, mean, finish, seed, n_gibbs_steps, means
         calls.append(delayed(_fill)(*arguments))
@@ -464,8 +470,12 @@ def fill(
 def _fill(model, data, mean, finish, seed, n_gibbs_steps, means):
     rng, visible = generator(seed), model.visible
     rows = data.copy_rows(model.dtype)
-    unknown = np.isnan(rows)
-    v = np.where(unknown, visible.fill_in(mean, rows.shape, rng), visible.clip(rows))
+    n_chains = CHAINS_FOR_MEANS if means else 1
+    if means:  # the same draws for all rows, so that they do not depend on each other
+        rng = Repeated(rng, len(rows), n_chains)
+    v = np.repeat(rows, n_chains, axis=0)
+    unknown = np.isnan(v)
+    v = np.where(unknown, visible.fill_in(mean, v.shape, rng), visible.clip(v))
     n_kept = (n_gibbs_steps + 1) // 2
     total, kept = np.zeros(rows.shape), []
     chain = model.gibbs_given(v, unknown, n_gibbs_steps, rng)
@@ -474,9 +484,10 @@ def _fill(model, data, mean, finish, seed, n_gibbs_steps, means):
             continue
         kept.append(h)
         if len(kept) * len(h) >= ROWS_AT_A_TIME or left == 0:
-            given = model.mean_visible(np.concatenate(kept)).reshape(-1, *rows.shape)
-            total += given.sum(axis=0)
+            given = model.mean_visible(np.concatenate(kept))
+            given = given.reshape(len(kept), len(rows), n_chains, -1)
+            total += given.sum(axis=(0, 2))
             kept = []
     if means:
-        v = (total / n_kept).astype(model.dtype)
-    return finish(np.where(unknown, v, rows))
+        v = (total / (n_kept * n_chains)).astype(model.dtype)
+    return finish(np.where(np.isnan(rows), v, rows))

@@ -153,13 +153,12 @@ def test_conditional_probabilities(dtype):
     known = ~np.isnan(row)
     p = exact.p_v * (exact.v[:, known] == row[known]).all(axis=1)
     expected = p @ exact.v / p.sum()
-    rows = np.tile(row, (500, 1))
-    filled = sample_conditional(
-        by_hand(model), rows, output="probabilities", random_state=0
-    )
+    rows = np.stack([1 - row, row, row])
+    options = {"n_gibbs_steps": 10_000, "output": "probabilities", "random_state": 0}
+    filled = sample_conditional(by_hand(model), rows, **options)
     assert filled.dtype == dtype
-    assert_allclose(filled.mean(axis=0), expected, atol=0.005)
-    assert filled.std(axis=0).max() < 0.05
+    assert_allclose(filled[1], expected, atol=0.015)
+    assert_allclose(filled[1:], np.tile(filled[1], (2, 1)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("n_gibbs_steps", [1, 2, 3, 10])
