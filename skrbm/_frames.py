@@ -76,7 +76,7 @@ def container_of(X) -> str:
     """Return whether `X` is a frame of "pandas", of "polars", or an "array"."""
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         return "pandas"
-    polars = isinstance(getattr(X, "dtypes", None), list) and hasattr(X, "to_numpy")
+    polars = hasattr(X, "to_numpy") and isinstance(getattr(X, "dtypes", None), list)
     return "polars" if polars else "array"
 
 
@@ -132,6 +132,9 @@ def _of_array(column, where):
 
 def _of_pandas(column, where):
     dtype = column.dtype
+    if _is_dictionary(dtype):  # categories, as Arrow stores them
+        column = _decoded(column)
+        dtype = column.dtype
     if hasattr(dtype, "categories"):
         values, of = _pandas_labels(dtype.categories, where)
         plain = {"name": "category", "ordered": bool(dtype.ordered), "of": of}
@@ -154,6 +157,15 @@ def _of_pandas(column, where):
     gaps = column.isna().to_numpy()
     numbers = column.to_numpy(dtype=numpy_dtype, na_value=numpy_dtype.type(0))
     return _numbers(numbers, gaps, plain)
+
+
+def _is_dictionary(dtype):
+    return hasattr(getattr(dtype, "pyarrow_dtype", None), "index_type")
+
+
+def _decoded(column):
+    """Return a column of dictionaries of Arrow as one of categories of pandas."""
+    return type(column)(column.array.__arrow_array__().to_pandas(), name=column.name)
 
 
 def _pandas_labels(categories, where):

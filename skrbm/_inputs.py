@@ -97,6 +97,7 @@ def read_block(X, n_features):
 def as_array(X, name="X"):
     """Refuse rows that scikit-learn would misread, and convert polars frames."""
     refuse_masked(X, name)
+    refuse_lazy(X, name)
     refuse_blocks(X, name)
     refuse_malformed(X, name)
     return X.to_numpy(order="c") if container_of(X) == "polars" else X
@@ -119,6 +120,7 @@ def check_table(X, estimator, *, reset, name="X", accept_sparse="csr", min_sampl
     Returns a data frame as it is, and anything else as an ndarray or a CSR array.
     """
     refuse_masked(X, name)
+    refuse_lazy(X, name)
     refuse_blocks(X, name)
     refuse_malformed(X, name)
     _warn_of_dask(X, name)
@@ -177,6 +179,15 @@ def refuse_masked(array, name="X"):
             f"{name} is a masked array, and its mask would be ignored. Impute the masked "
             f"values with skrbm.RBMImputer, pass {name}.filled(np.nan) where missing "
             f"values are accepted, or {name}.data to ignore the mask."
+        )
+
+
+def refuse_lazy(X, name="X"):
+    """Raise an error for a lazy frame of polars, which is a query and has no rows."""
+    if hasattr(type(X), "collect") and hasattr(type(X), "collect_schema"):
+        raise TypeError(
+            f"{name} is a polars {type(X).__name__}, whose rows are yet to be computed. "
+            f"Pass {name}.collect()."
         )
 
 

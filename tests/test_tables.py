@@ -447,6 +447,27 @@ def test_real_columns_of_categories_of_numbers():
     assert_pandas_equal(table.write(table.read(X)), X.astype("float64"))
 
 
+@pytest.mark.parametrize("words", [["v", "u", None, "w"], [4, 3, None, 7]])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_dictionaries_of_arrow_are_categories(words, ordered):
+    pyarrow = pytest.importorskip("pyarrow")
+    cells = pyarrow.array(words).dictionary_encode()
+    kind = pyarrow.dictionary(pyarrow.int32(), cells.type.value_type, ordered)
+    cells = pyarrow.DictionaryArray.from_arrays(
+        cells.indices, cells.dictionary, ordered=ordered
+    )
+    assert cells.type == kind
+    X = pd.DataFrame({"a": pd.array(cells, dtype=pd.ArrowDtype(kind))}, index=list("efgh"))
+    table = Table.learn(X)
+    assert table.feature_types == {"a": "ordinal" if ordered else "categorical"}
+    assert_array_equal(table.read(X), [[0], [1], [nan], [2]])
+    values = [word for word in words if word is not None]
+    expected = pd.Categorical(words, values, ordered=ordered)
+    written = table.write(table.read(X), X.index)
+    assert_pandas_equal(written, pd.DataFrame({"a": expected}, index=list("efgh")))
+    assert_array_equal(table.read(written), table.read(X))
+
+
 def test_an_ordered_dtype_declares_levels_that_do_not_occur():
     levels = pd.CategoricalDtype(["low", "mid", "high"], ordered=True)
     table = Table.learn(pd.DataFrame({"a": ["low", "high", None]}, dtype=levels))
@@ -815,6 +836,10 @@ def test_refused_arrays():
         Table.learn(np.empty((0, 3)))
     with pytest.raises(ValueError, match="0 feature"):
         Table.learn(pd.DataFrame(index=[1, 2]))
+    with pytest.raises(
+        TypeError, match=r"X is a polars LazyFrame, .*\. Pass X\.collect\(\)"
+    ):
+        Table.learn(pl.DataFrame({"a": [1, 2]}).lazy())
     with pytest.raises(TypeError, match="X is a masked array"):
         Table.learn(np.ma.masked_less([[1, 2]], 2))
     with pytest.raises(ValueError, match="Column 0 of X contains infinity"):
