@@ -564,9 +564,9 @@ class Table:
             for place, feature in enumerate(self.features)
         ]
         for columns, may_be_off in self.groups:
-            labels = [self._label(column) for column in columns] + [None] * may_be_off
-            states = np.fromiter(labels, object, len(labels))  # labels may be tuples
-            group = Field(columns, "categorical", states)
+            states = [self._label(column) for column in columns] + [None] * may_be_off
+            categories = np.fromiter(states, object, len(states))  # labels may be tuples
+            group = Field(columns, "categorical", categories)
             fields = [each for each in fields if each.columns[0] not in columns] + [group]
         return sorted(fields, key=lambda field: min(field.columns))
 
