@@ -332,15 +332,16 @@ class BernoulliRBMEstimator(BaseRBM):
     def _advice_on_modes(self, data):
         if not self._units.are_states(data.summary):
             return ""
-        groups = exclusive_groups(data.X)
+        few, _ = data.draw(5000)
+        groups = exclusive_groups(few.copy_rows(data.X.dtype))
         if not groups:
             return ""
         n_columns = sum(map(len, groups))
         return (
             f" {n_columns} of {data.n_features} columns are in {len(groups)} groups of "
-            "which at most one column is 1 in any row, as for the categories of one "
-            "variable. MixedRBMEstimator(groups='auto') models each group as one variable, "
-            "and its chains move between categories."
+            f"which at most one column is 1 in any of {len(few)} rows, as for the "
+            "categories of one variable. MixedRBMEstimator(groups='auto') models each "
+            "group as one variable, and its chains move between categories."
         )
 
     def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:

@@ -20,7 +20,7 @@ from conftest import (
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from skrbm import _fitting
+from skrbm import BernoulliRBMEstimator, _fitting
 from skrbm._data import DataSet
 from skrbm._fitting import Fit
 from skrbm._record import Record, Validation, log_partition_gap
@@ -259,8 +259,22 @@ def test_modes_of_exclusive_columns_are_modeled_as_categories(monkeypatch):
     one_hot = np.eye(4)[rng.integers(4, size=(400, 2))].reshape(400, 8)
     monkeypatch.setattr(_fitting, "_UPDATES_FOR_GAP", 10)
     rbm = make_rbm(n_iter=2)
-    advice = r"8 of 8 columns are in 2 groups .* MixedRBMEstimator\(groups='auto'\)"
+    advice = r"8 of 8 columns .* in any of \d+ rows, .* MixedRBMEstimator\(groups='auto'\)"
     with pytest.warns(ConvergenceWarning, match=advice):
         rbm.fit(one_hot)
     with pytest.warns(ConvergenceWarning, match=r"solver='pt'\.$"):
         rbm.fit(rng.integers(2, size=(400, 8)))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_advice_on_modes_reads_some_of_the_selected_rows(form):
+    """Rows of weight 0 do not count, and many rows are not read as a whole."""
+    letters = np.eye(4)[np.random.default_rng(0).integers(4, size=(20_000, 2))]
+    X = letters.reshape(-1, 8)
+    advice = BernoulliRBMEstimator()._advice_on_modes(DataSet(form(X)))
+    assert "8 of 8 columns are in 2 groups" in advice
+    assert "in any of 5000 rows" in advice
+    X[::2] = 1
+    weighted = DataSet(form(X)).weigh(np.arange(len(X)) % 2.0)
+    assert BernoulliRBMEstimator()._advice_on_modes(weighted) == advice
+    assert BernoulliRBMEstimator()._advice_on_modes(DataSet(form(X))) == ""
