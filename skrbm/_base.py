@@ -632,10 +632,12 @@ class BaseRBM(
         """Compute the log-likelihood of each row.
 
         That of a row with missing values is the log-probability of its observed values. For
-        up to 20 hidden units, it is a sum over all of their states. For more, it is
-        estimated by ten annealed runs for each row, always with the same random numbers.
-        Like all such estimates, it tends to be too low, by hundredths of a nat on average
-        in rows of 64 bits of which 30 % are missing.
+        up to 20 hidden units, it is a sum over all of their states, which takes a minute
+        for 20 units and a few thousand rows. For more, it is estimated by ten annealed runs
+        for each row, always with the same random numbers. Like all such estimates, it tends
+        to be too low, by about 0.01 nats on average in rows of 64 bits of which 30 % are
+        missing, where single rows are off by 0.14 nats. It differs by as much if the other
+        rows change.
 
         Parameters
         ----------

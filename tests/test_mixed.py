@@ -628,6 +628,20 @@ def test_precision_follows_arrays():
         assert rbm.h_samples_.dtype == dtype
 
 
+@pytest.mark.parametrize("n_components", [3, 14])
+def test_precision_of_results_does_not_depend_on_gaps(n_components):
+    """It is that of the model, whatever rows are given, unless numbers are more precise."""
+    bits = np.random.default_rng(0).integers(2, size=(50, 4))
+    for X in (bits, bits.astype(np.uint8), bits.astype(np.float32), pd.DataFrame(bits)):
+        rbm = make(n_components=n_components, n_iter=1).fit(X)
+        for dtype in (np.uint8, np.float32, np.float64):
+            rows = bits.astype(dtype)
+            assert rbm.transform(rows).dtype == rbm.components_.dtype
+            if dtype != np.uint8:
+                rows[0, 0] = np.nan
+                assert rbm.transform(rows).dtype == rbm.components_.dtype
+
+
 def test_sparse_rows_are_dense_ones():
     X = np.random.default_rng(0).standard_normal((50, 4))
     X[:, :2] = X[:, :2] > 1
