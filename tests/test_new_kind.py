@@ -20,7 +20,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import skrbm
-from skrbm import ParallelRBM, RBMImputer
+from skrbm import ParallelRBM, RBMImputer, _gaps
 from skrbm._units import KINDS, VisibleUnits
 from skrbm.likelihood import LogLikelihoodTracker, log_partition
 from skrbm.metrics import log_likelihood_scorer
@@ -253,6 +253,21 @@ def test_gaps_are_filled_given_the_other_values(fitted, origin):
     options = {"n_gibbs_steps": 4000, "output": "probabilities", "random_state": 0}
     means = sample_conditional(rbm, X[:1], **options)
     assert_allclose(means[0], p @ truth.v, atol=0.1)
+
+
+def test_hidden_units_given_the_other_values(fitted, monkeypatch):
+    truth = Truth(fitted)
+    X = np.array([[2.0, np.nan, np.nan], [np.nan] * 3, [0, 1, np.nan]])
+    expected = []
+    for row in X:
+        p = truth.p[((truth.v == row) | np.isnan(row)).all(axis=1)].sum(axis=0)
+        expected.append(p @ truth.h / p.sum())
+    assert_allclose(fitted.transform(X), expected, rtol=1e-4)
+    monkeypatch.setattr(_gaps, "LARGEST_EXACT_MEANS", 0)
+    monkeypatch.setattr(_gaps, "N_CHAINS", 1000)
+    means = fitted.transform(X)
+    assert_allclose(means, expected, atol=0.02)
+    assert_array_equal(fitted.transform(X[2:]), means[2:])
 
 
 def test_missing_values_are_imputed():
