@@ -528,27 +528,6 @@ class DataSet:
             rows = slice(start, min(start + batch_size, n_rows))
             yield rows if order is None else order[rows]
 
-    def take_filled(self, rows, out, gaps):
-        """Write rows as `take_dense` does; return these, and the places of missing values.
-
-        `gaps` are the compact values of the missing cells, row by row in the order of the
-        features. The places are those of cells in a matrix of the features, and of encoded
-        values in the result, both as if these were vectors: with these, NumPy is several
-        times faster than with masks.
-        """
-        if self.encoder is None:
-            out = self.take_dense(rows, out)
-            cells = np.flatnonzero(np.isnan(out))
-            out.reshape(-1)[cells] = gaps
-            return out, (cells, cells)
-        values = self.encoder.compact(self.X[rows], gaps.dtype)
-        missing = np.isnan(values)
-        values[missing] = gaps
-        out = out[: len(values)]
-        self.encoder.expand(values, out)
-        encoded = np.flatnonzero(missing[:, self.encoder.feature_of])
-        return out, (np.flatnonzero(missing), encoded)
-
     def take_dense(self, rows, out):
         """Write encoded rows of dense `X` into the first rows of `out`; return these."""
         X = self.X

@@ -85,17 +85,17 @@ class Gaps:
         ends = counts.cumsum()
         return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1])
 
-    def read(self, places, data, rows, units, rng):
+    def read(self, places, missing, coder, units, rng):
         """Return the values at the `places` of some rows, after drawing those that are new.
 
-        New values are drawn from independent columns with the observed means.
+        New values are drawn from independent columns with the observed means. `missing`
+        tells which cells of the rows have gaps.
         """
         values = self.values[places]
         new = np.isnan(values)
         if new.any():
-            missing = np.isnan(data.X[rows])
             v = units.fill_in(self.mean, (len(missing), len(units)), rng)
-            values = np.where(new, data.coder.compress(v)[missing], values)
+            values = np.where(new, coder.compress(v)[missing], values)
         return values
 
 

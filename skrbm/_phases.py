@@ -43,13 +43,9 @@ class Phases(abc.ABC):
     ----------
     positive_visible : ndarray of shape (n_positive, n_encoded)
         The positive rows, if they are dense.
-    missing : tuple of two ndarrays of int
-        The places of missing cells and values in these, as from `DataSet.take_filled`, if
-        `load` was called with `gaps`.
     """
 
     positive_visible: np.ndarray
-    missing: tuple[np.ndarray, np.ndarray]
 
     def __init__(self, model: RBM, max_rows: int, allocate=np.empty):
         self._hidden = allocate((max_rows, len(model.hidden_bias)), dtype=model.dtype)
@@ -63,23 +59,22 @@ class Phases(abc.ABC):
         rows: slice | np.ndarray,
         n_negative: Callable[[int], int],
         rng: np.random.Generator | None = None,
-        gaps: np.ndarray | None = None,
     ) -> None:
         """Load data rows and reserve space for ``n_negative(n_positive)`` negative rows.
 
         If `rng` is given, values between 0 and 1 are taken as probabilities and replaced by
-        drawn states. `gaps` are the values of missing cells, as for `DataSet.take_filled`.
+        drawn states.
         """
 
-    def draw_gaps(self, model: RBM, n_steps: int, rng: np.random.Generator) -> None:
-        """Take Gibbs steps that change the positive rows where values are missing.
+    def draw_gaps(
+        self, model: RBM, missing: np.ndarray, n_steps: int, rng: np.random.Generator
+    ) -> None:
+        """Take Gibbs steps that change the positive rows only where values are `missing`.
 
-        They may be finished by the solver only.
+        The last of them may be left to what the solver calls.
         """
-        v, places = self.positive_visible, self.missing[1]
-        for _ in range(n_steps):
-            new = model.sample_visible(model.sample_hidden(v, rng), rng)
-            v.reshape(-1)[places] = new.reshape(-1)[places]
+        for _ in model.gibbs_given(self.positive_visible, missing, n_steps, rng):
+            pass
 
     @abc.abstractmethod
     def infer_positive(self, model: RBM) -> None:
@@ -194,11 +189,8 @@ class DensePhases(ProductPhases):
         self._gradient = np.empty_like(model.weights)
         self._statistics = model.visible.statistics
 
-    def load(self, data, rows, n_negative, rng=None, gaps=None):
-        if gaps is None:
-            loaded = data.take_dense(rows, self._stack)
-        else:
-            loaded, self.missing = data.take_filled(rows, self._stack, gaps)
+    def load(self, data, rows, n_negative, rng=None):
+        loaded = data.take_dense(rows, self._stack)
         if rng is not None:
             self._draw_states(loaded, rng)
         self._resize(len(loaded), n_negative(len(loaded)))
@@ -253,7 +245,7 @@ class SparsePhases(ProductPhases):
         self._log_odds = np.empty(size, dtype=model.dtype)
         self._on = np.empty(size, dtype=bool)
 
-    def load(self, data, rows, n_negative, rng=None, gaps=None):
+    def load(self, data, rows, n_negative, rng=None):
         batch = data.take_sparse(rows, self._hidden.dtype)
         if rng is not None:
             self._draw_states(batch.data, rng)
@@ -376,7 +368,7 @@ class BinaryPhases(Phases):
         self._positive = self._arrays.rows(0, n_positive)
         self._negative = self._arrays.rows(n_positive, self.n_rows)
 
-    def load(self, data, rows, n_negative, rng=None, gaps=None):
+    def load(self, data, rows, n_negative, rng=None):
         dtype = self._hidden.dtype
         n_positive = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         self._resize(n_positive, n_negative(n_positive))
@@ -391,13 +383,9 @@ class BinaryPhases(Phases):
             return
         if self._values is None:
             shape = self._max_positive, data.n_encoded
-            kind = np.uint8 if data.encoder is not None else data.X.dtype
             reals = rng is not None or rest is not None
-            self._values = np.empty(shape, dtype if reals else kind)
-        if gaps is None:
-            v = data.take_dense(rows, self._values)
-        else:
-            v, self.missing = data.take_filled(rows, self._values, gaps)
+            self._values = np.empty(shape, dtype if reals else data.X.dtype)
+        v = data.take_dense(rows, self._values)
         if rng is not None:
             self._draw_states(v, rng)
         self.positive_visible = v
@@ -413,8 +401,9 @@ class BinaryPhases(Phases):
             bits = states
         _binary_rows.list_rows(bits, lists)
 
-    def draw_gaps(self, model, n_steps, rng):
+    def draw_gaps(self, model, missing, n_steps, rng):
         model, h = model.align(), self._next_hidden[: self.n_positive]
+        self._gaps = missing
         for _ in range(n_steps):
             self._finish_gaps(model)
             self._infer(model, self._positive, keys=_binary_rows.draw_key(rng), states=h)
@@ -429,16 +418,10 @@ class BinaryPhases(Phases):
     def _fill_gaps(self):
         """Change the positive rows to what has been drawn where cells are missing."""
         _, rest, _, states = self._positive
-        v, places = self.positive_visible, self.missing[1]
-        if rest is None:
-            v.reshape(-1)[places] = states.reshape(-1)[places]
-        else:
-            rows, columns = np.divmod(places, v.shape[1])
-            bits = columns < self._n_bits
-            at = rows[bits], columns[bits]
-            v[at] = states[at]
-            rows, columns = rows[~bits], columns[~bits]
-            v[rows, columns] = rest[rows, columns - self._n_bits]
+        v, gaps, n_bits = self.positive_visible, self._gaps, self._n_bits
+        np.copyto(v[:, :n_bits], states, where=gaps[:, :n_bits], casting="unsafe")
+        if rest is not None:
+            np.copyto(v[:, n_bits:], rest, where=gaps[:, n_bits:])
         self._list_positive()
         self._key_of_gaps = None
 

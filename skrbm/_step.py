@@ -5,11 +5,13 @@
 """
 
 import dataclasses
+import itertools
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from skrbm import _binary_rows, _kernels
+from skrbm._data import DataSet
 from skrbm._gaps import Gaps
 from skrbm._model import RBM
 from skrbm._phases import phases_for
@@ -231,6 +233,23 @@ def is_sound(model: RBM) -> bool:
 # Step -------------------------------------------------------------------------------------
 
 
+class Batch(NamedTuple):
+    """A minibatch: rows of a data set.
+
+    Attributes
+    ----------
+    data : DataSet
+    rows : slice or ndarray of int
+    missing : bool ndarray of shape (n_rows, n_encoded), default=None
+        Which of the encoded values are missing and have been filled in. None if there are
+        none.
+    """
+
+    data: DataSet
+    rows: slice | np.ndarray
+    missing: np.ndarray | None = None
+
+
 class Learner:
     """The learning step, with its work arrays.
 
@@ -255,6 +274,12 @@ class Learner:
         self.drift = drift
         self.steps_of_gaps = steps_of_gaps
         self._coder = data.coder
+        # Rows that are encoded, or have gaps, are read for several minibatches together, as
+        # far as they stay in the cache.
+        self._n_ahead = 1
+        if data.encoder is not None or state.gaps is not None:
+            size = settings.batch_size * data.n_encoded
+            self._n_ahead = max(1, _kernels.BLOCK_SIZE // size)
         learned = state.learned
         if not settings.momentum:
             learned.velocity = None
@@ -288,34 +313,64 @@ class Learner:
         `order` contains the indices of the rows to present, as returned by
         `DataSet.order`. If None, all rows of the array are presented in their order.
         """
-        batches = self.data.minibatches(self.settings.batch_size, order)
-        pages = self.data.mapped_pages()
+        data, size = self.data, self.settings.batch_size
+        pieces = data.minibatches(self._n_ahead * size, order)
+        batches = itertools.chain.from_iterable(map(self._read, pieces))
+        pages = data.mapped_pages()
         with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
-            for rows, rate in zip(batches, rates, strict=True):
-                self.step(rows, rate, follow_mean=follow_mean)
+            for batch, rate in zip(batches, rates, strict=True):
+                self._step(batch, rate, follow_mean)
                 pages.have_read(self.phases.n_positive, scattered=order is not None)
         pages.give_back()
 
     def step(self, rows, rate, *, follow_mean=False):
         """Take one gradient ascent step on the log-likelihood of the minibatch."""
-        state, settings, phases = self.state, self.settings, self.phases
-        learned, solver, gaps = state.learned, state.solver, state.gaps
-        rng, filled = state.rng if settings.binarize else None, None
+        for batch in self._read(rows):
+            self._step(batch, rate, follow_mean)
+
+    def _read(self, rows):
+        """Yield the minibatches of some rows, and store their missing cells afterwards."""
+        data, gaps, coder = self.data, self.state.gaps, self._coder
+        if self._n_ahead == 1 and gaps is None:
+            yield Batch(data, rows)
+            return
+        model, size = self.state.model, self.settings.batch_size
+        n_rows = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        bits = data.encoder is not None and model.visible.rows_are_bits
+        v = np.empty((n_rows, data.n_encoded), np.uint8 if bits else model.dtype)
+        missing = np.zeros((n_rows, 1), dtype=bool)
+        if gaps is None:
+            data.take_dense(rows, v)
+        else:
+            values, places = coder.compact(data.X[rows], model.dtype), gaps.places(rows)
+            cells = np.isnan(values)
+            values[cells] = gaps.read(places, cells, coder, model.visible, self.state.rng)
+            coder.expand(values, v)
+            missing = cells[:, coder.feature_of]
+        weights = None if data.row_weights is None else data.row_weights[rows]
+        read = DataSet(v, None, weights)
+        for start in range(0, n_rows, size):
+            batch = slice(start, min(start + size, n_rows))
+            some = missing[batch]
+            yield Batch(read, batch, some if some.any() else None)
         if gaps is not None:
-            places, units = gaps.places(rows), learned.model.visible
-            filled = gaps.read(places, self.data, rows, units, state.rng)
-        phases.load(self.data, rows, solver.n_negative, rng=rng, gaps=filled)
-        if self.data.row_weights is not None:
-            phases.set_row_weights(self.data.row_weights[rows], paired=solver.paired)
+            gaps.values[places] = coder.compress(v)[cells]
+
+    def _step(self, batch, rate, follow_mean):
+        data, rows, missing = batch
+        state, settings, phases = self.state, self.settings, self.phases
+        learned, solver = state.learned, state.solver
+        rng = state.rng if settings.binarize else None
+        phases.load(data, rows, solver.n_negative, rng=rng)
+        if data.row_weights is not None:
+            phases.set_row_weights(data.row_weights[rows], paired=solver.paired)
         if follow_mean:  # before a model that knows little yet moves the missing cells
             self._follow_visible_mean()
-        has_gaps = filled is not None and filled.size
-        if has_gaps:
-            phases.draw_gaps(learned.model, self.steps_of_gaps, state.rng)
+        if missing is not None:
+            phases.draw_gaps(learned.model, missing, self.steps_of_gaps, state.rng)
         solver.negative_phase(learned.model, phases, state.rng)
-        if has_gaps:
-            drawn = self._coder.compress(phases.positive_visible)
-            gaps.values[places] = drawn.reshape(-1)[phases.missing[0]]
+        if missing is not None:
+            data.X[rows] = phases.positive_visible
         if settings.centering:
             share = min(1.0, HIDDEN_MEAN_RATE * phases.weight / phases.n_positive)
             # In place, because it is an offset as well.

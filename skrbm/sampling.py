@@ -468,8 +468,8 @@ def fill(
 
 
 def _fill(model, data, mean, finish, seed, n_gibbs_steps, means):
-    rng, visible = generator(seed), model.visible
-    rows = data.copy_rows(model.dtype)
+    rng: Any = generator(seed)
+    rows, visible = data.copy_rows(model.dtype), model.visible
     n_chains = CHAINS_FOR_MEANS if means else 1
     if means:  # the same draws for all rows, so that they do not depend on each other
         rng = Repeated(rng, len(rows), n_chains)
