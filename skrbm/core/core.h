@@ -170,15 +170,21 @@ typedef struct {
 
 /* Lists of the units that are on ---------------------------------------------------------- */
 
+typedef int32_t four_int32 __attribute__((vector_size(16), aligned(4), may_alias));
+
 /* Append the units of 8 bytes of 0 and 1 that are on; the first is number `first`. Without
- * a branch for each unit, but it may write SLACK entries more than it appends. */
+ * branches, which would depend on random states. Both fours of bytes index a table of the
+ * units that are on. They are stored in any case, up to SLACK entries behind the list. */
 INLINE int32_t *append(int32_t *list, uint64_t bytes, index_t first) {
-    if (!bytes) return list;
-    for (int k = 0; k < 8; k++) {
-        *list = (int32_t)first + k;
-        list += bytes >> 8 * k & 1;
-    }
-    return list;
+    static const int32_t on[16][4] = {
+        {0}, {0},    {1},    {0, 1},    {2},    {0, 2},    {1, 2},    {0, 1, 2},
+        {3}, {0, 3}, {1, 3}, {0, 1, 3}, {2, 3}, {0, 2, 3}, {1, 2, 3}, {0, 1, 2, 3}};
+    const uint64_t bits = bytes * 0x0102040810204080u >> 56; /* one from each byte */
+    const uint64_t counts = bytes * 0x0101010101010101u;     /* of bytes up to each one */
+    *(four_int32 *)list = *(const four_int32 *)on[bits & 15] + (int32_t)first;
+    *(four_int32 *)(list + (counts >> 24 & 7)) =
+        *(const four_int32 *)on[bits >> 4] + (int32_t)(first + 4);
+    return list + (counts >> 56);
 }
 
 /* List the units of rows of bytes that are on, from indices[indptr[0]]; return whether all
