@@ -406,6 +406,23 @@ def write_frame(container, labels, levels, columns, index=None):
     return frame
 
 
+def with_complete_columns(filled, X):
+    """Return a frame with those columns of another one that have no missing cells.
+
+    They have dtypes, such as integers, that models do not keep. Arrays stay as they are.
+    """
+    container = container_of(filled)
+    if container == "array" or container_of(X) != container:
+        return filled
+    complete = np.flatnonzero(~missing_cells(X).any(axis=0)).tolist()
+    if container == "polars":
+        columns = X.get_columns()
+        return filled.with_columns([columns[place] for place in complete])
+    for place in complete:
+        filled.isetitem(place, X.iloc[:, place].array)
+    return filled
+
+
 def with_flags(X, flags, names):
     """Return a frame or an ndarray with columns of booleans appended.
 

@@ -376,7 +376,7 @@ n_features + n_indicators)
 
     def _write(self, rows, table):
         """Return complete rows in the form of users, with the indicators of a table."""
-        filled = self.rbm_._write(rows, table)
+        filled = _frames.with_complete_columns(self.rbm_._write(rows, table), table)
         if self.indicator_ is None:
             return filled
         flags = self.indicator_.transform(_gaps_alone(table))

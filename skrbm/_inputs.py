@@ -157,6 +157,8 @@ def rows_called(name):
                 f"Input {name} contains NaN. Impute the missing values, for example with "
                 "skrbm.RBMImputer, or drop the rows that contain them."
             )
+        elif "could not convert string to float" in message:
+            message += ". MixedRBMEstimator models strings and other categories."
         elif message == str(error):
             raise
         raise ValueError(message) from error

@@ -152,6 +152,9 @@ class MixedRBMEstimator(BaseRBM):
         Categories of each column, in the order of their states, likewise; None if the
         column is real.
 
+    groups_ : list of lists
+        The columns of each group, by name or by number; empty if `groups` is None.
+
     components_ : ndarray of shape (n_components, n_encoded)
         Weights of the encoded columns, which are, from left to right: binary columns, one
         column for each category of categorical columns, one for each level but the first of
@@ -259,6 +262,7 @@ class MixedRBMEstimator(BaseRBM):
 
     feature_types_: dict[str, str] | list[str]
     categories_: dict[str, np.ndarray | None] | list[np.ndarray | None]
+    groups_: list[list[Any]]
     noise_variance_: np.ndarray
     visible_variance_: np.ndarray
 
@@ -345,6 +349,7 @@ class MixedRBMEstimator(BaseRBM):
             self.feature_names_in_ = np.array(self._table.names, dtype=object)
         self.feature_types_ = self._table.feature_types
         self.categories_ = self._table.categories
+        self.groups_ = self._table.labels_of_groups
 
     def _check_declared(self):
         self._table.check_declared(self.feature_types, self.groups)

@@ -581,6 +581,11 @@ class Table:
         return np.dtype(np.float32 if single else np.float64)
 
     @property
+    def labels_of_groups(self):
+        """Labels, or indices, of the columns of each group."""
+        return [[self._label(column) for column in columns] for columns, _ in self.groups]
+
+    @property
     def feature_types(self):
         """Types of the columns: a dict by name or, if they have no names, a list."""
         return self._by_name(self._types)

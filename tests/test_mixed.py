@@ -1342,3 +1342,13 @@ def test_a_new_fit_leaves_no_attributes_of_the_last_one():
     rbm.fit(numbers > 0)
     assert not hasattr(rbm, "noise_variance_")
     assert not hasattr(rbm, "visible_variance_")
+
+
+def test_groups_are_told():
+    rng = np.random.default_rng(0)
+    bits = np.eye(3)[rng.integers(3, size=500)]
+    frame = pd.DataFrame(np.column_stack([bits, rng.normal(size=500)]), columns=[*"abcx"])
+    rbm = MixedRBMEstimator(2, groups="auto", n_iter=1)
+    assert rbm.fit(frame).groups_ == [["a", "b", "c"]]
+    assert rbm.fit(frame.to_numpy()).groups_ == [[0, 1, 2]]
+    assert rbm.set_params(groups=None).fit(frame).groups_ == []
