@@ -50,9 +50,13 @@ class Repeated:
         return draw() if size is None else self._repeat(draw(size // self.n_blocks))
 
     def random(self, shape, **options):
+        if self.n_blocks == 1:  # a matrix of any number of rows
+            return self._rng.random(shape, **options)
         return self._repeat(self._rng.random((self.n_rows, *shape[1:]), **options))
 
     def standard_normal(self, shape, **options):
+        if self.n_blocks == 1:
+            return self._rng.standard_normal(shape, **options)
         return self._repeat(self._rng.standard_normal((self.n_rows, *shape[1:]), **options))
 
     def _repeat(self, draws):

@@ -24,6 +24,7 @@ from skrbm._diagnostics import (
     effective_sample_size,
     split_r_hat,
 )
+from skrbm._kernels import BLOCK_SIZE
 from skrbm._ladders import ModelLadder, check_ladder
 from skrbm._partition import check_base_mean, training_chains
 from skrbm._random import Repeated, draw_seeds, generator, new_generator
@@ -468,26 +469,50 @@ def fill(
 
 
 def _fill(model, data, mean, finish, seed, n_gibbs_steps, means):
-    rng: Any = generator(seed)
-    rows, visible = data.copy_rows(model.dtype), model.visible
-    n_chains = CHAINS_FOR_MEANS if means else 1
-    if means:  # the same draws for all rows, so that they do not depend on each other
-        rng = Repeated(rng, len(rows), n_chains)
-    v = np.repeat(rows, n_chains, axis=0)
-    unknown = np.isnan(v)
-    v = np.where(unknown, visible.fill_in(mean, v.shape, rng), visible.clip(v))
+    rows = data.copy_rows(model.dtype)
+    if not means:
+        return finish(_run_chains(model, rows, mean, generator(seed), n_gibbs_steps))
+    # What is drawn for a block of several rows fits into one block of `_kernels`.
+    step = max(1, BLOCK_SIZE // (CHAINS_FOR_MEANS * max(model.weights.shape)))
+    blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
+    arguments = mean, seed, n_gibbs_steps
+    return finish(np.concatenate([_mean_of_chains(model, v, *arguments) for v in blocks]))
+
+
+def _run_chains(model, rows, mean, rng, n_gibbs_steps):
+    """Return rows with the last states of a chain for each in place of gaps."""
+    v, unknown = _begin(model, rows, mean, rng)
+    for _ in model.gibbs_given(v, unknown, n_gibbs_steps, rng):
+        pass
+    return v
+
+
+def _mean_of_chains(model, rows, mean, seed, n_gibbs_steps):
+    """Return rows with the means of units over several chains for each in place of gaps.
+
+    The draws are the same for all rows, so that these do not depend on each other.
+    """
+    rng = Repeated(generator(seed), len(rows), CHAINS_FOR_MEANS)
+    repeated = np.repeat(rows, CHAINS_FOR_MEANS, axis=0)
+    v, unknown = _begin(model, repeated, mean, rng)
     n_kept = (n_gibbs_steps + 1) // 2
     total, kept = np.zeros(rows.shape), []
     chain = model.gibbs_given(v, unknown, n_gibbs_steps, rng)
     for left, h in zip(range(n_gibbs_steps - 1, -1, -1), chain, strict=True):
-        if not means or left >= n_kept:
+        if left >= n_kept:
             continue
         kept.append(h)
         if len(kept) * len(h) >= ROWS_AT_A_TIME or left == 0:
             given = model.mean_visible(np.concatenate(kept))
-            given = given.reshape(len(kept), len(rows), n_chains, -1)
+            given = given.reshape(len(kept), len(rows), CHAINS_FOR_MEANS, -1)
             total += given.sum(axis=(0, 2))
             kept = []
-    if means:
-        v = (total / (n_kept * n_chains)).astype(model.dtype)
-    return finish(np.where(np.isnan(rows), v, rows))
+    means = (total / (n_kept * CHAINS_FOR_MEANS)).astype(model.dtype)
+    return np.where(np.isnan(rows), means, rows)
+
+
+def _begin(model, rows, mean, rng):
+    """Return rows with first draws in place of gaps, and where these are."""
+    unknown, visible = np.isnan(rows), model.visible
+    first = visible.fill_in(mean, rows.shape, rng)
+    return np.where(unknown, first, visible.clip(rows)), unknown

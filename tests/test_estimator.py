@@ -421,8 +421,8 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeyp
             raise MemoryError
         return step(self, *args, **options)
 
-    fails_in_the_third_step.calls, step = 0, Learner.step
-    monkeypatch.setattr(Learner, "step", fails_in_the_third_step)
+    fails_in_the_third_step.calls, step = 0, Learner._step
+    monkeypatch.setattr(Learner, "_step", fails_in_the_third_step)
     with pytest.raises(MemoryError):
         getattr(rbm, method)(pd.DataFrame(BINARY).add_prefix("pixel"))
     assert pickle.dumps(vars(rbm)) == before

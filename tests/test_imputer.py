@@ -429,6 +429,7 @@ def test_frames_remain_frames(strategy):
 
 def test_frames_of_polars():
     pl = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")  # between frames of both libraries
     X = pl.DataFrame(
         {
             "answer": ["no", "yes", None, "yes"] * 10,
@@ -457,6 +458,8 @@ def test_frames_of_polars():
 def test_output_of_tables(output):
     if output != "default":
         pytest.importorskip(output)
+    if output == "polars":
+        pytest.importorskip("pyarrow")  # from nullable dtypes of pandas
     X = pd.DataFrame(COLUMNS)
     imputer = RBMImputer(make_mixed(), n_gibbs_steps=2, add_indicator=True, random_state=0)
     imputer.set_output(transform=output).fit(X)
