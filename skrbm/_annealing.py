@@ -57,12 +57,12 @@ class Path(abc.ABC):
 
     def __init__(self, model, base):
         self.model = model.astype(np.float32)
-        self.base, self._exact_base = base.map(np.float32), base
+        self.base, self._exact_base = base.map(lambda array: array.astype(np.float32)), base
 
     @functools.cached_property
     def base_log_partition(self):
         """Log Z at the start, where the hidden units are unbiased."""
-        base = self._exact_base.map(np.float64)
+        base = self._exact_base.map(lambda array: array.astype(np.float64))
         normalizer = base.log_normalizer(np.zeros((1, len(base))))[0]
         return float(normalizer + np.log(2) * len(self.model.hidden_bias))
 

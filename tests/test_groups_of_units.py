@@ -153,9 +153,8 @@ def test_draws_between_models(beta, aligned, rng):
     h = np.tile(np.float32([1, 0, 1]), (60_000, 1))
     between = model.map(lambda array: np.float32(beta) * array)
     between.visible.bias[...] += np.float32(1 - beta) * base.bias
-    expected = between.visible.map(np.float64).mean(np.float64(h[:1] @ between.weights.T))[
-        0
-    ]
+    visible = between.visible.map(lambda array: array.astype(np.float64))
+    expected = visible.mean(np.float64(h[:1] @ between.weights.T))[0]
     if aligned and model.may_use_core:
         keys, lists = _binary_rows.draw_key(rng), _binary_rows.lists(h)
         v = np.empty((len(h), len(base)), np.uint8)
