@@ -27,6 +27,10 @@ from skrbm import _kernels
 from skrbm._random import generator
 from skrbm._units import Encoder
 
+# Largest weight of a row in a minibatch, if the mean weight is 1. Otherwise a single step
+# could be that many times as large as others.
+LARGEST_WEIGHT = 4.0
+
 
 class MappedPages:
     """Counter of rows read that releases the pages of a large memory map.
@@ -360,10 +364,14 @@ class DataSet:
 
     @property
     def effective_size(self) -> float:
-        """Number of rows of equal weight that give equally precise means (Kish, 1965)."""
+        """Number of rows of equal weight that give equally precise means (Kish, 1965).
+
+        A few rows of much larger weights do not make this number smaller.
+        """
         weights = self.weights
         if weights is None:
             return len(self)
+        weights = np.minimum(weights, LARGEST_WEIGHT * weights.mean())
         return float(weights.sum() ** 2 / (weights**2).sum())
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -460,6 +468,27 @@ class DataSet:
                 vars(weighted).pop(name, None)
         weighted.row_weights = row_weights
         return weighted
+
+    def divide_heavy(self) -> Self:
+        """Return a data set with copies of heavy rows, which share the weight of the row.
+
+        Their weights are at most `LARGEST_WEIGHT`, or this many times the mean weight if
+        that is more than 1. Copies of a row are evenly spread.
+        """
+        if self.row_weights is None:
+            return self
+        weights, n = self.weights, len(self)
+        largest = LARGEST_WEIGHT * max(1.0, weights.mean())
+        n_copies = np.ceil(weights / largest).astype(np.int64)
+        if n_copies.max() == 1:
+            return self
+        places = np.repeat(np.arange(n), n_copies)
+        number = np.arange(len(places)) - (np.cumsum(n_copies) - n_copies)[places]
+        when = (number + (places + 0.5) / n) / n_copies[places]
+        divided = self.select(self._at(places[np.argsort(when, kind="stable")]))
+        divided.row_weights = self.row_weights.copy()
+        divided.row_weights[self._at(np.arange(n))] /= n_copies
+        return divided
 
     def spread(self, size: int) -> Self:
         """Return a data set of at most `size` evenly spread rows."""

@@ -241,6 +241,7 @@ def take_steps(shared, task, data_sets) -> Part:
     if data.row_weights is not None:
         data.row_weights /= shared.mean_weight
         weight = float(data.row_weights.sum())
+    data = data.divide_heavy()
     data.summary = shared.summary  # these few rows may all be binary by chance
     settings = shared.settings._replace(averaging=False)
     rng = generator(shared.seed, STEPS, shared.number, task.shard)
@@ -249,7 +250,8 @@ def take_steps(shared, task, data_sets) -> Part:
     state = TrainingState(learned, shared.counts, solver, rng, gaps)
     n_steps = -(-len(data) // settings.batch_size)
     rates = _rates(shared, task.begin, task.end, n_steps)
-    Learner(state, settings, data, shared.drift, shared.steps_of_gaps).epoch(rates)
+    learner = Learner(state, settings, data, shared.drift, shared.steps_of_gaps)
+    learner.epoch(rates, data.order())
     values = {} if gaps is None else {task.shard: gaps.values}
     return Part(weight, state.learned, {task.shard: packed(state.solver)}, values)
 

@@ -32,7 +32,7 @@ def train(state, settings, data, *, n_epochs, schedule, shuffle, n_done=0):
     The first epoch of a new model updates the visible mean, which a model that is trained
     further already has. `n_done` of the `n_epochs` epochs are already finished.
     """
-    new = state.counts.n_rows_seen == 0
+    new, data = state.counts.n_rows_seen == 0, data.divide_heavy()
     learner = Learner(state, settings, data)
     n_steps = -(-len(data) // settings.batch_size)
     factor = SCHEDULES[schedule]
@@ -50,6 +50,7 @@ def train_on_chunk(state, settings, data, *, follow_mean=True):
 
     The missing cells of a chunk are drawn for this pass only.
     """
+    data = data.divide_heavy()
     rates = [settings.learning_rate] * -(-len(data) // settings.batch_size)
     learner = Learner(state, settings, data, steps_of_gaps=STEPS_TO_LEARN)
     learner.epoch(rates, data.order(), follow_mean=follow_mean)

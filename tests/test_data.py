@@ -10,7 +10,7 @@ from conftest import tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skrbm import BernoulliRBMEstimator, _data
-from skrbm._data import DataSet
+from skrbm._data import LARGEST_WEIGHT, DataSet
 
 
 def test_canonical_sums_duplicates_in_a_copy():
@@ -142,6 +142,38 @@ def test_weights_belong_to_rows():
     assert_array_equal(data.shard(1, 2).weights, [2])
     assert data.mean(lambda v: v[:, 0], tiny_rbm(2, 3)) == (1 * 0 + 2 * 4 + 3 * 6) / 6
     assert DataSet(X).weights is None
+
+
+@pytest.mark.parametrize("mean", [1.0, 1e3])
+def test_heavy_rows_are_divided_into_even_copies(mean):
+    X = np.arange(40.0).reshape(40, 1)
+    weights = np.ones(40)
+    weights[[0, 7, 30]] = 0, 900, 300
+    weights *= mean / weights[1:].mean()
+    data = DataSet(X).weigh(weights)
+    divided = data.divide_heavy()
+    n_copies = np.bincount(divided.rows)
+    assert_array_equal(n_copies, np.ceil(weights / (LARGEST_WEIGHT * mean)))
+    assert n_copies[7] == 8
+    assert divided.weights.max() <= LARGEST_WEIGHT * mean * (1 + 1e-12)
+    assert_allclose(np.bincount(divided.rows, divided.weights), weights, rtol=1e-12)
+    others = [row for row in divided.rows if row not in (7, 30)]
+    assert others == [row for row in data.rows if row not in (7, 30)]
+    assert np.diff(np.flatnonzero(divided.rows == 7)).min() >= 4
+    # Without a mean weight of 1, as in `partial_fit`, small weights cause small steps.
+    light = DataSet(X).weigh(weights / weights.max())
+    assert light.divide_heavy() is light
+    assert DataSet(X).divide_heavy().weights is None
+
+
+def test_effective_size_of_a_few_heavy_rows():
+    weights = np.ones(1000)
+    assert DataSet(np.ones((1000, 1))).weigh(weights).effective_size == 1000
+    weights[:500] = 3
+    assert_allclose(DataSet(np.ones((1000, 1))).weigh(weights).effective_size, 800)
+    weights = np.ones(1000)
+    weights[0] = 1e3
+    assert DataSet(np.ones((1000, 1))).weigh(weights).effective_size > 900
 
 
 @pytest.mark.parametrize("rows", [None, np.arange(1, 3000, 2)])

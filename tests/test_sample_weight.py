@@ -268,6 +268,21 @@ SCORERS = [
 ]
 
 
+@pytest.mark.parametrize("weight", [1e2, 1e4, 1e8])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_heavy_row_is_learned(weight, seed):
+    """It has most of the probability, and the others keep theirs."""
+    X = (np.random.default_rng(seed).random((300, 8)) < 0.3).astype(float)
+    weights = np.ones(len(X))
+    weights[0] = weight
+    rbm = make(n_iter=100, random_state=seed).fit(X, sample_weight=weights)
+    p = weights / weights.sum()
+    assert abs(np.exp(rbm.log_likelihood(X[:1]))[0] - p[0]) < 0.05
+    mean = (p @ X).clip(1e-9, 1 - 1e-9)
+    independent = mean @ np.log(mean) + (1 - mean) @ np.log(1 - mean)
+    assert p @ rbm.log_likelihood(X) > independent
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("scorer", SCORERS, ids=lambda scorer: scorer.__name__)
