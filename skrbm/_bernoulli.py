@@ -47,8 +47,8 @@ class BernoulliRBMEstimator(BaseRBM):
     n_gibbs_steps : int or "auto", default="auto"
         Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. With ``solver="pt"``
         the chains swap before each of them. "auto" is 1, and in `fit` with
-        ``solver="pcd"`` 3 or 5 if the largest variance of the rows in any direction (see
-        `learning_rate`) exceeds 1.2 or 6, because chains are slow where many features
+        ``solver="pcd"`` 2, 3 or 5 if the largest variance of the rows in any direction (see
+        `learning_rate`) exceeds 1.2, 5 or 6, because chains are slow where many features
         change together.
         `partial_fit` keeps the number of the previous call, or starts with 1. The number
         used is stored in `n_gibbs_steps_`.

@@ -218,6 +218,11 @@ class RBM:
         hidden = _kernels.softplus(hidden)
         return -self.visible.minus_energy(v) - hidden.sum(axis=1, dtype=np.float64)
 
+    def hidden_free_energy(self, h) -> np.ndarray:
+        """Return ``F(h) = -log sum_v exp(-E(v, h))`` of each row, in nats, as float64."""
+        normalizer = self.visible.log_normalizer(self.given_hidden(h).visible_input())
+        return -normalizer.astype(np.float64) - h @ self.hidden_bias
+
     def pseudo_log_likelihood(self, v, columns=None, missing=None) -> np.ndarray:
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
@@ -268,8 +273,11 @@ class Products:
         mean = _kernels.logistic(self.hidden_input(out))
         return _kernels.bernoulli(mean, rng, out=mean)
 
+    def visible_input(self):
+        return self.rows @ self.model.weights.T
+
     def mean_visible(self):
-        return self.model.visible.mean(self.rows @ self.model.weights.T)
+        return self.model.visible.mean(self.visible_input())
 
     def sample_visible(self, rng, out):
         model, h = self.model, self.rows
@@ -317,6 +325,13 @@ class Sums:
     def _hidden(self, **options):
         arguments = self.lists, self.model.weights, self.model.hidden_bias
         _binary_rows.hidden(*arguments, rest=self.rest, **options)
+
+    def visible_input(self):
+        model = self.model
+        total = model.empty(self.n_rows, len(model.visible))
+        none = np.zeros_like(model.visible.bias)
+        _binary_rows.visible(self.lists, model.weights, none, total=total)
+        return total
 
     def mean_visible(self):
         model = self.model

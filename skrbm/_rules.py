@@ -9,7 +9,7 @@ import math
 # Learning rate for a stream of rows, of which the variances are not known.
 STREAM_RATE = 0.2
 # Numbers of Gibbs steps, and the largest variances above which they are taken.
-GIBBS_STEPS = {5: 6.0, 3: 1.2}
+GIBBS_STEPS = {5: 6.0, 3: 5.0, 2: 1.2}
 # Largest part of a weight that the decay removes in a step.
 LARGEST_DECAY = 0.1
 # Precision of the prior on weights, for one hidden unit and a distance of 1.

@@ -20,6 +20,17 @@ from skrbm._annealing import TemperaturePath, respaced, swap_pairs
 from skrbm._model import RBM
 from skrbm._phases import Phases
 
+# Number of recent rows to whose hidden states persistent chains may jump, and the smallest
+# chance that a hidden unit has of either state.
+N_TO_JUMP_TO = 200
+SMALLEST_CHANCE = 1e-4
+# Numbers of minibatches from one jump to the next, if more than the part `RARELY_ACCEPTED`
+# of the jumps is accepted, and if not. If chains jump half as often, many equal columns can
+# run away between jumps.
+OFTEN, SELDOM = 10, 100
+RARELY_ACCEPTED = 0.001
+# Weight of a new jump in the moving average of the accepted part.
+ACCEPTED_SHARE = 0.05
 # Number of temperatures of parallel tempering.
 N_TEMPERATURES = 10
 # Weight of a new swap in the moving averages of rejection rates, and number of minibatches
@@ -121,6 +132,8 @@ class ContrastiveDivergence(Solver):
 
     def negative_phase(self, model, phases, rng):
         phases.infer_positive(model)
+        if phases.n_positive > len(self.chains):  # as heavy rows are presented repeatedly
+            self.chains = np.resize(self.chains, phases.positive_hidden.shape)
         chains = self.chains[: phases.n_positive]
         _kernels.bernoulli(phases.positive_hidden, rng, out=chains)
         model.gibbs(chains, self.n_gibbs_steps - 1, rng)
@@ -128,17 +141,80 @@ class ContrastiveDivergence(Solver):
 
 
 class PersistentContrastiveDivergence(Solver):
-    """PCD-k, which continues the chains of the previous step.
+    """PCD-k, which continues the chains of the previous step, and lets them jump.
+
+    Gibbs steps hardly ever lead from one mode of a model to another. Without jumps, the
+    chains thus cannot tell how much probability a mode has, and training moves all of it to
+    one of them, or to a state that no chain is in. See `jump`.
 
     Tieleman, T. (2008). Training restricted Boltzmann machines using approximations to the
     likelihood gradient. ICML 2008, 1064-1071.
+
+    Attributes
+    ----------
+    means : ndarray of shape (N_TO_JUMP_TO, n_components)
+        Hidden means of recent rows of minibatches. None before the first minibatch.
+    n_means : int
+        How many rows have been written there so far, in turn.
+    accepted : float
+        Moving average of the part of the jumps that are accepted.
+    n_minibatches : int
+        Number of minibatches since the last jump.
     """
 
+    means: np.ndarray | None = None
+    n_means = n_minibatches = 0
+    accepted = 1.0
+
     def negative_phase(self, model, phases, rng):
+        if self.n_minibatches >= (OFTEN if self.accepted > RARELY_ACCEPTED else SELDOM):
+            accepted = jump(model, self.chains, self.means[: self.n_means], rng)
+            self.accepted += ACCEPTED_SHARE * (accepted - self.accepted)
+            self.n_minibatches = 0
         model.gibbs(self.chains, self.n_gibbs_steps - 1, rng)
         phases.sample_negative(
             model, self.chains, rng, infer_positive=True, continue_chains=True
         )
+        self._remember(phases.positive_hidden)
+        self.n_minibatches += 1
+
+    def _remember(self, means):
+        if self.means is None:
+            self.means = np.zeros((N_TO_JUMP_TO, means.shape[1]), means.dtype)
+        place = self.n_means % N_TO_JUMP_TO
+        means = means[: N_TO_JUMP_TO - place]
+        self.means[place : place + len(means)] = means
+        self.n_means += len(means)
+
+
+def jump(model, h, means, rng):
+    """Let chains jump to hidden states that rows of data have; return the accepted part.
+
+    The proposals are drawn from the mixture of what such rows with these hidden means have,
+    whatever the states `h` of the chains are. They are accepted such that the distribution
+    of the model stays as it is, by an independence sampler: Tierney, L. (1994). Markov
+    chains for exploring posterior distributions. Annals of Statistics, 22(4), 1701-1728.
+    The states are changed in place.
+
+    The hidden states of a perfect model are distributed like those that all rows have, the
+    aggregated posterior. Jumps are thus frequent if a few rows represent most others, as in
+    data with few clusters, or with many columns that repeat others. They are rare if the
+    model has very many states, between which Gibbs steps lead.
+    """
+    means = np.clip(means, SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
+    drawn = means[rng.integers(len(means), size=len(h))]
+    proposed = _kernels.bernoulli(drawn, rng, out=drawn).astype(h.dtype, copy=False)
+    both = np.concatenate([h, proposed])
+    of_zeros = np.log1p(-means)
+    of_rows = both @ (np.log(means) - of_zeros).T + of_zeros.sum(axis=1)
+    largest = of_rows.max(axis=1)
+    of_rows = np.log(np.exp(of_rows - largest[:, None]).sum(axis=1)) + largest
+    log_ratio = -model.hidden_free_energy(both) - of_rows
+    before, after = np.split(log_ratio, 2)
+    chances = np.exp(np.minimum(after - before, 0))
+    accept = rng.random(len(h)) < chances
+    h[accept] = proposed[accept]
+    return float(chances.mean())
 
 
 class ParallelTempering(Solver):

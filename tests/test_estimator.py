@@ -521,17 +521,17 @@ def test_gibbs_steps_from_the_variances():
     wide = np.repeat([[0] * 6, [1] * 6], 50, axis=0)  # variance 1.5
     widest = np.repeat([[0] * 28, [1] * 28], 50, axis=0)  # variance 7
     assert make_rbm().fit(narrow).n_gibbs_steps_ == 1
-    assert make_rbm().fit(wide).n_gibbs_steps_ == 3
+    assert make_rbm().fit(wide).n_gibbs_steps_ == 2
     assert make_rbm().fit(widest).n_gibbs_steps_ == 5
-    assert make_rbm().fit(wide)._learning.solver.n_gibbs_steps == 3
+    assert make_rbm().fit(wide)._learning.solver.n_gibbs_steps == 2
     assert make_rbm().partial_fit(wide).n_gibbs_steps_ == 1
     assert make_rbm(solver="cd").fit(wide).n_gibbs_steps_ == 1
     assert make_rbm(solver="pt").fit(wide).n_gibbs_steps_ == 1
-    given = make_rbm(n_gibbs_steps=2).fit(wide)
-    assert (given.n_gibbs_steps_, given._learning.solver.n_gibbs_steps) == (2, 2)
+    given = make_rbm(n_gibbs_steps=3).fit(wide)
+    assert (given.n_gibbs_steps_, given._learning.solver.n_gibbs_steps) == (3, 3)
     warm = make_rbm(warm_start=True).fit(wide[:1])
     assert warm.n_gibbs_steps_ == 1
-    assert warm.fit(wide)._learning.solver.n_gibbs_steps == 3
+    assert warm.fit(wide)._learning.solver.n_gibbs_steps == 2
 
 
 def test_divergence_keeps_the_epochs_before(monkeypatch):

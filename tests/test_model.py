@@ -37,6 +37,8 @@ def test_conditionals_and_free_energies(shape, dtype, form):
 
     log_marginal = -np.log(np.exp(-exact.energy).sum(axis=1))
     assert_allclose(rbm.free_energy(v), log_marginal, **tolerance(dtype))
+    log_marginal = -np.log(np.exp(-exact.energy).sum(axis=0))
+    assert_allclose(rbm.hidden_free_energy(h), log_marginal, **tolerance(dtype))
 
 
 @pytest.mark.parametrize(("dtype", "form"), CASES)

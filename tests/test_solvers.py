@@ -27,7 +27,7 @@ from conftest import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrbm import BernoulliRBMEstimator, _binary_rows, _kernels
+from skrbm import BernoulliRBMEstimator, _binary_rows, _kernels, _solvers
 from skrbm._compat.sklearn import StrOptions
 from skrbm._data import DataSet
 from skrbm._fitting import PartialFit
@@ -257,42 +257,105 @@ def all_on_or_all_off():
     return bernoulli_rbm(weights, np.full(8, -4.5), np.full(3, -12.0))
 
 
-@pytest.mark.parametrize("solver", ["pcd", "pt"])
-def test_only_tempered_chains_move_between_modes(solver, rng):
+@pytest.mark.parametrize("solver", ["pcd", "pt", "without jumps"])
+def test_chains_move_between_modes(solver, rng, monkeypatch):
     """All chains start in the same mode."""
     rbm, X = all_on_or_all_off(), np.repeat([[0.0], [1.0]], 8, axis=1)
     exact = Enumerated(*rbm.arrays)
     share = exact.p_h[0]
     assert 0.3 < share < 0.7
     assert exact.p_h[[0, -1]].sum() > 0.9
-    solver = SOLVERS[solver](np.zeros((100, 3)), 1)
+    jumps = solver != "without jumps"
+    if not jumps:
+        monkeypatch.setattr(_solvers, "OFTEN", np.inf)
+    solver = SOLVERS[solver if jumps else "pcd"](np.zeros((100, 3)), 1)
     phases = DensePhases(rbm, 2, 100)
     phases.load(DataSet(X), slice(0, 2), solver.n_negative)
     shares = []
     for _ in range(500):
         solver.negative_phase(rbm, phases, rng)
         shares.append(np.mean(solver.chains.sum(axis=1) < 1.5))
-    if isinstance(solver, PersistentContrastiveDivergence):
-        assert min(shares) > 0.85
-    else:
+    if jumps:
         expected = exact.p_h[exact.h.sum(axis=1) < 1.5].sum()
         assert abs(np.mean(shares[100:]) - expected) < 0.05
+    else:
+        assert min(shares) > 0.85
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_jumps_do_not_drift(dtype, rng):
+    """The states to jump to need not be those of the model, or all of them."""
+    rbm = tiny_rbm(4, 3, dtype, scale=1.5)
+    exact = Enumerated(*rbm.arrays)
+    _, h = draw(exact, dtype)
+    means = np.array([[0.9, 0.2, 0.1], [1.0, 0.8, 0.3], [0.4, 0.7, 0.2]], dtype)
+    before = h.copy()
+    accepted = _solvers.jump(rbm, h, means, rng)
+    assert_distributed(index(h), exact.p_h)
+    moved = np.mean((h != before).any(axis=1))
+    assert 0.2 < moved < accepted < 0.9  # some proposals are the same state
+    h[...] = 0
+    for _ in range(60):
+        _solvers.jump(rbm, h, means, rng)
+    assert_distributed(index(h), exact.p_h)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_two_modes_are_learned_in_proportion(share, seed):
+    X = np.zeros((1000, 10))
+    X[: round(1000 * share)] = 1
+    rbm = BernoulliRBMEstimator(16, n_iter=60, random_state=seed).fit(X)
+    p = np.exp(rbm.log_likelihood([[0] * 10, [1] * 10]))
+    assert_allclose(p, [1 - share, share], atol=0.1)
+
+
+@pytest.mark.parametrize("p", [0.01, 0.03])
+def test_rare_equal_columns_are_learned(p):
+    """They have little variance, but many weights that change together."""
+    X = np.zeros((4000, 18))
+    X[: round(4000 * p)] = 1
+    rbm = BernoulliRBMEstimator(32, n_iter=20, random_state=0).fit(X)
+    best = p * np.log(p) + (1 - p) * np.log(1 - p)
+    assert rbm.log_likelihood(X).mean() > best - 0.1
 
 
 @pytest.mark.slow
-def test_tempering_learns_clusters_better():
-    """Training with plain chains makes modes too heavy that the chains cannot reach."""
+@pytest.mark.parametrize("solver", ["pcd", "pt"])
+def test_clusters_are_learned(solver):
     rng = np.random.default_rng(0)
     centers = rng.integers(2, size=(6, 60)) * 0.9 + 0.05
     X = (rng.random((600, 60)) < np.repeat(centers, 100, axis=0)).astype(np.float32)
-    score = {}
-    for solver in ("pcd", "pt"):
-        settings = {"solver": solver, "n_chains": 30, "n_iter": 60, "random_state": 0}
-        rbm = BernoulliRBMEstimator(8, **settings).fit(X)
-        score[solver] = rbm.log_likelihood(X).mean()
+    settings = {"solver": solver, "n_chains": 30, "n_iter": 60, "random_state": 0}
+    rbm = BernoulliRBMEstimator(8, **settings).fit(X)
     best = np.log(1 / 6) + 60 * (0.95 * np.log(0.95) + 0.05 * np.log(0.05))
-    assert score["pt"] > best - 1
-    assert score["pt"] > score["pcd"] + 0.5
+    assert rbm.log_likelihood(X).mean() > best - 1
+
+
+def test_few_jumps_are_tried_if_none_is_accepted(rng, monkeypatch):
+    """There, they would only cost time."""
+    accepted, n_jumps = [], []
+
+    def jump(model, h, means, rng):
+        n_jumps.append(len(means))
+        return accepted[-1]
+
+    monkeypatch.setattr(_solvers, "jump", jump)
+    rbm, X = tiny_rbm(4, 3), np.ones((30, 4))
+    solver = SOLVERS["pcd"](np.zeros((10, 3)), 1)
+    phases = DensePhases(rbm, 30, 10)
+    phases.load(DataSet(X), slice(0, 30), solver.n_negative)
+    counts = []
+    for chance in (0.5, 0.0, 0.0, 0.0, 0.5):
+        accepted.append(chance)
+        n_jumps.clear()
+        for _ in range(2000):
+            solver.negative_phase(rbm, phases, rng)
+        counts.append(len(n_jumps))
+    assert counts[0] >= 199
+    assert counts[-2] <= 20
+    assert counts[-1] > 150
+    assert set(n_jumps) == {_solvers.N_TO_JUMP_TO}
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from conftest import (
     untrained_state,
 )
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import logsumexp
 
 from skrbm import _binary_rows, _rules, _step
 from skrbm._data import DataSet
@@ -151,7 +152,7 @@ def train_written_out(state, settings, X, n_epochs, compiled):
     n_features = len(b)
     lam, total, n_seen = state.learned.hidden_mean, np.zeros(n_features), 0
     velocity, average = [0 * W, 0 * b, 0 * c], [W, b, c]
-    rate, n_steps = settings.learning_rate, 0
+    rate, n_steps, recent = settings.learning_rate, 0, []
 
     def logistic(x):
         return 1 / (1 + np.exp(-x))
@@ -162,6 +163,9 @@ def train_written_out(state, settings, X, n_epochs, compiled):
     def draw(p, key=None, hidden=True):
         if key is not None:
             return core_draws(p, [key], [len(p)], hidden=hidden).astype(float)
+        return draw_in_order(p)
+
+    def draw_in_order(p):
         # From the low, then the high half of 64 bits, row by row.
         words = rng.bit_generator.random_raw((p.size + 1) // 2).astype("<u8")
         signed = words.view("<i4")[: p.size].reshape(p.shape)
@@ -173,6 +177,22 @@ def train_written_out(state, settings, X, n_epochs, compiled):
             return draw(p, key, hidden=False)
         # 1024 features of all rows, then the next ones.
         return np.hstack([draw(p[:, i : i + 1024]) for i in range(0, n_features, 1024)])
+
+    def log_joint_sums(h):  # over the visible states
+        x = h @ W.T + b
+        return h @ c + np.logaddexp(0, x).sum(axis=1)
+
+    def jump(chains):
+        m = np.clip(np.reshape(recent[-200:], (-1, len(c))), 1e-4, 1 - 1e-4)
+        drawn = m[rng.integers(len(m), size=len(chains))]
+        new = draw_in_order(drawn)
+
+        def log_ratio(h):
+            log_q = np.log(m) @ h.T + np.log(1 - m) @ (1 - h).T
+            return log_joint_sums(h) - logsumexp(log_q, axis=0)
+
+        chances = np.exp(log_ratio(new) - log_ratio(chains))
+        return np.where((rng.random(len(chains)) < chances)[:, None], new, chains)
 
     def visible_mean():
         ghost = (total.sum() + 0.5) / (n_seen * n_features + 1)
@@ -192,6 +212,9 @@ def train_written_out(state, settings, X, n_epochs, compiled):
             h = logistic(v @ W + c)
             if settings.solver == "cd":
                 chains = draw(h)
+            elif n_steps > 0 and n_steps % 10 == 0:
+                chains = jump(chains)
+            recent.extend(h)
             for _ in range(settings.n_gibbs_steps - 1):
                 model_v = draw_visible(chains, draw_key())
                 chains = draw(logistic(model_v @ W + c), draw_key())

@@ -283,6 +283,13 @@ def test_likelihoods_of_a_model(oracle):
     model, v = model_with(oracle), oracle.rows(2)
     got = -model.free_energy(v) - exact_log_partition(model)
     assert_allclose(got, log_likelihood(oracle, model, v), atol=1e-4)
+    h = states(len(model.hidden_bias))
+    log_p = -model.hidden_free_energy(h) - exact_log_partition(model)
+    assert_allclose(logsumexp(log_p), 0, atol=1e-6)
+    joint = h @ model.hidden_bias + oracle.log_normalizer(
+        model.visible, h @ model.weights.T
+    )
+    assert_allclose(model.hidden_free_energy(h), -joint, rtol=1e-9)
 
 
 # Learning -------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class BernoulliUnits(VisibleUnits):
         _binary_rows.groups(x, starts, thermometer=True, base=base_bias, **options)
 
     def log_normalizers(self, x):
-        return np.logaddexp(0, x + self.bias)
+        return _kernels.softplus(x + self.bias)
 
     def log_normalizer_changes(self, x, changes):
         largest = float(np.abs(changes).max())
