@@ -6,8 +6,10 @@ runs and ends, is the same.
 
 import contextlib
 import functools
+import warnings
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skrbm._data import DataSet
 from skrbm._fitting import Call, Fit, PartialFit
@@ -30,6 +32,8 @@ from skrbm._shards import (
 )
 from skrbm._step import is_sound
 
+# Number of steps in a row below which models of shards are clearly worse.
+FEW_STEPS = 5000
 # Largest number of rows that are held out, since they are scored in one place.
 _MOST_HELD_OUT = 10_000
 
@@ -165,6 +169,7 @@ class FitOnShards(_OnShards, Fit):
         if state.counts.n_rows_seen == 0:
             follow_mean = not self.is_set_by_hand
             count(found, state, found.mean_weight, follow_mean=follow_mean)
+        self._warn_of_few_steps(n_epochs, round(rounds.per_epoch * rounds.n_local_steps))
         n_rounds = n_epochs * rounds.per_epoch
         record = Record(
             encoded,
@@ -175,6 +180,20 @@ class FitOnShards(_OnShards, Fit):
             per_epoch=rounds.per_epoch,
         )
         return RoundsTraining(encoded, state, record, settings, n_rounds, rounds)
+
+    def _warn_of_few_steps(self, n_epochs, per_epoch):
+        """Warn if one process would take enough steps in a row, but shards do not."""
+        n_shards, n_steps = self.executor.n_shards, n_epochs * per_epoch
+        given = self.rbm.n_iter != "auto"
+        if given and n_steps < FEW_STEPS <= n_shards * n_steps:
+            warnings.warn(
+                f"Each of {n_shards} shards takes only {n_steps} steps in a row, where one "
+                f"process would take {n_shards * n_steps}. The model may be worse by some "
+                f"nats. Set n_iter={-(-FEW_STEPS // per_epoch)} or more, or use fewer "
+                "shards. It hardly matters after how many of these steps shards exchange "
+                "the model (n_local_steps).",
+                ConvergenceWarning,
+            )
 
 
 class PartialFitOnShards(_OnShards, PartialFit):

@@ -64,6 +64,7 @@ def draws_of_a_teacher(n):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Each of 4 shards takes only 2000 steps")
 @pytest.mark.parametrize("n_shards", [1, 4])
 def test_a_teacher_is_learned_as_by_a_single_process(n_shards):
     teacher, rows = draws_of_a_teacher(4000)
@@ -92,6 +93,17 @@ def test_values_for_auto_come_from_all_rows():
     assert_allclose(parallel.visible_mean_, plain.visible_mean_, rtol=1e-6)
     few = clone(parallel).set_params(n_iter="auto")
     assert Fit(few, X).n_epochs(320, 9) == 313  # of 16 updates, 5000 in total
+
+
+def test_few_steps_in_a_row_are_reported():
+    """There are as many in all as one process would take."""
+    parallel = make(n_shards=4, n_iter=80, batch_size=4, n_components=2)
+    with pytest.warns(
+        ConvergenceWarning, match=r"Each of 4 shards .* 1600 .* n_iter=250 or"
+    ):
+        parallel.fit(X)
+    parallel.set_params(estimator__n_iter=40).fit(X)  # few in one process, too
+    parallel.set_params(n_shards=1, estimator__n_iter=80).fit(X)
 
 
 # The same bits ---------------------------------------------------------------------------
