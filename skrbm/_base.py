@@ -36,6 +36,7 @@ from skrbm._plain import FORMAT, from_plain, to_plain
 from skrbm._training import SCHEDULES
 from skrbm._typing import MatrixLike, RandomStateLike
 from skrbm._units import VisibleUnits
+from skrbm._verdict import Verdict
 from skrbm.likelihood import LogPartition
 
 
@@ -123,6 +124,7 @@ class BaseRBM(
     history_: dict[str, list[float]]
     validation_scores_: list[float]
     log_partition_gap_: float
+    verdict_: Verdict
     random_state_: np.random.RandomState
     n_features_in_: int
     feature_names_in_: np.ndarray
@@ -184,9 +186,9 @@ class BaseRBM(
         ConvergenceWarning
             If training diverged, in which case the model of the previous epoch is kept (of
             the best epoch with `early_stopping`), if the model is clearly worse at the end
-            of training than at its start, if it has modes that the persistent chains have
-            not visited (`log_partition_gap_` above 1), or if the variance of a real-valued
-            feature given the hidden units has reached its lower bound.
+            of training than at its start, if the check of the model finds a problem
+            (`verdict_`), or if the variance of a real-valued feature given the hidden units
+            has reached its lower bound.
         """
         return self._run(Fit(self, X, y, sample_weight))
 
@@ -315,6 +317,8 @@ class BaseRBM(
         state = {k: v for k, v in super().__getstate__().items() if k != "_training"}
         if "_learning" in state:
             state["_learning"] = to_plain(state["_learning"])
+        if "verdict_" in state:
+            state["verdict_"] = vars(state["verdict_"])
         return state | {"_format": FORMAT}
 
     def __setstate__(self, state):
@@ -335,6 +339,8 @@ class BaseRBM(
             )
         if "_learning" in state:
             state["_learning"] = from_plain(state["_learning"], self._units)
+        if "verdict_" in state:
+            state["verdict_"] = Verdict(**state["verdict_"])
         super().__setstate__(state)
 
     # The fitted model -------------------------------------------------------------------

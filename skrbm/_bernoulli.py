@@ -207,15 +207,18 @@ class BernoulliRBMEstimator(BaseRBM):
         Mean pseudo-log-likelihood of the held-out rows, in nats, after each epoch of the
         last `fit`. Only available with `early_stopping`.
 
+    verdict_ : object
+        What the check of the model at the end of the last `fit` found. ``str(verdict_)``
+        says it in words; `problem` is None, "unvisited modes", "worse than independent
+        features" or "wrong proportions". See :ref:`verdict`. Only available after a fit of
+        at least 5000 updates.
+
     log_partition_gap_ : float
-        Estimate of log Z from independent features minus the estimate from up to 100
-        persistent chains, 100 Gibbs steps after the last `fit`, in nats. Both are by
-        annealed importance sampling with 500 temperatures (see
-        :func:`~skrbm.likelihood.log_partition`), without the run of largest weight. Values
-        clearly above 0 show that the model has modes that the chains have not visited.
-        Negative values only say that 500 temperatures are too few for an exact estimate.
-        Only available after a fit of at least 5000 updates, with at least 20 chains and a
-        persistent solver.
+        Estimate of log Z minus the estimate from up to 100 persistent chains, 100 Gibbs
+        steps after the last `fit`, in nats. Values clearly above 0 show that the model has
+        modes that the chains have not visited, negative ones only that annealed runs of 500
+        temperatures are too short for an exact estimate. Available with `verdict_`, if
+        there are at least 20 chains and they are persistent.
 
     random_state_ : RandomState
         Random generator that `gibbs` and `sample` use by default.

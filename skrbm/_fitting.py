@@ -26,20 +26,20 @@ from skrbm._data import DataSet
 from skrbm._gaps import Gaps, filled, mean_of_observed, places_of_gaps
 from skrbm._model import RBM
 from skrbm._random import draw_seeds, generator
-from skrbm._record import Record, Validation, log_partition_gap
+from skrbm._record import Record, Validation
 from skrbm._step import Settings, TrainingState, first_state, is_sound, next_state
 from skrbm._training import Training, train_on_chunk
 from skrbm._units import VisibleUnits
+from skrbm._verdict import judge
 
 # Loss of pseudo-log-likelihood during training, in nats per feature, that triggers a
 # warning.
 _LARGEST_SHORTFALL = 0.1
-# Forward minus reverse estimate of log Z, in nats, that triggers a warning.
-_LARGEST_GAP = 1.0
-# Minimum number of updates: with fewer, the estimates would take over a fifth of the
-# training time.
-_UPDATES_FOR_GAP = 5_000
-_CHAINS_FOR_GAP = 20
+# Minimum number of updates before a verdict, which takes up to two fifths of the time of as
+# many updates, and the less the more there are.
+_UPDATES_FOR_VERDICT = 5_000
+# The fitted attributes of it, which belong to one model.
+_OF_VERDICT = "verdict_", "log_partition_gap_"
 
 
 class Outcome(enum.Enum):
@@ -49,7 +49,7 @@ class Outcome(enum.Enum):
     INTERRUPTED = enum.auto()
     DIVERGED = enum.auto()
     WORSE = enum.auto()
-    UNVISITED_MODES = enum.auto()
+    UNSOUND = enum.auto()
 
 
 @contextlib.contextmanager
@@ -317,7 +317,7 @@ class Fit(Call):
         if self.warm:
             self.check_can_continue()
         with unchanged_on_error(self.rbm):
-            stale = ["validation_scores_", "log_partition_gap_"]
+            stale = ["validation_scores_", *_OF_VERDICT]
             if self.is_new and not self.is_set_by_hand:
                 stale += self.rbm._units.optional_attributes
             for name in stale:
@@ -369,10 +369,11 @@ class Fit(Call):
             callbacks.after_fit(attributes)
             if self.outcome is Outcome.COMPLETED and _got_worse(training):
                 self.outcome = Outcome.WORSE
-            if self.outcome is Outcome.COMPLETED and _has_gap(training):
-                rbm.log_partition_gap_ = log_partition_gap(kept)
-                if rbm.log_partition_gap_ > _LARGEST_GAP:
-                    self.outcome = Outcome.UNVISITED_MODES
+            long = training.n_updates >= _UPDATES_FOR_VERDICT
+            if self.outcome is Outcome.COMPLETED and long:
+                vars(rbm).update(_verdict(training))
+                if rbm.verdict_.problem is not None:
+                    self.outcome = Outcome.UNSOUND
         except KeyboardInterrupt:
             self.interrupted = True
             if self.outcome is Outcome.COMPLETED:
@@ -532,18 +533,16 @@ def _say_worse(fit):
     )
 
 
-def _say_unvisited(fit):
-    rbm = fit.rbm
-    tempering = ""
-    if "pt" in rbm._solvers and rbm.solver != "pt":
-        tempering = ", or set solver='pt'"
+def _say_unsound(fit):
+    rbm, verdict = fit.rbm, fit.rbm.verdict_
+    advice = f"Lower learning_rate (currently {rbm.learning_rate_:.4g})"
+    chains_fail = verdict.problem != "worse than independent features"
+    better = "pt" if "pt" in rbm._solvers else "pcd"
+    if (chains_fail or rbm.solver == "cd") and rbm.solver != better:
+        advice = f"Set solver={better!r}, l{advice[1:]}, or do both"
     warnings.warn(
-        "The model has modes that its persistent chains have not visited: two estimates "
-        f"of log Z that should agree differ by {rbm.log_partition_gap_:.1f} nats. "
-        "Likelihoods of this model are unreliable, although its pseudo-log-likelihood may "
-        f"be good. Lower learning_rate (currently {rbm.learning_rate_:.4g}), or increase "
-        f"n_gibbs_steps (currently {rbm.n_gibbs_steps_}) or weight_decay (currently "
-        f"{rbm.weight_decay_:.3g}){tempering}.{rbm._advice_on_modes(fit.training.data)}",
+        f"{verdict} The pseudo-log-likelihood may be good nevertheless. {advice}."
+        f"{rbm._advice_on_modes(fit.training.data)}",
         ConvergenceWarning,
     )
 
@@ -553,7 +552,7 @@ MESSAGES = {
     Outcome.INTERRUPTED: _say_interrupted,
     Outcome.DIVERGED: _say_diverged,
     Outcome.WORSE: _say_worse,
-    Outcome.UNVISITED_MODES: _say_unvisited,
+    Outcome.UNSOUND: _say_unsound,
 }
 
 
@@ -570,7 +569,8 @@ class PartialFit(Call):
             data, settings, state = self.begin()
             before = None if fitted else state.copy()
             sound = self.train(state, settings, data)
-            vars(rbm).pop("log_partition_gap_", None)
+            for name in _OF_VERDICT:
+                vars(rbm).pop(name, None)
             vars(rbm).update(_choices(settings))
             kept = state if sound else before
             if kept is not None:
@@ -674,11 +674,14 @@ def _got_worse(training):
     return in_range and training.record.shortfall(training.kept) > _LARGEST_SHORTFALL
 
 
-def _has_gap(training):
-    """Return whether the chains can and should be compared with the model."""
-    long = training.n_updates >= _UPDATES_FOR_GAP
-    solver = training.kept.solver
-    return long and not solver.paired and len(solver.chains) >= _CHAINS_FOR_GAP
+def _verdict(training):
+    """Return the fitted attributes that say what the check of the model has found."""
+    kept, data = training.kept, training.data
+    of_states = kept.model.visible.are_states(data.summary) or training.record.binarize
+    verdict = judge(kept, data if of_states else None)
+    if math.isnan(verdict.log_partition_gap):
+        return {"verdict_": verdict}
+    return {"verdict_": verdict, "log_partition_gap_": verdict.log_partition_gap}
 
 
 def _course(training):

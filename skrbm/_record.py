@@ -1,4 +1,4 @@
-"""Training history, early stopping, and a verdict on the trained model.
+"""Training history, early stopping, and the score of a model during training.
 
 This module does not use the generator of the training, so recording does not change the
 trained model.
@@ -300,25 +300,3 @@ class Record:
             state.result, log_z
         )
         return loss / first.visible.n_features
-
-
-def log_partition_gap(state):
-    """Return the forward minus the reverse estimate of log Z by AIS, in nats.
-
-    The reverse runs start at the persistent chains, after 100 Gibbs steps. If these are
-    draws of the model, the gap is about 0, or below 0 if there are too few temperatures. If
-    the model has modes that the chains have not visited, the forward runs find them and the
-    gap is above 0. Unlike this gap, the mean free energies of chains and data, and the
-    pseudo-log-likelihood, hardly change when a model acquires such modes. The largest
-    weight of each direction is left out, so that no single run decides.
-    """
-    path = _annealing.TemperaturePath(state.result, state.visible_mean)
-    rng = generator(0)
-    h = state.solver.chains[:100].astype(np.float32)
-    path.model.gibbs(h, 100, rng)
-    v = path.model.sample_visible(h, rng)
-    betas = _annealing.usual_betas(500).tolist()
-    forward, _ = _annealing.anneal(path, betas, [(len(v), 1)])
-    reverse, _ = _annealing.anneal(path, betas[::-1], [(len(v), 2)], init=v)
-    without_largest = [np.sort(weights)[:-1] for weights in (forward, reverse)]
-    return sum(_annealing.log_mean(weights) for weights in without_largest)

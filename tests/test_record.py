@@ -9,21 +9,18 @@ from conftest import (
     BINARY,
     GRAY,
     SOLVER_NAMES,
-    Enumerated,
     assert_same_model,
     bars_and_stripes,
     make_rbm,
     run_training,
-    state_at,
     tiny_rbm,
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from skrbm import BernoulliRBMEstimator, _fitting
 from skrbm._data import DataSet
 from skrbm._fitting import Fit
-from skrbm._record import Record, Validation, log_partition_gap
+from skrbm._record import Record, Validation
 from skrbm._training import Training
 
 # History ------------------------------------------------------------------------------
@@ -190,22 +187,6 @@ def test_early_stopping_in_other_ways():
 # Final check --------------------------------------------------------------------------
 
 
-def test_log_partition_gap():
-    """It is about 0 if the chains are in the larger mode, and above 0 if they miss it.
-
-    All units are off in one mode and on in the other, which is e^5 times as probable.
-    """
-    rbm = tiny_rbm(6, 1, scale=0.0)
-    rbm.weights[...] = 12.0
-    rbm.visible.bias[...] = -6.0
-    rbm.hidden_bias[...] = -31.0
-    assert_allclose(
-        Enumerated(*rbm.arrays).p_h, [1 / (1 + np.exp(5)), 1 / (1 + np.exp(-5))]
-    )
-    assert log_partition_gap(state_at(rbm, np.ones((100, 1)))) < 1
-    assert log_partition_gap(state_at(rbm, np.zeros((100, 1)))) > 2
-
-
 @pytest.mark.slow
 def test_modes_without_chains_are_reported():
     """Single flips hardly lead from all 0 to all 1, so that chains and model part."""
@@ -224,16 +205,6 @@ def test_modes_without_chains_are_reported():
     assert not hasattr(mixes, "log_partition_gap_")  # too short a fit
 
 
-@pytest.mark.parametrize(
-    ("parameters", "has_gap"),
-    [({"n_chains": 20}, True), ({"n_chains": 19}, False), ({"solver": "cd"}, False)],
-)
-def test_without_enough_persistent_chains_there_is_no_gap(parameters, has_gap, monkeypatch):
-    monkeypatch.setattr(_fitting, "_UPDATES_FOR_GAP", 10)
-    rbm = make_rbm(n_iter=5, **parameters).fit(BINARY)
-    assert hasattr(rbm, "log_partition_gap_") == has_gap
-
-
 def test_a_model_that_got_worse_is_reported():
     with pytest.warns(ConvergenceWarning, match="the model is worse than at the start"):
         make_rbm(learning_rate=100, n_iter=5).fit(BINARY)
@@ -250,31 +221,3 @@ def test_data_without_structure_are_no_reason_to_warn(n_features, learning_rate)
         rbm = make_rbm(n_components=64, learning_rate=learning_rate, warm_start=True)
         for _ in range(3):
             rbm.fit(data)
-
-
-def test_modes_of_exclusive_columns_are_modeled_as_categories(monkeypatch):
-    """The warning says so of binary data with such columns, and not of others."""
-    monkeypatch.setattr(_fitting, "log_partition_gap", lambda state: 9.0)
-    rng = np.random.default_rng(0)
-    one_hot = np.eye(4)[rng.integers(4, size=(400, 2))].reshape(400, 8)
-    monkeypatch.setattr(_fitting, "_UPDATES_FOR_GAP", 10)
-    rbm = make_rbm(n_iter=2)
-    advice = r"8 of 8 columns .* in any of \d+ rows, .* MixedRBMEstimator\(groups='auto'\)"
-    with pytest.warns(ConvergenceWarning, match=advice):
-        rbm.fit(one_hot)
-    with pytest.warns(ConvergenceWarning, match=r"solver='pt'\.$"):
-        rbm.fit(rng.integers(2, size=(400, 8)))
-
-
-@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
-def test_advice_on_modes_reads_some_of_the_selected_rows(form):
-    """Rows of weight 0 do not count, and many rows are not read as a whole."""
-    letters = np.eye(4)[np.random.default_rng(0).integers(4, size=(20_000, 2))]
-    X = letters.reshape(-1, 8)
-    advice = BernoulliRBMEstimator()._advice_on_modes(DataSet(form(X)))
-    assert "8 of 8 columns are in 2 groups" in advice
-    assert "in any of 5000 rows" in advice
-    X[::2] = 1
-    weighted = DataSet(form(X)).weigh(np.arange(len(X)) % 2.0)
-    assert BernoulliRBMEstimator()._advice_on_modes(weighted) == advice
-    assert BernoulliRBMEstimator()._advice_on_modes(DataSet(form(X))) == ""

@@ -21,6 +21,7 @@ from scipy.special import factorial, logsumexp
 
 from skrbm import _binary_rows
 from skrbm._attributes import attributes_of, model_of
+from skrbm._bounds import log_partition_bound
 from skrbm._data import DataSet
 from skrbm._enumeration import exact_log_partition
 from skrbm._model import RBM
@@ -290,6 +291,18 @@ def test_likelihoods_of_a_model(oracle):
         model.visible, h @ model.weights.T
     )
     assert_allclose(model.hidden_free_energy(h), -joint, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 2.0])
+def test_bounds_on_log_z(oracle, scale):
+    """They hold for any rows, and are exact without weights."""
+    model = model_with(oracle)
+    model.weights[...] *= scale
+    log_z, v = exact_log_partition(model), oracle.rows(2)
+    bounds = [log_partition_bound(model, row) for row in v[:, None]]
+    assert max(bounds) <= log_z + 1e-6
+    if scale == 0:
+        assert_allclose(bounds, log_z)
 
 
 # Learning -------------------------------------------------------------------------------
