@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state, check_scalar
 
 from skrbm import _annealing, _inputs
 from skrbm._attributes import model_of
+from skrbm._bounds import log_partition_bound
 from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._ladders import ModelLadder, check_ladder
 from skrbm._random import new_generator
@@ -67,7 +68,7 @@ class LogPartition(Number):
     lower, upper : float
         The estimate minus and plus three standard errors, in nats; equal to `value` if it
         is exact. They measure the scatter between runs, and do not account for anything
-        that all runs miss.
+        that all runs miss, unless states of the model prove it: then `upper` is infinite.
 
     method : {"exact", "ais", "reverse_ais", "both", "given"}
         How `value` was obtained; "given" means that the user passed a number.
@@ -242,7 +243,11 @@ def log_partition(
     -----
     UserWarning
         If one of many runs has nearly all the weight, or the reverse estimate is below the
-        forward one by more than their errors. The estimates are then unreliable.
+        forward one by more than their errors. The estimates are then unreliable. Also if
+        rows prove that the estimate is too low: training rows, by the bound that `fit` has
+        found (`verdict_`), or those from which the reverse runs start. Z is at least the
+        sum of ``exp(-F)`` over some rows of bits, and there is a similar bound for real
+        values. The result is then this bound, and `upper` is infinite.
 
     References
     ----------
@@ -297,14 +302,37 @@ def log_partition(
         base_mean = check_base_mean(rbm, model, base_mean, source)
         path = _annealing.TemperaturePath(model, base_mean)
     options = {"betas": betas, "n_runs": n_runs, "n_jobs": n_jobs, "verbose": verbose}
-    estimates = []
+    estimates, bound = [], _bound_of_training(rbm, model)
     if method in ("ais", "both"):
         estimates.append(_annealed(path, model, source, **options))
     if method in ("reverse_ais", "both"):
         draws, origin = _model_draws(rbm, path.model, init, n_runs, source)
         options |= {"draws": draws, "origin": origin}
         estimates.append(_annealed(path, model, source, **options))
-    return _both(*estimates) if method == "both" else estimates[0]
+        bound = max(bound, log_partition_bound(path.model, draws))
+    result = _both(*estimates) if method == "both" else estimates[0]
+    if is_too_low(result, bound):
+        warnings.warn(
+            f"The estimate of log Z, {result.value:.2f}, is too low: states of the model "
+            f"show that log Z is at least {bound:.2f}. This bound is used instead, and "
+            "log-likelihoods may still be too high. The runs have missed a mode of the "
+            "model, which its training may have missed as well."
+        )
+        result = dataclasses.replace(result, value=bound, lower=bound, upper=np.inf)
+    return result
+
+
+def is_too_low(log_z, bound):
+    """Return whether log Z is below a lower bound by more than its error and rounding."""
+    return bound > log_z.upper + 0.1 + 1e-5 * abs(bound)
+
+
+def _bound_of_training(rbm, model):
+    """Return the bound on log Z that `fit` has found, if the model is still the same."""
+    verdict = getattr(rbm, "verdict_", None)
+    if verdict is None or not belongs_to(verdict.of, model):
+        return -np.inf
+    return verdict.log_partition_bound
 
 
 def check_base_mean(rbm, model, base_mean, random_state):

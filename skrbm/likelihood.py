@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from sklearn.utils import check_random_state
 
 from skrbm import _annealing, _gaps, _inputs
 from skrbm._attributes import model_of
+from skrbm._bounds import N_ROWS, log_partition_bound
 from skrbm._partition import (
     LARGEST_EXACT_AUTO,
     LogPartition,
@@ -27,6 +29,7 @@ from skrbm._partition import (
     belongs_to,
     check_base_mean,
     estimate,
+    is_too_low,
     log_partition,
     without_error,
 )
@@ -87,6 +90,12 @@ def log_likelihood(
     NotFittedError
         If `rbm` has no parameters.
 
+    Warns
+    -----
+    UserWarning
+        If rows of `X` prove that log Z is larger than its estimate, or the given number.
+        For example, no log-probability of a row of bits is above 0.
+
     Examples
     --------
     >>> import numpy as np
@@ -107,6 +116,7 @@ def _log_likelihood(rbm, model, data, log_partition, random_state):
     """Implement `log_likelihood` for validated rows."""
     rows = _minus_free_energy(model, data)
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
+    _warn_if_too_low(model, data, rows, log_z)
     return rows - log_z.value
 
 
@@ -163,6 +173,27 @@ def _checked_log_partition(rbm, model, given, random_state):
             "trained further: call log_partition() again."
         )
     return given
+
+
+def _warn_if_too_low(model, data, rows, log_z):
+    """Warn if rows, of which `rows` are minus the free energies, refute log Z."""
+    complete = np.isfinite(rows)
+    complete[data.gappy()] = False
+    if log_z.method == "exact" or not complete.any():
+        return
+    order = np.argsort(np.where(complete, -rows, np.inf), kind="stable")
+    places = order[: min(N_ROWS, np.count_nonzero(complete))]
+    v = data.select(places if data.rows is None else data.rows[places])
+    v = v.copy_rows(model.dtype)
+    bound = log_partition_bound(model, v.toarray() if data.is_sparse else v)
+    if is_too_low(log_z, bound):
+        warnings.warn(
+            f"Log-likelihoods are too high, by at least {bound - log_z.value:.2f} nats: "
+            f"rows of X show that log Z is at least {bound:.2f}, but it was taken to be "
+            f"{log_z.value:.2f}. They are in a mode of the model that the estimate of log "
+            "Z lacks. Often the training has missed it as well, and the model is not one "
+            "of the data: see verdict_ of the estimator, if it has one."
+        )
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -244,6 +275,12 @@ def mean_log_likelihood(
     NotFittedError
         If `rbm` has no parameters.
 
+    Warns
+    -----
+    UserWarning
+        If rows of `X` prove that log Z is larger than its estimate, or the given number.
+        For example, no log-probability of a row of bits is above 0.
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -256,8 +293,10 @@ def mean_log_likelihood(
     True
     """
     model = model_of(rbm)
-    rows = _minus_free_energy(model, _inputs.check_rows(model, X, rbm, to_score=True))
+    data = _inputs.check_rows(model, X, rbm, to_score=True)
+    rows = _minus_free_energy(model, data)
     log_z = _checked_log_partition(rbm, model, log_partition, random_state)
+    _warn_if_too_low(model, data, rows, log_z)
     mean = float(rows.mean())
     error = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else np.inf
     return MeanLogLikelihood(

@@ -174,6 +174,6 @@ ParallelRBM, DaskRBM, Pipeline or search
     True
     """
     estimator, X = _last_step(estimator, X)
-    minus_free_energy = log_likelihood(estimator, X, log_partition=0)  # checks the rows
     log_z = log_partition(estimator, betas=N_BETAS_OF_SCORES, random_state=0)
-    return weighted_mean(minus_free_energy, sample_weight) - log_z.value
+    rows = log_likelihood(estimator, X, log_partition=log_z)
+    return weighted_mean(rows, sample_weight)

@@ -11,13 +11,23 @@ import pytest
 import scipy.sparse as sp
 from conftest import DIGITS, Enumerated, bernoulli_rbm, by_hand, rungs, states, tiny_rbm
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import logsumexp
 from sklearn.base import clone
 
-from skrbm import BernoulliRBMEstimator, _annealing, _attributes, _inputs, _partition
+from skrbm import (
+    BernoulliRBMEstimator,
+    GaussianRBMEstimator,
+    MixedRBMEstimator,
+    _annealing,
+    _attributes,
+    _inputs,
+    _partition,
+)
 from skrbm._annealing import TemperaturePath
 from skrbm._ladders import ModelPath, ladder_of
 from skrbm._model import RBM
 from skrbm._units import VisibleUnits
+from skrbm._verdict import Verdict
 from skrbm.likelihood import (
     LogLikelihoodTracker,
     LogPartition,
@@ -198,6 +208,72 @@ def test_pseudo_log_likelihood_is_what_the_estimator_scores(digits_rbm):
             pseudo_log_likelihood(digits_rbm, DIGITS, n_flips=n_flips),
             digits_rbm.score_samples(DIGITS, n_flips=n_flips),
         )
+
+
+@pytest.mark.parametrize("function", [log_likelihood, mean_log_likelihood])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_rows_that_refute_log_z(function, form):
+    """Their probabilities add up to more than 1."""
+    model = tiny_rbm(6, 3, scale=2.0)
+    rbm, all_rows = by_hand(model), states(6)
+    log_z, v = log_partition(rbm).value, form(all_rows[::2])
+    function(rbm, v, log_partition=log_z)
+    half = logsumexp(-model.free_energy(all_rows[::2]))
+    too_high = rf"at least .* but it was taken to be {half - 2:.2f}\. They are in a mode"
+    with pytest.warns(UserWarning, match=too_high):
+        function(rbm, v, log_partition=half - 2)
+    with pytest.warns(UserWarning, match="Log-likelihoods are too high"):
+        function(rbm, v[:1], log_partition=-model.free_energy(all_rows[:1])[0] - 0.5)
+    gaps = all_rows.copy()
+    gaps[:, 0] = np.nan
+    function(rbm, gaps, log_partition=-100.0)  # probabilities of parts of rows
+
+
+def test_rows_of_tables_and_real_values_refute_log_z():
+    rng = np.random.default_rng(0)
+    table = np.c_[rng.standard_normal(300), rng.integers(3, size=300)]
+    mixed = MixedRBMEstimator(3, n_iter=3, feature_types=["real", "categorical"])
+    for rbm in (mixed.fit(table), GaussianRBMEstimator(3, n_iter=3).fit(table[:, :1])):
+        X = table[:, : rbm.n_features_in_]
+        log_z = rbm.log_partition().value
+        rbm.log_likelihood(X, log_partition=log_z)
+        with pytest.warns(UserWarning, match="rows of X show that log Z is at least"):
+            rbm.log_likelihood(X[:1], log_partition=log_z - 30)
+
+
+def modes_without_chains():
+    """Model of 60 features that are all off or, e^20 times as probable, all on."""
+    rbm = by_hand(tiny_rbm(60, 25, scale=0.0))
+    rbm.components_[0], rbm.intercept_visible_[...] = 12.0, -6.0
+    rbm.intercept_hidden_[0] = 20 - 6.0 * 60
+    rbm.h_samples_, rbm.visible_mean_ = np.zeros((100, 25)), np.full(60, 0.01)
+    off = 60 * np.log1p(np.exp(-6.0)) + 24 * np.log(2)
+    return rbm, off, off + 20 + np.log1p(np.exp(-20.0))
+
+
+def test_estimates_that_states_refute():
+    """Annealed runs and chains agree, but a given row is in another mode."""
+    rbm, off, log_z = modes_without_chains()
+    settings = {"method": "both", "betas": 50, "random_state": 0}
+    assert abs(log_partition(rbm, **settings).value - off) < 0.1
+    X = np.zeros((100, 60))
+    X[0] = 1
+    with pytest.warns(UserWarning, match="This bound is used instead"):
+        found = log_partition(rbm, init=X, **settings)
+    assert_allclose([found.value, found.lower], log_z, atol=1e-3)
+    assert found.upper == np.inf
+
+
+def test_estimates_that_the_training_rows_refute():
+    """The bound that `fit` has found holds for the model that it has found it for."""
+    rbm, off, log_z = modes_without_chains()
+    of = _partition.projections(_attributes.model_of(rbm))
+    rbm.verdict_ = Verdict(log_partition_bound=log_z, of=of)
+    settings = {"method": "ais", "betas": 50, "random_state": 0}
+    with pytest.warns(UserWarning, match=f"log Z is at least {log_z:.2f}"):
+        assert log_partition(rbm, **settings).value == log_z
+    rbm.intercept_hidden_[0] -= 1
+    assert abs(log_partition(rbm, **settings).value - off) < 0.1
 
 
 @pytest.mark.parametrize("log_z", [np.nan, "auto", (1, 2)])
@@ -433,7 +509,7 @@ def test_likelihoods_do_nothing_twice(monkeypatch):
             (_partition, "projections"),
         ]
     ]
-    mean_log_likelihood(rbm, states(6), log_partition=3.0)
+    mean_log_likelihood(rbm, states(6), log_partition=30.0)
     assert [len(c) for c in calls] == [1, 1, 1]
-    rbm.log_likelihood(states(6), log_partition=3.0)
+    rbm.log_likelihood(states(6), log_partition=30.0)
     assert [len(c) for c in calls] == [2, 2, 2]
