@@ -113,4 +113,5 @@ plt.show()
 # %%
 # Radius, perimeter and area are nearly functions of one another. Numbers with independent
 # noise are a poor model of that, and levels a better one here. They also need no
-# logarithms.
+# logarithms. Each changed entry is a usual value in an unusual place. Extreme values are
+# usual levels, if levels hold equally many rows, and are found by models of numbers only.
