@@ -42,12 +42,7 @@ def log_partition_bound(model, v):
     for step in range(N_STEPS + 1):
         if step:
             mean = model.mean_hidden(model.mean_visible(mean))
-        of_rows = minus_hidden_free_energy(model, mean)
-        of_rows += entr(mean).sum(axis=1) + entr(1 - mean).sum(axis=1)
+        of_rows = entr(mean).sum(axis=1) + entr(1 - mean).sum(axis=1)
+        of_rows -= model.hidden_free_energy(mean)
         bound = max(bound, of_rows.max())
     return float(bound)
-
-
-def minus_hidden_free_energy(model, h):
-    """Return ``log sum_v exp(-E(v, h))`` of each row, the energy being linear in h."""
-    return model.visible.log_normalizer(h @ model.weights.T) + h @ model.hidden_bias

@@ -219,7 +219,10 @@ class RBM:
         return -self.visible.minus_energy(v) - hidden.sum(axis=1, dtype=np.float64)
 
     def hidden_free_energy(self, h) -> np.ndarray:
-        """Return ``F(h) = -log sum_v exp(-E(v, h))`` of each row, in nats, as float64."""
+        """Return ``F(h) = -log sum_v exp(-E(v, h))`` of each row, in nats, as float64.
+
+        The energy is linear in `h`, which may contain means as well.
+        """
         normalizer = self.visible.log_normalizer(self.given_hidden(h).visible_input())
         return -normalizer.astype(np.float64) - h @ self.hidden_bias
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import logsumexp, rel_entr
 
 from skrbm import _annealing, _gaps
-from skrbm._bounds import log_partition_bound, minus_hidden_free_energy
+from skrbm._bounds import log_partition_bound
 from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._partition import projections
 from skrbm._random import generator
@@ -203,7 +203,7 @@ def _weighted_draws(model, rows, shares, rng):
     log_off = np.log1p(-mean)
     log_proposal = h @ (np.log(mean) - log_off).T + log_off.sum(axis=1)
     log_proposal = logsumexp(log_proposal.astype(np.float64), axis=1) - np.log(N_DRAWS)
-    return h, minus_hidden_free_energy(model, h) - log_proposal
+    return h, -model.hidden_free_energy(h) - log_proposal
 
 
 def _imbalance(q, hidden, log_weights):
