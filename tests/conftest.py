@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
-from skrbm import BernoulliRBMEstimator, _binary_rows
+from skrbm import BernoulliRBMEstimator, _binary_rows, _solvers
 from skrbm._annealing import TemperedChains, independent
 from skrbm._data import DataSet
 from skrbm._model import RBM
@@ -119,6 +119,12 @@ def tiny_rbm(n_features, n_components, dtype=np.float64, scale=1.0, seed=0):
 @pytest.fixture
 def rng():
     return np.random.Generator(np.random.SFC64(0))
+
+
+@pytest.fixture
+def without_jumps(monkeypatch):
+    """Persistent chains stay in the mode that they are in."""
+    monkeypatch.setattr(_solvers, "OFTEN", np.inf)
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ def test_early_stopping_in_other_ways():
 
 
 @pytest.mark.slow
-def test_modes_without_chains_are_reported():
+def test_modes_without_chains_are_reported(without_jumps):
     """Single flips hardly lead from all 0 to all 1, so that chains and model part."""
     rng = np.random.default_rng(0)
     X = np.repeat([[0] * 24, [1] * 24], [60, 140], axis=0) ^ (rng.random((200, 24)) < 0.02)

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
-from skrbm import BernoulliRBMEstimator, ParallelRBM, _solvers, _step
+from skrbm import BernoulliRBMEstimator, ParallelRBM, _step
 from skrbm._data import DataSet
 from skrbm._fitting import Fit
 from skrbm.metrics import log_likelihood_scorer, pseudo_likelihood_scorer
@@ -39,12 +39,11 @@ def same_model(one, other, **tolerance):
 
 
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
-def test_weights_are_repetitions(form, monkeypatch):
+def test_weights_are_repetitions(form, without_jumps):
     """PCD on full batches draws no random numbers per row, so training is identical.
 
     This holds between jumps, which draw some of the rows.
     """
-    monkeypatch.setattr(_solvers, "OFTEN", np.inf)
     rbm = tiny_rbm(5, 3)
     chains = np.random.default_rng(0).integers(2, size=(30, 3))
     repeated, weighted = state_at(rbm, chains), state_at(rbm, chains)

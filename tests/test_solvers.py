@@ -258,7 +258,7 @@ def all_on_or_all_off():
 
 
 @pytest.mark.parametrize("solver", ["pcd", "pt", "without jumps"])
-def test_chains_move_between_modes(solver, rng, monkeypatch):
+def test_chains_move_between_modes(solver, rng, request):
     """All chains start in the same mode."""
     rbm, X = all_on_or_all_off(), np.repeat([[0.0], [1.0]], 8, axis=1)
     exact = Enumerated(*rbm.arrays)
@@ -267,7 +267,7 @@ def test_chains_move_between_modes(solver, rng, monkeypatch):
     assert exact.p_h[[0, -1]].sum() > 0.9
     jumps = solver != "without jumps"
     if not jumps:
-        monkeypatch.setattr(_solvers, "OFTEN", np.inf)
+        request.getfixturevalue("without_jumps")
     solver = SOLVERS[solver if jumps else "pcd"](np.zeros((100, 3)), 1)
     phases = DensePhases(rbm, 2, 100)
     phases.load(DataSet(X), slice(0, 2), solver.n_negative)

@@ -173,7 +173,7 @@ def say(monkeypatch, **found):
     monkeypatch.setattr(_fitting, "judge", lambda state, data: verdict)
 
 
-def test_rare_columns_that_are_equal_are_reported():
+def test_rare_columns_that_are_equal_are_reported(without_jumps):
     """A fast training turns them on in a mode that no chain and no annealed run knows."""
     on = np.random.default_rng(0).random((2000, 1)) < 0.01
     rbm = make_rbm(n_components=256, learning_rate=0.9, n_iter=50)
