@@ -416,8 +416,7 @@ class Update:
 
         Their visible offsets are 0, so that the biases of the hidden units are unaffected.
         """
-        functions = visible.statistics
-        differences = [self._shares @ v for v in (values, *(f(values) for f in functions))]
+        differences = visible.differences(values, self._shares)
         of_weights = _kernels.product(
             values.T, self._hidden, np.empty(weights.shape, weights.dtype)
         )

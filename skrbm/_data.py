@@ -614,11 +614,7 @@ class DataSet:
         if not self.has_gaps:
             self.encoder.encode(rows, out)
             return
-        values = self.encoder.compact(rows, out.dtype)
-        missing = np.isnan(values)
-        values[missing] = 0
-        self.encoder.expand(values, out)
-        out[missing[:, self.encoder.feature_of]] = np.nan
+        self.encoder.expand_observed(self.encoder.compact(rows, out.dtype), out)
 
     def apply(self, function, model, *, n_columns=None, dtype=np.float64, threads=False):
         """Apply a function of the model to all rows, in bounded memory.

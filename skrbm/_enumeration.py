@@ -54,26 +54,27 @@ def given_observed(model, v):
 
     `v` are dense encoded rows in which gaps are NaN. The log-marginal of a row is ``log sum
     exp(-E(v, h))`` over all h and all values of the gaps. The means are given the observed
-    cells. Given a hidden state, each feature has either a value or all of them, which its
-    log normalizer sums over. Both kinds of terms are summed by one matrix product.
+    cells. The terms of the observed cells and those of sums over gaps are added by one
+    matrix product.
     """
     model = model.map(lambda a: np.asarray(a, np.float64))
     visible, (n_visible, n_hidden) = model.visible, model.weights.shape
     missing = np.isnan(v)
-    of_known = np.where(missing, 0, v) @ model.weights + model.hidden_bias
-    rows = np.hstack([of_known, missing[:, visible.first_columns]])
+    ground = visible.given(v, missing)(np.tile(visible.ground_state, (len(v), 1)))
+    coefficients, terms = visible.gap_terms(v, missing, model.weights)
+    rows = np.hstack([ground @ model.weights + model.hidden_bias, coefficients])
     largest, sums = np.full((len(v), 1), -np.inf), np.zeros((len(v), n_hidden + 1))
     step = max(1, WORK_SIZE // max(n_visible, len(v)))
     for start in range(0, 1 << n_hidden, step):
         h = _bits(np.arange(start, min(start + step, 1 << n_hidden)), n_hidden)
-        log_p = rows @ np.hstack([h, visible.log_normalizers(h @ model.weights.T)]).T
+        log_p = rows @ np.hstack([h, terms(h)]).T
         before, largest = largest, np.maximum(largest, log_p.max(axis=1, keepdims=True))
         log_p -= largest
         sums *= np.exp(before - largest)
         sums += np.exp(log_p, out=log_p) @ np.hstack([h, np.ones((len(h), 1))])
     total = sums[:, -1]
     log_marginals = largest[:, 0] + np.log(total)
-    log_marginals += visible.minus_energy(np.where(missing, visible.ground_state, v))
+    log_marginals += visible.minus_energy(ground)
     return log_marginals, sums[:, :-1] / total[:, None]
 
 

@@ -208,9 +208,10 @@ def _by_chains(model, v, mean, finish):
 def _run_chains(model, v, first):
     """Run `N_CHAINS` chains for each row, and return the arguments of `finish`."""
     rng, shape = Repeated(generator(1), len(v), N_CHAINS), (len(v), N_CHAINS, -1)
-    missing = np.repeat(np.isnan(v), N_CHAINS, axis=0)
-    states = np.where(missing, np.tile(first, (len(v), 1)), np.repeat(v, N_CHAINS, axis=0))
-    states = states.astype(model.dtype, copy=False)
+    cells = np.repeat(v, N_CHAINS, axis=0)
+    missing = np.isnan(cells)
+    complete = model.visible.given(cells, missing)
+    states = complete(np.tile(first, (len(v), 1))).astype(model.dtype, copy=False)
     total = np.zeros((len(v), len(model.hidden_bias)))
     for step in range(N_STEPS):
         h = states.reshape(shape) @ model.weights
@@ -220,7 +221,7 @@ def _run_chains(model, v, first):
             total += h.mean(axis=1)
         _kernels.bernoulli(h, rng, out=h)
         x = (h @ model.weights.T).reshape(states.shape)
-        np.copyto(states, model.visible.sample(x, rng, x), where=missing)
+        states[...] = complete(model.visible.sample(x, rng, x))
     return states, missing, (total / (N_STEPS - N_STEPS // 2)).astype(model.dtype)
 
 
@@ -228,31 +229,33 @@ def _annealed_marginals(model, v, n_runs, n_steps):
     """Estimate `log_marginals` of rows with gaps by annealed importance sampling.
 
     The inverse temperature multiplies the weights between the hidden units and the missing
-    cells. At 0, all of these are independent given the observed cells, and the sum is known
-    exactly. The mean of the weights of the runs is an unbiased estimate of its ratio to
-    that at 1: Neal, R. M. (2001). Annealed importance sampling. Statistics and Computing,
-    11(2), 125-139.
+    cells, as far as these differ from their ground state. At 0, the two are independent
+    given the observed cells, and the sum is known exactly. The mean of the weights of the
+    runs is an unbiased estimate of its ratio to that at 1: Neal, R. M. (2001). Annealed
+    importance sampling. Statistics and Computing, 11(2), 125-139.
     """
     visible, n_rows, rng = model.visible, len(v), generator(0)
     missing = np.isnan(v)
-    of_known = model.hidden_input(np.where(missing, 0, v).astype(model.dtype))
-    free, of_known_by_run = np.tile(missing, (n_runs, 1)), np.tile(of_known, (n_runs, 1))
-    cells = np.zeros(free.shape, model.dtype)
-    of_cells, log_weights = np.zeros_like(of_known_by_run), np.zeros(len(free))
+    ground = visible.given(v, missing)(np.tile(visible.ground_state, (n_rows, 1)))
+    ground = ground.astype(model.dtype, copy=False)
+    of_ground = model.hidden_input(ground)
+    ground_by_run, of_known_by_run = (np.tile(x, (n_runs, 1)) for x in (ground, of_ground))
+    complete = visible.given(np.tile(v, (n_runs, 1)), np.tile(missing, (n_runs, 1)))
+    of_cells, log_weights = np.zeros_like(of_known_by_run), np.zeros(len(ground_by_run))
     betas = np.linspace(0, 1, n_steps + 1, dtype=model.dtype)
     for beta, after in itertools.pairwise(betas):
         h = _kernels.logistic(of_known_by_run + beta * of_cells)
         x = beta * (_kernels.bernoulli(h, rng, out=h) @ model.weights.T)
-        drawn = visible.sample(x, rng, x)
-        np.copyto(cells, drawn, where=free)
-        np.matmul(cells, model.weights, out=of_cells)
+        drawn = complete(visible.sample(x, rng, x)).astype(model.dtype, copy=False)
+        np.matmul(drawn - ground_by_run, model.weights, out=of_cells)
         log_weights += _softplus_sums(of_known_by_run + after * of_cells)
         log_weights -= _softplus_sums(of_known_by_run + beta * of_cells)
     ratio = logsumexp(log_weights.reshape(n_runs, n_rows), axis=0) - np.log(n_runs)
-    normalizers = visible.log_normalizers(np.zeros((1, len(visible)), model.dtype))[0]
-    independent = missing[:, visible.first_columns] @ normalizers.astype(np.float64)
-    independent += visible.minus_energy(np.where(missing, visible.ground_state, v))
-    return _softplus_sums(of_known) + independent + ratio
+    coefficients, terms = visible.gap_terms(v, missing, model.weights)
+    h = np.zeros((1, len(model.hidden_bias)), model.dtype)
+    independent = coefficients @ terms(h)[0].astype(np.float64)
+    independent += visible.minus_energy(ground)
+    return _softplus_sums(of_ground) + independent + ratio
 
 
 def _softplus_sums(x):
@@ -288,4 +291,4 @@ def _begin(model, v, rng):
     overall = known.sum() / max(1, np.count_nonzero(~missing))
     mean = mean_of_observed(known.sum(axis=0), (~missing).sum(axis=0), overall)
     first = model.visible.fill_in(mean, v.shape, rng)
-    return np.where(missing, first, v).astype(v.dtype, copy=False)
+    return model.visible.given(v, missing)(first).astype(v.dtype, copy=False)

@@ -183,10 +183,11 @@ class RBM:
 
         Yields the hidden states of each step, before `v` changes.
         """
+        complete = self.visible.given(self.visible.cells(v.copy()), free)
         for _ in range(n_steps):
             h = self.sample_hidden(v, rng)
             yield h
-            np.copyto(v, self.sample_visible(h, rng), where=free, casting="unsafe")
+            np.copyto(v, complete(self.sample_visible(h, rng)), casting="unsafe")
 
     def gibbs_between(self, base, v, hidden_input, beta, generators):
         """Take a Gibbs step v -> h -> v between independent features and this model.

@@ -152,7 +152,7 @@ class ProductPhases(Phases):
 
     @abc.abstractmethod
     def _combine_visible(self, shares: np.ndarray) -> list[np.ndarray]:
-        """Return the list of the sums, times `shares`, of the rows and their statistics."""
+        """Return the `VisibleUnits.differences` of the rows with these shares."""
 
     @abc.abstractmethod
     def _add_weights_gradient(
@@ -161,7 +161,7 @@ class ProductPhases(Phases):
         """Add the gradient of the weights to `weights`; return the bias gradients."""
 
     def multiply(self, rate):
-        # The differences of the mean rows and of other statistics are multiplied as well.
+        # The differences are multiplied as well.
         shares = self._shares * rate
         self.hidden *= shares[:, None]
         self._differences = self._combine_visible(shares)
@@ -187,7 +187,7 @@ class DensePhases(ProductPhases):
         super().__init__(model, max_rows)
         self._stack = np.empty((max_rows, len(model.visible)), dtype=model.dtype)
         self._gradient = np.empty_like(model.weights)
-        self._statistics = model.visible.statistics
+        self._units = model.visible
 
     def load(self, data, rows, n_negative, rng=None):
         loaded = data.take_dense(rows, self._stack)
@@ -214,8 +214,7 @@ class DensePhases(ProductPhases):
         return self.positive_visible.T @ self._parts
 
     def _combine_visible(self, shares):
-        others = [statistic(self.visible) for statistic in self._statistics]
-        return [v.T @ shares for v in (self.visible, *others)]
+        return self._units.differences(self.visible, shares)
 
     def _add_weights_gradient(self, weights, mu, lam):
         n, dv, dh = self.n_rows, self._dv, self._dh
@@ -413,15 +412,19 @@ class BinaryPhases(Phases):
     def _finish_gaps(self, model):
         if self._key_of_gaps is not None:
             self._draw_visible(model, self._positive, self._key_of_gaps)
-            self._fill_gaps()
+            self._fill_gaps(model.visible.rest)
 
-    def _fill_gaps(self):
-        """Change the positive rows to what has been drawn where cells are missing."""
+    def _fill_gaps(self, units):
+        """Change the positive rows to what has been drawn where cells are missing.
+
+        `units` are those after the bits.
+        """
         _, rest, _, states = self._positive
         v, gaps, n_bits = self.positive_visible, self._gaps, self._n_bits
         np.copyto(v[:, :n_bits], states, where=gaps[:, :n_bits], casting="unsafe")
         if rest is not None:
-            np.copyto(v[:, n_bits:], rest, where=gaps[:, n_bits:])
+            complete = units.given(units.cells(v[:, n_bits:]), gaps[:, n_bits:])
+            v[:, n_bits:] = complete(rest)
         self._list_positive()
         self._key_of_gaps = None
 
@@ -448,7 +451,7 @@ class BinaryPhases(Phases):
             key, drawn = self._key_of_gaps, self._both
         self._draw_visible(model, drawn, key)
         if drawn is self._both:
-            self._fill_gaps()
+            self._fill_gaps(model.visible.rest)
         _binary_rows.list_rows(self._negative.states, self._negative.lists)
         next_chains = self._next_hidden[: len(chains)] if continue_chains else None
         self._infer(

@@ -508,11 +508,11 @@ def _mean_of_chains(model, rows, mean, seed, n_gibbs_steps):
             total += given.sum(axis=(0, 2))
             kept = []
     means = (total / (n_kept * CHAINS_FOR_MEANS)).astype(model.dtype)
-    return np.where(np.isnan(rows), means, rows)
+    return model.visible.given(rows, np.isnan(rows))(means)
 
 
 def _begin(model, rows, mean, rng):
     """Return rows with first draws in place of gaps, and where these are."""
     unknown, visible = np.isnan(rows), model.visible
     first = visible.fill_in(mean, rows.shape, rng)
-    return np.where(unknown, first, visible.clip(rows)), unknown
+    return visible.given(visible.clip(rows), unknown)(first), unknown

@@ -430,7 +430,6 @@ def test_capabilities(oracle):
     assert units.n_features == 3
     assert not units.enumerable
     assert not units.sparse
-    assert not units.statistics
     assert units.arrays[0] is units.bias
     known = [array.copy() for array in units.arrays_of_partition]
     total = units.map(np.add, oracle.units(seed=9))
@@ -498,7 +497,10 @@ def test_mixed_units_are_their_parts():
     assert_allclose(between.std(axis=0), rows.std(axis=0), rtol=0.03)
     assert units.score == "log_likelihood"
     assert not units.rows_are_bits
-    assert units.statistics == numbers.statistics
+    shares = np.array([0.5, 0.5, -0.4, -0.3, -0.3])
+    of_v, of_square = units.differences(v, shares)
+    assert_allclose(of_v, joined(lambda p, s: p.differences(v[:, s], shares)[0]))
+    assert_allclose(of_square, numbers.differences(v[:, 4:], shares)[1])
     X = np.array([[5.0, 2, -2, 1], [7.0, 0, 1, 0]])
     rows = DataSet(X).encode(units.encoder).copy_rows(np.float64)
     assert_allclose(rows, [[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 1, 1]])

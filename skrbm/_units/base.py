@@ -44,6 +44,16 @@ class Encoder(abc.ABC):
     def compress(self, v) -> np.ndarray:
         """Return compact rows, given encoded ones whose values are states."""
 
+    def expand_observed(self, values, out) -> None:
+        """Write rows in which gaps are NaN, given compact ones, which are overwritten.
+
+        All encoded columns of a gap are NaN. See also `VisibleUnits.cells`.
+        """
+        missing = np.isnan(values)
+        values[missing] = 0
+        self.expand(values, out)
+        out[missing[:, self.feature_of]] = np.nan
+
     def encode(self, rows, out) -> None:
         """Write encoded rows, given rows of the data."""
         dtype = out.dtype if out.dtype.kind == "f" else np.float32
@@ -101,9 +111,6 @@ class VisibleUnits(abc.ABC):
     decay_factor: ClassVar[float] = 1.0
     # Whether chains are slow if the rows vary much in one direction.
     slow_by_variance: ClassVar[bool] = True
-    # Functions of the rows, besides the rows themselves, whose means are statistics that
-    # the gradient depends on. They need dense rows.
-    statistics: ClassVar[tuple] = ()
 
     def __len__(self) -> int:
         return len(self.bias)
@@ -227,6 +234,55 @@ class VisibleUnits(abc.ABC):
         return self.independent(mean, self.bias.dtype).sample(
             np.zeros(shape, self.bias.dtype), rng, np.empty(shape, self.bias.dtype)
         )
+
+    # Gaps -----------------------------------------------------------------------------
+
+    def cells(self, v) -> np.ndarray:
+        """Return encoded rows in the form of rows with gaps, in which these are NaN.
+
+        It has a column for each unit, so that some columns can be missing without others.
+        """
+        return v
+
+    def given(self, cells, missing):
+        """Return a function that gives encoded rows the observed cells of others.
+
+        Parameters
+        ----------
+        cells : ndarray of shape (n_rows, n_encoded)
+            As from `cells`. What is missing may have any value.
+        missing : bool ndarray of shape (n_rows, n_encoded)
+            Which cells are missing.
+
+        Returns
+        -------
+        complete : callable
+            Takes draws of whole rows given their hidden states, one for each of the rows,
+            and returns draws given the observed cells as well. Likewise, it takes means and
+            returns means.
+        """
+        return lambda v: np.where(missing, v, cells)
+
+    def gap_terms(self, cells, missing, weights):
+        """Return what sums over gaps add to the log-probabilities of hidden states.
+
+        Together with the energy of rows that have their `ground_state` in the gaps, this is
+        ``log sum exp(-E(v) + v W h)`` over the values of the gaps.
+
+        Parameters
+        ----------
+        cells, missing
+            As for `given`.
+        weights : ndarray of shape (n_encoded, n_components)
+
+        Returns
+        -------
+        coefficients : ndarray of shape (n_rows, n_terms)
+        terms : callable
+            Given hidden states, returns an array of shape (n_states, n_terms), of which the
+            product with the coefficients is taken.
+        """
+        return missing[:, self.first_columns], lambda h: self.log_normalizers(h @ weights.T)
 
     # Given the hidden units -----------------------------------------------------------
 
@@ -359,11 +415,27 @@ class VisibleUnits(abc.ABC):
     def first_weights(self, n_components, rng):
         """Return weights, bias and mean of the hidden units before the first step."""
 
-    def add_gradient(self, of_bias, differences):
-        """Add the gradient of the parameters in place.
+    def differences(self, v, shares):
+        """Return the differences of statistics that the gradient depends on.
 
-        `differences` are those of the means of v and of all `statistics`.
+        Parameters
+        ----------
+        v : ndarray of shape (n_rows, n_encoded)
+            The rows of both phases.
+        shares : ndarray of shape (n_rows,)
+            Their shares in the difference of two means. Those of rows of the data are
+            positive, those of the others negative.
+
+        Returns
+        -------
+        differences : list of ndarray
+            Sums of statistics of the rows, times `shares`. The first is that of the rows
+            themselves, and the only one unless rows are always dense.
         """
+        return [v.T @ shares]
+
+    def add_gradient(self, of_bias, differences):
+        """Add the gradient of the parameters in place, given the `differences`."""
         np.add(self.bias, of_bias, out=self.bias)
 
     def add_input(self, x):

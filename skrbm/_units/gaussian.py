@@ -53,7 +53,6 @@ class GaussianUnits(VisibleUnits):
     # A value of any size may switch a hidden unit, so that these respond more strongly to
     # changes of the weights than with binary data.
     rate_factor = 0.5
-    statistics = (np.square,)
     needs_moments = True
     required_attributes = ("noise_variance_",)
 
@@ -82,6 +81,13 @@ class GaussianUnits(VisibleUnits):
 
     def fill_in(self, mean, shape, rng):
         return rng.standard_normal(shape, dtype=self.bias.dtype)
+
+    def gap_terms(self, cells, missing, weights):
+        def terms(h):
+            x = h @ weights.T
+            return 0.5 * (self.variance * np.square(x) + self._log_volumes)
+
+        return missing, terms
 
     # Given the hidden units -----------------------------------------------------------
 
@@ -172,15 +178,18 @@ class GaussianUnits(VisibleUnits):
         weights = np.ascontiguousarray(whitened / np.sqrt(INITIAL_VARIANCE))
         return weights, bias, INITIAL_ODDS / (1 + INITIAL_ODDS)
 
+    def differences(self, v, shares):
+        """Return the differences of the means of v and of v^2."""
+        return [v.T @ shares, np.square(v).T @ shares]
+
     def add_gradient(self, of_bias, differences):
         """Add the gradient of the parameters in place.
 
-        `differences` are those of the means of v and of v^2. The gradient of the bias is
-        that of ``b / s^2``, the coefficient of v in the energy. The log variance changes
-        more slowly than the other parameters, is bounded below, and changes little in a
-        step: Melchior et al. (2017), as in `first_weights`, and Cho, K., Ilin, A. and
-        Raiko, T. (2011). Improved learning of Gaussian-Bernoulli restricted Boltzmann
-        machines. ICANN 2011, 10-17.
+        The gradient of the bias is that of ``b / s^2``, the coefficient of v in the energy.
+        The log variance changes more slowly than the other parameters, is bounded below,
+        and changes little in a step: Melchior et al. (2017), as in `first_weights`, and
+        Cho, K., Ilin, A. and Raiko, T. (2011). Improved learning of Gaussian-Bernoulli
+        restricted Boltzmann machines. ICANN 2011, 10-17.
         """
         variance = self.variance
         of_v, of_square = differences

@@ -161,10 +161,6 @@ class MixedUnits(VisibleUnits):
         real = [np.full(len(part), not part.rows_are_bits) for part in self.parts]
         return np.concatenate(real)
 
-    @functools.cached_property
-    def statistics(self):  # type: ignore[override]
-        return tuple({f: None for part in self.parts for f in part.statistics})
-
     @property
     def n_features(self):
         return sum(map(len, self.columns))
@@ -227,6 +223,30 @@ class MixedUnits(VisibleUnits):
         for part, of_part, out in self._each(mean, filled):
             out[...] = part.fill_in(of_part, out.shape, rng)
         return filled
+
+    # Gaps -----------------------------------------------------------------------------
+
+    def cells(self, v):
+        return np.concatenate([part.cells(of_part) for part, of_part in self._each(v)], 1)
+
+    def given(self, cells, missing):
+        functions = [part.given(*arrays) for part, *arrays in self._each(cells, missing)]
+
+        def complete(v):
+            parts = zip(functions, self.units, strict=True)
+            return np.concatenate([function(v[:, units]) for function, units in parts], 1)
+
+        return complete
+
+    def gap_terms(self, cells, missing, weights):
+        parts = [
+            part.gap_terms(*arrays, weights[units])
+            for (part, *arrays), units in zip(
+                self._each(cells, missing), self.units, strict=True
+            )
+        ]
+        coefficients, terms = zip(*parts, strict=True)
+        return np.hstack(coefficients), lambda h: np.hstack([f(h) for f in terms])
 
     # Given the hidden units -----------------------------------------------------------
 
@@ -328,9 +348,15 @@ class MixedUnits(VisibleUnits):
         weights, biases, means = zip(*firsts, strict=True)
         return np.concatenate(weights), np.mean(biases, axis=0), float(np.mean(means))
 
+    def differences(self, v, shares):
+        """Return the differences of the rows, and others that the last part has."""
+        _, *others = self.parts[-1].differences(v[:, self.units[-1]], shares)
+        return [v.T @ shares, *others]
+
     def add_gradient(self, of_bias, differences):
-        for part, *parts in self._each(of_bias, *differences):
-            part.add_gradient(parts[0], parts[1 : 2 + len(part.statistics)])
+        of_v, *others = differences
+        for part, of_part, of_values in self._each(of_bias, of_v):
+            part.add_gradient(of_part, [of_values, *others])
 
     def add_input(self, x):
         for part, of_part in self._each(x):
