@@ -596,7 +596,7 @@ class DataSet:
         BLOCK_SIZE`` values, which is enough for fast matrix products and still bounds
         memory.
         """
-        row_size = model.row_size(self.is_sparse)
+        row_size = model.row_size(self.is_sparse, self.has_gaps)
         for places, rows in self.read_blocks(row_size, 16 * _kernels.BLOCK_SIZE):
             yield places, self._encoded(rows, model.dtype)
 

@@ -302,10 +302,10 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
     data = check_rows(model, chains.reshape(n_chains * n_draws, -1), name="chains")
     free_energy = data.apply(model.free_energy, model)
     series = {"free energy": free_energy}
-    rows = data.copy_rows(model.dtype)
+    rows = model.visible.cells(data.copy_rows(model.dtype))
     if model.visible.enumerable:
         series["units on"] = rows.sum(axis=1, dtype=np.float64)
-    _, variance = data.moments()
+    variance = rows.var(axis=0, dtype=np.float64)
     encoder = model.visible.encoder
     feature_of = np.arange(len(variance)) if encoder is None else encoder.feature_of
     most: dict[int, int] = {}  # the unit of each feature that varies most

@@ -234,10 +234,9 @@ class Call(abc.ABC):
         """Raise an error if the model to continue is none of this estimator."""
         rbm = self.rbm
         if self.is_set_by_hand:
-            n_components = len(model_of(rbm).hidden_bias)  # checks all shapes
+            model = model_of(rbm)  # checks all shapes
         else:
             model = rbm._learning.model
-            n_components = len(model.hidden_bias)
             if not isinstance(model.visible, rbm._units):
                 raise ValueError(
                     f"The model to continue was not trained by a {type(rbm).__name__}, but "
@@ -245,6 +244,8 @@ class Call(abc.ABC):
                     "the meta-estimator, or call fit with warm_start=False."
                 )
             rbm._check_declared()
+        rbm._check_kind(model.visible)
+        n_components = len(model.hidden_bias)
         if rbm.n_components != n_components:
             raise ValueError(
                 f"n_components is {rbm.n_components}, but the model to continue has "
@@ -448,6 +449,8 @@ class Fit(Call):
         def prepare(values):
             if settings.binarize:
                 units.draw_states(values, generator(0))
+            if data.has_gaps:
+                units.predict_gaps(values)
 
         return _rules.for_fit(
             settings,

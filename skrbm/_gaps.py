@@ -85,17 +85,20 @@ class Gaps:
         ends = counts.cumsum()
         return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1])
 
-    def read(self, places, missing, coder, units, rng):
+    def read(self, places, rows, coder, units, rng):
         """Return the values at the `places` of some rows, after drawing those that are new.
 
-        New values are drawn from independent columns with the observed means. `missing`
-        tells which cells of the rows have gaps.
+        New values are drawn without hidden units, from columns with the observed means. The
+        rows are compact, with NaN in their gaps.
         """
         values = self.values[places]
         new = np.isnan(values)
         if new.any():
-            v = units.fill_in(self.mean, (len(missing), len(units)), rng)
-            values = np.where(new, coder.compress(v)[missing], values)
+            v = np.empty((len(rows), len(units)), self.values.dtype)
+            coder.expand_observed(rows.copy(), v)
+            complete = units.given(v, np.isnan(v))
+            drawn = complete(units.fill_in(self.mean, v.shape, rng))
+            values = np.where(new, coder.compress(drawn)[np.isnan(rows)], values)
         return values
 
 

@@ -12,7 +12,13 @@ from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import StrOptions
 from skrbm._inputs import feature_names
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm._units.gaussian import SMALLEST_VARIANCE, GaussianUnits
+from skrbm._units.gaussian import SMALLEST_VARIANCE, CorrelatedUnits, GaussianUnits
+
+# The kinds of units of the covariance types.
+COVARIANCE_TYPES: dict[str, type[GaussianUnits]] = {
+    "full": CorrelatedUnits,
+    "diag": GaussianUnits,
+}
 
 
 class GaussianRBMEstimator(BaseRBM):
@@ -21,20 +27,29 @@ class GaussianRBMEstimator(BaseRBM):
     A density model of real-valued data with binary hidden units [1]_,
 
     .. math::
-        p(v) = \\frac{1}{Z} \\sum_h \\exp\\left(-\\sum_i \\frac{(v_i - b_i)^2}{2 s_i^2}
-        + c \\cdot h + \\sum_{ij} \\frac{v_i W_{ij} h_j}{s_i^2}\\right),
+        p(v) = \\frac{1}{Z} \\sum_h \\exp\\left(-\\tfrac{1}{2} (v - b)^T C^{-1} (v - b)
+        + c \\cdot h + v^T C^{-1} W h\\right),
 
-    in which the features are independent given the hidden units, with means ``b + W h`` and
-    variances s^2, which are learned as well. It is a mixture of 2^n_components Gaussians
-    that share their variances. As a transformer, the estimator maps rows to the
-    probabilities of the hidden units. As a density model, it scores rows by their
-    log-likelihood and draws new rows. The scales of the features do not matter, so there is
-    no need to standardize them.
+    in which the features are normal given the hidden units, with means ``b + W h`` and a
+    covariance matrix C. It is a mixture of 2^n_components Gaussians that share this matrix.
+    As a transformer, the estimator maps rows to the probabilities of the hidden units. As a
+    density model, it scores rows by their log-likelihood and draws new rows. The scales of
+    the features do not matter, so there is no need to standardize them.
 
     Parameters
     ----------
     n_components : int, default=64
         Number of hidden units. With up to 20, log-likelihoods are exact.
+
+    covariance_type : {"full", "diag"}, default="full"
+        The covariance matrix of the features given the hidden units. "full" whitens the
+        rows by the covariance matrix of the data, and learns the variances along its axes,
+        so that features may be functions of others. The matrix is shrunk to that of
+        independent features, with a weight chosen by cross-validation. It is estimated from
+        up to 10000 rows or, if values are missing, 1000. Rows with missing values take
+        longer, up to n_features^3 operations each. "diag" makes the features independent
+        given the hidden units, which is better for features of few distinct values, and
+        faster for hundreds of features with missing values.
 
     solver : {"pcd", "cd"}, default="pcd"
         Initialization of the Gibbs chains in the negative phase. "pcd" (persistent
@@ -45,9 +60,9 @@ class GaussianRBMEstimator(BaseRBM):
 
     n_gibbs_steps : int or "auto", default="auto"
         Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. "auto" is 1, and in
-        `fit` with ``solver="pcd"`` 3 or 5 if the largest variance of the standardized rows
-        in any direction exceeds 1.2 or 6. `partial_fit` keeps the number of the previous
-        call, or starts with 1. The number used is stored in `n_gibbs_steps_`.
+        `fit` with ``solver="pcd"`` 3 or 5 if the largest variance of the standardized or
+        whitened rows in any direction exceeds 1.2 or 6. `partial_fit` keeps the number of
+        the previous call, or starts with 1. The number used is stored in `n_gibbs_steps_`.
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`. Ignored by
@@ -55,9 +70,9 @@ class GaussianRBMEstimator(BaseRBM):
 
     learning_rate : float or "auto", default="auto"
         Step size for the gradient of the mean log-likelihood of a minibatch of standardized
-        rows. The logarithms of the variances learn at 0.3 times this rate. "auto" is
-        ``0.5 / (1 + s)``, where s is the largest variance of the standardized rows in any
-        direction (the largest eigenvalue of their correlation matrix, estimated from up to
+        or whitened rows. The logarithms of the variances learn at 0.3 times this rate.
+        "auto" is ``0.5 / (1 + s)``, where s is the largest variance of these rows in any
+        direction (the largest eigenvalue of their covariance matrix, estimated from up to
         500 rows). `partial_fit` keeps the rate of the previous call, or starts with 0.2.
         The rate used is stored in `learning_rate_`.
 
@@ -103,9 +118,9 @@ class GaussianRBMEstimator(BaseRBM):
 
     warm_start : bool, default=False
         If True, `fit` starts from the parameters and chains of the previous fit instead of
-        from scratch, and standardizes the rows as that did. The schedule starts anew. All
-        parameters that do not change the shape of the model may be changed between the
-        calls.
+        from scratch, and standardizes and whitens the rows as that did. The schedule starts
+        anew. All parameters that do not change the shape of the model, or its covariance
+        type, may be changed between the calls.
 
     verbose : int, default=0
         Whether to print a line for each epoch that is recorded in `history_`.
@@ -131,7 +146,19 @@ class GaussianRBMEstimator(BaseRBM):
 
     noise_variance_ : float64 ndarray of shape (n_features,)
         Variances of the features given the hidden units, at least 0.001 times
-        `visible_variance_`.
+        `visible_variance_`. Only available with ``covariance_type="diag"``.
+
+    axes_ : float64 ndarray of shape (n_features, n_features)
+        Directions along which the features vary independently given the hidden units, in
+        units of the features. ``axes_.T @ axes_`` is the shrunk covariance matrix of the
+        training rows. A warm start of `fit` and further calls of `partial_fit` keep the
+        axes of the first call. Only available with ``covariance_type="full"``.
+
+    axes_variance_ : float64 ndarray of shape (n_features,)
+        Variances along the axes given the hidden units, as parts of those of the data, at
+        least 0.001. The covariance matrix given the hidden units, C above, is
+        ``(axes_.T * axes_variance_) @ axes_``. Only available with
+        ``covariance_type="full"``.
 
     visible_mean_ : float64 ndarray of shape (n_features,)
         Means of the training rows, with `sample_weight`. A warm start of `fit` and further
@@ -226,6 +253,7 @@ class GaussianRBMEstimator(BaseRBM):
     _units = GaussianUnits
     _solvers = "pcd", "cd"
     _parameter_constraints: dict = BaseRBM._parameter_constraints | {
+        "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "solver": [StrOptions(set(_solvers))],
     }
 
@@ -233,6 +261,7 @@ class GaussianRBMEstimator(BaseRBM):
         self,
         n_components: int = 64,
         *,
+        covariance_type: Literal["full", "diag"] = "full",
         solver: Literal["pcd", "cd"] = "pcd",
         n_gibbs_steps: int | Literal["auto"] = "auto",
         n_chains: int = 100,
@@ -251,6 +280,7 @@ class GaussianRBMEstimator(BaseRBM):
         random_state: RandomStateLike = None,
     ) -> None:
         self.n_components = n_components
+        self.covariance_type = covariance_type
         self.solver = solver
         self.n_gibbs_steps = n_gibbs_steps
         self.n_chains = n_chains
@@ -268,6 +298,19 @@ class GaussianRBMEstimator(BaseRBM):
         self.verbose = verbose
         self.random_state = random_state
 
+    def _untrained(self, data, dtype):
+        return COVARIANCE_TYPES[self.covariance_type].untrained(data, dtype)
+
+    def _check_kind(self, units):
+        kind = type(units)
+        if kind is not COVARIANCE_TYPES[self.covariance_type]:
+            other = next(name for name, k in COVARIANCE_TYPES.items() if k is kind)
+            raise ValueError(
+                f"covariance_type is {self.covariance_type!r}, but the model to continue "
+                f"has covariance_type={other!r}. Set this or, to train a new model, clone "
+                "the estimator or call fit with warm_start=False."
+            )
+
     def _warn_of_units(self, units):
         if (constant := np.flatnonzero(units.constant)).size:
             warnings.warn(
@@ -277,21 +320,32 @@ class GaussianRBMEstimator(BaseRBM):
             )
 
     def _warn_of_result(self, model):
-        if (collapsed := np.flatnonzero(model.visible.collapsed)).size:
-            warnings.warn(
-                f"The variance of {feature_names(self, collapsed)} given the hidden units "
-                f"has reached its lower bound, {SMALLEST_VARIANCE:g} of the variance in "
-                "the data, so likelihoods depend on this bound. Such a feature has few "
-                "distinct values, or an outlier: drop it, clip it, or add noise to it.",
-                ConvergenceWarning,
+        collapsed = np.flatnonzero(model.visible.collapsed)
+        if not collapsed.size:
+            return
+        names = feature_names(self, collapsed)
+        if isinstance(model.visible, CorrelatedUnits):
+            message = (
+                f"A linear combination of {names} hardly varies given the hidden units. "
+                "Its variance has a lower bound, so likelihoods depend on this bound. Some "
+                "of these features are functions of others, have few distinct values, or "
+                "an outlier: drop or clip them, or add noise to them."
             )
+        else:
+            message = (
+                f"The variance of {names} given the hidden units has reached its lower "
+                f"bound, {SMALLEST_VARIANCE:g} of the variance in the data, so likelihoods "
+                "depend on this bound. Such a feature has few distinct values, or an "
+                "outlier: drop it, clip it, or add noise to it."
+            )
+        warnings.warn(message, ConvergenceWarning)
 
     def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Compute the log-likelihood of each row.
 
         It is exact for models with up to 20 hidden units. For others, the partition
         function is estimated by annealed importance sampling with 100 runs and 2000
-        temperatures, from independent Gaussians with the means and variances of the
+        temperatures, from a Gaussian with the means and covariances or variances of the
         training data, always with the same random numbers. The estimate is made once and
         kept until the model changes. For its error, call `log_partition`. Missing values
         are summed out, as in `log_likelihood`.

@@ -238,14 +238,14 @@ class RBM:
             v, self.hidden_input(v), self.weights, columns, missing
         )
 
-    def row_size(self, sparse: bool) -> int:
+    def row_size(self, sparse: bool, gaps: bool = False) -> int:
         """Return the number of values to reserve in memory per row during computations.
 
-        This covers a row of visible or of hidden states, dense or sparse.
+        This covers a row of visible or of hidden states, dense or sparse, or with gaps.
         """
         if sparse:
             return max(len(self.hidden_bias), _kernels.FEATURE_BLOCK)
-        return max(self.weights.shape)
+        return max(*self.weights.shape, self.visible.size_of_gaps if gaps else 0)
 
 
 class Products:

@@ -47,8 +47,9 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         The estimator to train. Its parameters have the same meaning as in its own `fit`,
         where each shard has minibatches of `batch_size` rows and `n_chains` chains. With
         `early_stopping`, rows of all blocks are held out, but not many more than 10000.
-        Real values are standardized by the means and variances of all blocks.
-        Callbacks set on it are called after each round, and their `every` counts rounds.
+        Real values are standardized by the means and variances of all blocks, and whitened
+        by the covariances of a sample of 500 rows. Callbacks set on it are called after
+        each round, and their `every` counts rounds.
 
     n_shards : int, default=None
         Number of shards. If None, the number of workers. Set it for results that do not

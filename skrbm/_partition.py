@@ -198,8 +198,8 @@ def log_partition(
         data work best. None uses `visible_mean_` of the estimator if available, and the
         means of chains of the model otherwise. 0.5, the uniform distribution, needs far
         more temperatures. The means are clipped to [0.001, 0.999]. For real-valued
-        features, AIS starts from independent Gaussians with the means and variances of the
-        training data, and only None is allowed.
+        features, AIS starts from a Gaussian with the means and the covariances or variances
+        of the training data, and only None is allowed.
 
     ladder : ModelLadder, default=None
         Models for the runs to move through in place of temperatures, for example those that

@@ -344,7 +344,7 @@ class Learner:
         else:
             values, places = coder.compact(data.X[rows], model.dtype), gaps.places(rows)
             cells = np.isnan(values)
-            values[cells] = gaps.read(places, cells, coder, model.visible, self.state.rng)
+            values[cells] = gaps.read(places, values, coder, model.visible, self.state.rng)
             coder.expand(values, v)
             missing = cells[:, coder.feature_of]
         weights = None if data.row_weights is None else data.row_weights[rows]

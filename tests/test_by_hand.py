@@ -98,12 +98,17 @@ def test_sparse_rows_and_names(how):
 
 
 @HOW
-def test_real_values(how):
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_real_values(how, covariance_type):
     rng = np.random.default_rng(0)
     X = rng.normal([5, -3, 0], [2, 0.1, 1], size=(300, 3))
-    trained = GaussianRBMEstimator(2, n_iter=20, random_state=0).fit(X)
-    names = ["components_", "intercept_visible_", "intercept_hidden_", "noise_variance_"]
-    rbm = GaussianRBMEstimator(2, learning_rate=1e-6, random_state=0)
+    options = {"covariance_type": covariance_type, "random_state": 0}
+    trained = GaussianRBMEstimator(2, n_iter=20, **options).fit(X)
+    names = ["components_", "intercept_visible_", "intercept_hidden_"]
+    names += (
+        ["noise_variance_"] if covariance_type == "diag" else ["axes_", "axes_variance_"]
+    )
+    rbm = GaussianRBMEstimator(2, learning_rate=1e-6, **options)
     for name in names:
         setattr(rbm, name, getattr(trained, name))
     train(rbm, how, X)

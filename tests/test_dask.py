@@ -182,7 +182,7 @@ def assert_same(one, other):
     one, other = one.estimator_, other.estimator_
     names = ["components_", "intercept_visible_", "intercept_hidden_", "h_samples_"]
     if isinstance(one, GaussianRBMEstimator):
-        names += ["noise_variance_", "visible_mean_", "visible_variance_"]
+        names += ["axes_", "axes_variance_", "visible_mean_", "visible_variance_"]
     for name in names:
         assert_array_equal(getattr(one, name), getattr(other, name))
 

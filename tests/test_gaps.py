@@ -466,7 +466,8 @@ def test_marginals_against_enumeration(dtype):
 def test_marginals_of_real_values():
     """The density of the observed cells, by a sum over hidden states."""
     X = np.random.default_rng(0).normal([3, -2, 100], [1, 5, 0.1], (200, 3))
-    rbm = GaussianRBMEstimator(3, n_iter=5, random_state=0).fit(X)
+    settings = {"covariance_type": "diag", "n_iter": 5, "random_state": 0}
+    rbm = GaussianRBMEstimator(3, **settings).fit(X)
     h = states(3)
     means = h @ rbm.components_ + rbm.intercept_visible_
     deviation = np.sqrt(rbm.noise_variance_)

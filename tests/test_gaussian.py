@@ -33,7 +33,12 @@ from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._model import RBM
 from skrbm._units import gaussian
 from skrbm._units.bernoulli import BernoulliUnits
-from skrbm._units.gaussian import SMALLEST_VARIANCE, VARIANCE_RATE, GaussianUnits
+from skrbm._units.gaussian import (
+    SMALLEST_VARIANCE,
+    VARIANCE_RATE,
+    CorrelatedUnits,
+    GaussianUnits,
+)
 from skrbm.likelihood import (
     LogLikelihoodTracker,
     log_likelihood,
@@ -387,7 +392,8 @@ def test_scales_and_locations_do_not_matter():
     scores = a.score_samples(WINE) - np.log(scale).sum()
     assert_allclose(b.score_samples((WINE + 3) * scale), scores, rtol=1e-5)
     assert_allclose(b.components_, a.components_ * scale, rtol=1e-4)
-    assert_allclose(b.noise_variance_, a.noise_variance_ * scale**2, rtol=1e-5)
+    assert_allclose(b.axes_ / scale, a.axes_, rtol=1e-4, atol=1e-5)
+    assert_allclose(b.axes_variance_, a.axes_variance_, rtol=1e-4)
 
 
 def test_learning_does_not_depend_on_the_batch_size():
@@ -395,7 +401,7 @@ def test_learning_does_not_depend_on_the_batch_size():
     change, except that there are more chains.
     """
     settings = {"solver": "cd", "n_gibbs_steps": 1, "schedule": "constant", "n_iter": 10}
-    settings |= {"shuffle": False, "weight_decay": 0}
+    settings |= {"shuffle": False, "weight_decay": 0, "covariance_type": "diag"}
 
     def learned(size, learning_rate):
         rows = np.repeat(WINE, size, axis=0)
@@ -688,7 +694,7 @@ def test_a_feature_with_few_values_is_named(monkeypatch):
     X = {"a": rng.standard_normal(300), "b": rng.integers(2, size=300)}
     frame = pd.DataFrame(X)
     with pytest.warns(ConvergenceWarning, match="variance of feature 'b' given"):
-        rbm = make(4, n_iter=200).fit(frame)
+        rbm = make(4, covariance_type="diag", n_iter=200).fit(frame)
     assert np.isfinite(rbm.score_samples(frame)).all()
     assert_allclose(rbm.noise_variance_[1], 0.1 * rbm.visible_variance_[1], rtol=1e-3)
 
@@ -717,10 +723,11 @@ def test_divergence_keeps_a_model():
 def test_binary_models_are_no_gaussian_ones():
     """Attributes decide which units an estimator has."""
     rbm = BernoulliRBMEstimator(2, n_iter=1).fit(np.eye(4))
-    real = model_of(make().fit(WINE))
     assert type(model_of(rbm).visible) is BernoulliUnits
-    assert type(real.visible) is GaussianUnits
-    assert type(_annealing.TemperaturePath(real, None).base) is GaussianUnits
+    for name, kind in [("diag", GaussianUnits), ("full", CorrelatedUnits)]:
+        real = model_of(make(covariance_type=name).fit(WINE))
+        assert type(real.visible) is kind
+        assert type(_annealing.TemperaturePath(real, None).base) is kind
 
 
 def test_large_offsets_are_subtracted_in_the_precision_of_the_rows():

@@ -28,7 +28,7 @@ from skrbm._model import RBM
 from skrbm._phases import DensePhases
 from skrbm._units import VisibleUnits
 from skrbm._units.bernoulli import SMALLEST_BASE_MEAN, BernoulliUnits
-from skrbm._units.gaussian import VARIANCE_RATE, GaussianUnits
+from skrbm._units.gaussian import VARIANCE_RATE, CorrelatedUnits, GaussianUnits
 
 N = 40_000  # draws
 BETAS = [0.0, 0.3, 1.0]
@@ -166,7 +166,28 @@ class GaussianOracle(Oracle):
         return of_weights, variance * of_bias, VARIANCE_RATE * of_log_variance, of_hidden
 
 
-KINDS = [BernoulliOracle(), DefaultOracle(), GaussianOracle(), CountOracle()]
+class CorrelatedOracle(GaussianOracle):
+    """Encoded rows are those of independent units, but their volumes are others."""
+
+    kind = CorrelatedUnits
+
+    def units(self, n=3, dtype=np.float64, seed=0):
+        units = super().units(n, dtype, seed)
+        axes = np.eye(n) + np.random.default_rng(seed).normal(0, 0.3 / n**0.5, (n, n))
+        return CorrelatedUnits(**vars(units), axes=axes, added=np.zeros(n))
+
+    def log_sizes(self, units):
+        of_axes = np.log(abs(np.linalg.det(units.axes))) / len(units)
+        return super().log_sizes(units) + of_axes
+
+
+KINDS = [
+    BernoulliOracle(),
+    DefaultOracle(),
+    GaussianOracle(),
+    CorrelatedOracle(),
+    CountOracle(),
+]
 
 
 @pytest.fixture(params=KINDS, ids=lambda oracle: oracle.kind.__name__)

@@ -36,7 +36,8 @@ patches = patches.reshape(-1, 64)
 patches -= patches.mean(axis=1, keepdims=True)
 pca = PCA(60, whiten=True).fit(patches)  # leaves out the mean and the highest frequencies
 whitened = (pca.transform(patches) @ pca.components_).astype(np.float32)
-rbm = GaussianRBMEstimator(64, n_iter=20, random_state=0).fit(whitened)
+rbm = GaussianRBMEstimator(64, covariance_type="diag", n_iter=20, random_state=0)
+rbm.fit(whitened)
 FiltersDisplay.from_estimator(rbm, n_filters=64)
 
 # %%

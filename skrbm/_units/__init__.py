@@ -7,17 +7,17 @@ that names it. Only kinds that objects other than estimators of this package may
 
 from skrbm._units.base import Encoder, VisibleUnits
 from skrbm._units.bernoulli import BernoulliUnits
-from skrbm._units.gaussian import GaussianUnits
+from skrbm._units.gaussian import CorrelatedUnits, GaussianUnits
 
 __all__ = ["KINDS", "Encoder", "VisibleUnits", "kind_of"]
 
 # Of an object with attributes set by hand, the first kind that it has all attributes of.
-KINDS: tuple[type[VisibleUnits], ...] = (GaussianUnits, BernoulliUnits)
+KINDS: tuple[type[VisibleUnits], ...] = (CorrelatedUnits, GaussianUnits, BernoulliUnits)
 
 
 def kind_of(rbm) -> type[VisibleUnits]:
     """Return the kind of visible units of an estimator, or of an object like one."""
     kind = getattr(rbm, "_units", None)
     if kind is not None:
-        return kind
+        return kind.kind_of(rbm)
     return next(k for k in KINDS if all(hasattr(rbm, n) for n in k.required_attributes))

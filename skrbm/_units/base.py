@@ -263,6 +263,18 @@ class VisibleUnits(abc.ABC):
         """
         return lambda v: np.where(missing, v, cells)
 
+    def predict_gaps(self, v):
+        """Replace gaps in place that depend on observed cells without hidden units.
+
+        They are replaced by their means, given the latter and that hidden units are off.
+        """
+        return
+
+    @property
+    def size_of_gaps(self) -> int:
+        """Number of values to reserve in memory for sums over the gaps of a row."""
+        return len(self)
+
     def gap_terms(self, cells, missing, weights):
         """Return what sums over gaps add to the log-probabilities of hidden states.
 
@@ -485,8 +497,13 @@ class VisibleUnits(abc.ABC):
     # that a model of these units cannot do without.
     required_attributes: ClassVar[tuple[str, ...]] = ()
 
-    # Names of further attributes that a model of these units has or has not.
+    # Names of attributes that some models of an estimator have, and others have not.
     optional_attributes: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def kind_of(cls, rbm) -> "type[VisibleUnits]":
+        """Return the kind of units of an estimator: this one, or a variant of it."""
+        return cls
 
     def to_attributes(self, weights, hidden_bias) -> dict[str, np.ndarray]:
         """Return copies of all parameters of a model, as the attributes of an estimator."""
