@@ -207,14 +207,13 @@ class BaseRBM(
         has a multiple of `batch_size` rows. For a GaussianRBMEstimator or a
         MixedRBMEstimator, the first call must be the same as well: its rows, of which there
         should be many, set the means and variances that standardize all rows, the
-        covariances that whiten those of a GaussianRBMEstimator, and the types and
-        categories of the columns of a table. Categories that only come later must be
-        declared by a categorical dtype, and types by `feature_types` if those rows do not
-        tell, such as numbers that begin with 0 and 1 alone. The learning rate is constant
-        because the end of the stream is unknown. For a better model, lower it towards the
-        end with ``set_params(learning_rate=...)``. No rows are held out, and nothing is
-        printed or recorded in `history_`. To monitor training, score held-out rows
-        yourself.
+        covariances that whiten their real values, and the types and categories of the
+        columns of a table. Categories that only come later must be declared by a
+        categorical dtype, and types by `feature_types` if those rows do not tell, such as
+        numbers that begin with 0 and 1 alone. The learning rate is constant because the end
+        of the stream is unknown. For a better model, lower it towards the end with
+        ``set_params(learning_rate=...)``. No rows are held out, and nothing is printed or
+        recorded in `history_`. To monitor training, score held-out rows yourself.
 
         Missing values are drawn for a single use, by ten Gibbs steps from independent draws
         with the means of the observed values. A feature may have no observed values in a
@@ -300,10 +299,6 @@ class BaseRBM(
     def _untrained(self, data: DataSet, dtype) -> VisibleUnits:
         """Return the visible units before the first step of training on a data set."""
         return self._units.untrained(data, dtype)
-
-    def _check_kind(self, units: VisibleUnits) -> None:
-        """Refuse to continue a model of these units with other parameters."""
-        return
 
     def _warn_of_units(self, units: VisibleUnits) -> None:
         """Warn of training data, given the units before the first step."""

@@ -244,7 +244,13 @@ class Call(abc.ABC):
                     "the meta-estimator, or call fit with warm_start=False."
                 )
             rbm._check_declared()
-        rbm._check_kind(model.visible)
+        found = model.visible.covariance_type
+        if found is not None and found != rbm.covariance_type:
+            raise ValueError(
+                f"covariance_type is {rbm.covariance_type!r}, but the model to continue "
+                f"has covariance_type={found!r}. Set this or, to train a new model, clone "
+                "the estimator or call fit with warm_start=False."
+            )
         n_components = len(model.hidden_bias)
         if rbm.n_components != n_components:
             raise ValueError(
@@ -450,7 +456,7 @@ class Fit(Call):
             if settings.binarize:
                 units.draw_states(values, generator(0))
             if data.has_gaps:
-                units.predict_gaps(values)
+                units.predict_gaps(values, np.isnan(values).any(axis=1))
 
         return _rules.for_fit(
             settings,

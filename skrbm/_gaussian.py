@@ -301,16 +301,6 @@ class GaussianRBMEstimator(BaseRBM):
     def _untrained(self, data, dtype):
         return COVARIANCE_TYPES[self.covariance_type].untrained(data, dtype)
 
-    def _check_kind(self, units):
-        kind = type(units)
-        if kind is not COVARIANCE_TYPES[self.covariance_type]:
-            other = next(name for name, k in COVARIANCE_TYPES.items() if k is kind)
-            raise ValueError(
-                f"covariance_type is {self.covariance_type!r}, but the model to continue "
-                f"has covariance_type={other!r}. Set this or, to train a new model, clone "
-                "the estimator or call fit with warm_start=False."
-            )
-
     def _warn_of_units(self, units):
         if (constant := np.flatnonzero(units.constant)).size:
             warnings.warn(

@@ -19,7 +19,6 @@ from skrbm._data import dtype_for
 from skrbm._solvers import SOLVERS
 from skrbm._tables import Table
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm._units.gaussian import SMALLEST_VARIANCE
 from skrbm._units.mixed import MixedUnits
 from skrbm.likelihood import LogPartition
 
@@ -28,10 +27,10 @@ class MixedRBMEstimator(BaseRBM):
     """Restricted Boltzmann machine of tables: categories, numbers, and gaps.
 
     A joint model of all columns of a data frame or an array, whatever their types [1]_.
-    Given the binary hidden units, the columns are independent: a binary column is 1 with
-    some probability, the categories of a column have the probabilities of a softmax, and a
-    number is normally distributed with a variance that is learned. So the model is a
-    mixture of 2^n_components tables of independent columns. As a density model, it scores
+    Given the binary hidden units, a binary column is 1 with some probability, the
+    categories of a column have the probabilities of a softmax, and numbers are normally
+    distributed with a covariance matrix. The columns are independent but for the latter. So
+    the model is a mixture of 2^n_components simple tables. As a density model, it scores
     rows and draws new ones, which are rows of a table like that in `fit`. As a transformer,
     it maps rows to the probabilities of the hidden units. Gaps need not be filled:
     :class:`RBMImputer` fills them by this model.
@@ -61,6 +60,10 @@ class MixedRBMEstimator(BaseRBM):
         bits. Where a group has missing values, all of its columns must be missing, unless
         the others tell which one is 1. "auto" takes the groups that
         :func:`exclusive_groups` finds. None takes columns as they are.
+
+    covariance_type : {"full", "diag"}, default="full"
+        The covariance matrix of the real columns given the hidden units, as for
+        :class:`GaussianRBMEstimator`. A single real column has a variance of its own.
 
     solver : {"pcd", "cd", "pt"}, default="pcd"
         Where the states of the negative phase come from: persistent chains, chains that
@@ -170,7 +173,15 @@ class MixedRBMEstimator(BaseRBM):
 
     noise_variance_ : float64 ndarray of shape (n_real,)
         Variances of the real columns given the hidden units. Only available if there are
-        any.
+        any, with ``covariance_type="diag"`` or if there is only one.
+
+    axes_ : float64 ndarray of shape (n_real, n_real)
+        Directions along which the real columns vary independently given the hidden units,
+        as for :class:`GaussianRBMEstimator`. Only available with several of them and
+        ``covariance_type="full"``.
+
+    axes_variance_ : float64 ndarray of shape (n_real,)
+        Variances along the axes given the hidden units, likewise.
 
     visible_mean_ : ndarray of shape (n_encoded,)
         Means of the encoded columns in the training data; for categories and levels, with
@@ -279,6 +290,7 @@ class MixedRBMEstimator(BaseRBM):
     _parameter_constraints: dict = BaseRBM._parameter_constraints | {
         "feature_types": [StrOptions({"infer"}), dict, "array-like"],
         "groups": [StrOptions({"auto"}), "array-like", None],
+        "covariance_type": [StrOptions({"full", "diag"})],
         "solver": [StrOptions(set(SOLVERS))],
     }
 
@@ -288,6 +300,7 @@ class MixedRBMEstimator(BaseRBM):
         *,
         feature_types: Literal["infer"] | Sequence[str] | Mapping[Any, str] = "infer",
         groups: Literal["auto"] | Sequence[Sequence[Any]] | None = None,
+        covariance_type: Literal["full", "diag"] = "full",
         solver: Literal["pcd", "cd", "pt"] = "pcd",
         n_gibbs_steps: int | Literal["auto"] = "auto",
         n_chains: int = 100,
@@ -308,6 +321,7 @@ class MixedRBMEstimator(BaseRBM):
         self.n_components = n_components
         self.feature_types = feature_types
         self.groups = groups
+        self.covariance_type = covariance_type
         self.solver = solver
         self.n_gibbs_steps = n_gibbs_steps
         self.n_chains = n_chains
@@ -403,7 +417,8 @@ class MixedRBMEstimator(BaseRBM):
     def _untrained(self, data, dtype):
         (types, n_states), dtype = self._layout, self._table.precision
         moments = data.moments() if "real" in types else None
-        return MixedUnits.for_columns(types, n_states, dtype, moments, data.X.dtype)
+        units = MixedUnits.for_columns(types, n_states, dtype, moments, data.X.dtype)
+        return units.with_covariance(data) if self.covariance_type == "full" else units
 
     def _warn_of_units(self, units):
         if (constant := units.real_columns("constant")).size:
@@ -416,11 +431,11 @@ class MixedRBMEstimator(BaseRBM):
     def _warn_of_result(self, model):
         if (collapsed := model.visible.real_columns("collapsed")).size:
             warnings.warn(
-                f"The variance of {self._features(collapsed)} given the hidden units has "
-                f"reached its lower bound, {SMALLEST_VARIANCE:g} of the variance in the "
-                "data, so likelihoods depend on this bound. Such a column has few "
-                "distinct values, or an outlier: declare it as ordinal in feature_types, "
-                "or clip it.",
+                f"The variance of {self._features(collapsed)} given the hidden units, or "
+                "of a linear combination of these columns, has reached its lower bound, so "
+                "likelihoods depend on this bound. Such a column has few distinct values, "
+                "an outlier, or is a function of others: declare it as ordinal in "
+                "feature_types, clip it, or drop it.",
                 ConvergenceWarning,
             )
 

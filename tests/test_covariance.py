@@ -17,7 +17,13 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from skrbm import GaussianRBMEstimator, ParallelRBM, RBMImputer, _gaps
+from skrbm import (
+    GaussianRBMEstimator,
+    MixedRBMEstimator,
+    ParallelRBM,
+    RBMImputer,
+    _gaps,
+)
 from skrbm._attributes import attributes_of, model_of
 from skrbm._data import DataSet
 from skrbm._model import RBM
@@ -64,23 +70,32 @@ def model_by_hand(n_components=3, size=1.0, dtype=np.float64, seed=0):
 
 
 class Mixture:
-    """Distribution of a fitted estimator, as a mixture over all hidden states."""
+    """Distribution of a fitted estimator, as a mixture over all hidden states.
+
+    Before real columns, there may be a column of bits.
+    """
 
     def __init__(self, rbm):
         b, c = rbm.intercept_visible_, rbm.intercept_hidden_
         self.h = states(len(c))
-        self.means = b + self.h @ np.asarray(rbm.components_, np.float64)
+        inputs = b + self.h @ np.asarray(rbm.components_, np.float64)
+        b, n_bits = b[-len(rbm.axes_) :], len(b) - len(rbm.axes_)
+        self.bits, self.means = inputs[:, :n_bits], inputs[:, n_bits:]
         self.covariance = (rbm.axes_.T * rbm.axes_variance_) @ rbm.axes_
         precision = np.linalg.inv(self.covariance)
         squares = [mean @ precision @ mean for mean in self.means]
         log_p = self.h @ c + 0.5 * (np.array(squares) - b @ precision @ b)
+        log_p += np.logaddexp(0, self.bits).sum(axis=1)
         self.log_p = log_p - logsumexp(log_p)
 
     def given(self, row):
         """The density of observed cells, means of hidden units, and means of gaps."""
+        bits, row = np.split(row, [self.bits.shape[1]])
         o, m = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
         among, across = self.covariance[np.ix_(o, o)], self.covariance[np.ix_(m, o)]
-        log_p = self.log_p.copy()
+        seen = ~np.isnan(bits)
+        log_odds = (2 * bits[seen] - 1) * self.bits[:, seen]
+        log_p = self.log_p - np.logaddexp(0, -log_odds).sum(axis=1)
         if o.size:
             densities = [multivariate_normal(mean[o], among) for mean in self.means]
             log_p += [density.logpdf(row[o]) for density in densities]
@@ -394,3 +409,56 @@ def test_gaps_begin_given_the_other_cells():
         warnings.simplefilter("error")
         gappy = make(64, n_iter=10).fit(np.where(rng.random(X.shape) < 0.3, np.nan, X))
     assert gappy.score(X) > make(64, covariance_type="diag", n_iter=10).fit(X).score(X)
+
+
+# Tables ---------------------------------------------------------------------------------
+
+
+def table(n=300):
+    rng = np.random.default_rng(0)
+    bit = rng.random(n) < 0.4
+    X = autoregressive(n, 3) + np.outer(bit, [1.0, 1.0, 0])
+    return np.column_stack([bit, 100 + X * [1, 5, 0.1]])
+
+
+def test_real_columns_of_a_table():
+    X = table()
+    rbm = MixedRBMEstimator(3, n_iter=10, random_state=0).fit(X)
+    truth = Mixture(rbm)
+    rows = with_gaps(X[:60])
+    log_p, hidden, filled = truth.given_rows(rows)
+    assert_allclose(rbm.score_samples(rows)[1:], log_p[1:], rtol=1e-6)
+    assert_allclose(rbm.transform(rows), hidden, rtol=1e-5)
+    assert_allclose(rbm.score_samples(X[:5]), truth.given_rows(X[:5])[0], rtol=1e-6)
+    means = sample_conditional(rbm, rows, output="probabilities", random_state=0)[:, 1:]
+    assert_allclose(means / [1, 5, 0.1], filled / [1, 5, 0.1], atol=0.3)
+    drawn = rbm.sample(5000, random_state=0)[:, 1:]
+    assert_allclose(np.corrcoef(drawn.T), np.corrcoef(X[:, 1:].T), atol=0.1)
+
+
+def test_training_on_tables_with_gaps():
+    X, gappy = table(), with_gaps(table(), 0.2)
+    whole, diag = (
+        MixedRBMEstimator(4, covariance_type=name, n_iter=30, random_state=0).fit(X)
+        for name in ("full", "diag")
+    )
+    assert whole.score(X) > diag.score(X) + 0.5
+    assert not hasattr(diag, "axes_")
+    trained = MixedRBMEstimator(4, n_iter=30, random_state=0).fit(gappy)
+    assert abs(trained.score(X) - whole.score(X)) < 0.3
+    copied = pickle.loads(pickle.dumps(trained))
+    assert_array_equal(
+        trained.partial_fit(gappy).components_, copied.partial_fit(gappy).components_
+    )
+    parallel = ParallelRBM(MixedRBMEstimator(4, n_iter=30, random_state=0), n_shards=2)
+    assert abs(parallel.fit(gappy).score(X) - whole.score(X)) < 0.4
+    diag.covariance_type = "full"
+    with pytest.raises(ValueError, match="but the model to continue has"):
+        diag.partial_fit(X)
+
+
+def test_a_single_real_column_has_no_axes():
+    X = table()[:, :2]
+    rbm = MixedRBMEstimator(2, n_iter=1, warm_start=True, random_state=0).fit(X)
+    assert rbm.noise_variance_.shape == (1,)
+    rbm.fit(X)

@@ -565,7 +565,7 @@ def polars_frame():
 
 def test_frames_of_polars_are_returned_as_they_came():
     X = polars_frame()
-    rbm = make().fit(X)
+    rbm = make(covariance_type="diag").fit(X)
     types = ["binary", "categorical", "ordinal", "categorical", "real", "real", "real"]
     assert list(rbm.feature_types_.values()) == types
     few = X[10:15]
@@ -1338,7 +1338,11 @@ def test_numbers_far_from_zero_are_precise_whatever_the_hidden_rows():
 def test_a_new_fit_leaves_no_attributes_of_the_last_one():
     numbers = np.random.default_rng(0).normal(size=(30, 2))
     rbm = MixedRBMEstimator(2, n_iter=1, random_state=0).fit(numbers)
+    assert hasattr(rbm, "axes_")
+    rbm.fit(numbers[:, :1])
     assert hasattr(rbm, "noise_variance_")
+    assert not hasattr(rbm, "axes_")
+    assert not hasattr(rbm, "axes_variance_")
     rbm.fit(numbers > 0)
     assert not hasattr(rbm, "noise_variance_")
     assert not hasattr(rbm, "visible_variance_")

@@ -102,6 +102,8 @@ class VisibleUnits(abc.ABC):
     # The values that states have in words, and what to do with others.
     states: ClassVar[str] = ""
     advice_on_states: ClassVar[str] = ""
+    # What estimators of several types of covariances call that of the units.
+    covariance_type: ClassVar[str | None] = None
     # Whether `untrained` asks for the moments of the data.
     needs_moments: ClassVar[bool] = False
     # Parameters larger than this mean that training has diverged.
@@ -263,10 +265,11 @@ class VisibleUnits(abc.ABC):
         """
         return lambda v: np.where(missing, v, cells)
 
-    def predict_gaps(self, v):
+    def predict_gaps(self, v, some):
         """Replace gaps in place that depend on observed cells without hidden units.
 
         They are replaced by their means, given the latter and that hidden units are off.
+        `some` tells which rows have gaps.
         """
         return
 

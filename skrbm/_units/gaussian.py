@@ -64,6 +64,7 @@ class GaussianUnits(VisibleUnits):
     # A value of any size may switch a hidden unit, so that these respond more strongly to
     # changes of the weights than with binary data.
     rate_factor = 0.5
+    covariance_type: ClassVar[str] = "diag"
     needs_moments = True
     required_attributes: ClassVar[tuple[str, ...]] = ("noise_variance_",)
     optional_attributes = "noise_variance_", "axes_", "axes_variance_"
@@ -296,6 +297,9 @@ class GaussianUnits(VisibleUnits):
     def from_plain(cls, plain):
         return (CorrelatedUnits if "axes" in plain else GaussianUnits)(**plain)
 
+    def with_attributes(self, rbm, *arrays):
+        return self.kind_of(rbm).from_attributes(rbm, *arrays)
+
     def data_attributes(self, mean):
         return {"visible_mean_": self.location, "visible_variance_": self.scale**2}
 
@@ -322,6 +326,7 @@ class CorrelatedUnits(GaussianUnits):
     axes: np.ndarray = dataclasses.field(kw_only=True)
     added: np.ndarray = dataclasses.field(kw_only=True)
 
+    covariance_type = "full"
     required_attributes = "axes_", "axes_variance_"
 
     def __getstate__(self):
@@ -384,8 +389,7 @@ class CorrelatedUnits(GaussianUnits):
 
         return complete
 
-    def predict_gaps(self, v):
-        some = np.isnan(v).any(axis=1)
+    def predict_gaps(self, v, some):
         means = np.tile(self.bias, (int(some.sum()), 1))
         v[some] = self.given(v[some], np.isnan(v[some]))(means)
 
@@ -434,20 +438,26 @@ class CorrelatedUnits(GaussianUnits):
         calculation of posterior distributions by data augmentation. JASA, 82(398), 528-540.
         """
         plain = GaussianUnits.untrained(data, dtype)
-        has_gaps, rng = data.has_gaps, generator(0)
-        size = GAPPY_ROWS_FOR_COVARIANCE if has_gaps else ROWS_FOR_COVARIANCE
-        few, shares = data.draw(size)
+        few, shares = rows_for_covariance(data)
         cells = few.encode(plain.encoder).copy_rows(np.float64)
-        missing = np.isnan(cells)
+        return cls.with_covariance(plain, cells, shares)
+
+    @classmethod
+    def with_covariance(cls, units, cells, shares):
+        """Return units like independent ones, with the covariance matrix of some rows.
+
+        These are standardized, may have gaps, and have shares that sum to 1.
+        """
+        missing, rng = np.isnan(cells), generator(0)
         rows = np.where(missing, rng.standard_normal(cells.shape), cells)
-        fields = vars(plain.independent(0, np.float64)) | {"added": np.zeros(len(plain))}
-        for _ in range(N_DRAWS_OF_GAPS if has_gaps else 0):
-            units = cls(**fields, axes=axes_of(rows, shares, plain.constant))
-            drawn = units.given(cells, missing)(rng.standard_normal(cells.shape))
-            rows = np.where(missing, units.cells(drawn), cells)
-        axes = axes_of(rows, shares, plain.constant)
+        fields = vars(units.independent(0, np.float64)) | {"added": np.zeros(len(units))}
+        for _ in range(N_DRAWS_OF_GAPS if missing.any() else 0):
+            normal = cls(**fields, axes=axes_of(rows, shares, units.constant))
+            drawn = normal.given(cells, missing)(rng.standard_normal(cells.shape))
+            rows = np.where(missing, normal.cells(drawn), cells)
+        axes = axes_of(rows, shares, units.constant)
         added = np.maximum(0, 1 - shares @ np.square(rows @ np.linalg.inv(axes)))
-        return cls(**vars(plain), axes=axes, added=added)
+        return cls(**vars(units), axes=axes, added=added)
 
     def differences(self, v, shares):
         of_v, of_square = super().differences(v, shares)
@@ -557,6 +567,11 @@ class Whitener(Standardizer):
         return (v @ self._axes).astype(np.result_type(v, np.float32), copy=False)
 
     encode = Encoder.encode
+
+
+def rows_for_covariance(data):
+    """Return the rows of a data set to estimate a covariance matrix from, and shares."""
+    return data.draw(GAPPY_ROWS_FOR_COVARIANCE if data.has_gaps else ROWS_FOR_COVARIANCE)
 
 
 def axes_of(rows, shares, constant):

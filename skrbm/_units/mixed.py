@@ -10,7 +10,12 @@ import numpy as np
 from skrbm._units.base import Encoder, VisibleUnits
 from skrbm._units.bernoulli import BernoulliUnits
 from skrbm._units.categorical import CategoricalUnits
-from skrbm._units.gaussian import GaussianUnits, Standardizer
+from skrbm._units.gaussian import (
+    CorrelatedUnits,
+    GaussianUnits,
+    Standardizer,
+    rows_for_covariance,
+)
 from skrbm._units.groups import GroupEncoder
 from skrbm._units.ordinal import OrdinalUnits
 
@@ -137,6 +142,11 @@ class MixedUnits(VisibleUnits):
         return scores.pop() if len(scores) == 1 else "log_likelihood"
 
     @property
+    def covariance_type(self):  # type: ignore[override]
+        """That of the real columns, if there are several."""
+        return self.parts[-1].covariance_type if len(self.parts[-1]) > 1 else None
+
+    @property
     def _all_real(self):
         return self.n_bits == 0
 
@@ -176,6 +186,20 @@ class MixedUnits(VisibleUnits):
     def map(self, function, *others):
         zipped = zip(self.parts, *(other.parts for other in others), strict=True)
         return self.of([part.map(function, *rest) for part, *rest in zipped], self.columns)
+
+    def with_covariance(self, data) -> Self:
+        """Return units like these, but with the covariance matrix of real columns.
+
+        If there are none, or only one, these are returned.
+        """
+        part, columns = self.parts[-1], self.columns[-1]
+        if len(columns) == 1 or not isinstance(part, GaussianUnits):
+            return self
+        few, shares = rows_for_covariance(data)
+        rows = few.copy_rows(np.float64)[:, columns]
+        cells = part.encoder.compact(rows, np.float64)
+        part = CorrelatedUnits.with_covariance(part, cells, shares)
+        return self.of([*self.parts[:-1], part], self.columns)
 
     def real_columns(self, name):
         """Return the columns of the data with a property of real units, by its name."""
@@ -228,6 +252,14 @@ class MixedUnits(VisibleUnits):
 
     def cells(self, v):
         return np.concatenate([part.cells(of_part) for part, of_part in self._each(v)], 1)
+
+    def predict_gaps(self, v, some):
+        for part, of_part in self._each(v):
+            part.predict_gaps(of_part, some)
+
+    @property
+    def size_of_gaps(self):
+        return sum(part.size_of_gaps for part in self.parts)
 
     def given(self, cells, missing):
         functions = [part.given(*arrays) for part, *arrays in self._each(cells, missing)]
@@ -390,7 +422,7 @@ class MixedUnits(VisibleUnits):
 
     # Attributes of an estimator -------------------------------------------------------
 
-    optional_attributes = "noise_variance_", "visible_variance_"
+    optional_attributes = *GaussianUnits.optional_attributes, "visible_variance_"
 
     def to_attributes(self, weights, hidden_bias):
         parts = []
@@ -417,7 +449,8 @@ class MixedUnits(VisibleUnits):
         untrained = cls.for_columns(types, n_states, dtype)
         weights, parts = [], []
         for part, units in zip(untrained.parts, untrained.units, strict=True):
-            names = (*part.required_attributes, "visible_mean_", "visible_variance_")
+            required = part.kind_of(rbm).required_attributes
+            names = (*required, "visible_mean_", "visible_variance_")
             arrays = {name: getattr(rbm, name) for name in names if hasattr(rbm, name)}
             if "visible_mean_" in arrays:
                 arrays["visible_mean_"] = arrays["visible_mean_"][units]
@@ -434,7 +467,10 @@ class MixedUnits(VisibleUnits):
 
     def to_plain(self):
         parts = [part.to_plain() for part in self.parts]
-        kinds = [KINDS_OF_PARTS.index(type(part)) for part in self.parts]
+        kinds = [KINDS_OF_PARTS.index(type(part)) for part in self.parts[:-1]]
+        last = self.parts[-1]
+        kind = GaussianUnits if isinstance(last, GaussianUnits) else type(last)
+        kinds.append(KINDS_OF_PARTS.index(kind))
         return {"kinds": kinds, "parts": parts, "columns": list(self.columns)}
 
     @classmethod
@@ -477,7 +513,14 @@ class MixedEncoder(Encoder):
     def expand(self, values, out):
         self._codes.expand(values, out[:, : self._n_bits])
         if self._real.size:
-            out[:, self._n_bits :] = values.take(self._real, axis=1)
+            real = values.take(self._real, axis=1)
+            self._standardizer.expand(real, out[:, self._n_bits :])
+
+    def expand_observed(self, values, out):
+        gappy = np.isnan(values).any(axis=1)
+        cells = values[gappy].take(self._real, axis=1)
+        super().expand_observed(values, out)
+        out[gappy, self._n_bits :] = cells
 
     def compress(self, v):
         coded = self._codes.columns
@@ -485,7 +528,7 @@ class MixedEncoder(Encoder):
         values = np.empty((len(v), len(coded) + len(self._real)), dtype)
         values[:, coded] = self._codes.compress(v[:, : self._n_bits])
         if self._real.size:
-            values[:, self._real] = v[:, self._n_bits :]
+            values[:, self._real] = self._standardizer.compress(v[:, self._n_bits :])
         return values
 
     def encode(self, rows, out):
