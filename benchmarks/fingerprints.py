@@ -104,6 +104,8 @@ LEARNED = (
     "intercept_visible_",
     "intercept_hidden_",
     "noise_variance_",
+    "axes_",
+    "axes_variance_",
     "visible_mean_",
     "visible_variance_",
     "h_samples_",
