@@ -38,11 +38,12 @@ class BernoulliRBMEstimator(BaseRBM):
 
     solver : {"pcd", "cd", "pt"}, default="pcd"
         Initialization of the Gibbs chains in the negative phase. "pcd" (persistent
-        contrastive divergence [1]_) continues the chains of the previous minibatch and
-        learns the better density. "cd" (contrastive divergence [2]_) starts one chain at
-        each row of the minibatch. "pt" (parallel tempering [6]_, [7]_) is "pcd" with chains
-        at 10 temperatures that swap their states, so that they move between distant
-        clusters of the data. A step takes about ten times as long.
+        contrastive divergence [1]_) continues the chains of the previous minibatch, which
+        may also jump to hidden states of other rows [8]_, and learns the better density.
+        "cd" (contrastive divergence [2]_) starts one chain at each row of the minibatch.
+        "pt" (parallel tempering [6]_, [7]_) has chains at 10 temperatures that swap their
+        states instead, so that they also reach modes that no row is in. A step takes about
+        ten times as long.
 
     n_gibbs_steps : int or "auto", default="auto"
         Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. With ``solver="pt"``
@@ -249,6 +250,8 @@ class BernoulliRBMEstimator(BaseRBM):
        AISTATS 2010, 145-152.
     .. [7] Cho, K., Raiko, T. and Ilin, A. (2010). Parallel tempering is efficient for
        learning restricted Boltzmann machines. IJCNN 2010, 1-8.
+    .. [8] Tierney, L. (1994). Markov chains for exploring posterior distributions. Annals
+       of Statistics, 22(4), 1701-1728.
 
     Examples
     --------

@@ -53,16 +53,18 @@ class GaussianRBMEstimator(BaseRBM):
 
     solver : {"pcd", "cd"}, default="pcd"
         Initialization of the Gibbs chains in the negative phase. "pcd" (persistent
-        contrastive divergence) continues the chains of the previous minibatch and learns
-        the better density, in particular of data with clusters. "cd" (contrastive
-        divergence) starts one chain at each row of the minibatch. It was found to learn
-        filters of natural images faster [2]_, but may leave probability far from the data.
+        contrastive divergence) continues the chains of the previous minibatch, lets them
+        jump between modes, and learns the better density, in particular of clusters. "cd"
+        (contrastive divergence) starts one chain at each row of the minibatch. It was found
+        to learn filters of natural images faster [2]_, but may leave probability far from
+        the data.
 
     n_gibbs_steps : int or "auto", default="auto"
         Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. "auto" is 1, and in
-        `fit` with ``solver="pcd"`` 3 or 5 if the largest variance of the standardized or
-        whitened rows in any direction exceeds 1.2 or 6. `partial_fit` keeps the number of
-        the previous call, or starts with 1. The number used is stored in `n_gibbs_steps_`.
+        `fit` with ``solver="pcd"`` 2, 3 or 5 if the largest variance of the standardized
+        or whitened rows in any direction exceeds 1.2, 5 or 6. `partial_fit` keeps the
+        number of the previous call, or starts with 1. The number used is stored in
+        `n_gibbs_steps_`.
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`. Ignored by

@@ -72,8 +72,8 @@ class MixedRBMEstimator(BaseRBM):
 
     n_gibbs_steps : int or "auto", default="auto"
         Number of Gibbs steps per minibatch. "auto" is 1. In `fit` with ``solver="pcd"``, if
-        no column or all columns are real, it is 3 or 5 if the largest variance of the
-        encoded rows in any direction exceeds 1.2 or 6. `partial_fit` keeps the number of
+        no column or all columns are real, it is 2, 3 or 5 if the largest variance of the
+        encoded rows in any direction exceeds 1.2, 5 or 6. `partial_fit` keeps the number of
         the previous call, or starts with 1. The number used is stored in `n_gibbs_steps_`.
 
     n_chains : int, default=100
