@@ -230,8 +230,9 @@ class BaseRBM(
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows, as for `fit`, but not normalized, because the
             mean of all future weights is unknown: the contribution of a row to the gradient
-            is multiplied by its weight. If the weights are far from 1, divide them by their
-            expected mean.
+            is multiplied by its weight. Rows with weights above 4, or above 4 times the
+            mean of this call if that exceeds 1, are presented several times with a part of
+            it. If the weights are far from 1, divide them by their expected mean.
 
         Returns
         -------

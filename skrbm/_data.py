@@ -210,11 +210,6 @@ class DataSet:
         return self.row_weights[self.rows]
 
     @property
-    def largest_weight(self) -> float | None:
-        """Largest of the weights, or None if all weights are 1."""
-        return None if self.row_weights is None else self.row_weights.max()
-
-    @property
     def coder(self):
         """The encoder, or one that does nothing."""
         return Unencoded(self.n_features) if self.encoder is None else self.encoder
@@ -363,16 +358,26 @@ class DataSet:
         return self.select(self._at(np.sort(places))), np.full(size, 1 / size)
 
     @property
-    def effective_size(self) -> float:
-        """Number of rows of equal weight that give equally precise means (Kish, 1965).
+    def mean_weight(self) -> float:
+        """Mean of the weights, however large they are."""
+        if (weights := self.weights) is None:
+            return 1.0
+        largest = float(weights.max())
+        return largest * float((weights / largest).mean())
 
-        A few rows of much larger weights do not make this number smaller.
+    @property
+    def effective_size(self) -> float:
+        """Number of rows of equal weight that would be as diverse.
+
+        This is the Hill number of order 1/2, which a few heavy rows do not make as small as
+        that of order 2, the effective size for a mean: Hill, M. O. (1973). Diversity and
+        evenness: a unifying notation and its consequences. Ecology, 54(2), 427-432.
         """
         weights = self.weights
         if weights is None:
             return len(self)
-        weights = np.minimum(weights, LARGEST_WEIGHT * weights.mean())
-        return float(weights.sum() ** 2 / (weights**2).sum())
+        shares = weights / weights.max()
+        return float(np.sqrt(shares).sum() ** 2 / shares.sum())
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the weighted mean and variance of each column of dense rows.
@@ -477,17 +482,17 @@ class DataSet:
         """
         if self.row_weights is None:
             return self
-        weights, n = self.weights, len(self)
-        largest = LARGEST_WEIGHT * max(1.0, weights.mean())
-        n_copies = np.ceil(weights / largest).astype(np.int64)
+        n, rows = len(self), self._at(np.arange(len(self)))
+        largest = LARGEST_WEIGHT * max(1.0, self.mean_weight)
+        n_copies = np.maximum(1, np.ceil(self.row_weights[rows] / largest)).astype(np.int64)
         if n_copies.max() == 1:
             return self
         places = np.repeat(np.arange(n), n_copies)
         number = np.arange(len(places)) - (np.cumsum(n_copies) - n_copies)[places]
-        when = (number + (places + 0.5) / n) / n_copies[places]
-        divided = self.select(self._at(places[np.argsort(when, kind="stable")]))
+        position = (number + (places + 0.5) / n) / n_copies[places]
+        divided = self.select(rows[places[np.argsort(position, kind="stable")]])
         divided.row_weights = self.row_weights.copy()
-        divided.row_weights[self._at(np.arange(n))] /= n_copies
+        divided.row_weights[rows] /= n_copies
         return divided
 
     def spread(self, size: int) -> Self:

@@ -265,8 +265,8 @@ class Call(abc.ABC):
         cause = f"learning_rate (currently {rbm.learning_rate_:.4g})"
         if rbm.weight_decay_:
             cause += f", or weight_decay (currently {rbm.weight_decay_:.3g})"
-        if (largest := data.largest_weight) is not None:
-            cause += f", or the largest sample_weight ({largest:.3g} times the usual one)"
+        if data.mean_weight > 2:
+            cause += f", or sample_weight (on average {data.mean_weight:.3g})"
         warnings.warn(
             f"Training diverged {when}: a parameter was not finite, or exceeded "
             f"{rbm._units.largest_parameter:g} in absolute value. {kept} is kept. Lower "

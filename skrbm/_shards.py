@@ -115,9 +115,9 @@ class Survey:
         Range of all values.
     n_rows : list of int
         Number of training rows of each block, without those of weight 0.
-    largest_weight, weight_sum, weight_square_sum : float
+    largest_weight, weight_sum, weight_root_sum : float
         Largest weight of a training row, sum of the weights divided by the largest one,
-        and of the squares of these.
+        and of the roots of these.
     visible_sum, observed : float64 ndarray of shape (n_encoded,)
         Sums of the encoded training rows, times their weights, divided by the largest
         weight, and of the weights, as from `DataSet.sums`.
@@ -134,7 +134,7 @@ class Survey:
     n_rows: list
     largest_weight: float
     weight_sum: float
-    weight_square_sum: float
+    weight_root_sum: float
     visible_sum: np.ndarray
     observed: np.ndarray
     moments: Moments | None
@@ -166,7 +166,7 @@ class Survey:
             n_rows=[n for survey in surveys for n in survey.n_rows],
             largest_weight=largest,
             weight_sum=total("weight_sum"),
-            weight_square_sum=total("weight_square_sum", 2),
+            weight_root_sum=total("weight_root_sum", 0.5),
             visible_sum=total("visible_sum"),
             observed=total("observed"),
             moments=moments,
@@ -191,7 +191,7 @@ def survey(reading, block, data_sets):
         n_rows=[len(training)],
         largest_weight=largest,
         weight_sum=float(shares.sum()),
-        weight_square_sum=float((shares**2).sum()),
+        weight_root_sum=float(np.sqrt(shares).sum()),
         visible_sum=visible_sum,
         observed=observed,
         moments=_moments(training, shares, observed) if reading.moments else None,
@@ -267,6 +267,8 @@ class Sample(DataSet):
     There are at most `SAMPLE_SIZE` rows, also from more blocks.
     """
 
+    mean_weight = 1.0  # all weights are divided by the mean
+
     def __init__(self, found):
         rows = DataSet.stack(found.samples)
         few, shares = rows.draw(SAMPLE_SIZE)
@@ -277,17 +279,12 @@ class Sample(DataSet):
 
     @property
     def effective_size(self):
-        return self._found.weight_sum**2 / self._found.weight_square_sum
+        return self._found.weight_root_sum**2 / self._found.weight_sum
 
     def moments(self):
         """Return the weighted mean and variance of each column of all rows."""
         weight, mean, squares = self._found.moments
         return mean, squares / np.where(weight == 0, 1.0, weight)
-
-    @property
-    def largest_weight(self):
-        ratio = self._found.largest_weight / self._found.mean_weight
-        return None if ratio == 1 else ratio
 
 
 def survey_blocks(executor, n_blocks, reading) -> Survey:

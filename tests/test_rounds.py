@@ -69,7 +69,7 @@ def arrays_of(state):
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array, np.uint8])
-@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("weights", [None, WEIGHTS, np.where(WEIGHTS == 2, 1e5, WEIGHTS)])
 def test_survey(form, weights):
     whole = DataSet(form(X)) if weights is None else DataSet(form(X)).weigh(weights)
     w = np.ones(len(X)) if weights is None else weights

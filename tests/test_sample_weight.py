@@ -258,11 +258,9 @@ def test_bad_weights(weights, message, method):
     assert_array_equal(rbm.components_, before)
 
 
-def test_a_heavy_row_is_named_when_training_diverges():
-    weights = np.ones(16)
-    weights[:5] = 1e6
-    with pytest.warns(Warning, match="the largest sample_weight \\(1e\\+06 times"):
-        make().partial_fit(bars_and_stripes(), sample_weight=weights)
+def test_heavy_rows_are_named_when_training_diverges():
+    with pytest.warns(Warning, match=r"or sample_weight \(on average 1e\+06\)\."):
+        make().partial_fit(bars_and_stripes(), sample_weight=np.full(16, 1e6))
 
 
 SCORERS = [
@@ -294,7 +292,7 @@ def test_more_rows_than_before_in_a_minibatch(solver):
     weights[3] = 50
     rbm = make(solver=solver, batch_size=1000, n_iter=2).fit(X, sample_weight=weights)
     assert np.isfinite(rbm.partial_fit(X, sample_weight=weights).score(X))
-    parallel = ParallelRBM(make(solver=solver, n_iter=2, batch_size=1000), n_shards=2)
+    parallel = ParallelRBM(make(solver=solver, n_iter=2, batch_size=1000), n_shards=3)
     assert np.isfinite(parallel.fit(X, sample_weight=weights).score(X))
 
 
