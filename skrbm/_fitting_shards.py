@@ -169,7 +169,7 @@ class FitOnShards(_OnShards, Fit):
         if state.counts.n_rows_seen == 0:
             follow_mean = not self.is_set_by_hand
             count(found, state, found.mean_weight, follow_mean=follow_mean)
-        self._warn_of_few_steps(n_epochs, round(rounds.per_epoch * rounds.n_local_steps))
+        self._warn_of_few_steps(n_epochs, sum(found.n_rows), max(rounds.sizes))
         n_rounds = n_epochs * rounds.per_epoch
         record = Record(
             encoded,
@@ -181,17 +181,19 @@ class FitOnShards(_OnShards, Fit):
         )
         return RoundsTraining(encoded, state, record, settings, n_rounds, rounds)
 
-    def _warn_of_few_steps(self, n_epochs, per_epoch):
+    def _warn_of_few_steps(self, n_epochs, n_rows, n_rows_of_shard):
         """Warn if one process would take enough steps in a row, but shards do not."""
-        n_shards, n_steps = self.executor.n_shards, n_epochs * per_epoch
-        given = self.rbm.n_iter != "auto"
-        if given and n_steps < FEW_STEPS <= n_shards * n_steps:
+        size = self.rbm.batch_size
+        n_steps, per_epoch = -(-n_rows // size), -(-n_rows_of_shard // size)
+        n_steps *= n_epochs
+        given, enough = self.rbm.n_iter != "auto", -(-FEW_STEPS // per_epoch)
+        if given and n_epochs < enough and n_steps >= FEW_STEPS:
             warnings.warn(
-                f"Each of {n_shards} shards takes only {n_steps} steps in a row, where one "
-                f"process would take {n_shards * n_steps}. The model may be worse by some "
-                f"nats. Set n_iter={-(-FEW_STEPS // per_epoch)} or more, or use fewer "
-                "shards. It hardly matters after how many of these steps shards exchange "
-                "the model (n_local_steps).",
+                f"Each of {self.executor.n_shards} shards takes only "
+                f"{n_epochs * per_epoch} steps in a row, where one process would take "
+                f"{n_steps}. The model may be worse by some nats. Set n_iter={enough} or "
+                "more, or use fewer shards. It hardly matters after how many of these "
+                "steps shards exchange the model (n_local_steps).",
                 ConvergenceWarning,
             )
 
