@@ -224,8 +224,11 @@ class RBM:
 
         The energy is linear in `h`, which may contain means as well.
         """
-        normalizer = self.visible.log_normalizer(self.given_hidden(h).visible_input())
-        return -normalizer.astype(np.float64) - h @ self.hidden_bias
+        result = -(h @ self.hidden_bias).astype(np.float64)
+        for rows in _kernels.row_blocks(len(h), len(self.weights), _kernels.WORK_SIZE):
+            x = self.given_hidden(h[rows]).visible_input()
+            result[rows] -= self.visible.log_normalizer(x)
+        return result
 
     def pseudo_log_likelihood(self, v, columns=None, missing=None) -> np.ndarray:
         """Return the pseudo-log-likelihood of each row, in nats, as float64.

@@ -30,7 +30,7 @@ SMALLEST_CHANCE = 1e-4
 OFTEN, SELDOM = 10, 100
 RARELY_ACCEPTED = 0.001
 # Weight of a new jump in the moving average of the accepted part.
-ACCEPTED_SHARE = 0.05
+ACCEPTED_SHARE = 0.1
 # Number of temperatures of parallel tempering.
 N_TEMPERATURES = 10
 # Weight of a new swap in the moving averages of rejection rates, and number of minibatches
@@ -132,12 +132,13 @@ class ContrastiveDivergence(Solver):
 
     def negative_phase(self, model, phases, rng):
         phases.infer_positive(model)
-        if phases.n_positive > len(self.chains):  # as heavy rows are presented repeatedly
-            self.chains = np.resize(self.chains, phases.positive_hidden.shape)
-        chains = self.chains[: phases.n_positive]
+        chains = np.empty_like(phases.positive_hidden)
         _kernels.bernoulli(phases.positive_hidden, rng, out=chains)
         model.gibbs(chains, self.n_gibbs_steps - 1, rng)
         phases.sample_negative(model, chains, rng, infer_positive=False)
+        # With copies of heavy rows, a minibatch can have more rows than there are chains.
+        kept = chains[: len(self.chains)]
+        self.chains[: len(kept)] = kept
 
 
 class PersistentContrastiveDivergence(Solver):
@@ -152,7 +153,7 @@ class PersistentContrastiveDivergence(Solver):
 
     Attributes
     ----------
-    means : ndarray of shape (N_TO_JUMP_TO, n_components)
+    means : float16 ndarray of shape (N_TO_JUMP_TO, n_components)
         Hidden means of recent rows of minibatches. None before the first minibatch.
     n_means : int
         How many rows have been written there so far, in turn.
@@ -167,7 +168,8 @@ class PersistentContrastiveDivergence(Solver):
     accepted = 1.0
 
     def negative_phase(self, model, phases, rng):
-        if self.n_minibatches >= (OFTEN if self.accepted > RARELY_ACCEPTED else SELDOM):
+        interval = OFTEN if self.accepted > RARELY_ACCEPTED else SELDOM
+        if self.means is not None and self.n_minibatches >= interval:
             accepted = jump(model, self.chains, self.means[: self.n_means], rng)
             self.accepted += ACCEPTED_SHARE * (accepted - self.accepted)
             self.n_minibatches = 0
@@ -180,7 +182,7 @@ class PersistentContrastiveDivergence(Solver):
 
     def _remember(self, means):
         if self.means is None:
-            self.means = np.zeros((N_TO_JUMP_TO, means.shape[1]), means.dtype)
+            self.means = np.zeros((N_TO_JUMP_TO, means.shape[1]), np.float16)
         place = self.n_means % N_TO_JUMP_TO
         means = means[: N_TO_JUMP_TO - place]
         self.means[place : place + len(means)] = means
@@ -201,9 +203,9 @@ def jump(model, h, means, rng):
     data with few clusters, or with many columns that repeat others. They are rare if the
     model has very many states, between which Gibbs steps lead.
     """
-    means = np.clip(means, SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
+    means = means.astype(h.dtype).clip(SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
     drawn = means[rng.integers(len(means), size=len(h))]
-    proposed = _kernels.bernoulli(drawn, rng, out=drawn).astype(h.dtype, copy=False)
+    proposed = _kernels.bernoulli(drawn, rng, out=drawn)
     both = np.concatenate([h, proposed])
     of_zeros = np.log1p(-means)
     of_rows = both @ (np.log(means) - of_zeros).T + of_zeros.sum(axis=1)

@@ -519,9 +519,11 @@ def test_gibbs_steps_from_the_variances():
     """Chains take more steps where many features change together."""
     narrow = np.repeat([[0] * 4, [1] * 4], 50, axis=0)  # variance 1
     wide = np.repeat([[0] * 6, [1] * 6], 50, axis=0)  # variance 1.5
+    wider = np.repeat([[0] * 22, [1] * 22], 50, axis=0)  # variance 5.5
     widest = np.repeat([[0] * 28, [1] * 28], 50, axis=0)  # variance 7
     assert make_rbm().fit(narrow).n_gibbs_steps_ == 1
     assert make_rbm().fit(wide).n_gibbs_steps_ == 2
+    assert make_rbm().fit(wider).n_gibbs_steps_ == 3
     assert make_rbm().fit(widest).n_gibbs_steps_ == 5
     assert make_rbm().fit(wide)._learning.solver.n_gibbs_steps == 2
     assert make_rbm().partial_fit(wide).n_gibbs_steps_ == 1

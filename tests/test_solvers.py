@@ -23,6 +23,7 @@ from conftest import (
     learner_on,
     needs_core,
     state_at,
+    states,
     tiny_rbm,
 )
 from numpy.testing import assert_allclose, assert_array_equal
@@ -31,9 +32,11 @@ from skrbm import BernoulliRBMEstimator, _binary_rows, _kernels, _solvers
 from skrbm._compat.sklearn import StrOptions
 from skrbm._data import DataSet
 from skrbm._fitting import PartialFit
+from skrbm._model import RBM
 from skrbm._phases import BinaryPhases, DensePhases, SparsePhases
 from skrbm._solvers import SOLVERS, PersistentContrastiveDivergence
 from skrbm._step import Counts
+from skrbm._units.gaussian import GaussianUnits
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -298,6 +301,31 @@ def test_jumps_do_not_drift(dtype, rng):
     for _ in range(60):
         _solvers.jump(rbm, h, means, rng)
     assert_distributed(index(h), exact.p_h)
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_jumps_between_clusters_of_real_values(scale, rng):
+    """All chains start in the same cluster."""
+    model = RBM(
+        np.array([[scale, -scale], [0.0, 2 * scale]]),
+        GaussianUnits(np.zeros(2), np.zeros(2), np.zeros(2), np.ones(2)),
+        np.array([-0.5 * scale**2, -2.5 * scale**2]),
+    )
+    h = np.zeros((20_000, 2))
+    p = np.exp(-model.hidden_free_energy(states(2)))
+    for _ in range(40):
+        _solvers.jump(model, h, np.array([[0.3, 0.4], [0.8, 0.1], [0.5, 0.9]]), rng)
+    assert_distributed(index(h), p / p.sum())
+
+
+def test_a_solver_that_has_not_seen_rows_yet_is_continued():
+    """As the solvers of models of older versions, which did not jump."""
+    old = SOLVERS["pcd"](np.zeros((20, 6)), 1)
+    assert vars(old).keys() == {"chains", "n_gibbs_steps"}
+    rbm = BernoulliRBMEstimator(6, n_iter=3, random_state=0).fit(bars_and_stripes())
+    rbm._learning.solver = old
+    rbm.set_params(n_chains=20, n_iter=40, warm_start=True).fit(bars_and_stripes())
+    assert 0 < rbm._learning.solver.accepted < 1
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -183,7 +183,8 @@ def train_written_out(state, settings, X, n_epochs, compiled):
         return h @ c + np.logaddexp(0, x).sum(axis=1)
 
     def jump(chains):
-        m = np.clip(np.reshape(recent[-200:], (-1, len(c))), 1e-4, 1 - 1e-4)
+        m = np.reshape(recent[-200:], (-1, len(c))).astype(np.float16).astype(float)
+        m = np.clip(m, 1e-4, 1 - 1e-4)
         drawn = m[rng.integers(len(m), size=len(chains))]
         new = draw_in_order(drawn)
 
