@@ -39,9 +39,9 @@ class BernoulliRBMEstimator(BaseRBM):
     solver : {"pcd", "cd", "pt"}, default="pcd"
         Initialization of the Gibbs chains in the negative phase. "pcd" (persistent
         contrastive divergence [1]_) continues the chains of the previous minibatch, which
-        may also jump to hidden states of other rows [8]_, and learns the better density.
+        may also jump to hidden states of other rows [9]_, and learns the better density.
         "cd" (contrastive divergence [2]_) starts one chain at each row of the minibatch.
-        "pt" (parallel tempering [6]_, [7]_) has chains at 10 temperatures that swap their
+        "pt" (parallel tempering [7]_, [8]_) has chains at 10 temperatures that swap their
         states instead, so that they also reach modes that no row is in. A step takes about
         ten times as long.
 
@@ -82,14 +82,25 @@ class BernoulliRBMEstimator(BaseRBM):
     weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
         ``1 - learning_rate * weight_decay``. The biases are not penalized, and with
-        `centering` they make up for what the weights lose at the offsets. "auto" is 0.003
-        times `n_components` times the root of the total variance of all features, divided
-        by the number of training rows (with weights, the effective number) and by
+        `centering` they make up for what the weights lose at the offsets.
+
+        With 20 to 20000 training rows, "auto" is found by a short first training, without
+        decay, on four fifths of the rows. It tells after how many updates the
+        pseudo-log-likelihood of the other rows is best, and "auto" is 1.5 divided by this
+        number and by the learning rate, so that learning ends where the first training
+        should have ended [6]_. It takes at most two fifths of the updates of `n_iter`.
+
+        If the other rows do not show that the model overfits, with more rows or fewer, on
+        shards, or if training begins at parameters set by hand, "auto" is 0.003 times
+        `n_components` times the root of the total variance of all features, divided by the
+        number of training rows (with weights, the effective number) and by
         ``1 - momentum``. This is a normal prior on the weights, narrower for more hidden
-        units, so that their total effect does not depend on their number [5]_. It is at
-        most 0.1 divided by the learning rate.
-        `partial_fit`, which does not know the number of rows, keeps the value of the
-        previous call, or starts with 0. The value used is stored in `weight_decay_`.
+        units, so that their total effect does not depend on their number [5]_. In any case,
+        it is at most 0.1 divided by the learning rate.
+
+        A warm start keeps the ratio of the decay to this rule, and `partial_fit`, which
+        does not know the number of rows, the value of the previous call, or starts with 0.
+        The value used is stored in `weight_decay_`.
 
     centering : bool, default=True
         Whether to use the centered gradient [3]_, which subtracts offsets, the means of the
@@ -111,8 +122,9 @@ class BernoulliRBMEstimator(BaseRBM):
         Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
         epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
         whole epochs. With many rows, it runs 10 epochs, or as many as change 10^10 weights
-        in total, but at least 20000 updates. The number of epochs run is stored in
-        `n_iter_`.
+        in total, but at least 20000 updates. If the weight decay is found by a first
+        training, it runs at most 8 times as many updates as were best there, or 500. The
+        number of epochs run is stored in `n_iter_`.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch of `fit`.
@@ -245,12 +257,14 @@ class BernoulliRBMEstimator(BaseRBM):
     .. [4] Shamir, O. and Zhang, T. (2013). Stochastic gradient descent for non-smooth
        optimization. ICML 2013, 71-79.
     .. [5] Neal, R. M. (1996). Bayesian Learning for Neural Networks. Springer.
-    .. [6] Desjardins, G., Courville, A., Bengio, Y., Vincent, P. and Delalleau, O. (2010).
+    .. [6] Bishop, C. M. (1995). Regularization and complexity control in feed-forward
+       networks. ICANN 1995, 141-148.
+    .. [7] Desjardins, G., Courville, A., Bengio, Y., Vincent, P. and Delalleau, O. (2010).
        Tempered Markov chain Monte Carlo for training of restricted Boltzmann machines.
        AISTATS 2010, 145-152.
-    .. [7] Cho, K., Raiko, T. and Ilin, A. (2010). Parallel tempering is efficient for
+    .. [8] Cho, K., Raiko, T. and Ilin, A. (2010). Parallel tempering is efficient for
        learning restricted Boltzmann machines. IJCNN 2010, 1-8.
-    .. [8] Tierney, L. (1994). Markov chains for exploring posterior distributions. Annals
+    .. [9] Tierney, L. (1994). Markov chains for exploring posterior distributions. Annals
        of Statistics, 22(4), 1701-1728.
 
     Examples

@@ -29,6 +29,7 @@ from skrbm._random import draw_seeds, generator
 from skrbm._record import Record, Validation
 from skrbm._step import Settings, TrainingState, first_state, is_sound, next_state
 from skrbm._training import Training, train_on_chunk
+from skrbm._trial import FIRST, best_length, hold_out
 from skrbm._units import VisibleUnits
 from skrbm._verdict import judge
 
@@ -205,8 +206,11 @@ class Call(abc.ABC):
 
         They are not counted in the first epoch, which would move these parameters.
         """
-        if not self.is_set_by_hand:
-            return
+        if self.is_set_by_hand:
+            self.count(encoded, state)
+
+    def count(self, encoded, state):
+        """Count all rows before the first step."""
         weights = np.ones(len(encoded)) if encoded.weights is None else encoded.weights
         total, observed = encoded.sums(clip=self.clip)
         if encoded.has_gaps:
@@ -420,6 +424,7 @@ class Fit(Call):
         state.learned.average = None  # each call of fit starts a new one
         state.gaps = self.begun(self.gaps(encoded, state))
         n_epochs = self.n_epochs(len(data), encoded.n_encoded)
+        settings, n_epochs = self.try_out(data, settings, n_epochs, seed)
         record = Record(encoded, state, n_epochs, validation, binarize=settings.binarize)
         return Training(encoded, state, record, settings, n_epochs)
 
@@ -464,6 +469,7 @@ class Fit(Call):
             data.effective_size,
             rbm.n_components,
             units,
+            1.0 if self.is_new else getattr(rbm, "_decay_times", 1.0),
         )
 
     def n_epochs(self, n_rows: int, n_encoded: int) -> int:
@@ -472,6 +478,39 @@ class Fit(Call):
         if rbm.n_iter != "auto":
             return rbm.n_iter
         return _rules.enough_epochs(n_rows, rbm.batch_size, n_encoded * rbm.n_components)
+
+    def try_out(
+        self, data: DataSet, settings: Settings, n_epochs: int, seed: int | None
+    ) -> tuple[Settings, int]:
+        """Return settings and number of epochs, after a first training if it is due.
+
+        Its units are those of the rows that it trains on. By what factor it changes the
+        decay is remembered for warm starts.
+        """
+        rbm, per_epoch = self.rbm, -(-len(data) // settings.batch_size)
+        if seed is None:
+            return settings, n_epochs
+        rbm._decay_times = 1.0
+        n_most = _rules.updates_to_try(data.effective_size, n_epochs * per_epoch)
+        automatic = rbm.weight_decay == "auto" and settings.weight_decay > 0
+        if not automatic or self.is_set_by_hand or n_most < FIRST:
+            return settings, n_epochs
+        held_out, rest = hold_out(data, generator(seed))
+        units = rbm._untrained(
+            rest, np.float64 if data.X.dtype == np.float64 else np.float32
+        )
+        state = first_state(settings, units, len(rest), rbm.n_components, seed)
+        data, held_out, rest = (x.encode(units.encoder) for x in (data, held_out, rest))
+        state.gaps, before = self.gaps(data, state), state.visible_mean
+        self.count(rest, state)
+        state.model.visible.follow_mean(before, state.visible_mean)
+        length = best_length(state, settings, rest.divide_heavy(), held_out, n_most)
+        decay = _rules.decay_after_trial(settings, length, n_most)
+        rbm._decay_times = decay / settings.weight_decay
+        if rbm.n_iter == "auto":
+            n_enough = _rules.updates_after_trial(length)
+            n_epochs = math.ceil(min(n_epochs * per_epoch, n_enough) / per_epoch)
+        return settings._replace(weight_decay=decay), n_epochs
 
     def _hold_out(self, data: DataSet) -> tuple[DataSet, DataSet | None]:
         """Return the training rows and, for early stopping, the held-out rows.

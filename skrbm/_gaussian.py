@@ -85,11 +85,14 @@ class GaussianRBMEstimator(BaseRBM):
 
     weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. "auto" is 0.003 times `n_components` times the
+        ``1 - learning_rate * weight_decay``. With 20 to 20000 training rows, "auto" is
+        found by a short first training, as described for :class:`BernoulliRBMEstimator`, by
+        the log-likelihood of held-out rows. If these do not show that the model overfits,
+        or with more rows or fewer, or on shards, it is 0.003 times `n_components` times the
         root of the number of features, divided by the number of training rows (with
-        weights, the effective number), but at most 0.1 divided by the learning rate.
-        `partial_fit` keeps the value of the previous call, or starts with 0. The value used
-        is stored in `weight_decay_`.
+        weights, the effective number), but at most 0.1 divided by the learning rate. A warm
+        start keeps the ratio of the decay to this rule, and `partial_fit` the value of the
+        previous call, or starts with 0. The value used is stored in `weight_decay_`.
 
     batch_size : int, default=20
         Number of rows per minibatch.
@@ -98,8 +101,9 @@ class GaussianRBMEstimator(BaseRBM):
         Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
         epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
         whole epochs. With many rows, it runs 10 epochs, or as many as change 10^10 weights
-        in total, but at least 20000 updates. The number of epochs run is stored in
-        `n_iter_`.
+        in total, but at least 20000 updates. If the weight decay is found by a first
+        training, it runs at most 8 times as many updates as were best there, or 500. The
+        number of epochs run is stored in `n_iter_`.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch of `fit`.

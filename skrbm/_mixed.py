@@ -94,15 +94,16 @@ class MixedRBMEstimator(BaseRBM):
 
     weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. "auto" is 0.024 times `n_components` times the
-        root of the total variance of the encoded rows, divided by the number of training
-        rows (with weights, the effective number). With more than 2000 rows, it is
-        multiplied by 2000 and divided by their number, down to 0.003 in place of 0.024. It
-        is at most 0.1 divided by the learning rate. The weights of real columns decay 14 /
-        s times as strongly, if that is more, with s as for `learning_rate`, unless a number
-        is given. If all columns are real, the factor is 0.003 for any number of rows.
-        `partial_fit` keeps the value of the previous call, or starts with 0. The value used
-        is stored in `weight_decay_`.
+        ``1 - learning_rate * weight_decay``. With 20 to 20000 training rows, "auto" is
+        found by a short first training, as described for :class:`BernoulliRBMEstimator`, by
+        the score of held-out rows. If these do not show that the model overfits, or with
+        more rows or fewer, or on shards, it is 0.003 times `n_components` times the root of
+        the total variance of the encoded rows, divided by the number of training rows (with
+        weights, the effective number), but at most 0.1 divided by the learning rate. The
+        weights of real columns among others decay 14 / s times as strongly, if that is
+        more, with s as for `learning_rate`, unless a number is given. A warm start keeps
+        the ratio of the decay to this rule, and `partial_fit` the value of the previous
+        call, or starts with 0. The value used is stored in `weight_decay_`.
 
     batch_size : int, default=20
         Number of rows per minibatch.
@@ -111,8 +112,9 @@ class MixedRBMEstimator(BaseRBM):
         Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
         epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
         whole epochs. With many rows, it runs 10 epochs, or as many as change 10^10 weights
-        in total, but at least 20000 updates. The number of epochs run is stored in
-        `n_iter_`.
+        in total, but at least 20000 updates. If the weight decay is found by a first
+        training, it runs at most 8 times as many updates as were best there, or 500. The
+        number of epochs run is stored in `n_iter_`.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch of `fit`.

@@ -75,6 +75,13 @@ class Validation:
         return self.n_no_change > self.patience
 
 
+def draw_states(model, v, rng):
+    """Return rows of states, drawn from values as in training."""
+    v = v.copy()
+    model.visible.draw_states(v.data if sp.issparse(v) else v, rng)
+    return v
+
+
 def free_energy_gap(model, held_out, trained_on, *, binarize):
     """Return the mean free energy of held-out rows minus that of training rows, in nats.
 
@@ -87,9 +94,7 @@ def free_energy_gap(model, held_out, trained_on, *, binarize):
         rng = generator(0)
 
         def free_energy(v):
-            if binarize:
-                v = v.copy()
-                model.visible.draw_states(v.data if sp.issparse(v) else v, rng)
+            v = draw_states(model, v, rng) if binarize else v
             return model.free_energy(filled(model, v)[0])
 
         return data.mean(free_energy, model)

@@ -14,13 +14,18 @@ GIBBS_STEPS = {5: 6.0, 3: 5.0, 2: 1.2}
 LARGEST_DECAY = 0.1
 # Precision of the prior on weights, for one hidden unit and a distance of 1.
 PRECISION = 0.003
-# Number of rows up to which a larger precision is used, if the kind of units asks for it.
-FEW_ROWS = 2000
 # Largest variance at which the weights of real columns decay as strongly as others.
 STRONGLY_RELATED = 14.0
+# Numbers of rows for a first training, and the part of the updates that it may take.
+FEWEST_ROWS, MANY_ROWS = 20, 20_000
+PART_TO_TRY = 0.4
+# Part of a weight that the decay removes in the best length of the first training, and
+# numbers of updates that are enough then, in all and in units of this length.
+DECAY_TIMES_LENGTH = 1.5
+FEWEST_TO_LEARN, LENGTHS_TO_LEARN = 500, 8
 
 
-def for_fit(settings, variances, n_rows, n_components, units):
+def for_fit(settings, variances, n_rows, n_components, units, decay_times=1.0):
     """Return the values of "auto" that suit all rows of `fit`.
 
     Parameters
@@ -34,6 +39,8 @@ def for_fit(settings, variances, n_rows, n_components, units):
     n_components : int
     units : VisibleUnits
         The visible units, on whose kind some factors depend.
+    decay_times : float, default=1.0
+        Factor of the weight decay.
 
     Returns
     -------
@@ -43,13 +50,13 @@ def for_fit(settings, variances, n_rows, n_components, units):
     # With momentum, the gradients of many steps add up, but the decay does not.
     single = 1 - settings.momentum
     rate = units.rate_factor * single * suitable_rate(variances)
-    decay = suitable_decay(variances, n_rows, n_components, units.decay_factor) / single
+    decay = decay_times * suitable_decay(variances, n_rows, n_components) / single
     used = rate if settings.learning_rate == "auto" else settings.learning_rate
     persistent = settings.solver == "pcd" and units.slow_by_variance
     return {
         "learning_rate": rate,
         "weight_decay": min(decay, LARGEST_DECAY / used),
-        "decay_ratio": suitable_ratio(variances),
+        "decay_ratio": 1.0 if units.decay_more is None else suitable_ratio(variances),
         "n_gibbs_steps": suitable_gibbs_steps(variances) if persistent else 1,
     }
 
@@ -78,6 +85,34 @@ def enough_epochs(n_rows, batch_size, n_weights):
     return -(-n_updates // n_steps)
 
 
+def updates_to_try(n_rows, n_updates):
+    """Return how many updates of so many a first training may take, 0 for none."""
+    return int(PART_TO_TRY * n_updates) if FEWEST_ROWS <= n_rows <= MANY_ROWS else 0
+
+
+def decay_after_trial(settings, length, n_most):
+    """Return the weight decay, given the best length of a first training without it.
+
+    Ending a training after t updates from small weights does about the same as a weight
+    decay of ``1 / (learning_rate t)``: Bishop, C. M. (1995). Regularization and complexity
+    control in feed-forward networks. ICANN 1995, 141-148. The factor is by trial. The
+    decay is the geometric mean of those of bits and of real columns. If the model did not
+    overfit in `n_most` updates, the decay is that by `suitable_decay`, unless this would
+    have ended learning before. Otherwise it is rounded, so that it does not depend on
+    rounding errors, which differ between computers.
+    """
+    rate = math.sqrt(settings.decay_ratio) * settings.learning_rate
+    decay = min(DECAY_TIMES_LENGTH / min(length, n_most), LARGEST_DECAY) / rate
+    if length > n_most and settings.weight_decay < decay:
+        return settings.weight_decay
+    return min(float(f"{decay:.2g}"), LARGEST_DECAY / rate)
+
+
+def updates_after_trial(length):
+    """Return how many updates are enough to learn with the decay of `decay_after_trial`."""
+    return max(FEWEST_TO_LEARN, LENGTHS_TO_LEARN * length)
+
+
 def suitable_rate(variances):
     """Return a learning rate at which the persistent chains can follow the model.
 
@@ -99,18 +134,15 @@ def suitable_gibbs_steps(variances):
     return next(suitable, 1)
 
 
-def suitable_decay(variances, n_rows, n_components, factor=1.0):
+def suitable_decay(variances, n_rows, n_components):
     """Return the weight decay of a normal prior on each weight.
 
     The precision of the prior is proportional to the number of hidden units, so that their
     total effect does not depend on it: Neal, R. M. (1996). Bayesian Learning for Neural
     Networks. Springer. It is also proportional to the root of the mean squared distance of
-    the rows from their mean, by trial on subsets of data sets of 16 to 910 features. Tables
-    of categories are modeled better with a precision that is larger by a `factor`, unless
-    they have many rows, by trial on twelve tables of 200 to 10 000 rows.
+    the rows from their mean, by trial on subsets of data sets of 16 to 910 features.
     """
-    factor = max(1.0, factor * min(1.0, FEW_ROWS / n_rows))
-    return factor * PRECISION * n_components * math.sqrt(variances.total) / n_rows
+    return PRECISION * n_components * math.sqrt(variances.total) / n_rows
 
 
 def suitable_ratio(variances):

@@ -543,7 +543,7 @@ def test_callbacks(tmp_path):
     from skrbm.callbacks import Checkpoint, LikelihoodMonitor, TrajectoryLadder, resume
 
     monitor = LikelihoodMonitor(WINE)
-    rbm = make(14, early_stopping=True).set_callbacks(
+    rbm = make(14, early_stopping=True, weight_decay=1e-3).set_callbacks(
         monitor, Checkpoint(tmp_path / "rbm.ckpt")
     )
     rbm.fit(WINE)
@@ -694,7 +694,7 @@ def test_a_feature_with_few_values_is_named(monkeypatch):
     X = {"a": rng.standard_normal(300), "b": rng.integers(2, size=300)}
     frame = pd.DataFrame(X)
     with pytest.warns(ConvergenceWarning, match="variance of feature 'b' given"):
-        rbm = make(4, covariance_type="diag", n_iter=200).fit(frame)
+        rbm = make(4, covariance_type="diag", n_iter=200, weight_decay=1e-3).fit(frame)
     assert np.isfinite(rbm.score_samples(frame)).all()
     assert_allclose(rbm.noise_variance_[1], 0.1 * rbm.visible_variance_[1], rtol=1e-3)
 

@@ -108,9 +108,8 @@ class VisibleUnits(abc.ABC):
     needs_moments: ClassVar[bool] = False
     # Parameters larger than this mean that training has diverged.
     largest_parameter: ClassVar[float] = 1e3
-    # Factors of the automatic learning rate and of the automatic weight decay.
+    # Factor of the automatic learning rate.
     rate_factor: ClassVar[float] = 1.0
-    decay_factor: ClassVar[float] = 1.0
     # Whether chains are slow if the rows vary much in one direction.
     slow_by_variance: ClassVar[bool] = True
 

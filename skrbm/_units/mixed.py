@@ -25,8 +25,6 @@ TYPES: dict[str, Any] = {
     "categorical": CategoricalUnits,
     "ordinal": OrdinalUnits,
 }
-# Factor of the automatic weight decay of tables, by trial.
-DECAY_OF_TABLES = 8.0
 # What the kinds of the parts are called in pickles: do not change the order.
 KINDS_OF_PARTS = [*TYPES.values(), GaussianUnits]
 # Streams of random numbers of the parts, from the same key.
@@ -153,10 +151,6 @@ class MixedUnits(VisibleUnits):
     @property
     def rate_factor(self):  # type: ignore[override]
         return GaussianUnits.rate_factor if self._all_real else 1.0
-
-    @property
-    def decay_factor(self):  # type: ignore[override]
-        return GaussianUnits.decay_factor if self._all_real else DECAY_OF_TABLES
 
     @property
     def slow_by_variance(self):  # type: ignore[override]
