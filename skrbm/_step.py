@@ -27,6 +27,9 @@ AVERAGING_POWER = 4
 # The average is updated at every step at first, then at every second, fourth, ... step, up
 # to this stride. This makes it cheap, and it never lags by more than 1/30 of the steps.
 LARGEST_STRIDE = 16
+# Largest change of the input of a hidden unit for an outlier in a step, beyond that for
+# other rows, if its state changes by 1.
+LARGEST_CHANGE = 1.0
 # To save time, weights shrink when the decay of some steps adds up to this part of them.
 SMALLEST_DECAY = 1e-3
 
@@ -377,6 +380,8 @@ class Learner:
             learned.hidden_mean += share * (phases.mean_hidden() - learned.hidden_mean)
             if follow_mean:
                 self._set_offsets()
+        if learned.model.visible.n_bits < len(learned.model.visible):
+            rate *= self._damping(min(rate, 1.0))
         phases.multiply(rate)
         if settings.weight_decay:
             self._decay(rate * settings.weight_decay)
@@ -392,6 +397,18 @@ class Learner:
         if settings.averaging:
             self._average()
         solver.after_update(phases, self.offsets)
+
+    def _damping(self, rate):
+        """Return a factor of the rate with which the outliers of this minibatch are stable.
+
+        A step at rate r changes the input of a hidden unit for row v of n by r |v|^2 / n
+        times the share of its own state in the gradient. Only bits have a bounded size.
+        """
+        phases = self.phases
+        values = phases.positive_visible[:, self.state.model.visible.n_bits :]
+        squares = np.einsum("ij,ij->i", values, values)
+        change = rate * float(squares.max() - squares.mean()) / phases.n_positive
+        return 1.0 if change < LARGEST_CHANGE else LARGEST_CHANGE / change
 
     def _decay(self, part):
         """Shrink the weights by this part of them, or leave it to a later step.

@@ -741,3 +741,28 @@ def test_large_offsets_are_subtracted_in_the_precision_of_the_rows():
     energy = rbm.free_energy(X + offset)
     rbm.components_ = rbm.components_.astype(np.float64)
     assert_allclose(energy, rbm.free_energy(X + offset), rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.5])
+def test_steps_are_shorter_with_outliers(rate):
+    """The input of hidden units for an outlier changes by less than it would do."""
+    rng = np.random.default_rng(0)
+    usual = rng.normal(size=(20, 3))
+    units = GaussianUnits(*np.zeros((2, 3)), np.zeros(3), np.ones(3))
+    start = RBM(rng.normal(size=(3, 4)) / 10, units, np.zeros(4))
+
+    def change(v, rate):
+        state = state_at(start.copy(), np.zeros((20, 4)))
+        settings = PLAIN._replace(n_chains=20, batch_size=20)
+        learner_on(v, state, settings).step(slice(0, len(v)), rate)
+        return state.model.weights - start.weights
+
+    ratio = change(usual, rate) / change(usual, 1e-3)
+    assert_allclose(ratio, rate / 1e-3, rtol=1e-6)
+    outlier = usual.copy()
+    outlier[7] *= 40
+    ratio = change(outlier, rate) / change(outlier, 1e-5)
+    squares = (outlier**2).sum(axis=1)
+    expected = 20 / (squares.max() - squares.mean())
+    assert expected < rate / 10
+    assert_allclose(ratio, expected / 1e-5, rtol=1e-6)
