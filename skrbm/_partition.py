@@ -101,9 +101,9 @@ class LogPartition(Number):
     converged : bool or None
         Whether the number of temperatures was chosen such that a third of the runs count,
         that is, that `effective_sample_size` is at least a third of their number, and at
-        least 2. False if 8001 temperatures were too few for that, and None if their number
-        was given or there were no runs. Like the bounds, this does not account for what all
-        runs miss.
+        least 2. False if 8001 temperatures were too few for that, or if states of the model
+        prove the estimate wrong. None if the number was given or there were no runs. Like
+        the bounds, this does not account for anything else that all runs miss.
     """
 
     value: float
@@ -120,9 +120,12 @@ class LogPartition(Number):
     converged: bool | None = None
 
     def __repr__(self) -> str:
+        refuted = self.lower == self.value < self.upper
+        bound = f"log Z >= {self.value:.2f}, as states of the model prove"
         if self.parts is not None:
+            between = f"between {self.lower:.2f} and {self.upper:.2f}"
             return (
-                f"log Z = {self.value:.2f}, between {self.lower:.2f} and {self.upper:.2f} "
+                f"{bound if refuted else f'log Z = {self.value:.2f}, {between}'} "
                 f"(forward: {self.parts[0]!r}; reverse: {self.parts[1]!r})"
             )
         if self.log_weights is None:
@@ -130,10 +133,11 @@ class LogPartition(Number):
         init = f" from {_INITS[self.init]}" if self.init else ""
         ladder = f" on a ladder of {self.n_rungs} rungs" if self.n_rungs else ""
         places = f"{self.n_betas} {'models' if ladder else 'temperatures'}{ladder}"
-        if self.converged is not None:
+        if self.converged is not None and not refuted:
             places += " (chosen)" if self.converged else " (the most tried, too few)"
+        sigma = f"3 sigma: {self.lower:.2f} to {self.upper:.2f}"
         return (
-            f"log Z = {self.value:.2f}, 3 sigma: {self.lower:.2f} to {self.upper:.2f} "
+            f"{bound if refuted else f'log Z = {self.value:.2f}, {sigma}'} "
             f"({_METHODS[self.method]}, {len(self.log_weights)} runs{init}, "
             f"{places}, effective sample size {self.effective_sample_size:.1f})"
         )
@@ -247,7 +251,7 @@ def log_partition(
         rows prove that the estimate is too low: training rows, by the bound that `fit` has
         found (`verdict_`), or those from which the reverse runs start. Z is at least the
         sum of ``exp(-F)`` over some rows of bits, and there is a similar bound for real
-        values. The result is then this bound, and `upper` is infinite.
+        values. The result is then this bound, `upper` is infinite, and `converged` False.
 
     References
     ----------
@@ -318,7 +322,8 @@ def log_partition(
             "log-likelihoods may still be too high. The runs have missed a mode of the "
             "model, which its training may have missed as well."
         )
-        result = dataclasses.replace(result, value=bound, lower=bound, upper=np.inf)
+        bounds = {"value": bound, "lower": bound, "upper": np.inf}
+        result = dataclasses.replace(result, **bounds, converged=False)
     return result
 
 

@@ -72,7 +72,7 @@ def log_likelihood(
     log_partition : LogPartition or float, default=None
         Log Z of the model. None computes it with :func:`log_partition`: exactly if the
         smaller layer has at most 20 units, and otherwise by annealed importance sampling,
-        which takes longer and tends to make the likelihood too high.
+        which takes longer and tends to make the likelihood too high. 0 leaves log Z out.
 
     random_state : int, RandomState instance or None, default=None
         Controls the draws if log Z is estimated.
@@ -93,8 +93,8 @@ def log_likelihood(
     Warns
     -----
     UserWarning
-        If rows of `X` prove that log Z is larger than its estimate, or the given number.
-        For example, no log-probability of a row of bits is above 0.
+        If rows of `X` prove that log Z is larger than its estimate, or than a given number
+        other than 0. For example, no log-probability of a row of bits is above 0.
 
     Examples
     --------
@@ -179,21 +179,31 @@ def _warn_if_too_low(model, data, rows, log_z):
     """Warn if rows, of which `rows` are minus the free energies, refute log Z."""
     complete = np.isfinite(rows)
     complete[data.gappy()] = False
-    if log_z.method == "exact" or not complete.any():
+    left_out = log_z.method == "given" and log_z.value == 0
+    if log_z.method == "exact" or left_out or not complete.any():
         return
     order = np.argsort(np.where(complete, -rows, np.inf), kind="stable")
     places = order[: min(N_ROWS, np.count_nonzero(complete))]
     v = data.select(places if data.rows is None else data.rows[places])
     v = v.copy_rows(model.dtype)
     bound = log_partition_bound(model, v.toarray() if data.is_sparse else v)
-    if is_too_low(log_z, bound):
-        warnings.warn(
-            f"Log-likelihoods are too high, by at least {bound - log_z.value:.2f} nats: "
-            f"rows of X show that log Z is at least {bound:.2f}, but it was taken to be "
-            f"{log_z.value:.2f}. They are in a mode of the model that the estimate of log "
-            "Z lacks. Often the training has missed it as well, and the model is not one "
-            "of the data: see verdict_ of the estimator, if it has one."
+    if not is_too_low(log_z, bound):
+        return
+    if log_z.method == "given":
+        reason = "log_partition was given as"
+        advice = "Pass None to compute it, or 0 for minus the free energy."
+    else:
+        reason = "it was estimated to be"
+        advice = (
+            "They are in a mode of the model that the estimate lacks. Often the training "
+            "has missed it as well, and the model is not one of the data: see verdict_ of "
+            "the estimator, if it has one."
         )
+    warnings.warn(
+        f"Log-likelihoods are too high, by at least {bound - log_z.value:.2f} nats: rows "
+        f"of X show that log Z is at least {bound:.2f}, but {reason} {log_z.value:.2f}. "
+        f"{advice}"
+    )
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -278,8 +288,8 @@ def mean_log_likelihood(
     Warns
     -----
     UserWarning
-        If rows of `X` prove that log Z is larger than its estimate, or the given number.
-        For example, no log-probability of a row of bits is above 0.
+        If rows of `X` prove that log Z is larger than its estimate, or than a given number
+        other than 0. For example, no log-probability of a row of bits is above 0.
 
     Examples
     --------

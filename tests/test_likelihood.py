@@ -219,7 +219,7 @@ def test_rows_that_refute_log_z(function, form):
     log_z, v = log_partition(rbm).value, form(all_rows[::2])
     function(rbm, v, log_partition=log_z)
     half = logsumexp(-model.free_energy(all_rows[::2]))
-    too_high = rf"at least .* but it was taken to be {half - 2:.2f}\. They are in a mode"
+    too_high = rf"at least .* log_partition was given as {half - 2:.2f}\. Pass None"
     with pytest.warns(UserWarning, match=too_high):
         function(rbm, v, log_partition=half - 2)
     with pytest.warns(UserWarning, match="Log-likelihoods are too high"):
@@ -227,6 +227,12 @@ def test_rows_that_refute_log_z(function, form):
     gaps = all_rows.copy()
     gaps[:, 0] = np.nan
     function(rbm, gaps, log_partition=-100.0)  # probabilities of parts of rows
+
+
+def test_0_leaves_out_log_z():
+    model = tiny_rbm(6, 3, scale=2.0)
+    without = log_likelihood(by_hand(model), states(6), log_partition=0)
+    assert_allclose(without, -model.free_energy(states(6)))
 
 
 def test_rows_of_tables_and_real_values_refute_log_z():
@@ -261,7 +267,11 @@ def test_estimates_that_states_refute():
     with pytest.warns(UserWarning, match="This bound is used instead"):
         found = log_partition(rbm, init=X, **settings)
     assert_allclose([found.value, found.lower], log_z, atol=1e-3)
-    assert found.upper == np.inf
+    assert (found.upper, found.converged) == (np.inf, False)
+    assert repr(found).startswith(f"log Z >= {log_z:.2f}, as states of the model prove (")
+    missed = "it was estimated to be .* They are in a mode of the model that the estimate"
+    with pytest.warns(UserWarning, match=missed):
+        log_likelihood(rbm, X, log_partition=found.parts[0])
 
 
 def test_estimates_that_the_training_rows_refute():
@@ -270,8 +280,12 @@ def test_estimates_that_the_training_rows_refute():
     of = _partition.projections(_attributes.model_of(rbm))
     rbm.verdict_ = Verdict(log_partition_bound=log_z, of=of)
     settings = {"method": "ais", "betas": 50, "random_state": 0}
-    with pytest.warns(UserWarning, match=f"log Z is at least {log_z:.2f}"):
-        assert log_partition(rbm, **settings).value == log_z
+    for betas in (50, None):
+        with pytest.warns(UserWarning, match=f"log Z is at least {log_z:.2f}"):
+            found = log_partition(rbm, **settings | {"betas": betas})
+        assert (found.value, found.converged) == (log_z, False)
+        assert "prove (annealed importance sampling, 100 runs, " in repr(found)
+        assert "too few" not in repr(found)
     rbm.intercept_hidden_[0] -= 1
     assert abs(log_partition(rbm, **settings).value - off) < 0.1
 
