@@ -141,7 +141,7 @@ class Training:
 
     @property
     def n_updates(self):
-        """Number of updates of the model so far."""
+        """Number of updates so far, without those that copies of heavy rows add."""
         return self.n_done * -(-len(self.data) // self.settings.batch_size)
 
     def end(self):

@@ -5,6 +5,7 @@ chains, which may not know all of it. Nothing here uses the generator of the tra
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.special import logsumexp, rel_entr
 from skrbm import _annealing, _gaps
 from skrbm._bounds import log_partition_bound
 from skrbm._enumeration import exact_draws, exact_log_partition
+from skrbm._gaps import mean_of_observed
 from skrbm._partition import projections
 from skrbm._random import generator
 
@@ -25,9 +27,12 @@ CHANCE = 1e-2
 # Numbers of annealed runs, of their temperatures, and of draws of hidden states, whose
 # units are on and off with at least some probability.
 N_RUNS, N_BETAS, N_DRAWS, SMALLEST = 100, 500, 1000, 1e-4
-# Largest number of terms of the exact sum for log Z, which take no longer than the runs.
-N_TERMS = 1 << 24
-# Bounds on the number of rows, and of their values.
+# Largest numbers of units that are enumerated, and of terms of the exact sum for log Z,
+# which takes no longer than the runs then.
+MOST_ENUMERATED, N_TERMS = 16, 1 << 24
+# Variance of a real column, in its present units, below which it is taken to be constant.
+SMALLEST_VARIANCE = 1e-3
+# Bounds on the number of rows or exact draws, and of their values.
 N_ROWS, N_VALUES = 5000, 5_000_000
 # Fewest chains that are compared with the model.
 FEWEST_CHAINS = 20
@@ -37,7 +42,7 @@ FEWEST_CHAINS = 20
 class Verdict:
     """What the check at the end of a training has found.
 
-    All numbers but shares are in nats. Those that were not computed are NaN.
+    All numbers but shares are in nats. Those that are not known are NaN.
 
     Parameters
     ----------
@@ -50,8 +55,8 @@ class Verdict:
         Mean log-likelihood of a training row if all features were independent, minus that
         under the model, which may be lower still where log Z is larger than its estimate.
     imbalance : float
-        Loss of log-likelihood per row because a hidden unit is on too often or too seldom,
-        without what may be due to chance.
+        Loss of log-likelihood per row because a hidden unit is on too often or too seldom.
+        It is larger unless the draws are off by chance.
     unit : int
         This hidden unit.
     of_rows, of_draws : float
@@ -109,6 +114,17 @@ class Verdict:
                 "No problem was found, but annealed runs were too short for this model: "
                 f"their estimates of log Z differ by {-self.log_partition_gap:.1f} nats."
             )
+        questions = {
+            "the persistent chains have visited all modes": self.log_partition_gap,
+            "the model is better than independent features": self.shortfall,
+            "modes have the proportions of the training rows": self.imbalance,
+        }
+        unknown = [text for text, value in questions.items() if math.isnan(value)]
+        if unknown:
+            return (
+                "No problem was found, but it is not known whether "
+                f"{', nor whether '.join(unknown)}."
+            )
         return "No problem was found."
 
 
@@ -118,19 +134,21 @@ def judge(state, data=None) -> Verdict:
     Four things are compared:
 
     - log Z, or the largest of estimates that hardly ever exceed it: its lower bound from
-      rows, annealed runs from independent features, and the draws below, both without the
-      largest weight, so that no single run or draw decides;
+      rows, annealed runs from independent features, less two standard errors, and the draws
+      below, both without the largest weight, so that no single run or draw decides;
     - what the persistent chains know of it: the estimate of annealed runs in reverse, which
       start 100 Gibbs steps after the chains. If the chains are draws of the model, this is
       about log Z, or above it if there are too few temperatures;
     - the mean free energy of training rows, and their log-likelihood if all features are
       independent;
-    - the means of the hidden units for training rows and for draws of the model. With the
-      share q of the rows in which a unit is on, and p of the draws, the log-likelihood is
-      at least the relative entropy of q to p below the best possible one, since no function
-      of the rows can be further from the data than the rows are. If exact draws take too
-      long, they are hidden states of rows with importance weights, which know the
-      proportions of all modes that rows are in.
+    - the means of the hidden units for training rows and for draws of the model. If a unit
+      is on in a share q of the rows, but with probability p under the model, the
+      log-likelihood is at least the relative entropy of q to p below the best possible one,
+      since no function of the rows can be further from the data than the rows are. If exact
+      draws take too long, they are hidden states of rows with importance weights, which
+      know the proportions of all modes that rows are in.
+
+    What is not finite is taken to be unknown.
 
     Parameters
     ----------
@@ -145,26 +163,29 @@ def judge(state, data=None) -> Verdict:
     rng, rough = generator(0), path.model
     found: dict[str, Any] = {}
     n_states = 1 << model.n_enumerated
-    exact = n_states * model.weights.size <= N_TERMS * model.n_enumerated
+    exact = model.n_enumerated <= MOST_ENUMERATED
+    exact = exact and n_states * model.weights.size <= N_TERMS * model.n_enumerated
     rows, shares = _rows(rough, data)
     if exact:
         bound = log_z = exact_log_partition(model)
     else:
         weights, draws = _annealing.anneal(path, betas, [(N_RUNS, 1)])
         bound = log_partition_bound(rough, np.concatenate([rows, draws]))
-        log_z = max(bound, path.base_log_partition + _log_mean(weights))
+        of_runs = path.base_log_partition + _log_mean(weights)
+        log_z = max(bound, of_runs - 2 * _annealing.standard_error(weights))
     if len(rows):
         if exact:
-            draws = exact_draws(model, N_DRAWS, rng).astype(np.float32)
-            hidden, weights = rough.mean_hidden(draws), np.zeros(N_DRAWS)
+            n_draws = max(N_DRAWS, min(N_ROWS, N_VALUES // len(model.visible)))
+            draws = exact_draws(model, n_draws, rng).astype(np.float32)
+            hidden, weights = rough.mean_hidden(draws), np.zeros(n_draws)
         else:
             hidden, weights = _weighted_draws(rough, rows, shares, rng)
             log_z = max(log_z, _log_mean(weights))
         found |= _imbalance(shares @ rough.mean_hidden(rows), hidden, weights)
-        independent = path.base.minus_energy(rows) - path.base_log_partition
-        independent += np.log(2) * len(model.hidden_bias)
-        surplus = independent + rough.free_energy(rows) + log_z
-        found["shortfall"] = float(shares @ surplus)
+        base = _independent(model.visible, data, state.visible_mean)
+        log_z_of_base = base.log_normalizer(np.zeros((1, len(base))))[0]
+        surplus = base.minus_energy(rows) + rough.free_energy(rows)
+        found["shortfall"] = float(shares @ surplus - log_z_of_base + log_z)
     solver = state.solver
     if not solver.paired and len(solver.chains) >= FEWEST_CHAINS:
         h = solver.chains[:N_RUNS].astype(np.float32)
@@ -173,6 +194,7 @@ def judge(state, data=None) -> Verdict:
         reverse, _ = _annealing.anneal(path, betas[::-1], [(len(v), 2)], init=v)
         known = path.base_log_partition - _log_mean(reverse)
         found["log_partition_gap"] = float(log_z - known)
+    found = {k: value if math.isfinite(value) else math.nan for k, value in found.items()}
     return Verdict(log_partition_bound=float(bound), of=projections(model), **found)
 
 
@@ -185,6 +207,33 @@ def _rows(model, data):
     v, _ = _gaps.filled(model, v.toarray() if data.is_sparse else v)
     model.visible.draw_states(v, generator(0))
     return v, shares
+
+
+def _independent(visible, data, visible_mean):
+    """Return units that model independent features with the moments of training rows.
+
+    Those that annealed runs start from have means that are kept away from 0 and 1, and
+    moments of the rows of the first of several trainings. So has what is returned if there
+    is only a sample of the rows, to whose moments no model should be compared.
+    """
+    n_rows, units = data.effective_size, visible.independent(visible_mean, np.float64)
+    if n_rows > 1.01 * len(data):
+        return units
+    total, observed = data.sums(clip=visible.clip)
+    mean = mean_of_observed(total, observed, visible_mean)
+    mean = visible.mean_of_rows(n_rows * mean, n_rows)
+    units.follow_mean(units.mean(np.zeros((1, len(units))))[0], mean)
+    # Real columns, if there are any, come last, and have variances as well.
+    _, *added = visible.differences(np.zeros((1, len(units))), np.ones(1))
+    if added:
+        real = slice(len(units) - len(added[0]), None)
+        total, observed = data.sums(clip=np.square)
+        square = mean_of_observed(total, observed, np.square(mean))
+        variance = square[real] - np.square(mean[real]) + added[0]
+        units.bias[real] = mean[real]
+        _, log_variance = units.arrays
+        log_variance[...] = np.log(np.where(variance > SMALLEST_VARIANCE, variance, 1.0))
+    return units
 
 
 def _log_mean(log_weights):
@@ -209,23 +258,36 @@ def _weighted_draws(model, rows, shares, rng):
 def _imbalance(q, hidden, log_weights):
     """Return the fields of a verdict on the hidden unit whose means differ most.
 
-    The chance that the mean of n draws differs as much as that of the rows is at most
-    ``exp(-n L)`` in each direction, where L is the relative entropy (Chernoff's bound).
-    What may be due to chance is subtracted from the loss. Nothing is said if it is more
-    than is passed over anyway, since there are few draws, or their weights are unequal.
+    If a unit is on with probability p, the chance that its mean m over n draws differs from
+    p at least as much as it does is at most ``exp(-n L)`` in each direction, where L is the
+    relative entropy of m to p (Chernoff's bound). This holds roughly if draws are weighted,
+    and n is their effective number. The loss is that for the p closest to the mean of the
+    rows that is not excluded by this. Nothing is said if there are too few draws, or their
+    weights are too unequal.
     """
     n_effective = _annealing.effective_number(log_weights)
     by_chance = np.log(2 * len(q) / CHANCE) / n_effective
-    if by_chance > LARGEST_LOSS:
+    if not by_chance <= LARGEST_LOSS:  # or NaN
         return {}
     weights = np.exp(log_weights - log_weights.max())
-    p = weights @ hidden / weights.sum()
-    q, p = (mean.astype(np.float64).clip(1e-9, 1 - 1e-9) for mean in (q, p))
-    loss = rel_entr(q, p) + rel_entr(1 - q, 1 - p)
+    q, m = (
+        mean.astype(np.float64).clip(0, 1) for mean in (q, weights @ hidden / weights.sum())
+    )
+    least, most = np.zeros(len(q)), np.ones(len(q))
+    for _ in range(50):  # part of the way from m to q
+        part = (least + most) / 2
+        excluded = _relative_entropy(m, m + part * (q - m)) > by_chance
+        least, most = np.where(excluded, least, part), np.where(excluded, part, most)
+    loss = _relative_entropy(q, m + most * (q - m))
     unit = int(loss.argmax())
     return {
-        "imbalance": float(max(loss[unit] - by_chance, 0.0)),
+        "imbalance": float(loss[unit]),
         "unit": unit,
         "of_rows": float(q[unit]),
-        "of_draws": float(p[unit]),
+        "of_draws": float(m[unit]),
     }
+
+
+def _relative_entropy(q, p):
+    """Return the relative entropy of a bit of mean q to one of mean p."""
+    return rel_entr(q, p) + rel_entr(1 - q, 1 - p)

@@ -10,7 +10,13 @@ from conftest import BINARY, Enumerated, make_rbm, state_at, states, tiny_rbm
 from numpy.testing import assert_allclose
 from sklearn.exceptions import ConvergenceWarning
 
-from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator, _fitting, _verdict
+from skrbm import (
+    BernoulliRBMEstimator,
+    GaussianRBMEstimator,
+    MixedRBMEstimator,
+    _fitting,
+    _verdict,
+)
 from skrbm._data import DataSet
 from skrbm._enumeration import exact_draws
 from skrbm._model import RBM
@@ -40,7 +46,7 @@ def one_switch(n_features, n_components, *, on):
 
 
 def independent(rows):
-    mean = rows.mean(axis=0).clip(1e-3, 1 - 1e-3)
+    mean = rows.mean(axis=0).clip(1e-9, 1 - 1e-9)
     return (rows @ np.log(mean) + (1 - rows) @ np.log(1 - mean)).mean()
 
 
@@ -79,6 +85,10 @@ def test_modes_that_only_annealed_runs_find():
     assert np.isnan(judge(trained(model, np.zeros((100, 1)), np.full(6, 0.5))).shortfall)
 
 
+def relative_entropy(q, p):
+    return q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
+
+
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("q", [0.5, 0.2])
 def test_modes_in_wrong_proportions(q, exact, monkeypatch):
@@ -94,16 +104,38 @@ def test_modes_in_wrong_proportions(q, exact, monkeypatch):
     assert_allclose(
         [verdict.of_rows, verdict.of_draws], [q, on], atol=0.01 if exact else 0.15
     )
-    p = verdict.of_draws
-    loss = q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
-    assert 0.9 * loss < verdict.imbalance < loss  # without what may be due to chance
+    loss = relative_entropy(q, verdict.of_draws)
+    # Without what may be due to chance; there are more draws if they are exact.
+    assert (0.8 if exact else 0.6) * loss < verdict.imbalance < loss
     # It is at most what the exact log-likelihood is below the best possible.
     best = q * np.log(q) + (1 - q) * np.log(1 - q)
-    exact_loss = q * np.log(q / on) + (1 - q) * np.log((1 - q) / (1 - on))
-    assert exact_loss <= best + model.free_energy(rows).mean() + log_z
+    assert relative_entropy(q, on) <= best + model.free_energy(rows).mean() + log_z
     assert f"hidden unit 0 is on in {q:.1%} of the training rows" in str(verdict)
     right = repeated(1000, round(on, 3), 6)
     assert judge(trained(model, chains, np.full(6, on)), DataSet(right)).problem is None
+
+
+def test_a_unit_that_no_draw_turns_on_is_not_taken_to_be_impossible():
+    """What excludes a probability of p is that n draws without it have (1 - p)^n."""
+    n, hidden = 1000, np.zeros((1000, 5))
+    p = 1 - (_verdict.CHANCE / 10) ** (1 / n)  # for 5 units, and two directions
+    for q in (0.5 * p, 2 * p, 0.5):
+        found = _verdict._imbalance(np.full(5, q), hidden, np.zeros(n))["imbalance"]
+        assert_allclose(found, relative_entropy(q, p) if q > p else 0, atol=1e-9)
+    assert _verdict._imbalance(np.full(5, 0.5), hidden, np.full(n, np.nan)) == {}
+
+
+@pytest.mark.parametrize("p", [0.002, 0.1, 0.5])
+def test_the_loss_is_hardly_ever_less_than_is_said(p):
+    """Of draws whose unit is on with probability p, where few rows or many are on."""
+    rng = np.random.default_rng(0)
+    for q in (0.001, 0.01, 0.6):
+        draws = rng.random((300, 1000, 1)) < p
+        found = [
+            _verdict._imbalance(np.array([q]), hidden, np.zeros(1000))["imbalance"]
+            for hidden in draws
+        ]
+        assert np.mean(found > relative_entropy(q, p) + 1e-9) <= _verdict.CHANCE
 
 
 def test_worse_than_independent_features():
@@ -117,6 +149,86 @@ def test_worse_than_independent_features():
     assert (
         judge(trained(model, states(3), rows.mean(axis=0)), DataSet(rows)).problem is None
     )
+
+
+def entropies(X):
+    """Entropy of each column of states, as a sum."""
+    counts = [np.unique(column, return_counts=True)[1] / len(X) for column in X.T]
+    return -sum((p * np.log(p)).sum() for p in counts)
+
+
+def check_independent(rbm, before, X, expected):
+    """Independent features are those of the rows of the last fit, not of the first."""
+    state = rbm.set_params(n_iter=1).fit(before)._learning
+    visible, data = state.model.visible, DataSet(X)
+    if visible.encoder is not None:
+        data = data.encode(visible.encoder)
+    units = _verdict._independent(visible, data, state.visible_mean)
+    log_z = units.log_normalizer(np.zeros((1, len(units))))
+    found = (units.minus_energy(data.copy_rows(np.float64)) - log_z).mean()
+    assert_allclose(found, expected, atol=0.01)
+
+
+def test_independent_features_have_the_moments_of_the_training_rows():
+    rng = np.random.default_rng(0)
+    few, many = (rng.random((2000, 8)) < p for p in (0.1, 0.7))
+    single = np.zeros((2000, 8))
+    single[[0, 1], [0, 1]] = 1
+    for X in (many * 1.0, single):
+        check_independent(make_rbm(), few * 1.0, X, -entropies(X))
+    codes = rng.integers(3, size=(2000, 2)), rng.integers(3, size=(2000, 2)) ** 2 // 2
+    real = rng.standard_normal((2000, 3)) @ rng.standard_normal((3, 3))
+    other = 5 * real[:1000] - 3
+    log_variance = np.log(2 * np.pi * np.e * other.var(axis=0)).sum()
+    log_volume = np.linalg.slogdet(2 * np.pi * np.e * np.cov(other.T))[1]
+    for options, log_size in (("diag", log_variance), ("full", log_volume)):
+        rbm = GaussianRBMEstimator(2, covariance_type=options)
+        check_independent(rbm, real, other, -log_size / 2)
+    types = ["categorical", "ordinal", *["real"] * 3, "binary"]
+    first, second = (
+        np.c_[codes, real, on[:2000, 0]]
+        for codes, on in zip(codes, (few, many), strict=True)
+    )
+    second = np.c_[second[:1000, :2], other, second[:1000, 5]]
+    rbm = MixedRBMEstimator(2, feature_types=types, covariance_type="diag")
+    expected = -entropies(second[:, [0, 1, 5]]) - log_variance / 2
+    check_independent(rbm, first, second, expected)
+
+
+def test_a_sample_of_rows_has_no_moments_of_its_own():
+    """Its rows stand for more, which have been counted."""
+
+    class Sample(DataSet):
+        effective_size = 10_000
+
+    rows, units = np.eye(9), tiny_rbm(9, 1).visible
+    units = _verdict._independent(units, Sample(rows), np.full(9, 0.25))
+    assert_allclose(units.bias, np.log(0.25 / 0.75))
+
+
+def test_many_hidden_states_are_not_enumerated(monkeypatch):
+    monkeypatch.delattr(_verdict, "exact_log_partition")
+    monkeypatch.delattr(_verdict, "exact_draws")
+    model = gaussian(1, 17, seed=0)
+    rows = np.random.default_rng(0).standard_normal((100, 1))
+    verdict = judge(trained(model, np.zeros((50, 17)), np.zeros(1)), DataSet(rows))
+    assert np.isfinite(verdict.log_partition_bound)
+
+
+def test_what_is_not_finite_is_not_known(monkeypatch):
+    monkeypatch.setattr(_verdict, "N_TERMS", 0)
+    mean = _verdict._log_mean
+    monkeypatch.setattr(_verdict, "_log_mean", lambda weights: mean(np.nan * weights))
+    model, rows = tiny_rbm(8, 6, scale=0.0), DataSet(states(8))
+    state = trained(model, np.zeros((50, 6)), np.full(8, 0.5))
+    unknown = "it is not known whether the persistent chains have visited all modes."
+    verdict = judge(state, rows)
+    assert np.isfinite([verdict.log_partition_bound, verdict.shortfall]).all()
+    assert str(verdict).endswith(unknown)
+    monkeypatch.undo()
+    monkeypatch.setattr(_verdict, "exact_log_partition", lambda model: np.inf)
+    assert np.isnan(judge(state, rows).shortfall)
+    assert ", nor whether the model is better than" in str(judge(state))
 
 
 def gaussian(n_features, n_components, seed):
@@ -238,6 +350,18 @@ def test_advice(soon, monkeypatch):
         make_rbm(n_iter=5).fit(BINARY)
     say(monkeypatch, log_partition_gap=-3.0)
     assert "annealed runs were too short" in str(make_rbm(n_iter=5).fit(BINARY).verdict_)
+
+
+def test_a_model_that_a_warm_start_does_not_change_is_worse(soon):
+    """Rows of other moments are compared with independent features like them."""
+    rare = (np.random.default_rng(0).random((400, 20)) < 0.1) * 1.0
+    rows = repeated(400, 0.5, 20)
+    rbm = make_rbm(n_components=4, n_iter=20, warm_start=True).fit(rare)
+    with pytest.warns(ConvergenceWarning, match="worse than independent features"):
+        rbm.set_params(learning_rate=1e-6).fit(rows)
+    expected = independent(rows) - rbm.log_likelihood(rows).mean()
+    assert expected > 1
+    assert_allclose(rbm.verdict_.shortfall, expected, atol=0.01)
 
 
 def test_modes_of_exclusive_columns_are_modeled_as_categories(soon, monkeypatch):
