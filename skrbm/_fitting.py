@@ -582,15 +582,29 @@ def _say_worse(fit):
 
 
 def _say_unsound(fit):
-    rbm, verdict = fit.rbm, fit.rbm.verdict_
-    advice = f"Lower learning_rate (currently {rbm.learning_rate_:.4g})"
-    chains_fail = verdict.problem != "worse than independent features"
-    better = "pt" if "pt" in rbm._solvers else "pcd"
-    if (chains_fail or rbm.solver == "cd") and rbm.solver != better:
-        advice = f"Set solver={better!r}, l{advice[1:]}, or do both"
+    rbm, data, problem = fit.rbm, fit.training.data, fit.rbm.verdict_.problem
+    rate = auto = rbm.learning_rate_
+    if rbm.learning_rate != "auto":
+        units = fit.training.kept.model.visible
+        auto = fit.choose(data, fit.training.settings, units)["learning_rate"]
+    of_auto = "" if rate == auto else f"; 'auto' is {auto:.4g}"
+    current = f"(currently {rate:.4g}{of_auto})"
+    lagging = problem == "unvisited modes"
+    if rate < auto and not lagging:
+        options = ["increase n_iter", f"raise learning_rate {current}"]
+    else:
+        slower = rate > auto or lagging
+        options = [f"lower learning_rate {current}" if slower else "increase n_iter"]
+        better = "pt" if "pt" in rbm._solvers else "pcd"
+        chains_fail = rbm.solver == "cd" or problem != "worse than independent features"
+        if chains_fail and rbm.solver != better:
+            options.append(f"set solver={better!r}")
+    nevertheless = ""
+    if fit.training.record.name == "pseudo_log_likelihood":
+        nevertheless = " The pseudo-log-likelihood may be good nevertheless."
     warnings.warn(
-        f"{verdict} The pseudo-log-likelihood may be good nevertheless. {advice}."
-        f"{rbm._advice_on_modes(fit.training.data)}",
+        f"{rbm.verdict_}{nevertheless} Try to {' or to '.join(options)}."
+        f"{rbm._advice_on_modes(data)}",
         ConvergenceWarning,
     )
 
