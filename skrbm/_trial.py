@@ -15,15 +15,14 @@ from skrbm._step import Learner, is_sound
 
 # Part of the rows that is held out, and largest numbers of these and of columns to score.
 HELD_OUT, MOST_HELD_OUT, MOST_COLUMNS = 0.2, 1000, 256
-# Part of these that is not scored, because outliers would outweigh all others.
-LEAST_LIKELY = 0.05
 # Smallest number of updates before the held-out rows are scored for the first time, and the
 # factor from each score to the next.
 FIRST, FACTOR = 10, math.sqrt(2)
 # It ends early after this number of consecutive scores below the best one, if the last one
 # is lower by `VERY_CLEARLY` standard errors. At the end, `CLEARLY` are enough. Near
-# independent columns, where gradients are small, the score may fall before it rises.
-PATIENCE, CLEARLY, VERY_CLEARLY = 4, 2.0, 5.0
+# independent columns, where gradients are small, the score may fall before it rises. A fall
+# by less than `SMALLEST_FALL` nats does not count: rows that are alike have no error.
+PATIENCE, CLEARLY, VERY_CLEARLY, SMALLEST_FALL = 4, 2.0, 5.0, 0.01
 
 
 def hold_out(data, rng):
@@ -81,7 +80,7 @@ def best_length(state, settings, data, held_out, n_most):
 
 
 class _Scores:
-    """Scores of rows, without the least likely ones, and their mean.
+    """Scores of rows, and their mean.
 
     If `binarize` is True, states are drawn from the values, always with the same random
     numbers.
@@ -95,17 +94,15 @@ class _Scores:
             return row_scores(model, v, log_partition, columns)
 
         self.of_rows = data.apply(score, model)
-        self.counted = self.of_rows >= np.quantile(self.of_rows, LEAST_LIKELY)
         self.weights = np.ones(len(data)) if data.weights is None else data.weights
-        self.mean = np.average(self.of_rows, weights=self.counted * self.weights)
+        self.mean = np.average(self.of_rows, weights=self.weights)
 
     def is_below(self, other, n_errors):
         """Return whether this mean is lower by more than some standard errors."""
-        change = other.of_rows - self.of_rows
-        weights = self.weights * (self.counted & other.counted)
+        change, weights = other.of_rows - self.of_rows, self.weights
         fall = np.average(change, weights=weights)
         error = np.sqrt(np.sum((weights * (change - fall)) ** 2)) / weights.sum()
-        return fall > n_errors * error
+        return fall > max(n_errors * error, SMALLEST_FALL)
 
 
 def _batches(data, size, rng):
