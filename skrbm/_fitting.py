@@ -510,6 +510,12 @@ class Fit(Call):
         if rbm.n_iter == "auto":
             n_enough = _rules.updates_after_trial(length)
             n_epochs = math.ceil(min(n_epochs * per_epoch, n_enough) / per_epoch)
+        if rbm.verbose:
+            print(
+                f"[{type(rbm).__name__}] weight_decay = {decay:.3g} and {n_epochs} epochs, "
+                "after a first training on some rows",
+                flush=True,
+            )
         return settings._replace(weight_decay=decay), n_epochs
 
     def _hold_out(self, data: DataSet) -> tuple[DataSet, DataSet | None]:
@@ -584,26 +590,30 @@ def _say_worse(fit):
 def _say_unsound(fit):
     rbm, data, problem = fit.rbm, fit.training.data, fit.rbm.verdict_.problem
     rate = auto = rbm.learning_rate_
+    visible = fit.training.kept.model.visible
     if rbm.learning_rate != "auto":
-        units = fit.training.kept.model.visible
-        auto = fit.choose(data, fit.training.settings, units)["learning_rate"]
+        auto = fit.choose(data, fit.training.settings, visible)["learning_rate"]
     of_auto = "" if rate == auto else f"; 'auto' is {auto:.4g}"
     current = f"(currently {rate:.4g}{of_auto})"
     lagging = problem == "unvisited modes"
     if rate < auto and not lagging:
         options = ["increase n_iter", f"raise learning_rate {current}"]
     else:
-        slower = rate > auto or lagging
-        options = [f"lower learning_rate {current}" if slower else "increase n_iter"]
+        options = [f"lower learning_rate {current}"]
+        if problem == "wrong proportions":
+            options.append("increase n_iter")
         better = "pt" if "pt" in rbm._solvers else "pcd"
         chains_fail = rbm.solver == "cd" or problem != "worse than independent features"
         if chains_fail and rbm.solver != better:
             options.append(f"set solver={better!r}")
+    outliers = ""
+    if visible.n_bits < len(visible):
+        outliers = " Outliers may be the cause as well: clip or transform heavy tails."
     nevertheless = ""
     if fit.training.record.name == "pseudo_log_likelihood":
         nevertheless = " The pseudo-log-likelihood may be good nevertheless."
     warnings.warn(
-        f"{rbm.verdict_}{nevertheless} Try to {' or to '.join(options)}."
+        f"{rbm.verdict_}{nevertheless} Try to {' or to '.join(options)}.{outliers}"
         f"{rbm._advice_on_modes(data)}",
         ConvergenceWarning,
     )
