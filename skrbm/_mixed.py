@@ -220,8 +220,8 @@ class MixedRBMEstimator(BaseRBM):
     verdict_ : object
         What the check of the model at the end of the last `fit` found. ``str(verdict_)``
         says it in words; `problem` is None, "unvisited modes", "worse than independent
-        features" or "wrong proportions". See :ref:`verdict`. Only available after a fit of
-        at least 5000 updates.
+        features" or "wrong proportions". See :ref:`verdict`. Only available after a
+        complete fit of at least 5000 updates, and if there was no other problem.
 
     log_partition_gap_ : float
         Estimate of log Z minus the estimate from up to 100 persistent chains, 100 Gibbs
