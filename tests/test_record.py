@@ -188,6 +188,7 @@ def test_early_stopping_in_other_ways():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The model has modes in wrong proportions")
 def test_modes_without_chains_are_reported(without_jumps):
     """Single flips hardly lead from all 0 to all 1, so that chains and model part."""
     rng = np.random.default_rng(0)
