@@ -207,16 +207,25 @@ def jump(model, h, means, rng):
     drawn = means[rng.integers(len(means), size=len(h))]
     proposed = _kernels.bernoulli(drawn, rng, out=drawn)
     both = np.concatenate([h, proposed])
-    of_zeros = np.log1p(-means)
-    of_rows = both @ (np.log(means) - of_zeros).T + of_zeros.sum(axis=1)
-    largest = of_rows.max(axis=1)
-    of_rows = np.log(np.exp(of_rows - largest[:, None]).sum(axis=1)) + largest
-    log_ratio = -model.hidden_free_energy(both) - of_rows
-    before, after = np.split(log_ratio, 2)
+    before, after = np.split(log_importance(model, both, means), 2)
     chances = np.exp(np.minimum(after - before, 0))
     accept = rng.random(len(h)) < chances
     h[accept] = proposed[accept]
     return float(chances.mean())
+
+
+def log_importance(model, h, means):
+    """Return the logs of the weights of hidden states that rows with these means may have.
+
+    They are the unnormalized probabilities of the states under the model, divided by those
+    under the mixture of independent states with these means, of which none is 0 or 1. For
+    states drawn from this mixture, the mean of the weights is an unbiased estimate of Z.
+    """
+    of_zeros = np.log1p(-means)
+    of_rows = h @ (np.log(means) - of_zeros).T + of_zeros.sum(axis=1)
+    largest = of_rows.max(axis=1)
+    of_mixture = np.log(np.exp(of_rows - largest[:, None]).mean(axis=1)) + largest
+    return -model.hidden_free_energy(h) - of_mixture
 
 
 class ParallelTempering(Solver):

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp, rel_entr
+from scipy.special import rel_entr
 
 from skrbm import _annealing, _gaps
 from skrbm._bounds import log_partition_bound
@@ -17,6 +17,7 @@ from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._gaps import mean_of_observed
 from skrbm._partition import projections
 from skrbm._random import generator
+from skrbm._solvers import SMALLEST_CHANCE, log_importance
 
 # Largest excess of log Z over what the chains know, and largest loss of log-likelihood that
 # is passed over, in nats.
@@ -24,9 +25,8 @@ LARGEST_GAP = 1.0
 LARGEST_LOSS = 0.1
 # Chance that some difference between rows and draws counts although it is due to chance.
 CHANCE = 1e-2
-# Numbers of annealed runs, of their temperatures, and of draws of hidden states, whose
-# units are on and off with at least some probability.
-N_RUNS, N_BETAS, N_DRAWS, SMALLEST = 100, 500, 1000, 1e-4
+# Numbers of annealed runs, of their temperatures, and of draws of hidden states.
+N_RUNS, N_BETAS, N_DRAWS = 100, 500, 1000
 # Largest numbers of units that are enumerated, and of terms of the exact sum for log Z,
 # which takes no longer than the runs then.
 MOST_ENUMERATED, N_TERMS = 16, 1 << 24
@@ -247,12 +247,9 @@ def _weighted_draws(model, rows, shares, rng):
     The mean of the weights estimates Z, without what is far from all rows.
     """
     rows = rows[rng.choice(len(rows), N_DRAWS, p=shares)]
-    mean = model.mean_hidden(rows).clip(SMALLEST, 1 - SMALLEST)
-    h = (rng.random(mean.shape) < mean).astype(mean.dtype)
-    log_off = np.log1p(-mean)
-    log_proposal = h @ (np.log(mean) - log_off).T + log_off.sum(axis=1)
-    log_proposal = logsumexp(log_proposal.astype(np.float64), axis=1) - np.log(N_DRAWS)
-    return h, -model.hidden_free_energy(h) - log_proposal
+    means = model.mean_hidden(rows).clip(SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
+    h = (rng.random(means.shape) < means).astype(means.dtype)
+    return h, log_importance(model, h, means)
 
 
 def _imbalance(q, hidden, log_weights):
