@@ -30,8 +30,6 @@ N_RUNS, N_BETAS, N_DRAWS = 100, 500, 1000
 # Largest numbers of units that are enumerated, and of terms of the exact sum for log Z,
 # which takes no longer than the runs then.
 MOST_ENUMERATED, N_TERMS = 16, 1 << 24
-# Variance of a real column, in its present units, below which it is taken to be constant.
-SMALLEST_VARIANCE = 1e-3
 # Bounds on the number of rows or exact draws, and of their values.
 N_ROWS, N_VALUES = 5000, 5_000_000
 # Fewest chains that are compared with the model.
@@ -216,24 +214,15 @@ def _independent(visible, data, visible_mean):
     moments of the rows of the first of several trainings. So has what is returned if there
     is only a sample of the rows, to whose moments no model should be compared.
     """
-    n_rows, units = data.effective_size, visible.independent(visible_mean, np.float64)
+    n_rows = data.effective_size
     if n_rows > 1.01 * len(data):
-        return units
+        return visible.independent(visible_mean, np.float64)
     total, observed = data.sums(clip=visible.clip)
-    mean = mean_of_observed(total, observed, visible_mean)
-    mean = visible.mean_of_rows(n_rows * mean, n_rows)
-    units.follow_mean(units.mean(np.zeros((1, len(units))))[0], mean)
-    # Real columns, if there are any, come last, and have variances as well.
-    _, *added = visible.differences(np.zeros((1, len(units))), np.ones(1))
-    if added:
-        real = slice(len(units) - len(added[0]), None)
+    mean = square = mean_of_observed(total, observed, visible_mean)
+    if visible.n_bits < len(visible):
         total, observed = data.sums(clip=np.square)
         square = mean_of_observed(total, observed, np.square(mean))
-        variance = square[real] - np.square(mean[real]) + added[0]
-        units.bias[real] = mean[real]
-        _, log_variance = units.arrays
-        log_variance[...] = np.log(np.where(variance > SMALLEST_VARIANCE, variance, 1.0))
-    return units
+    return visible.independent_of(visible.mean_of_rows(n_rows * mean, n_rows), square)
 
 
 def _log_mean(log_weights):

@@ -444,6 +444,19 @@ def test_independent_units_have_the_means(oracle, mean):
     assert_allclose(got, expected, rtol=1e-3, atol=1e-6)
 
 
+def test_independent_units_of_moments(oracle):
+    """Also of means that those of `independent` are kept away from."""
+    units, v = oracle.units(), oracle.rows(3)
+    mean = units.mean_of_rows(1e6 * v.mean(axis=0), 1e6)
+    independent = units.independent_of(mean, np.square(v).mean(axis=0))
+    assert {array.dtype for array in independent.arrays} == {np.dtype(np.float64)}
+    none = np.zeros((1, len(units)))
+    assert_allclose(independent.mean(none.copy())[0], mean, rtol=1e-6, atol=1e-8)
+    if hasattr(units, "variance"):
+        added = getattr(units, "added", 0)
+        assert_allclose(independent.variance, v.var(axis=0) + added, rtol=1e-9)
+
+
 def test_log_ratios(oracle):
     units, base, v = oracle.units(), oracle.units(seed=9), oracle.rows(3)
     expected = minus_energy(oracle, units, v) - minus_energy(oracle, base, v)

@@ -476,6 +476,18 @@ class VisibleUnits(abc.ABC):
         them, which is a guess. A kind that knows better may leave it aside.
         """
 
+    def independent_of(self, mean, square) -> Self:
+        """Return units that model independent features with moments of rows, in float64.
+
+        Unlike those of `independent`, the means are not kept away from those of constant
+        features. `mean` is as from `mean_of_rows`, `square` the mean of the squares of the
+        encoded values, which only kinds with variances ask for.
+        """
+        units = self.independent(mean, np.float64)
+        kept = units.mean(np.zeros((1, len(units))))[0]
+        units.follow_mean(kept, mean)
+        return units
+
     def log_ratio_to(self, base, v) -> np.ndarray:
         """Return the log-ratio of these units to `base`, up to a constant, per row."""
         return self.minus_energy(v) - base.minus_energy(v)

@@ -226,6 +226,17 @@ class GaussianUnits(VisibleUnits):
         """Return units that model independent features with the moments of the data."""
         return self.map(lambda array: np.zeros(len(array), dtype=dtype))
 
+    def independent_of(self, mean, square):
+        """Return units that model independent features with these moments.
+
+        The variance of a feature that hardly varies is 1.
+        """
+        units, variance = self.independent(mean, np.float64), square - np.square(mean)
+        units.bias[...] = mean
+        varies = variance > SMALLEST_VARIANCE
+        units.log_variance[...] = np.log(np.where(varies, variance, 1.0))
+        return units
+
     def sample_between(self, base, x, beta, generators):
         precision, of_base = 1 / self.variance, 1 / base.variance
         x += precision * self.bias - of_base * base.bias
@@ -463,6 +474,9 @@ class CorrelatedUnits(GaussianUnits):
         of_v, of_square = super().differences(v, shares)
         of_rows = shares[shares > 0].sum()
         return [of_v, of_square + (of_rows * self.added).astype(of_square.dtype)]
+
+    def independent_of(self, mean, square):
+        return super().independent_of(mean, square + self.added)
 
     # Attributes of an estimator -------------------------------------------------------
 

@@ -404,6 +404,12 @@ class MixedUnits(VisibleUnits):
         parts = [part.independent(of_part, dtype) for part, of_part in self._each(mean)]
         return self.of(parts, self.columns)
 
+    def independent_of(self, mean, square):
+        parts = [
+            part.independent_of(*of_part) for part, *of_part in self._each(mean, square)
+        ]
+        return self.of(parts, self.columns)
+
     def log_ratio_to(self, base, v):
         return sum(
             part.log_ratio_to(other, of_part)
