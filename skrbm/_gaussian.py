@@ -12,7 +12,7 @@ from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import StrOptions
 from skrbm._inputs import feature_names
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm._units.gaussian import SMALLEST_VARIANCE, CorrelatedUnits, GaussianUnits
+from skrbm._units.gaussian import CorrelatedUnits, GaussianUnits
 
 # The kinds of units of the covariance types.
 COVARIANCE_TYPES: dict[str, type[GaussianUnits]] = {
@@ -316,25 +316,10 @@ class GaussianRBMEstimator(BaseRBM):
             )
 
     def _warn_of_result(self, model):
-        collapsed = np.flatnonzero(model.visible.collapsed)
-        if not collapsed.size:
-            return
-        names = feature_names(self, collapsed)
-        if isinstance(model.visible, CorrelatedUnits):
-            message = (
-                f"A linear combination of {names} hardly varies given the hidden units. "
-                "Its variance has a lower bound, so likelihoods depend on this bound. Some "
-                "of these features are functions of others, have few distinct values, or "
-                "an outlier: drop or clip them, or add noise to them."
-            )
-        else:
-            message = (
-                f"The variance of {names} given the hidden units has reached its lower "
-                f"bound, {SMALLEST_VARIANCE:g} of the variance in the data, so likelihoods "
-                "depend on this bound. Such a feature has few distinct values, or an "
-                "outlier: drop it, clip it, or add noise to it."
-            )
-        warnings.warn(message, ConvergenceWarning)
+        if (collapsed := np.flatnonzero(model.visible.collapsed)).size:
+            names = feature_names(self, collapsed)
+            message = model.visible.about_collapsed.format(names=names)
+            warnings.warn(message, ConvergenceWarning)
 
     def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Compute the log-likelihood of each row.

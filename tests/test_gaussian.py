@@ -26,7 +26,6 @@ from skrbm import (
     GaussianRBMEstimator,
     RBMImputer,
     _annealing,
-    _gaussian,
 )
 from skrbm._attributes import attributes_of, model_of
 from skrbm._enumeration import exact_draws, exact_log_partition
@@ -688,8 +687,7 @@ def test_a_feature_that_is_constant_among_the_rows_with_weight():
 
 def test_a_feature_with_few_values_is_named(monkeypatch):
     """Its variance given the hidden units goes to 0, and its density would be infinite."""
-    for module in (gaussian, _gaussian):
-        monkeypatch.setattr(module, "SMALLEST_VARIANCE", 0.1)
+    monkeypatch.setattr(gaussian, "SMALLEST_VARIANCE", 0.1)
     rng = np.random.default_rng(0)
     X = {"a": rng.standard_normal(300), "b": rng.integers(2, size=300)}
     frame = pd.DataFrame(X)

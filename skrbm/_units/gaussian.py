@@ -65,6 +65,13 @@ class GaussianUnits(VisibleUnits):
     # changes of the weights than with binary data.
     rate_factor = 0.5
     covariance_type: ClassVar[str] = "diag"
+    # What to say of the `names` of features that have collapsed.
+    about_collapsed: ClassVar[str] = (
+        "The variance of {names} given the hidden units has reached its lower bound, "
+        f"{SMALLEST_VARIANCE:g} of the variance in the data, so likelihoods depend on this "
+        "bound. Such a feature has few distinct values, or an outlier: drop it, clip it, "
+        "or add noise to it."
+    )
     needs_moments = True
     required_attributes: ClassVar[tuple[str, ...]] = ("noise_variance_",)
     optional_attributes = "noise_variance_", "axes_", "axes_variance_"
@@ -338,6 +345,12 @@ class CorrelatedUnits(GaussianUnits):
     added: np.ndarray = dataclasses.field(kw_only=True)
 
     covariance_type = "full"
+    about_collapsed = (
+        "A linear combination of {names} hardly varies given the hidden units. Its "
+        "variance has a lower bound, so likelihoods depend on this bound. Some of these "
+        "features are functions of others, have few distinct values, or an outlier: drop "
+        "or clip them, or add noise to them."
+    )
     required_attributes = "axes_", "axes_variance_"
 
     def __getstate__(self):
