@@ -88,7 +88,7 @@ def test_the_same_bits_in_any_container():
     strings = TABLE.assign(pet=TABLE["pet"].astype(str))
     assert_same(expected, make().fit(strings, sample_weight=4 * WEIGHTS))
     polars = pytest.importorskip("polars", reason="polars is not installed")
-    sizes = polars.Series(TABLE["size"].astype(str), dtype=polars.Enum(["S", "M", "L"]))
+    sizes = polars.Series(TABLE["size"].tolist(), dtype=polars.Enum(["S", "M", "L"]))
     frame = polars.DataFrame(strings.drop(columns="size").to_dict("list"))
     frame = frame.insert_column(2, sizes.alias("size"))
     parallel = make().fit(frame, sample_weight=WEIGHTS)
