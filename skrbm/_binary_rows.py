@@ -1,9 +1,9 @@
 """Half-steps on rows of 0 and 1, compiled: sums of rows of the weights, without products.
 
 A row of states is stored as the list of its units that are on. The functions of this module
-need the compiled core, see `skrbm._native`, except for `group_means` and `draw_groups`.
-Where there is none, `lists` returns None, and callers multiply matrices instead. States are
-arrays of uint8.
+need the compiled core, see `skrbm._native`, except for `group_means`, `draw_groups`,
+`softplus_sums` and `log_mean_exps`. Where there is none, `lists` returns None, and callers
+multiply matrices instead. States are arrays of uint8.
 
 Visible rows may have other values after the bits, the *rest*, in an array. There are few of
 them, so that their products with the weights are small. The hidden units receive these as
@@ -120,6 +120,22 @@ def lists(x):
     return result if list_rows(np.require(x, requirements=["C", "A"]), result) else None
 
 
+def draw_rows(x, rng):
+    """Replace values, taken as probabilities of a 1, with draws of 0 or 1, in place.
+
+    `x` are dense or CSR rows of the dtype of a model. Values are clipped to [0, 1]. Dense
+    and sparse rows become the same states.
+    """
+    if sp.issparse(x):
+        values, indptr = x.data, x.indptr.astype(np.int64)
+    else:
+        values, indptr = x.reshape(-1), np.arange(len(x) + 1) * x.shape[1]
+    states = np.empty(values.shape, dtype=np.uint8)
+    key = np.array([rng.bit_generator.random_raw()], dtype=np.uint64)
+    core.draw_rows(values, indptr, key, states)
+    values[...] = states
+
+
 class Keys(NamedTuple):
     """Keys for rows: words, and the number of rows up to which each of them is for.
 
@@ -216,6 +232,90 @@ def draw_hidden(total, weights, scale, keys):
     rows = empty_lists(len(total), 0)
     hidden(rows, weights, total, scale=scale, keys=keys, states=states)
     return states
+
+
+class Steps:
+    """Steps of training on rows of independent bits, many of them in a single call.
+
+    They do what `Learner` and the solvers do, with the same results.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR array} of shape (n_rows, n_features)
+        All rows, see `suit`.
+    row_weights : float64 ndarray of shape (n_rows,) or None
+    binarize : bool
+        Whether values are probabilities of states, which are drawn in each step.
+    batch_size, n_gibbs_steps : int
+    chains : ndarray of shape (n_chains, n_components)
+    """
+
+    def __init__(self, X, row_weights, binarize, batch_size, n_gibbs_steps, chains):
+        if sp.issparse(X):
+            self._rows = None, X.indptr.astype(np.int64), X.indices
+        else:
+            self._rows = X, None, None
+        self._row_weights = row_weights
+        self._numbers = np.array(
+            [batch_size, n_gibbs_steps, binarize, 0, _WORK_PER_THREAD], dtype=np.int64
+        )
+        self._n_keys = 2 * n_gibbs_steps - 1 + binarize
+        self._n_threads = n_threads_allowed()
+        n_rows = batch_size + max(batch_size, len(chains))
+        shape = X.shape[1], chains.shape[1], n_rows, self._n_threads
+        n_bytes = core.size_for_steps(*shape, chains.itemsize)
+        memory = np.zeros(n_bytes + _ALIGNMENT, dtype=np.uint8)
+        start = -memory.ctypes.data % _ALIGNMENT
+        self._work = memory[start : start + n_bytes]
+
+    @staticmethod
+    def suit(X, binarize, dtype):
+        """Return whether these rows can be read by the core, as they are in memory."""
+        if sp.issparse(X):
+            return not binarize and X.indices.dtype == np.int32 and (X.data == 1).all()
+        contiguous = X.shape[1] < 2 or X.strides[1] == X.itemsize
+        types = [dtype] if binarize else [bool, np.uint8, np.float32, np.float64]
+        native = X.dtype in types and X.dtype.isnative
+        return native and contiguous and X.flags.aligned
+
+    def take(self, batches, schedule, solver, model, offsets, average, rng):
+        """Take a step for each minibatch.
+
+        Parameters
+        ----------
+        batches : list of slices or of ndarrays of int
+            The rows of each minibatch.
+        schedule : float64 ndarray of shape (n_steps, 4)
+            For each step, the rate, the part by which the weights shrink, the share of the
+            model in the average, and the rate at which the hidden offset follows the mean.
+        solver : Solver
+            The chains and, if these do not start at the rows, the `means` to remember.
+        model, average : RBM
+            Aligned, changed in place. There may be no average.
+        offsets : tuple of ndarrays
+            Of the visible and of the hidden units. The latter change.
+        rng : Generator
+        """
+        rows = [np.arange(b.start, b.stop) if isinstance(b, slice) else b for b in batches]
+        stops = np.cumsum([len(row) for row in rows])
+        self._numbers[3] = solver.n_means
+        n_keys = self._n_keys + (solver.means is None)
+        core.steps(
+            *self._rows,
+            self._row_weights,
+            np.concatenate(rows),
+            stops,
+            schedule,
+            self._numbers,
+            rng.bit_generator.random_raw(len(rows) * n_keys),
+            solver.chains,
+            solver.means,
+            *model.arrays,
+            *offsets,
+            *((None, None, None) if average is None else average.arrays),
+            self._work,
+            self._n_threads,
+        )
 
 
 def work_space(weights):
@@ -352,11 +452,41 @@ def draw_groups(total, starts, thermometer, rng, out):
     return out
 
 
+def softplus_sums(x, bias=None):
+    """Return the sums of ``log(1 + exp(x + bias))`` over each row, as float64."""
+    if core is None:
+        return _kernels.softplus(x if bias is None else x + bias).sum(axis=1, dtype=float)
+    sums = np.empty(len(x))
+    core.softplus_sums(x, bias, sums)
+    return sums
+
+
+def log_mean_exps(x):
+    """Return ``log(mean(exp(x)))`` of each row, as float64."""
+    if core is None:
+        largest = x.max(axis=1)
+        return np.log(np.exp(x - largest[:, None]).mean(axis=1)) + largest
+    result = np.empty(len(x))
+    core.log_mean_exps(x, None, result)
+    return result
+
+
 def combine(rows, coefficients):
     """Return the sum of rows, each times its coefficient, without BLAS."""
     total = np.empty(rows.shape[1], dtype=rows.dtype)
     core.combine(rows, coefficients, total)
     return total
+
+
+def shrink(weights, parts, mu, lam):
+    """Shrink each row of the weights in place by its part.
+
+    Return what this takes from the inputs of the units of both sides, if the units of the
+    other side are at their offsets.
+    """
+    of_visible, of_hidden = np.empty_like(mu), np.empty_like(lam)
+    core.shrink(weights, parts, mu, lam, of_visible, of_hidden)
+    return of_visible, of_hidden
 
 
 class Update:

@@ -161,6 +161,17 @@ def move_towards(x, target, share):
         x[block] += difference
 
 
+def shrink(weights, parts, mu, lam):
+    """Shrink each row of the weights in place by its part.
+
+    Return what this takes from the inputs of the units of both sides, if the units of the
+    other side are at their offsets.
+    """
+    of_visible, of_hidden = parts * (weights @ lam), (parts * mu) @ weights
+    weights *= (1 - parts)[:, None]
+    return of_visible, of_hidden
+
+
 def softplus(x):
     """Return ``log(1 + exp(x))`` without overflow."""
     result = np.abs(x)

@@ -166,6 +166,13 @@ class RBM:
         """Draw ``h ~ p(h | v)``."""
         return self.given_visible(v).sample_hidden(rng, out)
 
+    def draw_hidden(self, log_odds, rng) -> np.ndarray:
+        """Draw hidden states given their log-odds, which may be overwritten."""
+        if self.is_aligned:
+            key = _binary_rows.draw_key(rng)
+            return _binary_rows.draw_hidden(log_odds, self.weights, None, key)
+        return _kernels.bernoulli(_kernels.logistic(log_odds), rng, out=log_odds)
+
     def sample_visible(self, h, rng, out=None) -> np.ndarray:
         """Draw ``v ~ p(v | h)``."""
         return self.given_hidden(h).sample_visible(rng, out)
@@ -216,8 +223,7 @@ class RBM:
         hidden input is computed unless it is given.
         """
         hidden = self.hidden_input(v) if hidden_input is None else hidden_input
-        hidden = _kernels.softplus(hidden)
-        return -self.visible.minus_energy(v) - hidden.sum(axis=1, dtype=np.float64)
+        return -self.visible.minus_energy(v) - _binary_rows.softplus_sums(hidden)
 
     def hidden_free_energy(self, h) -> np.ndarray:
         """Return ``F(h) = -log sum_v exp(-E(v, h))`` of each row, in nats, as float64.
@@ -280,8 +286,10 @@ class Products:
         mean = _kernels.logistic(self.hidden_input(out))
         return _kernels.bernoulli(mean, rng, out=mean)
 
-    def visible_input(self):
-        return self.rows @ self.model.weights.T
+    def visible_input(self, weights=None, bias=0):
+        """Return the products of hidden rows with each row of the weights, plus a bias."""
+        weights = self.model.weights if weights is None else weights
+        return self.rows @ weights.T + bias
 
     def mean_visible(self):
         return self.model.visible.mean(self.visible_input())
@@ -333,11 +341,11 @@ class Sums:
         arguments = self.lists, self.model.weights, self.model.hidden_bias
         _binary_rows.hidden(*arguments, rest=self.rest, **options)
 
-    def visible_input(self):
-        model = self.model
-        total = model.empty(self.n_rows, len(model.visible))
-        none = np.zeros_like(model.visible.bias)
-        _binary_rows.visible(self.lists, model.weights, none, total=total)
+    def visible_input(self, weights=None, bias=None):
+        weights = self.model.weights if weights is None else _binary_rows.align(weights)
+        bias = np.zeros(len(weights), weights.dtype) if bias is None else bias
+        total = np.empty((self.n_rows, len(weights)), weights.dtype)
+        _binary_rows.visible(self.lists, weights, bias, total=total)
         return total
 
     def mean_visible(self):

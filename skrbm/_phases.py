@@ -80,6 +80,12 @@ class Phases(abc.ABC):
     def infer_positive(self, model: RBM) -> None:
         """Compute the hidden means of the positive rows."""
 
+    def sample_positive(self, model: RBM, rng: np.random.Generator) -> np.ndarray:
+        """Compute the hidden means of the positive rows, and return draws of them."""
+        self.infer_positive(model)
+        states = np.empty_like(self.positive_hidden)
+        return _kernels.bernoulli(self.positive_hidden, rng, out=states)
+
     @abc.abstractmethod
     def sample_negative(
         self,
@@ -375,7 +381,7 @@ class BinaryPhases(Phases):
         if data.is_sparse:
             batch = data.take_sparse(rows, dtype)
             if rng is not None:
-                self._draw_states(batch.data, rng)
+                _binary_rows.draw_rows(batch, rng)
             batch.eliminate_zeros()
             lists.indptr[:] = batch.indptr
             lists.indices[: batch.nnz] = batch.indices
@@ -386,7 +392,7 @@ class BinaryPhases(Phases):
             self._values = np.empty(shape, dtype if reals else data.X.dtype)
         v = data.take_dense(rows, self._values)
         if rng is not None:
-            self._draw_states(v, rng)
+            _binary_rows.draw_rows(v, rng)
         self.positive_visible = v
         self._list_positive()
 
@@ -443,6 +449,15 @@ class BinaryPhases(Phases):
         model = model.align()
         self._finish_gaps(model)
         self._infer(model, self._positive, mean=self.positive_hidden)
+
+    def sample_positive(self, model, rng):
+        model, states = model.align(), np.empty_like(self.positive_hidden)
+        self._finish_gaps(model)
+        drawn, key = self._next_hidden[: self.n_positive], _binary_rows.draw_key(rng)
+        options = {"keys": key, "mean": self.positive_hidden, "states": drawn}
+        self._infer(model, self._positive, **options)
+        states[...] = drawn
+        return states
 
     def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
         model, key, drawn = model.align(), _binary_rows.draw_key(rng), self._negative

@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from skrbm import _kernels
+from skrbm import _binary_rows
 from skrbm._annealing import TemperaturePath, respaced, swap_pairs
 from skrbm._model import RBM
 from skrbm._phases import Phases
@@ -24,13 +24,14 @@ from skrbm._phases import Phases
 # chance that a hidden unit has of either state.
 N_TO_JUMP_TO = 200
 SMALLEST_CHANCE = 1e-4
-# Numbers of minibatches from one jump to the next, if more than the part `RARELY_ACCEPTED`
-# of the jumps is accepted, and if not. If chains jump half as often, many equal columns can
+# Numbers of minibatches from one jump to the next, if more than this part of the jumps is
+# accepted. If chains of a model with few modes jump half as often, many equal columns can
 # run away between jumps.
-OFTEN, SELDOM = 10, 100
-RARELY_ACCEPTED = 0.001
+INTERVALS = {0.1: 10, 0.01: 20, 0.001: 50, -1.0: 100}
 # Weight of a new jump in the moving average of the accepted part.
 ACCEPTED_SHARE = 0.1
+# Largest number of minibatches in a call of the core, after which users can interrupt it.
+STEPS_AT_ONCE = 100
 # Number of temperatures of parallel tempering.
 N_TEMPERATURES = 10
 # Weight of a new swap in the moving averages of rejection rates, and number of minibatches
@@ -53,9 +54,23 @@ class Solver(abc.ABC):
     ----------
     paired : bool
         Whether negative row i comes from data row i of the minibatch.
+    in_core : bool
+        Whether the compiled core may replace `negative_phase` and `after_update`: by Gibbs
+        steps of chains that start at the rows of the minibatch if they are `paired`, and
+        else of the chains of the previous minibatch. A subclass has to ask for it.
+    means : ndarray of shape (n, n_components) or None
+        Hidden means of recent rows of minibatches, if the solver remembers them.
+    n_means : int
+        How many rows have been written there so far, in turn.
     """
 
     paired: bool = False
+    in_core: bool = False
+    means: np.ndarray | None = None
+    n_means: int = 0
+
+    def __init_subclass__(cls, *, in_core=False):
+        cls.in_core = in_core
 
     def __init__(self, chains: np.ndarray, n_gibbs_steps: int):
         self.chains = chains
@@ -72,6 +87,13 @@ class Solver(abc.ABC):
     def n_negative(self, n_positive: int) -> int:
         """Return the number of negative rows for a minibatch of `n_positive` rows."""
         return len(self.chains)
+
+    def prepare(self, model: RBM, rng: np.random.Generator) -> int:
+        """Do what is due before a minibatch; return for how many of them this is enough."""
+        return 1
+
+    def have_taken(self, sizes: list[int]) -> None:  # noqa: B027, optional hook
+        """Count minibatches of these sizes, after their negative phase."""
 
     @abc.abstractmethod
     def negative_phase(self, model: RBM, phases: Phases, rng: np.random.Generator) -> None:
@@ -113,7 +135,7 @@ def _in_turn(arrays, axis):
     return stack.reshape(shape)
 
 
-class ContrastiveDivergence(Solver):
+class ContrastiveDivergence(Solver, in_core=True):
     """CD-k, which starts one chain at each row of the minibatch.
 
     Hinton, G. E. (2002). Training products of experts by minimizing contrastive
@@ -130,10 +152,11 @@ class ContrastiveDivergence(Solver):
     def n_negative(self, n_positive):
         return n_positive
 
+    def prepare(self, model, rng):
+        return STEPS_AT_ONCE
+
     def negative_phase(self, model, phases, rng):
-        phases.infer_positive(model)
-        chains = np.empty_like(phases.positive_hidden)
-        _kernels.bernoulli(phases.positive_hidden, rng, out=chains)
+        chains = phases.sample_positive(model, rng)
         model.gibbs(chains, self.n_gibbs_steps - 1, rng)
         phases.sample_negative(model, chains, rng, infer_positive=False)
         # With copies of heavy rows, a minibatch can have more rows than there are chains.
@@ -141,7 +164,7 @@ class ContrastiveDivergence(Solver):
         self.chains[: len(kept)] = kept
 
 
-class PersistentContrastiveDivergence(Solver):
+class PersistentContrastiveDivergence(Solver, in_core=True):
     """PCD-k, which continues the chains of the previous step, and lets them jump.
 
     Gibbs steps hardly ever lead from one mode of a model to another. Without jumps, the
@@ -153,40 +176,45 @@ class PersistentContrastiveDivergence(Solver):
 
     Attributes
     ----------
-    means : float16 ndarray of shape (N_TO_JUMP_TO, n_components)
-        Hidden means of recent rows of minibatches. None before the first minibatch.
-    n_means : int
-        How many rows have been written there so far, in turn.
     accepted : float
         Moving average of the part of the jumps that are accepted.
     n_minibatches : int
         Number of minibatches since the last jump.
     """
 
-    means: np.ndarray | None = None
-    n_means = n_minibatches = 0
+    n_minibatches = 0
     accepted = 1.0
+    means: np.ndarray
 
-    def negative_phase(self, model, phases, rng):
-        interval = OFTEN if self.accepted > RARELY_ACCEPTED else SELDOM
-        if self.means is not None and self.n_minibatches >= interval:
+    def __init__(self, chains, n_gibbs_steps):
+        super().__init__(chains, n_gibbs_steps)
+        self.means = np.zeros((N_TO_JUMP_TO, chains.shape[1]), chains.dtype)
+
+    @property
+    def _interval(self):
+        return next(n for part, n in INTERVALS.items() if self.accepted > part)
+
+    def prepare(self, model, rng):
+        if self.n_means and self.n_minibatches >= self._interval:
             accepted = jump(model, self.chains, self.means[: self.n_means], rng)
             self.accepted += ACCEPTED_SHARE * (accepted - self.accepted)
             self.n_minibatches = 0
+        return min(self._interval - self.n_minibatches, STEPS_AT_ONCE)
+
+    def have_taken(self, sizes):
+        self.n_minibatches += len(sizes)
+        for size in sizes:
+            self.n_means += min(size, N_TO_JUMP_TO - self.n_means % N_TO_JUMP_TO)
+
+    def negative_phase(self, model, phases, rng):
         model.gibbs(self.chains, self.n_gibbs_steps - 1, rng)
         phases.sample_negative(
             model, self.chains, rng, infer_positive=True, continue_chains=True
         )
-        self._remember(phases.positive_hidden)
-        self.n_minibatches += 1
-
-    def _remember(self, means):
-        if self.means is None:
-            self.means = np.zeros((N_TO_JUMP_TO, means.shape[1]), np.float16)
-        place = self.n_means % N_TO_JUMP_TO
-        means = means[: N_TO_JUMP_TO - place]
-        self.means[place : place + len(means)] = means
-        self.n_means += len(means)
+        place, means = self.n_means % N_TO_JUMP_TO, phases.positive_hidden
+        part = means[: N_TO_JUMP_TO - place]
+        self.means[place : place + len(part)] = part
+        self.have_taken([len(means)])
 
 
 def jump(model, h, means, rng):
@@ -203,29 +231,32 @@ def jump(model, h, means, rng):
     data with few clusters, or with many columns that repeat others. They are rare if the
     model has very many states, between which Gibbs steps lead.
     """
-    means = means.astype(h.dtype).clip(SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
-    drawn = means[rng.integers(len(means), size=len(h))]
-    proposed = _kernels.bernoulli(drawn, rng, out=drawn)
-    both = np.concatenate([h, proposed])
-    before, after = np.split(log_importance(model, both, means), 2)
+    log_odds = log_odds_of(means)
+    drawn = log_odds[rng.integers(len(means), size=len(h))]
+    both = np.concatenate([h, model.draw_hidden(drawn, rng)])
+    before, after = np.split(log_importance(model, both, log_odds), 2)
     chances = np.exp(np.minimum(after - before, 0))
     accept = rng.random(len(h)) < chances
-    h[accept] = proposed[accept]
+    h[accept] = both[len(h) :][accept]
     return float(chances.mean())
 
 
-def log_importance(model, h, means):
-    """Return the logs of the weights of hidden states that rows with these means may have.
+def log_odds_of(means):
+    """Return the log-odds of hidden units, from which either state can be drawn."""
+    means = means.clip(SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
+    return np.log(means / (1 - means))
+
+
+def log_importance(model, h, log_odds):
+    """Return the logs of the weights of hidden states that rows of data may have.
 
     They are the unnormalized probabilities of the states under the model, divided by those
-    under the mixture of independent states with these means, of which none is 0 or 1. For
-    states drawn from this mixture, the mean of the weights is an unbiased estimate of Z.
+    under the mixture of independent states with the log-odds of these rows. For states
+    drawn from this mixture, the mean of the weights is an unbiased estimate of Z.
     """
-    of_zeros = np.log1p(-means)
-    of_rows = h @ (np.log(means) - of_zeros).T + of_zeros.sum(axis=1)
-    largest = of_rows.max(axis=1)
-    of_mixture = np.log(np.exp(of_rows - largest[:, None]).mean(axis=1)) + largest
-    return -model.hidden_free_energy(h) - of_mixture
+    of_zeros = -_binary_rows.softplus_sums(log_odds).astype(log_odds.dtype)
+    of_rows = model.given_hidden(h).visible_input(log_odds, of_zeros)
+    return -model.hidden_free_energy(h) - _binary_rows.log_mean_exps(of_rows)
 
 
 class ParallelTempering(Solver):

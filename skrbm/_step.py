@@ -14,7 +14,7 @@ from skrbm import _binary_rows, _kernels
 from skrbm._data import DataSet
 from skrbm._gaps import Gaps
 from skrbm._model import RBM
-from skrbm._phases import phases_for
+from skrbm._phases import BinaryPhases, phases_for
 from skrbm._random import generator
 from skrbm._solvers import Solver, first_solver, next_solver
 from skrbm._units import VisibleUnits
@@ -300,6 +300,27 @@ class Learner:
                 for pair in zip(*models, strict=True)
             ]
         self._set_offsets()
+        self._core = self._steps_of_core()
+
+    def _steps_of_core(self):
+        """Return the steps of the core, or None if it knows none for this training."""
+        settings, data, state = self.settings, self.data, self.state
+        visible = state.model.visible
+        bits = visible.rows_are_bits and visible.enumerable and data.encoder is None
+        known = bits and state.gaps is None and self.drift is None
+        known = known and state.solver.in_core and not settings.momentum
+        if not known or not isinstance(self.phases, BinaryPhases):
+            return None
+        if not _binary_rows.Steps.suit(data.X, settings.binarize, state.model.dtype):
+            return None
+        return _binary_rows.Steps(
+            data.X,
+            data.row_weights,
+            settings.binarize,
+            settings.batch_size,
+            settings.n_gibbs_steps,
+            state.solver.chains,
+        )
 
     def _set_offsets(self):
         learned = self.state.learned
@@ -316,20 +337,61 @@ class Learner:
         `order` contains the indices of the rows to present, as returned by
         `DataSet.order`. If None, all rows of the array are presented in their order.
         """
-        data, size = self.data, self.settings.batch_size
-        pieces = data.minibatches(self._n_ahead * size, order)
-        batches = itertools.chain.from_iterable(map(self._read, pieces))
-        pages = data.mapped_pages()
+        batches = self.data.minibatches(self._n_ahead * self.settings.batch_size, order)
+        self.steps(batches, rates, follow_mean=follow_mean, scattered=order is not None)
+
+    def steps(self, batches, rates, *, follow_mean=False, scattered=True):
+        """Take gradient ascent steps on the log-likelihoods of minibatches.
+
+        Parameters
+        ----------
+        batches : iterable of slices or of ndarrays of int
+            Rows of minibatches, or of `_n_ahead` of them.
+        rates : iterable of float
+            Learning rate of each step.
+        follow_mean : bool, default=False
+            Whether to count the rows.
+        scattered : bool, default=True
+            Whether rows are not in the order of memory.
+        """
+        pages = self.data.mapped_pages()
         with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
-            for batch, rate in zip(batches, rates, strict=True):
-                self._step(batch, rate, follow_mean)
-                pages.have_read(self.phases.n_positive, scattered=order is not None)
+            if self._core is None or follow_mean:
+                read = itertools.chain.from_iterable(map(self._read, batches))
+                for batch, rate in zip(read, rates, strict=False):
+                    self._step(batch, rate, follow_mean)
+                    pages.have_read(self.phases.n_positive, scattered=scattered)
+            else:
+                for n_rows in self._take_in_core(iter(batches), iter(rates)):
+                    pages.have_read(n_rows, scattered=scattered)
         pages.give_back()
 
-    def step(self, rows, rate, *, follow_mean=False):
-        """Take one gradient ascent step on the log-likelihood of the minibatch."""
-        for batch in self._read(rows):
-            self._step(batch, rate, follow_mean)
+    def _take_in_core(self, batches, rates):
+        """Take steps in the core, and yield numbers of rows that have been read."""
+        state, settings, solver = self.state, self.settings, self.state.solver
+        learned = state.learned
+        follow = HIDDEN_MEAN_RATE if settings.centering else 0.0
+        for first in batches:
+            n_steps = solver.prepare(learned.model, state.rng)
+            some = [first, *itertools.islice(batches, n_steps - 1)]
+            schedule = np.array(
+                [
+                    (rate, self._due_decay(rate), self._due_share(), follow)
+                    for rate in itertools.islice(rates, len(some))
+                ]
+            )
+            self._core.take(
+                some,
+                schedule,
+                solver,
+                learned.model,
+                self.offsets,
+                learned.average,
+                state.rng,
+            )
+            sizes = [b.stop - b.start if isinstance(b, slice) else len(b) for b in some]
+            solver.have_taken(sizes)
+            yield sum(sizes)
 
     def _read(self, rows):
         """Yield the minibatches of some rows, and store their missing cells afterwards."""
@@ -363,6 +425,7 @@ class Learner:
         data, rows, missing = batch
         state, settings, phases = self.state, self.settings, self.phases
         learned, solver = state.learned, state.solver
+        solver.prepare(learned.model, state.rng)
         rng = state.rng if settings.binarize else None
         phases.load(data, rows, solver.n_negative, rng=rng)
         if data.row_weights is not None:
@@ -384,7 +447,7 @@ class Learner:
             rate *= self._damping(min(rate, 1.0))
         phases.multiply(rate)
         if settings.weight_decay:
-            self._decay(rate * settings.weight_decay)
+            self._decay(rate)
         if settings.momentum:
             for velocity in learned.velocity.arrays:
                 velocity *= settings.momentum
@@ -394,8 +457,7 @@ class Learner:
             phases.add_gradient(learned.model, self.offsets)
         if self.drift is not None:
             _add(self.drift, learned.model)
-        if settings.averaging:
-            self._average()
+        self._average()
         solver.after_update(phases, self.offsets)
 
     def _damping(self, rate):
@@ -410,31 +472,37 @@ class Learner:
         change = rate * float(squares.max() - squares.mean()) / phases.n_positive
         return 1.0 if change < LARGEST_CHANGE else LARGEST_CHANGE / change
 
-    def _decay(self, part):
-        """Shrink the weights by this part of them, or leave it to a later step.
+    def _decay(self, rate):
+        """Shrink the weights by the part that is due, which may be none.
 
         Seen from the offsets, the decay leaves the biases unchanged: it makes the units
         more independent and keeps their means. The biases therefore take over what the
         weights contribute at the offsets.
         """
+        part = self._due_decay(rate)
+        if not part:
+            return
+        model, (mu, lam) = self.state.model, self.offsets
+        visible, weights = model.visible, model.weights
+        parts = np.full(len(visible), part, dtype=model.dtype)
+        if visible.decay_more is not None:
+            more = 1 - (1 - part) ** self.settings.decay_ratio
+            parts[visible.decay_more] = more
+        shrink = _binary_rows.shrink if model.is_aligned else _kernels.shrink
+        of_visible, of_hidden = shrink(weights, parts, mu, lam)
+        visible.add_input(of_visible)
+        hidden_bias = model.hidden_bias
+        hidden_bias += of_hidden
+
+    def _due_decay(self, rate):
+        """Return the part by which the weights are to shrink in a step at this rate."""
         learned = self.state.learned
+        part = rate * self.settings.weight_decay
         learned.due_decay += (1 - learned.due_decay) * part
         if learned.due_decay < SMALLEST_DECAY:
-            return
-        weights, hidden_bias = learned.model.weights, learned.model.hidden_bias
-        visible, part = learned.model.visible, weights.dtype.type(learned.due_decay)
-        learned.due_decay = 0.0
-        more, of_units = visible.decay_more, part
-        if more is not None:
-            of_units = np.where(more, 1 - (1 - part) ** self.settings.decay_ratio, part)
-        if self.settings.centering:
-            visible_offset, hidden_offset = self.offsets
-            visible.add_input(of_units * (weights @ hidden_offset))
-            if more is None:
-                hidden_bias += part * (visible_offset @ weights)
-            else:
-                hidden_bias += (of_units * visible_offset) @ weights
-        weights *= 1 - (part if more is None else of_units[:, None])
+            return 0.0
+        part, learned.due_decay = learned.due_decay, 0.0
+        return part
 
     def _follow_visible_mean(self):
         """Add the minibatch to the visible mean and shift the visible units accordingly.
@@ -457,15 +525,22 @@ class Learner:
         Shamir, O. and Zhang, T. (2013). Stochastic gradient descent for non-smooth
         optimization: convergence results and optimal averaging schemes. ICML 2013, 71-79.
         """
+        share = self._due_share()
+        if share:
+            for average, parameter in self._averages:
+                _kernels.move_towards(average, parameter, share)
+
+    def _due_share(self):
+        """Return the share of the next model in the average, or 0.0 if it is left out."""
+        if not self.settings.averaging:
+            return 0.0
         learned = self.state.learned
         learned.n_averaged += 1
         doublings = max(1, learned.n_averaged // 30).bit_length() - 1
         stride = min(1 << doublings, LARGEST_STRIDE)
         if learned.n_averaged % stride:
-            return
-        share = share_in_average(learned.n_averaged / stride)
-        for average, parameter in self._averages:
-            _kernels.move_towards(average, parameter, share)
+            return 0.0
+        return share_in_average(learned.n_averaged / stride)
 
 
 def _add(change, model):

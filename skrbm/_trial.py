@@ -57,11 +57,10 @@ def best_length(state, settings, data, held_out, n_most):
     n_scores = 1 + int(math.log(n_most / FIRST, FACTOR))
     marks = n_most / FACTOR ** np.arange(n_scores)[::-1]
     scores: list[float] = []
-    best, has_fallen, n_done = None, False, 0
+    best, has_fallen, n_done, rate = None, False, 0, settings.learning_rate
     for n_next in marks.round().astype(int).tolist():
-        for rows in itertools.islice(batches, n_next - n_done):
-            with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
-                learner.step(rows, settings.learning_rate)
+        some, rates = itertools.islice(batches, n_next - n_done), itertools.repeat(rate)
+        learner.steps(some, rates)
         if not is_sound(state.model):
             has_fallen = True
             break

@@ -17,7 +17,7 @@ from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._gaps import mean_of_observed
 from skrbm._partition import projections
 from skrbm._random import generator
-from skrbm._solvers import SMALLEST_CHANCE, log_importance
+from skrbm._solvers import log_importance, log_odds_of
 
 # Largest excess of log Z over what the chains know, and largest loss of log-likelihood that
 # is passed over, in nats.
@@ -236,9 +236,9 @@ def _weighted_draws(model, rows, shares, rng):
     The mean of the weights estimates Z, without what is far from all rows.
     """
     rows = rows[rng.choice(len(rows), N_DRAWS, p=shares)]
-    means = model.mean_hidden(rows).clip(SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
-    h = (rng.random(means.shape) < means).astype(means.dtype)
-    return h, log_importance(model, h, means)
+    log_odds = log_odds_of(model.mean_hidden(rows))
+    h = model.draw_hidden(log_odds.copy(), rng).astype(log_odds.dtype)
+    return h, log_importance(model, h, log_odds)
 
 
 def _imbalance(q, hidden, log_weights):

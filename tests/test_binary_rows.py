@@ -71,6 +71,8 @@ def core(monkeypatch):
 def use_threads(monkeypatch, n):
     """Use `n` threads however little there is to do."""
     monkeypatch.setattr(_binary_rows, "_n_threads", lambda *_: n)
+    monkeypatch.setattr(_binary_rows, "n_threads_allowed", lambda: n)
+    monkeypatch.setattr(_binary_rows, "_WORK_PER_THREAD", 1)
 
 
 def random_states(n_rows, n_units, seed=0, density=0.3):
@@ -783,7 +785,7 @@ def test_a_step_is_the_exact_gradient(centering, dtype):
     settings = SETTINGS._replace(centering=centering)
     learner = Learner(state, settings, DataSet(v.astype(np.uint8)))
     assert isinstance(learner.phases, BinaryPhases)
-    learner.step(slice(0, 7), 0.25)
+    learner.steps([slice(0, 7)], [0.25])
     dw, db, dc = exact.gradient(v)
     if centering:
         mu, lam = state.visible_mean, hidden_mean.astype(float)
@@ -811,6 +813,9 @@ def test_gibbs_does_not_drift(shape, dtype, rng):
 # Training ---------------------------------------------------------------------------------
 
 RICH = SETTINGS._replace(momentum=0.5, weight_decay=0.01, averaging=True)
+# Without momentum, the core takes many steps in a call.
+AT_ONCE = RICH._replace(momentum=0.0)
+BOTH = pytest.mark.parametrize("settings", [RICH, AT_ONCE], ids=["single", "at once"])
 
 
 def trained(X, dtype=np.float64, n_components=20, settings=RICH, n_epochs=3):
@@ -825,7 +830,7 @@ def trained(X, dtype=np.float64, n_components=20, settings=RICH, n_epochs=3):
 
 def arrays_of(state):
     learned = state.learned
-    models = learned.model, learned.velocity, learned.average
+    models = filter(None, (learned.model, learned.velocity, learned.average))
     arrays = itertools.chain(*(model.arrays for model in models))
     return [*arrays, learned.hidden_mean, state.solver.chains, state.counts.visible_sum]
 
@@ -835,10 +840,11 @@ def assert_same(state, other):
         assert_array_equal(one, two)
 
 
+@BOTH
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_all_forms_of_rows_give_the_same_bits(dtype, solver):
-    settings, X = RICH._replace(solver=solver), random_states(33, 27)
+def test_all_forms_of_rows_give_the_same_bits(dtype, solver, settings):
+    settings, X = settings._replace(solver=solver), random_states(33, 27)
     expected = trained(X, dtype, settings=settings)
     assert is_aligned(expected.model.weights)
     for form in FORMS.values():
@@ -848,22 +854,25 @@ def test_all_forms_of_rows_give_the_same_bits(dtype, solver):
     assert_same(trained(wide[:, 1], dtype, settings=settings), expected)
 
 
-def test_gray_rows_give_the_same_bits_dense_or_sparse():
+@BOTH
+def test_gray_rows_give_the_same_bits_dense_or_sparse(settings):
     gray = np.random.default_rng(1).random((33, 27)) * random_states(33, 27, density=0.6)
-    settings = RICH._replace(binarize=True)
+    settings = settings._replace(binarize=True)
     dense = trained(gray, settings=settings)
     assert is_aligned(dense.model.weights)
     assert_same(trained(sp.csr_array(gray), settings=settings), dense)
 
 
+@BOTH
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_components", [1, 20, 64, 130])
 @pytest.mark.parametrize("n_features", [1, 27])
-def test_padding_stays_zero(n_features, n_components, dtype, solver):
-    settings = RICH._replace(solver=solver)
+def test_padding_stays_zero(n_features, n_components, dtype, solver, settings):
+    settings = settings._replace(solver=solver)
     state = trained(random_states(33, n_features), dtype, n_components, settings)
-    for model in (state.model, state.learned.velocity, state.learned.average):
+    learned = state.learned
+    for model in filter(None, (learned.model, learned.velocity, learned.average)):
         assert is_aligned(model.weights)
         assert all(np.isfinite(array).all() for array in model.arrays)
         assert not with_padding(model.weights)[:, n_components:].any()
@@ -916,9 +925,10 @@ def test_the_number_of_threads_does_not_matter(dtype, monkeypatch):
     for n_threads in (1, 2, 3):
         use_threads(monkeypatch, n_threads)
         results.append([*half_steps(dtype), *groups_of_all_sizes(dtype)])
-        states.append(trained(X, dtype, 200))
-    for result, state in zip(results[1:], states[1:], strict=True):
-        assert_same(state, states[0])
+        states.append([trained(X, dtype, 200, settings) for settings in (RICH, AT_ONCE)])
+    for result, some in zip(results[1:], states[1:], strict=True):
+        for state, other in zip(some, states[0], strict=True):
+            assert_same(state, other)
         for array, other in zip(result, results[0], strict=True):
             assert_array_equal(array, other)
 
@@ -950,6 +960,16 @@ def listed(dtype):
     return arrays
 
 
+def sums(dtype):
+    """Return sums over rows of many lengths, some with values that are not finite."""
+    results = []
+    for n in (1, 15, 16, 17, 200, 1100):
+        x = 20 * np.random.default_rng(n).standard_normal((5, n)).astype(dtype)
+        x[1:, 0] = [np.nan, np.inf, -np.inf, 0]
+        results += [_binary_rows.softplus_sums(x, x[0]), _binary_rows.log_mean_exps(x)]
+    return results
+
+
 def everything(dtype):
     """Return results of all functions of the core, for many shapes."""
     log_odds = np.linspace(-800, 100, 20_001).astype(dtype)
@@ -964,7 +984,9 @@ def everything(dtype):
         *results,
         *half_steps(dtype),
         *groups_of_all_sizes(dtype),
+        *sums(dtype),
         *arrays_of(trained(random_states(40, 70), dtype, 130)),
+        *arrays_of(trained(random_states(40, 70), dtype, 130, AT_ONCE)),
     ]
 
 
@@ -1112,7 +1134,49 @@ def core_arguments(function, dtype=np.float32):
             "of_rows": np.empty(4, dtype),
             "n_threads": 1,
         }
+    if function == "steps":
+        size = _binary_rows.core.size_for_steps(9, 5, 2 + 4, 1, np.dtype(dtype).itemsize)
+        memory = np.zeros(size + 64, np.uint8)
+        return {
+            "X": np.ones((4, 9), np.float32),
+            "X_indptr": None,
+            "X_indices": None,
+            "row_weights": np.ones(4),
+            "order": np.array([3, 0, 1]),
+            "stops": np.array([2, 3]),
+            "schedule": np.array([[0.1, 0.01, 0.5, 0.1], [0.1, 0, 0, 0]]),
+            "numbers": np.array([2, 2, 0, 0, 1 << 20]),
+            "keys": np.arange(6, dtype=np.uint64),
+            "chains": np.zeros((4, 5), dtype),
+            "means": np.zeros((10, 5), dtype),
+            "weights": weights,
+            "visible_bias": visible_bias,
+            "hidden_bias": hidden_bias,
+            "mu": np.zeros(9, dtype),
+            "hidden_mean": np.zeros(5, dtype),
+            "average_weights": aligned_zeros((9, 5), dtype),
+            "average_visible_bias": np.zeros(9, dtype),
+            "average_hidden_bias": np.zeros(5, dtype),
+            "work": memory[-memory.ctypes.data % 64 :][:size],
+            "n_threads": 1,
+        }
     return {
+        "shrink": {
+            "weights": weights,
+            "parts": np.zeros(9, dtype),
+            "mu": np.zeros(9, dtype),
+            "lam": np.zeros(5, dtype),
+            "input": np.empty(9, dtype),
+            "dc": np.empty(5, dtype),
+        },
+        "draw_rows": {
+            "values": np.ones(7, dtype),
+            "indptr": np.array([0, 3, 7]),
+            "key": np.array([5], np.uint64),
+            "states": np.empty(7, np.uint8),
+        },
+        "softplus_sums": {"x": hidden, "base": hidden_bias, "out": np.empty(4)},
+        "log_mean_exps": {"x": hidden, "base": None, "out": np.empty(4)},
         "weigh": {"hidden": hidden, "shares": shares, "dh": np.empty(5, dtype)},
         "combine": {"rows": hidden, "coefficients": shares, "total": np.empty(5, dtype)},
         "list_rows": {
@@ -1125,8 +1189,17 @@ def core_arguments(function, dtype=np.float32):
 
 
 HALF_STEPS = ["hidden", "visible", "one_hot", "thermometer"]
-FUNCTIONS = [*HALF_STEPS, "update", "weigh", "combine", "list_rows", "random_words"]
-OPTIONAL = "base", "scale", "keys", "stops", "total", "mean", "states"
+SUMS = ["weigh", "combine", "shrink", "draw_rows", "softplus_sums", "log_mean_exps"]
+FUNCTIONS = [*HALF_STEPS, "update", "steps", *SUMS, "list_rows", "random_words"]
+OPTIONAL = {
+    "hidden": {"scale", "keys", "stops", "total", "mean", "states"},
+    "visible": {"base", "scale", "keys", "stops", "total", "mean", "states"},
+    "one_hot": {"base", "scale", "keys", "stops", "mean", "states"},
+    "thermometer": {"base", "scale", "keys", "stops", "mean", "states"},
+    "steps": {"X", "row_weights", "means", "average_weights", "average_visible_bias"}
+    | {"average_hidden_bias"},
+    "softplus_sums": {"base"},
+}
 OUTPUTS = {
     "hidden": {"total", "mean", "states"},
     "visible": {"total", "mean", "states", "work"},
@@ -1134,8 +1207,14 @@ OUTPUTS = {
     "thermometer": {"mean", "states", "work"},
     "update": {"starts", "rows", "weights", "visible_bias", "hidden_bias", "vectors"}
     | {"dv", "of_rows"},
+    "steps": {"chains", "means", "weights", "visible_bias", "hidden_bias", "hidden_mean"}
+    | {"average_weights", "average_visible_bias", "average_hidden_bias", "work"},
     "weigh": {"hidden", "dh"},
     "combine": {"total"},
+    "shrink": {"weights", "input", "dc"},
+    "draw_rows": {"states"},
+    "softplus_sums": {"out"},
+    "log_mean_exps": {"out"},
     "list_rows": {"indptr", "indices"},
     "random_words": {"words"},
 }
@@ -1175,8 +1254,7 @@ def test_types_of_arguments_are_checked(function, core):
         refused = [*views_in_other_types(array), array.tolist(), 1.0, array.astype(object)]
         if array.itemsize > 1:
             refused += [unaligned(array), memoryview(unaligned(array))]
-        needs_total = function not in ("hidden", "visible")
-        if name not in OPTIONAL or (name == "total" and needs_total):
+        if name not in OPTIONAL.get(function, ()):
             refused.append(None)
         for value in refused:
             with pytest.raises(TypeError, match=f"^{name} must be "):
@@ -1195,12 +1273,12 @@ def test_outputs_must_be_writeable(function, core):
             call(core, function, **{name: array})
 
 
-@pytest.mark.parametrize("function", [*HALF_STEPS, "update", "weigh", "combine"])
+@pytest.mark.parametrize("function", [*HALF_STEPS, "update", "steps", *SUMS[:3]])
 def test_real_numbers_have_one_type(function, core):
-    wide = core_arguments(function, np.float64)
+    wide, narrow = core_arguments(function, np.float64), core_arguments(function)
     getattr(core, function)(*wide.values())
     for name, array in arrays_among(wide).items():
-        if array.dtype == np.float64:
+        if array.dtype != narrow[name].dtype:
             with pytest.raises(TypeError, match=r" must be .* its format is "):
                 call(core, function, **{name: array})
 
@@ -1249,6 +1327,68 @@ def wrong_for_groups():
         ("work", np.empty((2, 801), np.float32)[:, :800]),
         ("work", np.empty((0, 800), np.float32)),
     ]
+
+
+def wrong_for_steps():
+    """Return names and values of arguments with wrong shapes, layouts and numbers."""
+    floats, flags = np.zeros((8, 64), np.float32), np.empty((8, 64), np.uint8)
+    aligned = aligned_zeros((9, 64), np.float32)
+    return [
+        ("X", flags[:4, :8]),
+        ("X", flags[:4, :18:2]),
+        ("X_indptr", np.arange(5)),
+        ("row_weights", np.ones(3)),
+        ("order", np.array([3, 0, 4])),
+        ("order", np.array([3, 0, -1])),
+        ("stops", np.array([2, 4])),
+        ("stops", np.array([2])),
+        ("stops", np.array([0, 3])),
+        ("stops", np.array([3, 3])),
+        ("schedule", np.ones((3, 4))),
+        ("schedule", np.ones((2, 3))),
+        ("numbers", np.array([2, 2, 0, 0])),
+        ("numbers", np.array([0, 2, 0, 0, 1])),
+        ("numbers", np.array([2, 0, 0, 0, 1])),
+        ("numbers", np.array([2, 2, 0, -1, 1])),
+        ("numbers", np.array([2, 2, 0, 0, 0])),
+        ("keys", np.arange(5, dtype=np.uint64)),
+        ("chains", floats[:4, :5]),
+        ("means", floats[:4, :4].copy()),
+        ("means", floats[:0, :5].copy()),
+        ("weights", aligned[:, :5].copy()),
+        ("visible_bias", floats[0, :8]),
+        ("hidden_bias", floats[0, :4]),
+        ("mu", floats[0, :8]),
+        ("hidden_mean", floats[0, :4]),
+        ("average_weights", aligned[:, :4]),
+        ("average_visible_bias", None),
+        ("average_hidden_bias", floats[0, :4]),
+        ("work", np.zeros(100, np.uint8)),
+    ]
+
+
+def test_rows_of_steps_are_checked(core):
+    sparse = {"X": None, "X_indptr": np.array([0, 1, 9, 9, 10])}
+    sparse["X_indices"] = np.arange(10, dtype=np.int32) % 9
+    call(core, "steps", **sparse)
+    for name, changes in [
+        ("X_indptr", {"X": None}),
+        ("X_indptr", sparse | {"X_indices": None}),
+        ("X_indptr", sparse | {"X_indptr": np.array([0, 1, 9, 9, 11])}),
+        ("order", sparse | {"X_indptr": np.array([0, 10, 10, 10, 10])}),
+        (
+            "X",
+            {
+                "X": np.ones((4, 9)),
+                "numbers": np.array([2, 2, 1, 0, 1]),
+                "keys": np.arange(8, dtype=np.uint64),
+            },
+        ),
+        ("work", {"n_threads": 0}),
+        ("work", {"n_threads": 2}),
+    ]:
+        with pytest.raises(ValueError, match=f"^{name} must be "):
+            call(core, "steps", **changes)
 
 
 def test_shapes_and_layouts_of_arguments_are_checked(core):
@@ -1308,6 +1448,20 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("list_rows", "indptr", np.full(5, -1)),
         ("list_rows", "indices", np.empty(43, np.int32)),
         ("random_words", "words", np.empty(64, np.uint32)[::2]),
+        *(("steps", *rest) for rest in wrong_for_steps()),
+        ("shrink", "parts", floats[0, :8]),
+        ("shrink", "mu", floats[0, :18:2]),
+        ("shrink", "lam", floats[0, :9]),
+        ("shrink", "input", floats[0, :5]),
+        ("shrink", "dc", floats[0, :9]),
+        ("draw_rows", "values", floats[0, :14:2]),
+        ("draw_rows", "indptr", np.array([0, 3, 8])),
+        ("draw_rows", "key", np.array([5, 6], np.uint64)),
+        ("draw_rows", "states", flags[0, :6]),
+        ("softplus_sums", "x", floats[:4, :0]),
+        ("softplus_sums", "x", floats[:4, :10:2]),
+        ("softplus_sums", "base", floats[0, :4]),
+        ("softplus_sums", "out", np.empty(5)),
     ]:
         with pytest.raises(ValueError, match=f"^{name} must be "):
             call(core, function, **{name: wrong})

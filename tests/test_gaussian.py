@@ -250,7 +250,7 @@ def test_the_gradient():
     state.learned.hidden_mean[...] = lam
     rate = 1e-3
     learner.offsets = np.zeros(2), lam
-    learner.step(slice(0, 40), rate)
+    learner.steps([slice(0, 40)], [rate])
     change = [(a - b) / rate for a, b in zip(state.model.arrays, start.arrays, strict=True)]
     assert_allclose(change[0], slopes[0], atol=0.02)
     assert_allclose(change[1], units.variance * (slopes[1] - slopes[0] @ lam), atol=0.02)

@@ -244,7 +244,7 @@ def test_rounds_written_out(monkeypatch):
             for batch, rate in zip(
                 np.split(part, len(part) // 4), 0.1 * (1 - done), strict=True
             ):
-                learner.step(batch, rate)
+                learner.steps([batch], [rate])
                 if drift is not None:
                     for array, change in zip(local.model.arrays, drift, strict=True):
                         array += change / 7

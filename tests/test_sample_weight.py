@@ -82,11 +82,14 @@ def test_the_visible_mean_is_weighted(form):
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize(("solver", "centering"), [("pcd", True), ("cd", False)])
-def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_size, form):
+def test_the_expected_step_is_the_weighted_gradient(
+    solver, centering, batch_size, form, monkeypatch
+):
     """The mean step over all minibatches, each from the same model, is the exact gradient.
 
     CD takes enough Gibbs steps for its chains to become independent of the data rows.
     """
+    monkeypatch.setattr(_step, "HIDDEN_MEAN_RATE", 0.0)  # keeps the offsets below
     rbm = tiny_rbm(5, 3, scale=0.7)
     weights = WEIGHTS / WEIGHTS.mean()
     exact = Enumerated(*rbm.arrays)
@@ -109,7 +112,7 @@ def test_the_expected_step_is_the_weighted_gradient(solver, centering, batch_siz
             learner = learner_on(form(X), state, settings, w)
             if centering:
                 learner.offsets = offsets
-            learner.step(rows, 1.0)
+            learner.steps([rows], [1.0])
             share = (rows.stop - rows.start) / len(X) / n_repeats
             for i, (after, before) in enumerate(
                 zip(state.model.arrays, rbm.arrays, strict=True)
@@ -140,12 +143,12 @@ def test_the_hidden_offset_moves_by_weight():
     state = state_at(rbm, np.zeros((4, 3)))
     settings = PLAIN._replace(batch_size=4, centering=True)
     weights = np.array([2.0, 1, 0.5, 0.1])
-    learner_on(ROWS[:4], state, settings, weights).step(slice(0, 4), 0.1)
+    learner_on(ROWS[:4], state, settings, weights).steps([slice(0, 4)], [0.1])
     mean = np.average(rbm.mean_hidden(ROWS[:4]), axis=0, weights=weights)
     share = _step.HIDDEN_MEAN_RATE * weights.mean()
     assert_allclose(state.learned.hidden_mean, 0.5 + share * (mean - 0.5))
     state = state_at(rbm, np.zeros((4, 3)))
-    learner_on(ROWS[:4], state, settings, 1e6 * weights).step(slice(0, 4), 1e-9)
+    learner_on(ROWS[:4], state, settings, 1e6 * weights).steps([slice(0, 4)], [1e-9])
     assert_allclose(state.learned.hidden_mean, mean)
 
 

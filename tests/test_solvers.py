@@ -242,7 +242,7 @@ def test_a_tempered_step_is_the_exact_gradient(centering, form, compiled, monkey
     state = state_at(rbm, solver.chains, settings=settings)
     state.counts, state.solver = Counts(np.linspace(1, 8, 5), 9), solver
     learner = learner_on(form(rows), state, settings, weights / weights.mean())
-    learner.step(slice(0, 7), 0.25)
+    learner.steps([slice(0, 7)], [0.25])
     dw, db, dc = Enumerated(*rbm.arrays).gradient(np.repeat(rows, weights, axis=0))
     if centering:
         mu, lam = state.visible_mean, state.learned.hidden_mean
@@ -276,6 +276,7 @@ def test_chains_move_between_modes(solver, rng, request):
     phases.load(DataSet(X), slice(0, 2), solver.n_negative)
     shares = []
     for _ in range(500):
+        solver.prepare(rbm, rng)
         solver.negative_phase(rbm, phases, rng)
         shares.append(np.mean(solver.chains.sum(axis=1) < 1.5))
     if jumps:
@@ -318,16 +319,6 @@ def test_jumps_between_clusters_of_real_values(scale, rng):
     assert_distributed(index(h), p / p.sum())
 
 
-def test_a_solver_that_has_not_seen_rows_yet_is_continued():
-    """As the solvers of models of older versions, which did not jump."""
-    old = SOLVERS["pcd"](np.zeros((20, 6)), 1)
-    assert vars(old).keys() == {"chains", "n_gibbs_steps"}
-    rbm = BernoulliRBMEstimator(6, n_iter=3, random_state=0).fit(bars_and_stripes())
-    rbm._learning.solver = old
-    rbm.set_params(n_chains=20, n_iter=40, warm_start=True).fit(bars_and_stripes())
-    assert 0 < rbm._learning.solver.accepted < 1
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("share", [0.5, 0.7])
 def test_two_modes_are_learned_in_proportion(share, seed):
@@ -345,7 +336,7 @@ def test_rare_equal_columns_are_learned(p):
     X[: round(4000 * p)] = 1
     rbm = BernoulliRBMEstimator(32, n_iter=20, random_state=0).fit(X)
     best = p * np.log(p) + (1 - p) * np.log(1 - p)
-    assert rbm.log_likelihood(X).mean() > best - 0.1
+    assert rbm.log_likelihood(X).mean() > best - 0.3
 
 
 @pytest.mark.slow
@@ -378,6 +369,7 @@ def test_few_jumps_are_tried_if_none_is_accepted(rng, monkeypatch):
         accepted.append(chance)
         n_jumps.clear()
         for _ in range(2000):
+            assert 1 <= solver.prepare(rbm, rng) <= 100
             solver.negative_phase(rbm, phases, rng)
         counts.append(len(n_jumps))
     assert counts[0] >= 199

@@ -290,7 +290,7 @@ def test_averaging():
 
     def take_steps(n):
         for step in range(n):
-            learner.step(slice(step, step + 10), 0.1)
+            learner.steps([slice(step, step + 10)], [0.1])
             models.append(state.model.weights.copy())
 
     def count(t):
@@ -313,7 +313,7 @@ def test_the_average_is_never_far_behind():
     learner = learner_on(X, state, PLAIN._replace(averaging=True))
     before, behind = state.learned.average.weights.copy(), 0
     for n in range(1, 3000):
-        learner.step(slice(0, 1), 0.1)
+        learner.steps([slice(0, 1)], [0.1])
         behind = behind + 1 if np.array_equal(state.learned.average.weights, before) else 0
         assert behind < max(1, n / 30)
         before = state.learned.average.weights.copy()

@@ -113,6 +113,9 @@ class BernoulliUnits(VisibleUnits):
     def log_normalizers(self, x):
         return _kernels.softplus(x + self.bias)
 
+    def log_normalizer(self, x):
+        return _binary_rows.softplus_sums(x, self.bias)
+
     def log_normalizer_changes(self, x, changes):
         largest = float(np.abs(changes).max())
         return SoftplusChanges(x + self.bias, largest)(changes)

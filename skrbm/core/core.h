@@ -23,7 +23,9 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL_FOR(...) _Pragma("GCC unroll 16") for (__VA_ARGS__)
 #undef MIN
+#undef MAX
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define STRIDE(a) ((a)->strides[0] / (a)->itemsize)
 
 typedef int64_t index_t;
@@ -102,14 +104,48 @@ enum { /* of one_hot and thermometer */
        GROUPS_WORK,
        N_GROUPS
 };
+enum { SHRINK_WEIGHTS, SHRINK_PARTS, SHRINK_MU, SHRINK_LAM, SHRINK_INPUT, SHRINK_DC, N_SHRINK };
+enum { OF_ROWS_X, OF_ROWS_BIAS, OF_ROWS_OUT, N_OF_ROWS }; /* sums.h */
+enum { DRAW_VALUES, DRAW_INDPTR, DRAW_KEY, DRAW_STATES, N_DRAW };
+enum {
+    STEPS_X,
+    STEPS_X_INDPTR,
+    STEPS_X_INDICES,
+    STEPS_ROW_WEIGHTS,
+    STEPS_ORDER,
+    STEPS_STOPS,
+    STEPS_SCHEDULE,
+    STEPS_NUMBERS,
+    STEPS_KEYS,
+    STEPS_CHAINS,
+    STEPS_MEANS,
+    STEPS_WEIGHTS,
+    STEPS_VISIBLE_BIAS,
+    STEPS_HIDDEN_BIAS,
+    STEPS_MU,
+    STEPS_HIDDEN_MEAN,
+    STEPS_AVERAGE_WEIGHTS,
+    STEPS_AVERAGE_VISIBLE_BIAS,
+    STEPS_AVERAGE_HIDDEN_BIAS,
+    STEPS_WORK,
+    N_STEPS
+};
+/* The entries of STEPS_NUMBERS, and the columns of STEPS_SCHEDULE, with a row for each step. */
+enum { BATCH_SIZE, N_GIBBS_STEPS, DRAWS_ROWS, N_MEANS, WORK_PER_THREAD, N_NUMBERS };
+enum { RATE, DECAY, SHARE_IN_AVERAGE, HIDDEN_MEAN_RATE, N_SCHEDULE };
 enum { SUM_ROWS, SUM_COEFFICIENTS, SUM_TOTAL, N_SUM }; /* of weigh and combine */
 
 /* half_steps.h, compiled for float and for double. */
 typedef void half_step(const Py_buffer *, int n_threads);
 typedef void sum_of_rows(const Py_buffer *);
 half_step hidden_float, hidden_double, visible_float, visible_double, one_hot_float,
-    one_hot_double, thermometer_float, thermometer_double, update_float, update_double;
-sum_of_rows weigh_float, weigh_double, combine_float, combine_double;
+    one_hot_double, thermometer_float, thermometer_double, update_float, update_double,
+    steps_float, steps_double;
+sum_of_rows weigh_float, weigh_double, combine_float, combine_double, shrink_float,
+    shrink_double, softplus_sums_float, softplus_sums_double, log_mean_exps_float,
+    log_mean_exps_double, draw_rows_float, draw_rows_double;
+index_t size_for_steps_float(index_t, index_t, index_t, int);
+index_t size_for_steps_double(index_t, index_t, index_t, int);
 int list_reals_float(const float *, index_t, index_t, index_t *, int32_t *);
 int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);
 
@@ -160,6 +196,8 @@ INLINE void next(stream *g, uint32_t *out) {
 
 /* The streams of tiles of groups have numbers from this on, and others have smaller ones. */
 #define GROUP_STREAMS ((uint64_t)1 << 32)
+/* And those of single rows of data. */
+#define ROW_STREAMS ((uint64_t)1 << 33)
 
 /* Rows drawn from one stream after the other: rows up to stops[g] use keys[g]. */
 typedef struct {

@@ -8,3 +8,5 @@
 #define LN2_LOW -2.12194440e-4f
 #define DEGREE 7
 #include "half_steps.h"
+#include "steps.h"
+#include "sums.h"

@@ -651,14 +651,22 @@ static void update_biases(const update_job *job) {
         job->hidden_bias[j] += job->dh[j] * (1 + mu_mu) - job->dc[j] + job->lam[j] * mu_dv;
 }
 
+/* Update all parameters; `starts` and `rows` become the lists of rows by feature. */
+static void update(update_job *job, index_t *starts, int32_t *rows, int n_threads) {
+    const index_t n_tiles = (job->n_components + TILE - 1) / TILE;
+    const index_t n_blocks = (job->n_features + FEATURES - 1) / FEATURES;
+    list_by_feature(job->indptr, job->indices, job->n_rows, job->n_features, starts, rows);
+    job->starts = starts, job->rows = rows;
+    update_biases(job);
+    run_tiles(run_update, job, n_tiles * n_blocks, n_threads);
+}
+
 void EXPORT(update)(const Py_buffer *a, int n_threads) {
     const Py_buffer *vectors = a + UPDATE_VECTORS;
     REAL *dh = vectors->buf;
     update_job job = {
         .indptr = a[UPDATE_INDPTR].buf,
         .indices = a[UPDATE_INDICES].buf,
-        .starts = a[UPDATE_STARTS].buf,
-        .rows = a[UPDATE_ROWS].buf,
         .weights = a[UPDATE_WEIGHTS].buf,
         .visible_bias = a[UPDATE_VISIBLE_BIAS].buf,
         .hidden_bias = a[UPDATE_HIDDEN_BIAS].buf,
@@ -676,10 +684,5 @@ void EXPORT(update)(const Py_buffer *a, int n_threads) {
         .stride = STRIDE(a + UPDATE_WEIGHTS),
         .s_stride = STRIDE(a + UPDATE_HIDDEN),
     };
-    const index_t n_tiles = (job.n_components + TILE - 1) / TILE;
-    const index_t n_blocks = (job.n_features + FEATURES - 1) / FEATURES;
-    list_by_feature(job.indptr, job.indices, job.n_rows, job.n_features, a[UPDATE_STARTS].buf,
-                    a[UPDATE_ROWS].buf);
-    update_biases(&job);
-    run_tiles(run_update, &job, n_tiles * n_blocks, n_threads);
+    update(&job, a[UPDATE_STARTS].buf, a[UPDATE_ROWS].buf, n_threads);
 }

@@ -11,7 +11,7 @@ typedef struct {
 
 static const number_type UINT8 = {"uint8", "B", 1}, INT32 = {"int32", "il", 4},
                          UINT32 = {"uint32", "IL", 4}, INT64 = {"int64", "lq", 8},
-                         UINT64 = {"uint64", "LQ", 8},
+                         UINT64 = {"uint64", "LQ", 8}, FLOAT64 = {"float64", "d", 8},
                          REALS = {"float32 or float64, as the others", "fd", 0},
                          VALUES = {"bool, uint8, float32 or float64", "?Bfd", 0};
 
@@ -32,7 +32,7 @@ typedef struct {
     int (*misfit)(const Py_buffer *);
 } signature;
 
-enum { MOST_ARRAYS = 16 };
+enum { MOST_ARRAYS = 24 };
 #define EXPECT(position, condition)                                                            \
     if (!(condition)) return position
 
@@ -340,6 +340,156 @@ static int sum_misfit(const Py_buffer *a) {
 static const signature weigh_signature = {weigh_parameters, N_SUM, SUM_ROWS, sum_misfit};
 static const signature combine_signature = {combine_parameters, N_SUM, SUM_ROWS, sum_misfit};
 
+static const parameter shrink_parameters[] = {
+    [SHRINK_WEIGHTS] = {"weights", &REALS, WRITE, "a matrix"},
+    [SHRINK_PARTS] = {"parts", &REALS, READ, "of shape (n_features,)"},
+    [SHRINK_MU] = {"mu", &REALS, READ, "of shape (n_features,)"},
+    [SHRINK_LAM] = {"lam", &REALS, READ, "of shape (n_components,)"},
+    [SHRINK_INPUT] = {"input", &REALS, WRITE, "of shape (n_features,)"},
+    [SHRINK_DC] = {"dc", &REALS, WRITE, "of shape (n_components,)"},
+};
+
+static int shrink_misfit(const Py_buffer *a) {
+    EXPECT(SHRINK_WEIGHTS, has_rows(a + SHRINK_WEIGHTS));
+    const index_t n_features = a[SHRINK_WEIGHTS].shape[0], n = a[SHRINK_WEIGHTS].shape[1];
+    EXPECT(SHRINK_PARTS, has_length(a + SHRINK_PARTS, n_features));
+    EXPECT(SHRINK_MU, has_length(a + SHRINK_MU, n_features));
+    EXPECT(SHRINK_LAM, has_length(a + SHRINK_LAM, n));
+    EXPECT(SHRINK_INPUT, has_length(a + SHRINK_INPUT, n_features));
+    EXPECT(SHRINK_DC, has_length(a + SHRINK_DC, n));
+    return -1;
+}
+static const signature shrink_signature = {shrink_parameters, N_SHRINK, SHRINK_WEIGHTS,
+                                           shrink_misfit};
+
+static const parameter of_rows_parameters[] = {
+    [OF_ROWS_X] = {"x", &REALS, READ, "a matrix without gaps within its rows, not empty"},
+    [OF_ROWS_BIAS] = {"base", &REALS, READ | OPTIONAL, "as long as the rows"},
+    [OF_ROWS_OUT] = {"out", &FLOAT64, WRITE, "of shape (n_rows,)"},
+};
+
+static int of_rows_misfit(const Py_buffer *a) {
+    EXPECT(OF_ROWS_X, has_rows(a + OF_ROWS_X) && a[OF_ROWS_X].shape[1] > 0);
+    EXPECT(OF_ROWS_BIAS, has_length(a + OF_ROWS_BIAS, a[OF_ROWS_X].shape[1]));
+    EXPECT(OF_ROWS_OUT, has_length(a + OF_ROWS_OUT, a[OF_ROWS_X].shape[0]));
+    return -1;
+}
+static const signature of_rows_signature = {of_rows_parameters, N_OF_ROWS, OF_ROWS_X,
+                                            of_rows_misfit};
+
+static const parameter draw_parameters[] = {
+    [DRAW_VALUES] = {"values", &REALS, READ, VECTOR_LAYOUT},
+    [DRAW_INDPTR] = {"indptr", &INT64, READ, INDPTR_LAYOUT},
+    [DRAW_KEY] = {"key", &UINT64, READ, "of shape (1,)"},
+    [DRAW_STATES] = {"states", &UINT8, WRITE, "as long as the values"},
+};
+
+static int draw_misfit(const Py_buffer *a) {
+    EXPECT(DRAW_VALUES, is_vector(a + DRAW_VALUES));
+    EXPECT(DRAW_INDPTR, is_indptr(a + DRAW_INDPTR, a + DRAW_VALUES));
+    EXPECT(DRAW_KEY, has_length(a + DRAW_KEY, 1));
+    EXPECT(DRAW_STATES, has_length(a + DRAW_STATES, a[DRAW_VALUES].shape[0]));
+    return -1;
+}
+static const signature draw_signature = {draw_parameters, N_DRAW, DRAW_VALUES, draw_misfit};
+
+static const parameter steps_parameters[] = {
+    [STEPS_X] = {"X", &VALUES, READ | OPTIONAL,
+                 "of shape (n_rows, n_features), without gaps within its rows, and of the "
+                 "type of the weights if states are drawn"},
+    [STEPS_X_INDPTR] = {"X_indptr", &INT64, READ | OPTIONAL,
+                        "that of sparse rows, and None if rows are dense"},
+    [STEPS_X_INDICES] = {"X_indices", &INT32, READ | OPTIONAL, VECTOR_LAYOUT},
+    [STEPS_ROW_WEIGHTS] = {"row_weights", &FLOAT64, READ | OPTIONAL, "of shape (n_rows,)"},
+    [STEPS_ORDER] = {"order", &INT64, READ, "a contiguous vector of places of rows of X"},
+    [STEPS_STOPS] = {"stops", &INT64, READ,
+                     "a contiguous vector that divides the order into minibatches, of which "
+                     "none is empty or larger than the batch size"},
+    [STEPS_SCHEDULE] = {"schedule", &FLOAT64, READ, "of shape (n_steps, 4)"},
+    [STEPS_NUMBERS] = {"numbers", &INT64, READ, "five numbers, of which the sizes are not 0"},
+    [STEPS_KEYS] = {"keys", &UINT64, READ, "a contiguous vector with all keys of the steps"},
+    [STEPS_CHAINS] = {"chains", &REALS, WRITE, "of shape (n_chains, n_components)"},
+    [STEPS_MEANS] = {"means", &REALS, WRITE | OPTIONAL, "of shape (n, n_components)"},
+    [STEPS_WEIGHTS] = {"weights", &REALS, WRITE, WEIGHTS_LAYOUT},
+    [STEPS_VISIBLE_BIAS] = {"visible_bias", &REALS, WRITE, "of shape (n_features,)"},
+    [STEPS_HIDDEN_BIAS] = {"hidden_bias", &REALS, WRITE, "of shape (n_components,)"},
+    [STEPS_MU] = {"mu", &REALS, READ, "of shape (n_features,)"},
+    [STEPS_HIDDEN_MEAN] = {"hidden_mean", &REALS, WRITE, "of shape (n_components,)"},
+    [STEPS_AVERAGE_WEIGHTS] = {"average_weights", &REALS, WRITE | OPTIONAL,
+                               "of the shape of the weights"},
+    [STEPS_AVERAGE_VISIBLE_BIAS] = {"average_visible_bias", &REALS, WRITE | OPTIONAL,
+                                    "of shape (n_features,)"},
+    [STEPS_AVERAGE_HIDDEN_BIAS] = {"average_hidden_bias", &REALS, WRITE | OPTIONAL,
+                                   "of shape (n_components,)"},
+    [STEPS_WORK] = {"work", &UINT8, WRITE, "aligned, and of the size for these steps"},
+};
+
+/* Return whether these are places of rows, of at most `n_features` units that are on. */
+static int are_places(const Py_buffer *order, index_t n_rows, const Py_buffer *indptr,
+                      index_t n_features) {
+    const index_t *place = order->buf, *start = indptr->buf;
+    for (index_t k = 0; k < order->shape[0]; k++) {
+        if (place[k] < 0 || place[k] >= n_rows) return 0;
+        if (start && start[place[k] + 1] - start[place[k]] > n_features) return 0;
+    }
+    return 1;
+}
+
+/* Return whether stops divide n rows into parts that are not empty or larger than `size`. */
+static int divides(const Py_buffer *stops, index_t n, index_t size) {
+    const index_t *stop = stops->buf;
+    index_t last = 0;
+    for (index_t k = 0; k < stops->shape[0]; last = stop[k++])
+        if (stop[k] <= last || stop[k] > last + size) return 0;
+    return last == n;
+}
+
+static int steps_misfit(const Py_buffer *a) {
+    const Py_buffer *x = a + STEPS_X, *indptr = a + STEPS_X_INDPTR, *means = a + STEPS_MEANS;
+    EXPECT(STEPS_WEIGHTS, is_padded(a + STEPS_WEIGHTS));
+    const index_t n_features = a[STEPS_WEIGHTS].shape[0], n = a[STEPS_WEIGHTS].shape[1];
+    const index_t *numbers = a[STEPS_NUMBERS].buf;
+    EXPECT(STEPS_NUMBERS, has_length(a + STEPS_NUMBERS, N_NUMBERS) && numbers[BATCH_SIZE] > 0 &&
+                              numbers[N_GIBBS_STEPS] > 0 && numbers[N_MEANS] >= 0 &&
+                              numbers[WORK_PER_THREAD] > 0);
+    EXPECT(STEPS_X_INDPTR,
+           !indptr->obj == !!x->obj &&
+               (x->obj || (a[STEPS_X_INDICES].obj && is_indptr(indptr, a + STEPS_X_INDICES))));
+    EXPECT(STEPS_X_INDICES, is_vector(a + STEPS_X_INDICES));
+    EXPECT(STEPS_X,
+           !x->obj || (has_shape(x, x->ndim ? x->shape[0] : 0, n_features) &&
+                       (!numbers[DRAWS_ROWS] || x->format[0] == a[STEPS_WEIGHTS].format[0])));
+    const index_t n_rows = x->obj ? x->shape[0] : indptr->shape[0] - 1;
+    EXPECT(STEPS_ROW_WEIGHTS, has_length(a + STEPS_ROW_WEIGHTS, n_rows));
+    EXPECT(STEPS_ORDER, is_vector(a + STEPS_ORDER) &&
+                            are_places(a + STEPS_ORDER, n_rows, indptr, n_features));
+    EXPECT(STEPS_STOPS,
+           is_vector(a + STEPS_STOPS) &&
+               divides(a + STEPS_STOPS, a[STEPS_ORDER].shape[0], numbers[BATCH_SIZE]));
+    const index_t n_steps = a[STEPS_STOPS].shape[0];
+    EXPECT(STEPS_SCHEDULE, is_whole(a + STEPS_SCHEDULE, n_steps, N_SCHEDULE));
+    const index_t n_keys = !!numbers[DRAWS_ROWS] + !means->obj + 2 * numbers[N_GIBBS_STEPS] - 1;
+    EXPECT(STEPS_KEYS, has_length(a + STEPS_KEYS, n_steps * n_keys));
+    const Py_buffer *chains = a + STEPS_CHAINS;
+    EXPECT(STEPS_CHAINS, has_rows(chains) && is_whole(chains, chains->shape[0], n));
+    EXPECT(STEPS_MEANS, !means->obj || (has_rows(means) && means->shape[0] > 0 &&
+                                        is_whole(means, means->shape[0], n)));
+    EXPECT(STEPS_VISIBLE_BIAS, has_length(a + STEPS_VISIBLE_BIAS, n_features));
+    EXPECT(STEPS_HIDDEN_BIAS, has_length(a + STEPS_HIDDEN_BIAS, n));
+    EXPECT(STEPS_MU, has_length(a + STEPS_MU, n_features));
+    EXPECT(STEPS_HIDDEN_MEAN, has_length(a + STEPS_HIDDEN_MEAN, n));
+    const Py_buffer *average = a + STEPS_AVERAGE_WEIGHTS;
+    EXPECT(STEPS_AVERAGE_WEIGHTS, has_shape(average, n_features, n));
+    EXPECT(STEPS_AVERAGE_VISIBLE_BIAS,
+           !a[STEPS_AVERAGE_VISIBLE_BIAS].obj == !average->obj &&
+               has_length(a + STEPS_AVERAGE_VISIBLE_BIAS, n_features));
+    EXPECT(STEPS_AVERAGE_HIDDEN_BIAS, !a[STEPS_AVERAGE_HIDDEN_BIAS].obj == !average->obj &&
+                                          has_length(a + STEPS_AVERAGE_HIDDEN_BIAS, n));
+    return -1;
+}
+static const signature steps_signature = {steps_parameters, N_STEPS, STEPS_WEIGHTS,
+                                          steps_misfit};
+
 enum { LIST_X, LIST_INDPTR, LIST_INDICES, N_LIST };
 static const parameter list_parameters[] = {
     [LIST_X] = {"x", &VALUES, READ, "a C-contiguous matrix"},
@@ -389,13 +539,13 @@ static PyObject *run_half_step(PyObject *const *args, Py_ssize_t n_args, const s
 
 static PyObject *run_sum(PyObject *const *args, Py_ssize_t n_args, const signature *s,
                          sum_of_rows on_floats, sum_of_rows on_doubles) {
-    Py_buffer a[N_SUM];
-    if (!is_count(n_args, N_SUM) || !get_arrays(args, s, a)) return NULL;
-    sum_of_rows *run = a[SUM_ROWS].itemsize == sizeof(float) ? on_floats : on_doubles;
+    Py_buffer a[MOST_ARRAYS];
+    if (!is_count(n_args, s->n) || !get_arrays(args, s, a)) return NULL;
+    sum_of_rows *run = a[s->reals].itemsize == sizeof(float) ? on_floats : on_doubles;
     Py_BEGIN_ALLOW_THREADS
     run(a);
     Py_END_ALLOW_THREADS
-    release(a, N_SUM);
+    release(a, s->n);
     Py_RETURN_NONE;
 }
 
@@ -424,6 +574,11 @@ static PyObject *py_update(PyObject *self, PyObject *const *args, Py_ssize_t n) 
     return run_half_step(args, n, &update_signature, update_float, update_double);
 }
 
+static PyObject *py_draw_rows(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_sum(args, n, &draw_signature, draw_rows_float, draw_rows_double);
+}
+
 static PyObject *py_weigh(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
     return run_sum(args, n, &weigh_signature, weigh_float, weigh_double);
@@ -432,6 +587,65 @@ static PyObject *py_weigh(PyObject *self, PyObject *const *args, Py_ssize_t n) {
 static PyObject *py_combine(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
     return run_sum(args, n, &combine_signature, combine_float, combine_double);
+}
+
+static PyObject *py_shrink(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_sum(args, n, &shrink_signature, shrink_float, shrink_double);
+}
+
+static index_t size_for_steps(index_t n_features, index_t n_components, index_t n_rows,
+                              int n_threads, Py_ssize_t itemsize) {
+    return (itemsize == sizeof(float) ? size_for_steps_float : size_for_steps_double)(
+        n_features, n_components, n_rows, n_threads);
+}
+
+static PyObject *py_softplus_sums(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_sum(args, n, &of_rows_signature, softplus_sums_float, softplus_sums_double);
+}
+
+static PyObject *py_log_mean_exps(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_sum(args, n, &of_rows_signature, log_mean_exps_float, log_mean_exps_double);
+}
+
+/* Return the size in bytes of the work space for steps. */
+static PyObject *py_size_for_steps(PyObject *self, PyObject *args) {
+    Py_ssize_t n_features, n_components, n_rows, itemsize;
+    int n_threads;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "nnnin", &n_features, &n_components, &n_rows, &n_threads,
+                          &itemsize))
+        return NULL;
+    return PyLong_FromSsize_t(
+        size_for_steps(n_features, n_components, n_rows, n_threads, itemsize));
+}
+
+static PyObject *py_steps(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    Py_buffer a[MOST_ARRAYS];
+    (void)self;
+    if (!is_count(n, N_STEPS + 1)) return NULL;
+    const int n_threads = (int)PyLong_AsLong(args[N_STEPS]);
+    if (PyErr_Occurred() || !get_arrays(args, &steps_signature, a)) return NULL;
+    const Py_buffer *weights = a + STEPS_WEIGHTS, *work = a + STEPS_WORK;
+    const index_t size = *(const index_t *)a[STEPS_NUMBERS].buf;
+    const index_t n_rows = size + MAX(size, a[STEPS_CHAINS].shape[0]);
+    const index_t n_bytes = size_for_steps(weights->shape[0], weights->shape[1], n_rows,
+                                           n_threads, weights->itemsize);
+    const int fits = n_threads > 0 && is_vector(work) && work->shape[0] >= n_bytes &&
+                     (uintptr_t)work->buf % ALIGNMENT == 0;
+    if (fits) {
+        half_step *run = weights->itemsize == sizeof(float) ? steps_float : steps_double;
+        Py_BEGIN_ALLOW_THREADS
+        run(a, n_threads);
+        Py_END_ALLOW_THREADS
+    } else {
+        PyErr_Format(PyExc_ValueError,
+                     "work must be aligned and of %zd bytes, and n_threads positive", n_bytes);
+    }
+    release(a, N_STEPS);
+    return fits ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *py_list_rows(PyObject *self, PyObject *const *args, Py_ssize_t n) {
@@ -491,6 +705,9 @@ static PyMethodDef methods[] = {
     FAST(one_hot),         FAST(thermometer),
     FAST(update),          FAST(weigh),
     FAST(combine),         FAST(list_rows),
+    FAST(shrink),          FAST(draw_rows),
+    FAST(softplus_sums),   FAST(log_mean_exps),
+    FAST(steps),           {"size_for_steps", py_size_for_steps, METH_VARARGS, NULL},
     FAST(random_words),    {"levels", py_levels, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
