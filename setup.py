@@ -6,6 +6,7 @@ SKRBM_CFLAGS holds further flags of the compiler and the linker, which override 
 """
 
 import copy
+import glob
 import os
 import sysconfig
 
@@ -43,7 +44,7 @@ setup(
         Extension(
             f"skrbm.{name}",
             sources,
-            depends=["skrbm/core/core.h", "skrbm/core/half_steps.h", "setup.py"],
+            depends=[*glob.glob("skrbm/core/*.h"), "setup.py"],
             define_macros=[("MODULE", name)],
             extra_compile_args=flags + level + extra,
             extra_link_args=["-pthread", *extra],

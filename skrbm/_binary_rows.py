@@ -276,6 +276,42 @@ def visible(
     )
 
 
+def scores(states, total, weights, bias):
+    """Return the sum over bits of the log-probability of each given all other units.
+
+    Parameters
+    ----------
+    states : uint8 ndarray of shape (n_rows, n_units)
+        The bits; values above 1 leave one out.
+    total : ndarray of shape (n_rows, n_components)
+        Hidden input of the complete rows, C-contiguous.
+    weights : ndarray of shape (n_units, n_components)
+        Aligned; those of the bits.
+    bias : ndarray of shape (n_units,)
+        Biases of the bits.
+
+    Returns
+    -------
+    scores : float64 ndarray of shape (n_rows,)
+        NaN where the exp of a weight would overflow.
+    """
+    n_rows, n_units = states.shape
+    n_threads = _n_threads(n_rows, weights.size)
+    width = -(-weights.shape[1] // _LANES) * _LANES
+    logs = np.empty((n_rows, -(-n_units // _LANES)))
+    core.scores(
+        total,
+        weights,
+        bias,
+        states,
+        np.empty((2 * n_rows, weights.shape[1]), total.dtype),
+        aligned_zeros((n_threads, 2 * width * _LANES), total.dtype),
+        logs,
+        n_threads,
+    )
+    return -logs.sum(axis=1)
+
+
 def groups(
     total,
     starts,

@@ -642,6 +642,68 @@ def test_groups_of_a_model_that_diverged(thermometer, dtype):
             assert_allclose(mean, expected, rtol=4 * eps(dtype))
 
 
+# Scores -----------------------------------------------------------------------------------
+
+
+def scores_written_out(states, total, weights, bias):
+    """Return the sum over bits of the log-probability of each given all others."""
+    total, weights, bias = (array.astype(float) for array in (total, weights, bias))
+    result = np.zeros(len(states))
+    for row, state in enumerate(states):
+        for i in np.flatnonzero(state < 2):
+            off = total[row] - state[i] * weights[i]
+            log_odds = bias[i] + np.sum(
+                np.logaddexp(0, off + weights[i]) - np.logaddexp(0, off)
+            )
+            result[row] -= np.logaddexp(0, -log_odds if state[i] else log_odds)
+    return result
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+@pytest.mark.parametrize("n_components", N_UNITS)
+def test_scores(n_components, scale, dtype):
+    for n_units, n_rows in ((1, 1), (15, 3), (17, 9), (40, 4)):
+        model = random_model(n_units, n_components, dtype, scale)
+        states = random_states(n_rows, n_units)
+        total = model.hidden_input(states.astype(dtype))
+        states[:, ::7] = 2
+        arguments = states, total, model.weights, model.visible.bias
+        expected = scores_written_out(*arguments)
+        result = _binary_rows.scores(*arguments)
+        assert_allclose(result, expected, rtol=1e-6 if dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scores_of_extreme_models(dtype):
+    """Products of many large factors neither overflow nor vanish."""
+    model = random_model(20, 300, dtype)
+    for size, bias in ((20.0, 900.0), (70.0, -1e5), (1e-6, 0.0)):
+        model.weights[...] = np.where(random_states(20, 300, density=0.5), size, -size)
+        model.visible.bias[...] = bias
+        states = random_states(5, 20)
+        total = model.hidden_input(states.astype(dtype))
+        arguments = states, total, model.weights, model.visible.bias
+        expected = scores_written_out(*arguments)
+        assert_allclose(_binary_rows.scores(*arguments), expected, rtol=3e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scores_that_the_core_cannot_compute(dtype):
+    for value in (np.nan, np.inf, 1000.0, -1000.0):
+        for name in ("weights", "total"):
+            arguments = core_arguments("scores", dtype)
+            arguments[name][1, 2] = value
+            inputs = (arguments[name] for name in ("states", "total", "weights", "bias"))
+            finite = np.isfinite(_binary_rows.scores(*inputs))
+            if name == "weights":
+                assert not finite.any()
+            elif np.isnan(value):
+                assert_array_equal(finite, np.arange(4) != 1)
+            else:
+                assert finite.all()
+
+
 # The gradient -----------------------------------------------------------------------------
 
 
@@ -916,6 +978,7 @@ def test_the_number_of_threads_does_not_matter(dtype, monkeypatch):
     for n_threads in (1, 2, 3):
         use_threads(monkeypatch, n_threads)
         results.append([*half_steps(dtype), *groups_of_all_sizes(dtype)])
+        results[-1] += gradients(dtype, 150, 70)
         states.append(trained(X, dtype, 200))
     for result, state in zip(results[1:], states[1:], strict=True):
         assert_same(state, states[0])
@@ -934,7 +997,9 @@ def gradients(dtype, n_features, n_components):
     hidden = _binary_rows.align(hidden)
     total = _binary_rows.combine(hidden, shares)
     update(model, v, hidden, shares, (mu, lam))
-    return [*map(with_padding, model.arrays), total]
+    a = 20 * rng.standard_normal((7, n_components)).astype(dtype)
+    scores = _binary_rows.scores(v, a, model.weights, model.visible.bias)
+    return [*map(with_padding, model.arrays), total, scores]
 
 
 def listed(dtype):
@@ -1112,6 +1177,17 @@ def core_arguments(function, dtype=np.float32):
             "of_rows": np.empty(4, dtype),
             "n_threads": 1,
         }
+    if function == "scores":
+        return {
+            "total": np.zeros((4, 5), dtype),
+            "weights": weights,
+            "bias": visible_bias,
+            "states": random_states(4, 9),
+            "chances": np.empty((8, 5), dtype),
+            "work": aligned_zeros((1, 2 * 16 * 16), dtype),
+            "logs": np.empty((4, 1)),
+            "n_threads": 1,
+        }
     return {
         "weigh": {"hidden": hidden, "shares": shares, "dh": np.empty(5, dtype)},
         "combine": {"rows": hidden, "coefficients": shares, "total": np.empty(5, dtype)},
@@ -1125,13 +1201,15 @@ def core_arguments(function, dtype=np.float32):
 
 
 HALF_STEPS = ["hidden", "visible", "one_hot", "thermometer"]
-FUNCTIONS = [*HALF_STEPS, "update", "weigh", "combine", "list_rows", "random_words"]
+FUNCTIONS = [*HALF_STEPS, "scores", "update", "weigh", "combine", "list_rows"]
+FUNCTIONS += ["random_words"]
 OPTIONAL = "base", "scale", "keys", "stops", "total", "mean", "states"
 OUTPUTS = {
     "hidden": {"total", "mean", "states"},
     "visible": {"total", "mean", "states", "work"},
     "one_hot": {"mean", "states", "work"},
     "thermometer": {"mean", "states", "work"},
+    "scores": {"chances", "work", "logs"},
     "update": {"starts", "rows", "weights", "visible_bias", "hidden_bias", "vectors"}
     | {"dv", "of_rows"},
     "weigh": {"hidden", "dh"},
@@ -1176,7 +1254,8 @@ def test_types_of_arguments_are_checked(function, core):
         if array.itemsize > 1:
             refused += [unaligned(array), memoryview(unaligned(array))]
         needs_total = function not in ("hidden", "visible")
-        if name not in OPTIONAL or (name == "total" and needs_total):
+        needed = needs_total and name in ("total", *(["states"] * (function == "scores")))
+        if name not in OPTIONAL or needed:
             refused.append(None)
         for value in refused:
             with pytest.raises(TypeError, match=f"^{name} must be "):
@@ -1195,12 +1274,12 @@ def test_outputs_must_be_writeable(function, core):
             call(core, function, **{name: array})
 
 
-@pytest.mark.parametrize("function", [*HALF_STEPS, "update", "weigh", "combine"])
+@pytest.mark.parametrize("function", FUNCTIONS[:-2])
 def test_real_numbers_have_one_type(function, core):
     wide = core_arguments(function, np.float64)
     getattr(core, function)(*wide.values())
     for name, array in arrays_among(wide).items():
-        if array.dtype == np.float64:
+        if array.dtype == np.float64 and name != "logs":
             with pytest.raises(TypeError, match=r" must be .* its format is "):
                 call(core, function, **{name: array})
 
@@ -1283,6 +1362,15 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("visible", "work", aligned_zeros((2, 512), np.float32)[:, ::2]),
         ("visible", "work", np.empty((2, 256 + 1), np.float32)[:, 1:]),
         *((function, *rest) for function in HALF_STEPS[2:] for rest in wrong_for_groups()),
+        ("scores", "total", floats[:4, :5]),
+        ("scores", "total", floats[:4, :4].copy()),
+        ("scores", "weights", aligned[:, :5].copy()),
+        ("scores", "bias", floats[0, :8]),
+        ("scores", "states", flags[:4, :9]),
+        ("scores", "states", flags[:3, :9].copy()),
+        ("scores", "chances", floats[:4, :5].copy()),
+        ("scores", "work", aligned_zeros((1, 511), np.float32)),
+        ("scores", "logs", np.empty((4, 2))),
         ("update", "starts", np.empty(9, np.int64)),
         ("update", "rows", np.empty(0, np.int32)),
         ("update", "weights", aligned[:, :5].copy()),

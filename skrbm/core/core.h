@@ -102,6 +102,16 @@ enum { /* of one_hot and thermometer */
        GROUPS_WORK,
        N_GROUPS
 };
+enum {
+    SCORES_TOTAL,
+    SCORES_WEIGHTS,
+    SCORES_BIAS,
+    SCORES_STATES,
+    SCORES_CHANCES,
+    SCORES_WORK,
+    SCORES_LOGS,
+    N_SCORES
+};
 enum { SUM_ROWS, SUM_COEFFICIENTS, SUM_TOTAL, N_SUM }; /* of weigh and combine */
 
 /* half_steps.h, compiled for float and for double. */
@@ -109,6 +119,7 @@ typedef void half_step(const Py_buffer *, int n_threads);
 typedef void sum_of_rows(const Py_buffer *);
 half_step hidden_float, hidden_double, visible_float, visible_double, one_hot_float,
     one_hot_double, thermometer_float, thermometer_double, update_float, update_double;
+half_step scores_float, scores_double; /* scores.h */
 sum_of_rows weigh_float, weigh_double, combine_float, combine_double;
 int list_reals_float(const float *, index_t, index_t, index_t *, int32_t *);
 int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);

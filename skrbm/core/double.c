@@ -8,3 +8,4 @@
 #define LN2_LOW 1.90821492927058770002e-10
 #define DEGREE 13
 #include "half_steps.h"
+#include "scores.h"

@@ -8,3 +8,4 @@
 #define LN2_LOW -2.12194440e-4f
 #define DEGREE 7
 #include "half_steps.h"
+#include "scores.h"

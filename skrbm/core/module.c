@@ -11,7 +11,7 @@ typedef struct {
 
 static const number_type UINT8 = {"uint8", "B", 1}, INT32 = {"int32", "il", 4},
                          UINT32 = {"uint32", "IL", 4}, INT64 = {"int64", "lq", 8},
-                         UINT64 = {"uint64", "LQ", 8},
+                         UINT64 = {"uint64", "LQ", 8}, DOUBLES = {"float64", "d", 8},
                          REALS = {"float32 or float64, as the others", "fd", 0},
                          VALUES = {"bool, uint8, float32 or float64", "?Bfd", 0};
 
@@ -320,6 +320,36 @@ static int update_misfit(const Py_buffer *a) {
 static const signature update_signature = {update_parameters, N_UPDATE, UPDATE_WEIGHTS,
                                            update_misfit};
 
+static const parameter scores_parameters[] = {
+    [SCORES_TOTAL] = {"total", &REALS, READ, "C-contiguous, of shape (n_rows, n_components)"},
+    [SCORES_WEIGHTS] = {"weights", &REALS, READ, WEIGHTS_LAYOUT},
+    [SCORES_BIAS] = {"bias", &REALS, READ, "of shape (n_units,)"},
+    [SCORES_STATES] = {"states", &UINT8, READ, "C-contiguous, of shape (n_rows, n_units)"},
+    [SCORES_CHANCES] = {"chances", &REALS, WRITE,
+                        "C-contiguous, of shape (2 * n_rows, n_components)"},
+    [SCORES_WORK] = {"work", &REALS, WRITE, "twice the work space for weights of this shape"},
+    [SCORES_LOGS] = {"logs", &DOUBLES, WRITE,
+                     "C-contiguous, of shape (n_rows, ceil(n_units / 16))"},
+};
+
+static int scores_misfit(const Py_buffer *a) {
+    EXPECT(SCORES_WEIGHTS, is_padded(a + SCORES_WEIGHTS));
+    const index_t n_units = a[SCORES_WEIGHTS].shape[0], n = a[SCORES_WEIGHTS].shape[1];
+    EXPECT(SCORES_TOTAL, has_rows(a + SCORES_TOTAL));
+    const index_t n_rows = a[SCORES_TOTAL].shape[0], width = (n + BATCH - 1) / BATCH * BATCH;
+    EXPECT(SCORES_TOTAL, is_whole(a + SCORES_TOTAL, n_rows, n));
+    EXPECT(SCORES_BIAS, has_length(a + SCORES_BIAS, n_units));
+    EXPECT(SCORES_STATES, is_whole(a + SCORES_STATES, n_rows, n_units));
+    EXPECT(SCORES_CHANCES, is_whole(a + SCORES_CHANCES, 2 * n_rows, n));
+    const Py_buffer *work = a + SCORES_WORK;
+    EXPECT(SCORES_WORK,
+           is_padded(work) && work->shape[0] > 0 && work->shape[1] >= 2 * width * BATCH);
+    EXPECT(SCORES_LOGS, is_whole(a + SCORES_LOGS, n_rows, (n_units + BATCH - 1) / BATCH));
+    return -1;
+}
+static const signature scores_signature = {scores_parameters, N_SCORES, SCORES_WEIGHTS,
+                                           scores_misfit};
+
 static const parameter weigh_parameters[] = {
     [SUM_ROWS] = {"hidden", &REALS, WRITE, "a matrix"},
     [SUM_COEFFICIENTS] = {"shares", &REALS, READ, "as long as there are rows"},
@@ -424,6 +454,11 @@ static PyObject *py_update(PyObject *self, PyObject *const *args, Py_ssize_t n) 
     return run_half_step(args, n, &update_signature, update_float, update_double);
 }
 
+static PyObject *py_scores(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_half_step(args, n, &scores_signature, scores_float, scores_double);
+}
+
 static PyObject *py_weigh(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
     return run_sum(args, n, &weigh_signature, weigh_float, weigh_double);
@@ -487,11 +522,17 @@ static PyObject *py_levels(PyObject *self, PyObject *unused) {
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, NULL}
 
 static PyMethodDef methods[] = {
-    FAST(hidden),          FAST(visible),
-    FAST(one_hot),         FAST(thermometer),
-    FAST(update),          FAST(weigh),
-    FAST(combine),         FAST(list_rows),
-    FAST(random_words),    {"levels", py_levels, METH_NOARGS, NULL},
+    FAST(hidden),
+    FAST(visible),
+    FAST(one_hot),
+    FAST(thermometer),
+    FAST(update),
+    FAST(weigh),
+    FAST(combine),
+    FAST(list_rows),
+    FAST(random_words),
+    FAST(scores),
+    {"levels", py_levels, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

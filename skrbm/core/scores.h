@@ -1,0 +1,179 @@
+/* Log-probabilities of visible bits given all other units, for one type of numbers.
+ *
+ * With p = logistic(a) and q = logistic(-a) of the hidden inputs a of the complete row, the
+ * probability of the other state of bit i is x / (1 + x), where ::
+ *
+ *     x = exp(s b_i) prod_j (q_j + p_j exp(s W_ij))        s = 1 if the bit is off, else -1
+ *
+ * so that its log-probability is -log(1 + x). There is no logarithm and no exponential of a
+ * row and a bit: factors are multiplied, with the exponents of products kept apart, and so are
+ * the 1 + x of 16 bits. A tile has 16 bits, whose exp(W) are computed once for all rows.
+ */
+
+#if MANTISSA == 23
+#define INT int32_t
+#else
+#define INT int64_t
+#endif
+
+enum { CHUNK = 1 << 12 }; /* hidden inputs in a tile of `run_chances` */
+enum { EXPONENT_BIAS = MANTISSA == 23 ? 127 : 1023 };
+/* 1 + x is a product of its own in double, of 16 factors below 2^63. */
+enum { LEAST_EXPONENT = -1000, MOST_EXPONENT = 60 };
+
+typedef struct {
+    index_t n_rows, n_units, n_components, stride, n_tiles, work_stride;
+    const REAL *total, *weights, *bias;
+    const uint8_t *states;
+    REAL *on, *off, *work;
+    double *logs;
+} score_job;
+
+typedef union {
+    vec v[BATCH / LANES];
+    vec_bits bits[BATCH / LANES];
+    REAL x[BATCH];
+    UINT word[BATCH];
+    INT number[BATCH];
+} batch;
+
+/* Compute p and q of some hidden inputs. */
+static void run_chances(const void *arguments, index_t number, int thread) {
+    const score_job *job = arguments;
+    const index_t first = number * CHUNK;
+    const index_t end = MIN(first + CHUNK, job->n_rows * job->n_components);
+    (void)thread;
+    for (index_t i = first; i < end; i += LANES) {
+        const size_t size = (size_t)MIN(LANES, end - i) * sizeof(REAL);
+        vec a = {0};
+        memcpy(&a, job->total + i, size);
+        const vec p = logistic(a), q = logistic(-a);
+        memcpy(job->on + i, &p, size);
+        memcpy(job->off + i, &q, size);
+    }
+}
+
+/* Replace a tile of transposed weights by exp(W), and write the bits in which exp(-W) differs;
+ * return the largest absolute value, or NaN. */
+INLINE REAL grow(REAL *growth, REAL *flip, index_t n_components) {
+    batch largest = {0};
+    for (index_t k = 0; k < n_components * BATCH; k += LANES) {
+        const vec w = load(growth + k), size = (vec)((vec_bits)w & ~(vec_bits)(-(vec){0}));
+        const vec less = exponential(-size), more = 1 / less;
+        const vec_bits negative = (vec_bits)(w < 0);
+        const vec change = choose(negative, less, more);
+        *(vec *)(growth + k) = change;
+        *(vec *)(flip + k) = (vec)((vec_bits)change ^ (vec_bits)choose(negative, more, less));
+        vec_bits *most = largest.bits + k / LANES % (BATCH / LANES);
+        const vec_bits word = (vec_bits)size; /* in the order of sizes, and NaN is the last */
+        *most = (vec_bits)choose((vec_bits)(word > *most), size, (vec)*most);
+    }
+    for (int k = 1; k < BATCH; k++)
+        if (largest.word[k] > largest.word[0]) largest.word[0] = largest.word[k];
+    return largest.x[0];
+}
+
+/* Return the sum of log(1 + x) over bits, given x of both states as products m 2^e, and the
+ * factors exp(b) = f 2^k. */
+INLINE double sum_of_logs(const batch *m, const batch *e, const uint8_t *states,
+                          const double *f, const int32_t *k, int count) {
+    double y[BATCH];
+    int64_t excess = 0;
+    for (int i = 0; i < BATCH; i++) {
+        y[i] = 1;
+        if (i >= count || states[i] > 1) continue;
+        const int64_t own = e->number[i] + (states[i] ? -k[i] : k[i]);
+        const int64_t most = MIN(own, MOST_EXPONENT);
+        const int64_t kept = most < LEAST_EXPONENT ? LEAST_EXPONENT : most;
+        const uint64_t word = (uint64_t)(kept + 1023) << 52;
+        double power;
+        memcpy(&power, &word, sizeof power);
+        y[i] = 1 + (states[i] ? m->x[i] / f[i] : m->x[i] * f[i]) * power;
+        excess += own - most;
+    }
+    for (int n = BATCH / 2; n; n /= 2)
+        for (int i = 0; i < n; i++) y[i] *= y[i + n];
+    return log(y[0]) + (double)excess * 0.69314718055994530942;
+}
+
+static void run_scores(const void *arguments, index_t number, int thread) {
+    const score_job *job = arguments;
+    enum { WIDTH = BATCH / LANES, ROWS = ACCUMULATORS / WIDTH };
+    const index_t first = number * BATCH, n = job->n_components;
+    const index_t width = (n + BATCH - 1) / BATCH * BATCH;
+    const int count = (int)MIN(BATCH, job->n_units - first);
+    REAL *growth = job->work + thread * job->work_stride, *flip = growth + width * BATCH;
+    transpose(job->weights + first * job->stride, count, job->stride, n, growth);
+    const REAL largest = grow(growth, flip, n);
+    const int in_range = largest < -LOWEST; /* not if it is NaN */
+    const index_t n_factors = in_range ? (index_t)(-LOWEST / (largest < 1 ? 1 : largest)) : n;
+    double f[BATCH];
+    int32_t k[BATCH];
+    for (int i = 0; i < count; i++) {
+        const double b = job->bias[first + i];
+        k[i] = (int32_t)rint(fmax(fmin(b, 1e6), -1e6) * 1.44269504088896340736);
+        f[i] = exp(b - k[i] * 0.69314718055994530942);
+    }
+    for (index_t r = 0; r < job->n_rows; r += ROWS) {
+        batch product[ROWS], exponent[ROWS] = {0}, is_on[ROWS];
+        const REAL *on[ROWS], *off[ROWS];
+        const uint8_t *states[ROWS];
+        UNROLL_FOR(int u = 0; u < ROWS; u++) { /* the last row may be there several times */
+            const index_t row = MIN(r + u, job->n_rows - 1);
+            on[u] = job->on + row * n, off[u] = job->off + row * n;
+            states[u] = job->states + row * job->n_units + first;
+            for (int i = 0; i < BATCH; i++)
+                is_on[u].word[i] = i < count && states[u][i] == 1 ? ~(UINT)0 : 0;
+            UNROLL_FOR(int q = 0; q < WIDTH; q++) product[u].v[q] = (vec){0} + 1;
+        }
+        for (index_t j = 0; j < n;) {
+            vec a[ROWS][WIDTH];
+            UNROLL_FOR(int u = 0; u < ROWS; u++)
+                UNROLL_FOR(int q = 0; q < WIDTH; q++) a[u][q] = product[u].v[q];
+            for (const index_t stop = MIN(n, j + n_factors); j < stop; j++)
+                UNROLL_FOR(int q = 0; q < WIDTH; q++) {
+                    const vec_bits change = (vec_bits)load(growth + j * BATCH + q * LANES);
+                    const vec_bits other = (vec_bits)load(flip + j * BATCH + q * LANES);
+                    UNROLL_FOR(int u = 0; u < ROWS; u++) {
+                        const vec factor = (vec)(change ^ (other & is_on[u].bits[q]));
+                        a[u][q] *= off[u][j] + on[u][j] * factor;
+                    }
+                }
+            UNROLL_FOR(int u = 0; u < ROWS; u++)
+                UNROLL_FOR(int q = 0; q < WIDTH; q++) {
+                    const vec_bits word = (vec_bits)a[u][q], number = (vec_bits)(a[u][q] > 0);
+                    const vec_bits one = (vec_bits)((vec){0} + 1);
+                    exponent[u].bits[q] += (word >> MANTISSA) - EXPONENT_BIAS;
+                    const vec mantissa = (vec)((word & (((UINT)1 << MANTISSA) - 1)) | one);
+                    product[u].v[q] = choose(number, mantissa, a[u][q]); /* NaN stays NaN */
+                }
+        }
+        for (int u = 0; u < MIN(ROWS, job->n_rows - r); u++)
+            job->logs[(r + u) * job->n_tiles + number] =
+                in_range ? sum_of_logs(product + u, exponent + u, states[u], f, k, count) : NAN;
+    }
+}
+
+void EXPORT(scores)(const Py_buffer *a, int n_threads) {
+    const Py_buffer *weights = a + SCORES_WEIGHTS, *work = a + SCORES_WORK;
+    score_job job = {
+        .n_rows = a[SCORES_TOTAL].shape[0],
+        .n_units = weights->shape[0],
+        .n_components = weights->shape[1],
+        .stride = STRIDE(weights),
+        .n_tiles = a[SCORES_LOGS].shape[1],
+        .work_stride = STRIDE(work),
+        .total = a[SCORES_TOTAL].buf,
+        .weights = weights->buf,
+        .bias = a[SCORES_BIAS].buf,
+        .states = a[SCORES_STATES].buf,
+        .on = a[SCORES_CHANCES].buf,
+        .work = work->buf,
+        .logs = a[SCORES_LOGS].buf,
+    };
+    const index_t size = job.n_rows * job.n_components;
+    job.off = job.on + size;
+    n_threads = (int)MIN(n_threads, work->shape[0]); /* each has a row of the work space */
+    run_tiles(run_chances, &job, (size + CHUNK - 1) / CHUNK, n_threads);
+    run_tiles(run_scores, &job, job.n_tiles, n_threads);
+}
