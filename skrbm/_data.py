@@ -314,8 +314,8 @@ class DataSet:
         These rows are drawn in proportion to their weights, always with the same random
         numbers, and passed to `prepare`, which may change them in place. The matrix of
         products of the centered rows has the same trace and largest eigenvalue as the
-        covariance matrix, and is smaller if there are many features. The results are
-        rounded, since rows in another form are multiplied in another order.
+        covariance matrix. The results are rounded, since rows in another form are
+        multiplied in another order.
 
         Columns with gaps are divided by the part of them that is observed. The covariances
         then have the right expectation if cells are missing at random. Variances would be
@@ -324,7 +324,7 @@ class DataSet:
         few, shares = self.draw(500)
         v = few.copy_rows(np.float64)
         prepare(v.data if self.is_sparse else v)
-        total = None
+        scale, parts = np.sqrt(shares)[:, None], 1.0
         with np.errstate(over="ignore", invalid="ignore"):
             if self.has_gaps:
                 missing = np.isnan(v)
@@ -333,17 +333,24 @@ class DataSet:
                 v -= (shares @ v) / parts
                 v[missing] = 0
                 v /= parts
-                total = (shares @ np.square(v)) @ parts
-            products = v @ v.T
-            products = products.toarray() if sp.issparse(v) else products
-            means = products @ shares
-            products += shares @ means - means - means[:, None]
-            scale = np.sqrt(shares)
-            products *= scale * scale[:, None]
-        if not np.isfinite(products).all():  # training diverges whatever the rate
-            return Variances(0.0, 0.0)
-        total = np.trace(products) if total is None else total
-        values = total, np.linalg.eigvalsh(products)[-1]
+            mean = shares @ v
+            if not self.is_sparse:
+                v -= mean
+                v *= scale
+                total = (np.square(v).sum(axis=0) * parts).sum()
+            else:
+                total = shares @ v.multiply(v).sum(axis=1) - mean @ mean
+
+            def multiply(x):
+                if not self.is_sparse:
+                    return _kernels.product_alone(v, _kernels.product_alone(v.T, x))
+                x = scale * x
+                x = v.T @ x - np.outer(mean, x.sum(axis=0))
+                return scale * (v @ x - mean @ x)
+
+            if not np.isfinite(total):  # training diverges whatever the rate
+                return Variances(0.0, 0.0)
+            values = total, _largest_eigenvalue(multiply, len(shares))
         return Variances(*(float(f"{v:.3g}") if v > 1e-9 else 0.0 for v in values))
 
     def draw(self, size: int) -> tuple[Self, np.ndarray]:
@@ -681,6 +688,29 @@ class _Limiting:
 
 
 _limiting = _Limiting()
+
+
+def _largest_eigenvalue(multiply, n, block_size=4, n_blocks=10):
+    """Return the largest eigenvalue of a symmetric matrix with n rows.
+
+    `multiply` multiplies it by a matrix. This is exact for few rows. For many, it is that
+    in the space of powers of the matrix times a few vectors, a lower bound that is too low
+    by at most about 2e-3, if there is no gap between eigenvalues, and much closer
+    otherwise: Golub, G. H. and Underwood, R. (1977). The block Lanczos method for computing
+    eigenvalues. In Mathematical Software III, 361-377. Academic Press.
+    """
+    if n <= 2 * block_size * n_blocks:
+        return np.linalg.eigvalsh(multiply(np.eye(n)))[-1]
+    block = generator(0).standard_normal((n, block_size))
+    basis = image = np.empty((n, 0))
+    for _ in range(n_blocks):
+        block = np.linalg.qr(block - basis @ (basis.T @ block))[0]
+        basis, block = np.hstack([basis, block]), multiply(block)
+        image = np.hstack([image, block])
+    overlap, products = (_kernels.product_alone(basis.T, x) for x in (basis, image))
+    squares, axes = np.linalg.eigh(overlap)  # vectors are dependent if the rank is low
+    axes = axes[:, squares > 1e-3] / np.sqrt(squares[squares > 1e-3])
+    return np.linalg.eigvalsh(axes.T @ products @ axes)[-1]
 
 
 def spread(n, size):

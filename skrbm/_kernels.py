@@ -130,6 +130,16 @@ def product(a, b, out):
     return out
 
 
+def product_alone(a, b):
+    """Return ``a @ b``, where `b` has few columns, without waking a second thread."""
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+    step = max(1, (_ONE_THREAD - 1) // b.size)
+    for start in range(0, len(a), step):
+        rows = slice(start, start + step)
+        np.matmul(a[rows], b, out=out[rows])
+    return out
+
+
 def product_with_transpose(a, b, out):
     """Write ``a @ b.T`` into `out`, for C-contiguous arrays.
 

@@ -73,27 +73,26 @@ INLINE REAL grow(REAL *growth, REAL *flip, index_t n_components) {
     return largest.x[0];
 }
 
-/* Return the sum of log(1 + x) over bits, given x of both states as products m 2^e, and the
- * factors exp(b) = f 2^k. */
+/* Return the sum of log(1 + x) over bits that are not left out, given x without exp(b) as
+ * products m 2^e, and exp(b) = f 2^k. */
 INLINE double sum_of_logs(const batch *m, const batch *e, const uint8_t *states,
-                          const double *f, const int32_t *k, int count) {
+                          const double *f, const int32_t *k) {
     double y[BATCH];
-    int64_t excess = 0;
+    int64_t excess[BATCH];
     for (int i = 0; i < BATCH; i++) {
-        y[i] = 1;
-        if (i >= count || states[i] > 1) continue;
         const int64_t own = e->number[i] + (states[i] ? -k[i] : k[i]);
         const int64_t most = MIN(own, MOST_EXPONENT);
         const int64_t kept = most < LEAST_EXPONENT ? LEAST_EXPONENT : most;
         const uint64_t word = (uint64_t)(kept + 1023) << 52;
         double power;
         memcpy(&power, &word, sizeof power);
-        y[i] = 1 + (states[i] ? m->x[i] / f[i] : m->x[i] * f[i]) * power;
-        excess += own - most;
+        const double x = (states[i] ? m->x[i] / f[i] : m->x[i] * f[i]) * power;
+        y[i] = 1 + (states[i] > 1 ? 0 : x);
+        excess[i] = states[i] > 1 ? 0 : own - most;
     }
     for (int n = BATCH / 2; n; n /= 2)
-        for (int i = 0; i < n; i++) y[i] *= y[i + n];
-    return log(y[0]) + (double)excess * 0.69314718055994530942;
+        for (int i = 0; i < n; i++) y[i] *= y[i + n], excess[i] += excess[i + n];
+    return log(y[0]) + (double)excess[0] * 0.69314718055994530942;
 }
 
 static void run_scores(const void *arguments, index_t number, int thread) {
@@ -107,8 +106,8 @@ static void run_scores(const void *arguments, index_t number, int thread) {
     const REAL largest = grow(growth, flip, n);
     const int in_range = largest < -LOWEST; /* not if it is NaN */
     const index_t n_factors = in_range ? (index_t)(-LOWEST / (largest < 1 ? 1 : largest)) : n;
-    double f[BATCH];
-    int32_t k[BATCH];
+    double f[BATCH] = {0};
+    int32_t k[BATCH] = {0};
     for (int i = 0; i < count; i++) {
         const double b = job->bias[first + i];
         k[i] = (int32_t)rint(fmax(fmin(b, 1e6), -1e6) * 1.44269504088896340736);
@@ -117,13 +116,13 @@ static void run_scores(const void *arguments, index_t number, int thread) {
     for (index_t r = 0; r < job->n_rows; r += ROWS) {
         batch product[ROWS], exponent[ROWS] = {0}, is_on[ROWS];
         const REAL *on[ROWS], *off[ROWS];
-        const uint8_t *states[ROWS];
+        uint8_t states[ROWS][BATCH];
         UNROLL_FOR(int u = 0; u < ROWS; u++) { /* the last row may be there several times */
             const index_t row = MIN(r + u, job->n_rows - 1);
             on[u] = job->on + row * n, off[u] = job->off + row * n;
-            states[u] = job->states + row * job->n_units + first;
-            for (int i = 0; i < BATCH; i++)
-                is_on[u].word[i] = i < count && states[u][i] == 1 ? ~(UINT)0 : 0;
+            memset(states[u] + count, 2, (size_t)(BATCH - count));
+            memcpy(states[u], job->states + row * job->n_units + first, (size_t)count);
+            for (int i = 0; i < BATCH; i++) is_on[u].word[i] = -(UINT)(states[u][i] == 1);
             UNROLL_FOR(int q = 0; q < WIDTH; q++) product[u].v[q] = (vec){0} + 1;
         }
         for (index_t j = 0; j < n;) {
@@ -150,7 +149,7 @@ static void run_scores(const void *arguments, index_t number, int thread) {
         }
         for (int u = 0; u < MIN(ROWS, job->n_rows - r); u++)
             job->logs[(r + u) * job->n_tiles + number] =
-                in_range ? sum_of_logs(product + u, exponent + u, states[u], f, k, count) : NAN;
+                in_range ? sum_of_logs(product + u, exponent + u, states[u], f, k) : NAN;
     }
 }
 
