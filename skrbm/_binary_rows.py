@@ -1,8 +1,8 @@
 """Half-steps on rows of 0 and 1, compiled: sums of rows of the weights, without products.
 
 A row of states is stored as the list of its units that are on. The functions of this module
-need the compiled core, see `skrbm._native`, except for `group_means` and `draw_groups`.
-Where there is none, `lists` returns None, and callers multiply matrices instead. States are
+need the compiled core, see `skrbm._native`, except for `group_means`, `draw_groups` and
+`softplus_changes`. Where there is none, `lists` returns None, and callers multiply matrices instead. States are
 arrays of uint8.
 
 Visible rows may have other values after the bits, the *rest*, in an array. There are few of
@@ -274,6 +274,30 @@ def visible(
         work,
         _n_threads(len(rows.indptr) - 1, weights.size),
     )
+
+
+def softplus_changes(total, before, after):
+    """Return the sum of ``softplus(after * x) - softplus(before * x)`` over each row x.
+
+    Parameters
+    ----------
+    total : ndarray of shape (n_rows, n_units)
+        Rows must be contiguous.
+    before, after : float or ndarray of shape (n_rows, 1)
+        Inverse temperatures.
+
+    Returns
+    -------
+    sums : float64 ndarray of shape (n_rows,)
+    """
+    if core is None:
+        return _kernels.softplus_changes(total, before, after)
+    betas, sums = np.empty((2, len(total)), total.dtype), np.empty(len(total))
+    for row, beta in zip(betas, (before, after), strict=True):
+        row[...] = np.reshape(beta, -1)
+    n_threads = _n_threads(len(total), total.shape[1] * _WORK_PER_GROUPED_UNIT)
+    core.changes(total, *betas, sums, n_threads)
+    return sums
 
 
 def scores(states, total, weights, bias):

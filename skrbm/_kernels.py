@@ -181,6 +181,26 @@ def softplus(x):
     return result
 
 
+def softplus_changes(x, before, after):
+    """Return the sum of ``softplus(after * x) - softplus(before * x)`` over each row.
+
+    It is computed as ::
+
+        (after - before) max(x, 0) + log((1 + exp(-after |x|)) / (1 + exp(-before |x|)))
+    """
+    linear = np.maximum(x, 0).sum(axis=1)
+    size = np.abs(x)
+    ratio = np.exp(size * -after)
+    ratio += 1
+    size *= -before
+    np.exp(size, out=size)
+    size += 1
+    ratio /= size
+    np.log(ratio, out=ratio)
+    change = np.asarray(after - before, dtype=np.float64).reshape(-1)
+    return change * linear + ratio.sum(axis=1)
+
+
 def _just_above(x):
     """Return the next float above `x`, for each float dtype."""
     types = np.float32, np.float64

@@ -645,6 +645,24 @@ def test_groups_of_a_model_that_diverged(thermometer, dtype):
 # Scores -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("scale", [0.1, 3.0, 60.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_changes_of_temperature(dtype, scale):
+    for n_units in (*N_UNITS, 2500):
+        rng = np.random.default_rng(n_units)
+        x = (scale * rng.standard_normal((11, n_units))).astype(dtype)
+        for betas in ((0.0, 1.0), (0.7, 0.71), rng.random((2, 11, 1)).astype(dtype)):
+            before, after = (np.multiply(beta, x, dtype=float) for beta in betas)
+            expected = np.logaddexp(0, after) - np.logaddexp(0, before)
+            for rows in (x, _binary_rows.align(x)):
+                result = _binary_rows.softplus_changes(rows, *betas)
+                atol = 2 * eps(dtype) * (n_units + np.abs(x).sum(axis=1).max())
+                assert_allclose(result, expected.sum(axis=1), rtol=eps(dtype), atol=atol)
+    x[3, -1] = np.nan
+    isnan = np.isnan(_binary_rows.softplus_changes(x, 0.0, 1.0))
+    assert_array_equal(isnan, np.arange(11) == 3)
+
+
 def scores_written_out(states, total, weights, bias):
     """Return the sum over bits of the log-probability of each given all others."""
     total, weights, bias = (array.astype(float) for array in (total, weights, bias))
@@ -999,7 +1017,8 @@ def gradients(dtype, n_features, n_components):
     update(model, v, hidden, shares, (mu, lam))
     a = 20 * rng.standard_normal((7, n_components)).astype(dtype)
     scores = _binary_rows.scores(v, a, model.weights, model.visible.bias)
-    return [*map(with_padding, model.arrays), total, scores]
+    changes = _binary_rows.softplus_changes(a, 0.3, 0.4)
+    return [*map(with_padding, model.arrays), total, scores, changes]
 
 
 def listed(dtype):
@@ -1177,6 +1196,16 @@ def core_arguments(function, dtype=np.float32):
             "of_rows": np.empty(4, dtype),
             "n_threads": 1,
         }
+    if function == "changes":
+        before, after = np.zeros(4, dtype), np.ones(4, dtype)
+        sums = np.empty(4)
+        return {
+            "total": hidden,
+            "before": before,
+            "after": after,
+            "sums": sums,
+            "n_threads": 1,
+        }
     if function == "scores":
         return {
             "total": np.zeros((4, 5), dtype),
@@ -1201,14 +1230,15 @@ def core_arguments(function, dtype=np.float32):
 
 
 HALF_STEPS = ["hidden", "visible", "one_hot", "thermometer"]
-FUNCTIONS = [*HALF_STEPS, "scores", "update", "weigh", "combine", "list_rows"]
-FUNCTIONS += ["random_words"]
+FUNCTIONS = [*HALF_STEPS, "changes", "scores", "update", "weigh", "combine"]
+FUNCTIONS += ["list_rows", "random_words"]
 OPTIONAL = "base", "scale", "keys", "stops", "total", "mean", "states"
 OUTPUTS = {
     "hidden": {"total", "mean", "states"},
     "visible": {"total", "mean", "states", "work"},
     "one_hot": {"mean", "states", "work"},
     "thermometer": {"mean", "states", "work"},
+    "changes": {"sums"},
     "scores": {"chances", "work", "logs"},
     "update": {"starts", "rows", "weights", "visible_bias", "hidden_bias", "vectors"}
     | {"dv", "of_rows"},
@@ -1279,7 +1309,7 @@ def test_real_numbers_have_one_type(function, core):
     wide = core_arguments(function, np.float64)
     getattr(core, function)(*wide.values())
     for name, array in arrays_among(wide).items():
-        if array.dtype == np.float64 and name != "logs":
+        if array.dtype == np.float64 and name not in ("logs", "sums"):
             with pytest.raises(TypeError, match=r" must be .* its format is "):
                 call(core, function, **{name: array})
 
@@ -1362,6 +1392,10 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("visible", "work", aligned_zeros((2, 512), np.float32)[:, ::2]),
         ("visible", "work", np.empty((2, 256 + 1), np.float32)[:, 1:]),
         *((function, *rest) for function in HALF_STEPS[2:] for rest in wrong_for_groups()),
+        ("changes", "total", floats[:4, :10:2]),
+        ("changes", "before", floats[0, :3]),
+        ("changes", "after", floats[0, :8:2]),
+        ("changes", "sums", np.empty(5)),
         ("scores", "total", floats[:4, :5]),
         ("scores", "total", floats[:4, :4].copy()),
         ("scores", "weights", aligned[:, :5].copy()),

@@ -102,6 +102,7 @@ enum { /* of one_hot and thermometer */
        GROUPS_WORK,
        N_GROUPS
 };
+enum { CHANGES_TOTAL, CHANGES_BEFORE, CHANGES_AFTER, CHANGES_SUMS, N_CHANGES };
 enum {
     SCORES_TOTAL,
     SCORES_WEIGHTS,
@@ -119,7 +120,7 @@ typedef void half_step(const Py_buffer *, int n_threads);
 typedef void sum_of_rows(const Py_buffer *);
 half_step hidden_float, hidden_double, visible_float, visible_double, one_hot_float,
     one_hot_double, thermometer_float, thermometer_double, update_float, update_double;
-half_step scores_float, scores_double; /* scores.h */
+half_step scores_float, scores_double, changes_float, changes_double; /* scores.h */
 sum_of_rows weigh_float, weigh_double, combine_float, combine_double;
 int list_reals_float(const float *, index_t, index_t, index_t *, int32_t *);
 int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);

@@ -320,6 +320,22 @@ static int update_misfit(const Py_buffer *a) {
 static const signature update_signature = {update_parameters, N_UPDATE, UPDATE_WEIGHTS,
                                            update_misfit};
 
+static const parameter changes_parameters[] = {
+    [CHANGES_TOTAL] = {"total", &REALS, READ, "a matrix without gaps within its rows"},
+    [CHANGES_BEFORE] = {"before", &REALS, READ, "of shape (n_rows,)"},
+    [CHANGES_AFTER] = {"after", &REALS, READ, "of shape (n_rows,)"},
+    [CHANGES_SUMS] = {"sums", &DOUBLES, WRITE, "of shape (n_rows,)"},
+};
+
+static int changes_misfit(const Py_buffer *a) {
+    EXPECT(CHANGES_TOTAL, has_rows(a + CHANGES_TOTAL));
+    for (int k = CHANGES_BEFORE; k < N_CHANGES; k++)
+        EXPECT(k, has_length(a + k, a[CHANGES_TOTAL].shape[0]));
+    return -1;
+}
+static const signature changes_signature = {changes_parameters, N_CHANGES, CHANGES_TOTAL,
+                                            changes_misfit};
+
 static const parameter scores_parameters[] = {
     [SCORES_TOTAL] = {"total", &REALS, READ, "C-contiguous, of shape (n_rows, n_components)"},
     [SCORES_WEIGHTS] = {"weights", &REALS, READ, WEIGHTS_LAYOUT},
@@ -454,6 +470,11 @@ static PyObject *py_update(PyObject *self, PyObject *const *args, Py_ssize_t n) 
     return run_half_step(args, n, &update_signature, update_float, update_double);
 }
 
+static PyObject *py_changes(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_half_step(args, n, &changes_signature, changes_float, changes_double);
+}
+
 static PyObject *py_scores(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
     return run_half_step(args, n, &scores_signature, scores_float, scores_double);
@@ -522,17 +543,10 @@ static PyObject *py_levels(PyObject *self, PyObject *unused) {
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, NULL}
 
 static PyMethodDef methods[] = {
-    FAST(hidden),
-    FAST(visible),
-    FAST(one_hot),
-    FAST(thermometer),
-    FAST(update),
-    FAST(weigh),
-    FAST(combine),
-    FAST(list_rows),
-    FAST(random_words),
-    FAST(scores),
-    {"levels", py_levels, METH_NOARGS, NULL},
+    FAST(hidden),          FAST(visible),   FAST(one_hot),
+    FAST(thermometer),     FAST(update),    FAST(weigh),
+    FAST(combine),         FAST(list_rows), FAST(random_words),
+    FAST(scores),          FAST(changes),   {"levels", py_levels, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,13 +1,7 @@
-/* Log-probabilities of visible bits given all other units, for one type of numbers.
+/* Sums of logarithms of sums of exponentials, for one type of numbers.
  *
- * With p = logistic(a) and q = logistic(-a) of the hidden inputs a of the complete row, the
- * probability of the other state of bit i is x / (1 + x), where ::
- *
- *     x = exp(s b_i) prod_j (q_j + p_j exp(s W_ij))        s = 1 if the bit is off, else -1
- *
- * so that its log-probability is -log(1 + x). There is no logarithm and no exponential of a
- * row and a bit: factors are multiplied, with the exponents of products kept apart, and so are
- * the 1 + x of 16 bits. A tile has 16 bits, whose exp(W) are computed once for all rows.
+ * Factors are multiplied, with the exponents of products kept apart, so that there is a single
+ * logarithm for many of them.
  */
 
 #if MANTISSA == 23
@@ -15,9 +9,103 @@
 #else
 #define INT int64_t
 #endif
+#define LN2 0.69314718055994530942
+
+enum { EXPONENT_BIAS = MANTISSA == 23 ? 127 : 1023 };
+
+typedef union {
+    vec v[BATCH / LANES];
+    vec_bits bits[BATCH / LANES];
+    REAL x[BATCH];
+    UINT word[BATCH];
+    INT number[BATCH];
+} batch;
+
+INLINE vec magnitude(vec x) { return (vec)((vec_bits)x & ~(vec_bits)(-(vec){0})); }
+
+/* Move the exponent of a product of positive numbers to a sum of exponents. */
+INLINE void split_exponent(vec *product, vec_bits *exponent) {
+    const vec_bits word = (vec_bits)*product, one = (vec_bits)((vec){0} + 1);
+    const vec mantissa = (vec)((word & (((UINT)1 << MANTISSA) - 1)) | one);
+    *exponent += (word >> MANTISSA) - EXPONENT_BIAS;
+    *product = choose((vec_bits)(*product > 0), mantissa, *product); /* NaN stays NaN */
+}
+
+/* Changes of temperature -------------------------------------------------------------------
+ *
+ *     sums[r] = sum_j log (1 + exp(after[r] x_rj)) / (1 + exp(before[r] x_rj))
+ *
+ * where 1 + exp(beta x) is exp(beta max(x, 0)) (1 + exp(-beta |x|)), and all beta >= 0.
+ */
+
+enum { ROWS = 8, MOST_FACTORS = 64 /* of at most 2 */ };
+
+typedef struct {
+    index_t n_rows, n_components, stride;
+    const REAL *total, *before, *after;
+    double *sums;
+} change_job;
+
+static void run_changes(const void *arguments, index_t number, int thread) {
+    const change_job *job = arguments;
+    const index_t n = job->n_components;
+    (void)thread;
+    for (index_t r = number * ROWS; r < MIN((number + 1) * ROWS, job->n_rows); r++) {
+        const REAL *x = job->total + r * job->stride;
+        const vec before = (vec){0} - job->before[r], after = (vec){0} - job->after[r];
+        batch product, exponent = {0};
+        double linear = 0, power = 0, factor = 1;
+        for (int q = 0; q < BATCH / LANES; q++) product.v[q] = (vec){0} + 1;
+        for (index_t first = 0; first < n; first += MOST_FACTORS * BATCH) {
+            const index_t end = MIN(n, first + MOST_FACTORS * BATCH);
+            batch sum;
+            for (int q = 0; q < BATCH / LANES; q++) {
+                vec p = product.v[q], d = (vec){0} + 1, s = {0};
+                for (index_t j = first + q * LANES; j < end; j += BATCH) {
+                    vec a = {0};
+                    memcpy(&a, x + j, (size_t)MIN(LANES, end - j) * sizeof(REAL));
+                    const vec size = magnitude(a);
+                    s += a + size;
+                    p *= 1 + exponential(after * size);
+                    d *= 1 + exponential(before * size);
+                }
+                product.v[q] = p / d, sum.v[q] = s;
+                split_exponent(product.v + q, exponent.bits + q);
+            }
+            for (int k = 0; k < BATCH; k++) linear += sum.x[k];
+        }
+        for (int k = 0; k < BATCH; k++)
+            factor *= product.x[k], power += (double)exponent.number[k];
+        job->sums[r] = ((double)job->after[r] - job->before[r]) * (0.5 * linear) + log(factor) +
+                       power * LN2;
+    }
+}
+
+void EXPORT(changes)(const Py_buffer *a, int n_threads) {
+    const change_job job = {
+        .n_rows = a[CHANGES_TOTAL].shape[0],
+        .n_components = a[CHANGES_TOTAL].shape[1],
+        .stride = STRIDE(a + CHANGES_TOTAL),
+        .total = a[CHANGES_TOTAL].buf,
+        .before = a[CHANGES_BEFORE].buf,
+        .after = a[CHANGES_AFTER].buf,
+        .sums = a[CHANGES_SUMS].buf,
+    };
+    run_tiles(run_changes, &job, (job.n_rows + ROWS - 1) / ROWS, n_threads);
+}
+
+/* Log-probabilities of visible bits given all other units ----------------------------------
+ *
+ * With p = logistic(a) and q = logistic(-a) of the hidden inputs a of the complete row, the
+ * probability of the other state of bit i is x / (1 + x), where ::
+ *
+ *     x = exp(s b_i) prod_j (q_j + p_j exp(s W_ij))        s = 1 if the bit is off, else -1
+ *
+ * so that its log-probability is -log(1 + x). There is no logarithm and no exponential of a
+ * row and a bit, and the 1 + x of 16 bits are multiplied as well. A tile has 16 bits, whose exp(W) are computed once for all rows.
+ */
 
 enum { CHUNK = 1 << 12 }; /* hidden inputs in a tile of `run_chances` */
-enum { EXPONENT_BIAS = MANTISSA == 23 ? 127 : 1023 };
 /* 1 + x is a product of its own in double, of 16 factors below 2^63. */
 enum { LEAST_EXPONENT = -1000, MOST_EXPONENT = 60 };
 
@@ -28,14 +116,6 @@ typedef struct {
     REAL *on, *off, *work;
     double *logs;
 } score_job;
-
-typedef union {
-    vec v[BATCH / LANES];
-    vec_bits bits[BATCH / LANES];
-    REAL x[BATCH];
-    UINT word[BATCH];
-    INT number[BATCH];
-} batch;
 
 /* Compute p and q of some hidden inputs. */
 static void run_chances(const void *arguments, index_t number, int thread) {
@@ -58,7 +138,7 @@ static void run_chances(const void *arguments, index_t number, int thread) {
 INLINE REAL grow(REAL *growth, REAL *flip, index_t n_components) {
     batch largest = {0};
     for (index_t k = 0; k < n_components * BATCH; k += LANES) {
-        const vec w = load(growth + k), size = (vec)((vec_bits)w & ~(vec_bits)(-(vec){0}));
+        const vec w = load(growth + k), size = magnitude(w);
         const vec less = exponential(-size), more = 1 / less;
         const vec_bits negative = (vec_bits)(w < 0);
         const vec change = choose(negative, less, more);
@@ -92,12 +172,12 @@ INLINE double sum_of_logs(const batch *m, const batch *e, const uint8_t *states,
     }
     for (int n = BATCH / 2; n; n /= 2)
         for (int i = 0; i < n; i++) y[i] *= y[i + n], excess[i] += excess[i + n];
-    return log(y[0]) + (double)excess[0] * 0.69314718055994530942;
+    return log(y[0]) + (double)excess[0] * LN2;
 }
 
 static void run_scores(const void *arguments, index_t number, int thread) {
     const score_job *job = arguments;
-    enum { WIDTH = BATCH / LANES, ROWS = ACCUMULATORS / WIDTH };
+    enum { WIDTH = BATCH / LANES, TOGETHER = ACCUMULATORS / WIDTH };
     const index_t first = number * BATCH, n = job->n_components;
     const index_t width = (n + BATCH - 1) / BATCH * BATCH;
     const int count = (int)MIN(BATCH, job->n_units - first);
@@ -111,13 +191,13 @@ static void run_scores(const void *arguments, index_t number, int thread) {
     for (int i = 0; i < count; i++) {
         const double b = job->bias[first + i];
         k[i] = (int32_t)rint(fmax(fmin(b, 1e6), -1e6) * 1.44269504088896340736);
-        f[i] = exp(b - k[i] * 0.69314718055994530942);
+        f[i] = exp(b - k[i] * LN2);
     }
-    for (index_t r = 0; r < job->n_rows; r += ROWS) {
-        batch product[ROWS], exponent[ROWS] = {0}, is_on[ROWS];
-        const REAL *on[ROWS], *off[ROWS];
-        uint8_t states[ROWS][BATCH];
-        UNROLL_FOR(int u = 0; u < ROWS; u++) { /* the last row may be there several times */
+    for (index_t r = 0; r < job->n_rows; r += TOGETHER) {
+        batch product[TOGETHER], exponent[TOGETHER] = {0}, is_on[TOGETHER];
+        const REAL *on[TOGETHER], *off[TOGETHER];
+        uint8_t states[TOGETHER][BATCH];
+        UNROLL_FOR(int u = 0; u < TOGETHER; u++) { /* the last row may be there several times */
             const index_t row = MIN(r + u, job->n_rows - 1);
             on[u] = job->on + row * n, off[u] = job->off + row * n;
             memset(states[u] + count, 2, (size_t)(BATCH - count));
@@ -126,28 +206,25 @@ static void run_scores(const void *arguments, index_t number, int thread) {
             UNROLL_FOR(int q = 0; q < WIDTH; q++) product[u].v[q] = (vec){0} + 1;
         }
         for (index_t j = 0; j < n;) {
-            vec a[ROWS][WIDTH];
-            UNROLL_FOR(int u = 0; u < ROWS; u++)
+            vec a[TOGETHER][WIDTH];
+            UNROLL_FOR(int u = 0; u < TOGETHER; u++)
                 UNROLL_FOR(int q = 0; q < WIDTH; q++) a[u][q] = product[u].v[q];
             for (const index_t stop = MIN(n, j + n_factors); j < stop; j++)
                 UNROLL_FOR(int q = 0; q < WIDTH; q++) {
                     const vec_bits change = (vec_bits)load(growth + j * BATCH + q * LANES);
                     const vec_bits other = (vec_bits)load(flip + j * BATCH + q * LANES);
-                    UNROLL_FOR(int u = 0; u < ROWS; u++) {
+                    UNROLL_FOR(int u = 0; u < TOGETHER; u++) {
                         const vec factor = (vec)(change ^ (other & is_on[u].bits[q]));
                         a[u][q] *= off[u][j] + on[u][j] * factor;
                     }
                 }
-            UNROLL_FOR(int u = 0; u < ROWS; u++)
+            UNROLL_FOR(int u = 0; u < TOGETHER; u++)
                 UNROLL_FOR(int q = 0; q < WIDTH; q++) {
-                    const vec_bits word = (vec_bits)a[u][q], number = (vec_bits)(a[u][q] > 0);
-                    const vec_bits one = (vec_bits)((vec){0} + 1);
-                    exponent[u].bits[q] += (word >> MANTISSA) - EXPONENT_BIAS;
-                    const vec mantissa = (vec)((word & (((UINT)1 << MANTISSA) - 1)) | one);
-                    product[u].v[q] = choose(number, mantissa, a[u][q]); /* NaN stays NaN */
+                    product[u].v[q] = a[u][q];
+                    split_exponent(product[u].v + q, exponent[u].bits + q);
                 }
         }
-        for (int u = 0; u < MIN(ROWS, job->n_rows - r); u++)
+        for (int u = 0; u < MIN(TOGETHER, job->n_rows - r); u++)
             job->logs[(r + u) * job->n_tiles + number] =
                 in_range ? sum_of_logs(product + u, exponent + u, states[u], f, k) : NAN;
     }
