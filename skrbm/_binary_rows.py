@@ -2,8 +2,8 @@
 
 A row of states is stored as the list of its units that are on. The functions of this module
 need the compiled core, see `skrbm._native`, except for `group_means`, `draw_groups` and
-`softplus_changes`. Where there is none, `lists` returns None, and callers multiply matrices instead. States are
-arrays of uint8.
+`softplus_changes`. Where there is none, `lists` returns None, and callers multiply matrices
+instead. States are arrays of uint8.
 
 Visible rows may have other values after the bits, the *rest*, in an array. There are few of
 them, so that their products with the weights are small. The hidden units receive these as
