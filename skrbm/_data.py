@@ -361,9 +361,11 @@ class DataSet:
             else:
                 total = shares @ v.multiply(v).sum(axis=1) - mean @ mean
 
+            alone = functools.partial(_kernels.product, alone=True)
+
             def multiply(x):
                 if not self.is_sparse:
-                    return _kernels.product_alone(v, _kernels.product_alone(v.T, x))
+                    return alone(v, alone(v.T, x))
                 x = scale * x
                 x = v.T @ x - np.outer(mean, x.sum(axis=0))
                 return scale * (v @ x - mean @ x)
@@ -719,18 +721,17 @@ def _largest_eigenvalue(multiply, n, block_size=4, n_blocks=10):
     otherwise: Golub, G. H. and Underwood, R. (1977). The block Lanczos method for computing
     eigenvalues. In Mathematical Software III, 361-377. Academic Press.
     """
-    if n <= 2 * block_size * n_blocks:
+    if n <= block_size * n_blocks:  # too few for threads of LAPACK, too
         return np.linalg.eigvalsh(multiply(np.eye(n)))[-1]
     block = generator(0).standard_normal((n, block_size))
     basis = image = np.empty((n, 0))
     for _ in range(n_blocks):
-        block = np.linalg.qr(block - basis @ (basis.T @ block))[0]
+        norms = np.sqrt(np.square(block).sum(axis=0))
+        block, left = np.linalg.qr(block - basis @ (basis.T @ block))
+        block = block[:, np.abs(np.diag(left)) > 1e-6 * norms]  # without rounding errors
         basis, block = np.hstack([basis, block]), multiply(block)
         image = np.hstack([image, block])
-    overlap, products = (_kernels.product_alone(basis.T, x) for x in (basis, image))
-    squares, axes = np.linalg.eigh(overlap)  # vectors are dependent if the rank is low
-    axes = axes[:, squares > 1e-3] / np.sqrt(squares[squares > 1e-3])
-    return np.linalg.eigvalsh(axes.T @ products @ axes)[-1]
+    return np.linalg.eigvalsh(_kernels.product(basis.T, image, alone=True))[-1]
 
 
 def spread(n, size):

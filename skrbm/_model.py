@@ -281,7 +281,9 @@ class Products:
         return _kernels.bernoulli(mean, rng, out=mean)
 
     def visible_input(self):
-        return self.rows @ self.model.weights.T
+        model, h = self.model, self.rows
+        out = np.empty((len(h), len(model.visible)), np.result_type(h, model.weights))
+        return _kernels.product_with_transpose(h, model.weights, out)
 
     def mean_visible(self):
         return self.model.visible.mean(self.visible_input())

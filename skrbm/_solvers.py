@@ -222,7 +222,8 @@ def log_importance(model, h, means):
     states drawn from this mixture, the mean of the weights is an unbiased estimate of Z.
     """
     of_zeros = np.log1p(-means)
-    of_rows = h @ (np.log(means) - of_zeros).T + of_zeros.sum(axis=1)
+    log_odds = np.log(means) - of_zeros
+    of_rows = _kernels.product(h, log_odds.T, alone=True) + of_zeros.sum(axis=1)
     largest = of_rows.max(axis=1)
     of_mixture = np.log(np.exp(of_rows - largest[:, None]).mean(axis=1)) + largest
     return -model.hidden_free_energy(h) - of_mixture
