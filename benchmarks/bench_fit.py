@@ -11,7 +11,8 @@ fit      Time of an epoch. The floor is the time of a step's matrix products alo
          SKRBM_DATA is given, else random bits.
 defaults An epoch of each estimator at its defaults on digits and on rows of 784 features.
 busy     Time of a fit with the default number of threads, relative to one thread, beside
-         0, 1 and 2 busy processes, with and without the compiled core.
+         0, 1 and 2 busy processes, on binary and on gray rows, with and without the
+         compiled core; and the longest of ten fits, relative to the median of one thread.
 peers    An epoch of 784 x 500 with minibatches of 64, compared with hand-written torch, the
          textbook implementation with automatic differentiation, and the package rbms, if
          they are installed (``pip install ".[bench]"``).
@@ -41,6 +42,7 @@ OMP_NUM_THREADS=1.
 import argparse
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -279,8 +281,11 @@ import sys, time
 import numpy as np
 from skrbm import BernoulliRBMEstimator
 
-n_rows, n_features, n_components, n_iter = map(int, sys.argv[1:])
-X = (np.random.default_rng(0).random((n_rows, n_features)) < 0.2).astype(np.float32)
+n_rows, n_features, n_components, n_iter = map(int, sys.argv[2:])
+rng = np.random.default_rng(0)
+X = (rng.random((n_rows, n_features)) < 0.2).astype(np.float32)
+if sys.argv[1] == "gray":
+    X *= rng.random(X.shape, np.float32)
 rbm = BernoulliRBMEstimator(n_components, n_iter=n_iter, random_state=0)
 rbm.set_params(n_iter=1).fit(X[:100])
 start = time.perf_counter()
@@ -306,36 +311,34 @@ def busy(quick, picture):
     one = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     environment = {name: value for name, value in os.environ.items() if name not in one}
 
-    def fit_seconds(shape, **variables):
-        command = [sys.executable, "-c", BUSY, *map(str, shape)]
+    def fit_seconds(rows, shape, **variables):
+        command = [sys.executable, "-c", BUSY, rows, *map(str, shape)]
         variables = environment | variables
         output = subprocess.run(command, env=variables, check=True, capture_output=True)
         return float(output.stdout)
 
-    print("  core      shape         beside   seconds, one thread   default   ratio")
-    for compiled in ("1", "0"):
-        for shape in ((7000, 64, 100, 5), (6000, 784, 500, 3)):
-            core = "compiled" if compiled == "1" else "NumPy"
-            row = {"fit": "{} x {}, {} hidden units, {} epochs; ".format(*shape) + core}
-            for n_busy in (0, 1, 2):
-                with busy_processes(n_busy):
-                    functions = {
-                        "one": lambda s=shape, c=compiled: fit_seconds(
-                            s, SKRBM_COMPILED=c, **one
-                        ),
-                        "all": lambda s=shape, c=compiled: fit_seconds(s, SKRBM_COMPILED=c),
-                    }
-                    result = in_turn(functions, 1 if quick else 5)
-                medians = {name: np.median(times) for name, times in result.items()}
-                over = ratio(result["all"], result["one"])
-                row[f"{n_busy} busy processes"] = round(over, 2)
-                print(
-                    f"  {core:10s}{shape[1]} x {shape[2]:<10d}{n_busy:6d}"
-                    f"{medians['one']:22.2f}{medians['all']:10.2f}"
-                    f"{over:8.2f}",
-                    flush=True,
-                )
-            record("busy", **row)
+    print("  core      rows    shape     beside   s, one thread   default   ratio   worst")
+    shapes = (7000, 64, 100, 5), (6000, 784, 500, 3)
+    for compiled, rows, shape in itertools.product("10", ("binary", "gray"), shapes):
+        core = "compiled" if compiled == "1" else "NumPy"
+        name = "{} x {}, {} hidden units, {} epochs".format(*shape)
+        row = {"fit": f"{name}; {rows}; {core}"}
+        fit = partial(fit_seconds, rows, shape, SKRBM_COMPILED=compiled)
+        functions = {"one": partial(fit, **one), "all": fit}
+        for n_busy in (0, 1, 2):
+            with busy_processes(n_busy):
+                result = in_turn(functions, 1 if quick else 10)
+            medians = {name: np.median(times) for name, times in result.items()}
+            over = ratio(result["all"], result["one"])
+            worst = max(result["all"]) / medians["one"]
+            row[f"{n_busy} busy processes"] = round(over, 2)
+            row[f"worst of {len(result['all'])} beside {n_busy}"] = round(worst, 2)
+            print(
+                f"  {core:10s}{rows:8s}{shape[1]} x {shape[2]:<8d}{n_busy:4d}"
+                f"{medians['one']:16.2f}{medians['all']:10.2f}{over:8.2f}{worst:8.2f}",
+                flush=True,
+            )
+        record("busy", **row)
 
 
 def peers(quick, picture):

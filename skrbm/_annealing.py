@@ -20,6 +20,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import logsumexp
 
+from skrbm._binary_rows import softplus_changes
 from skrbm._random import draw_seeds, generator, new_generator
 
 # Maximum number of runs per random generator. Up to rounding, results depend on the seed,
@@ -122,26 +123,10 @@ class TemperaturePath(Path):
         return self.model.hidden_input(v, out)
 
     def log_ratio(self, v, hidden_input, place, after):
-        """Return the log of ``p_after(v) / p_place(v)`` without the partition functions.
-
-        With hidden input x, which is the same at both, the difference of softplus(after x)
-        and softplus(place x) is ::
-
-            (after - place) max(x, 0) + log((1 + exp(-after |x|)) / (1 + exp(-place |x|)))
-        """
         place, after = (_for_rows(beta, len(v)) for beta in (place, after))
-        linear = self.model.visible.log_ratio_to(self.base, v)
-        linear += np.maximum(hidden_input, 0).sum(axis=1)
-        size = np.abs(hidden_input)
-        ratio = np.exp(size * -after)
-        ratio += 1
-        size *= -place
-        np.exp(size, out=size)
-        size += 1
-        ratio /= size
-        np.log(ratio, out=ratio)
         change = np.asarray(after - place, dtype=np.float64).reshape(-1)
-        return change * linear + ratio.sum(axis=1)
+        ratio = change * self.model.visible.log_ratio_to(self.base, v)
+        return ratio + softplus_changes(hidden_input, place, after)
 
     def gibbs(self, v, hidden_input, place, generators):
         beta = _for_rows(place, len(v))

@@ -143,11 +143,11 @@ class BaseRBM(
             GaussianRBMEstimator, which does not accept sparse data, or the table of a
             MixedRBMEstimator: a data frame, or an array, also of strings or objects. bool,
             uint8, float32 and float64 arrays are not converted as a whole but cast
-            minibatch by minibatch. Other dtypes are converted to float64. Sparse data stay
-            sparse; formats other than CSR are converted to CSR. Missing values of dense
-            data are NaN, None or pandas.NA. They are drawn anew, given the rest of their
-            row, whenever the row is presented, which follows the gradient of the likelihood
-            of the observed values.
+            minibatch by minibatch. Other dtypes are converted to float64, and arrays in
+            Fortran order are copied to C order. Sparse data stay sparse; formats other than
+            CSR are converted to CSR. Missing values of dense data are NaN, None or
+            pandas.NA. They are drawn anew, given the rest of their row, whenever the row is
+            presented, which follows the gradient of the likelihood of the observed values.
 
         y : Ignored
             Not used, present for API consistency.

@@ -1,9 +1,9 @@
 """Half-steps on rows of 0 and 1, compiled: sums of rows of the weights, without products.
 
 A row of states is stored as the list of its units that are on. The functions of this module
-need the compiled core, see `skrbm._native`, except for `group_means`, `draw_groups`,
-`softplus_sums` and `log_mean_exps`. Where there is none, `lists` returns None, and callers
-multiply matrices instead. States are arrays of uint8.
+need the compiled core, see `skrbm._native`, except for those of groups and for sums of
+logarithms. Where there is none, `lists` returns None, and callers multiply matrices
+instead. States are arrays of uint8.
 
 Visible rows may have other values after the bits, the *rest*, in an array. There are few of
 them, so that their products with the weights are small. The hidden units receive these as
@@ -374,6 +374,66 @@ def visible(
         work,
         _n_threads(len(rows.indptr) - 1, weights.size),
     )
+
+
+def softplus_changes(total, before, after):
+    """Return the sum of ``softplus(after * x) - softplus(before * x)`` over each row x.
+
+    Parameters
+    ----------
+    total : ndarray of shape (n_rows, n_units)
+        Rows must be contiguous.
+    before, after : float or ndarray of shape (n_rows, 1)
+        Inverse temperatures.
+
+    Returns
+    -------
+    sums : float64 ndarray of shape (n_rows,)
+    """
+    if core is None:
+        return _kernels.softplus_changes(total, before, after)
+    betas, sums = np.empty((2, len(total)), total.dtype), np.empty(len(total))
+    for row, beta in zip(betas, (before, after), strict=True):
+        row[...] = np.reshape(beta, -1)
+    n_threads = _n_threads(len(total), total.shape[1] * _WORK_PER_GROUPED_UNIT)
+    core.changes(total, *betas, sums, n_threads)
+    return sums
+
+
+def scores(states, total, weights, bias):
+    """Return the sum over bits of the log-probability of each given all other units.
+
+    Parameters
+    ----------
+    states : uint8 ndarray of shape (n_rows, n_units)
+        The bits; values above 1 leave one out.
+    total : ndarray of shape (n_rows, n_components)
+        Hidden input of the complete rows, C-contiguous.
+    weights : ndarray of shape (n_units, n_components)
+        Aligned; those of the bits.
+    bias : ndarray of shape (n_units,)
+        Biases of the bits.
+
+    Returns
+    -------
+    scores : float64 ndarray of shape (n_rows,)
+        NaN where the exp of a weight would overflow.
+    """
+    n_rows, n_units = states.shape
+    n_threads = _n_threads(n_rows, weights.size)
+    width = -(-weights.shape[1] // _LANES) * _LANES
+    logs = np.empty((n_rows, -(-n_units // _LANES)))
+    core.scores(
+        total,
+        weights,
+        bias,
+        states,
+        np.empty((2 * n_rows, weights.shape[1]), total.dtype),
+        aligned_zeros((n_threads, 2 * width * _LANES), total.dtype),
+        logs,
+        n_threads,
+    )
+    return -logs.sum(axis=1)
 
 
 def groups(

@@ -22,7 +22,7 @@ from sklearn.utils import check_random_state
 from skrbm import _inputs, _rules
 from skrbm._attributes import attributes_of, model_of
 from skrbm._compat.sklearn import CALLBACK_STATE
-from skrbm._data import DataSet
+from skrbm._data import DataSet, with_rows_together
 from skrbm._gaps import Gaps, filled, mean_of_observed, places_of_gaps
 from skrbm._model import RBM
 from skrbm._random import draw_seeds, generator
@@ -99,7 +99,7 @@ class Call(abc.ABC):
     def read(self, reset: bool) -> DataSet:
         """Return the validated rows as a data set, with their weights."""
         options = {"reset": reset, "sample_weight": self.sample_weight, "allow_nan": True}
-        data = DataSet(self.rbm._validate(self.X, **options))
+        data = DataSet(with_rows_together(self.rbm._validate(self.X, **options)))
         if self.sample_weight is not None:
             data = data.weigh(_inputs.check_weights(self.sample_weight, data.X))
         self.check_values(data, data.ranges)

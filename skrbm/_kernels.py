@@ -103,30 +103,32 @@ class SparseRows(NamedTuple):
 _ONE_THREAD = 1 << 19
 # Up to this number of multiplications a second thread hardly helps, and it costs much time
 # beside other work, because the threads wait actively even while one of them has no core.
-_GAINS_NO_THREAD = 1 << 20
+_GAINS_NO_THREAD = 1 << 21
 
 
-def product(a, b, out):
+def product(a, b, out=None, alone=False):
     """Write ``a @ b`` into `out`, in pieces if a second thread would not help.
 
-    OpenBLAS uses a single thread for each piece. Limiting its number of threads would have
-    the same effect, but for the whole process. Pieces whose number of columns is a multiple
-    of 16 are the fastest.
+    With `alone`, it is always in pieces, for the few large products of computations that
+    otherwise wake no threads of OpenBLAS. It uses a single thread for each piece. Limiting
+    its number of threads would have the same effect, but for the whole process. Pieces
+    whose number of columns is a multiple of 16 are the fastest.
     """
+    out = np.empty((len(a), b.shape[1]), a.dtype) if out is None else out
     n_rows, n_columns = out.shape
     n_multiplications = a.size * n_columns
-    if not _ONE_THREAD <= n_multiplications <= _GAINS_NO_THREAD:
+    small, large = n_multiplications < _ONE_THREAD, n_multiplications > _GAINS_NO_THREAD
+    if small or (large and not alone):
         return np.matmul(a, b, out=out)
-    step = (_ONE_THREAD - 1) * n_columns // n_multiplications // 16 * 16
-    if step:
-        for start in range(0, n_columns, step):
-            columns = slice(start, start + step)
-            np.matmul(a, b[:, columns], out=out[:, columns])
-    else:
-        step = max(1, (_ONE_THREAD - 1) * n_rows // n_multiplications)
-        for start in range(0, n_rows, step):
-            rows = slice(start, start + step)
-            np.matmul(a[rows], b, out=out[rows])
+    height, width = n_rows, (_ONE_THREAD - 1) * n_columns // n_multiplications // 16 * 16
+    if not width:
+        width = min(n_columns, 64)
+        height = max(1, (_ONE_THREAD - 1) // (a.shape[1] * width))
+    for start in range(0, n_rows, height):
+        rows = slice(start, start + height)
+        for first in range(0, n_columns, width):
+            columns = slice(first, first + width)
+            np.matmul(a[rows], b[:, columns], out=out[rows, columns])
     return out
 
 
@@ -180,6 +182,26 @@ def softplus(x):
     np.log1p(result, out=result)
     result += np.maximum(x, 0)
     return result
+
+
+def softplus_changes(x, before, after):
+    """Return the sum of ``softplus(after * x) - softplus(before * x)`` over each row.
+
+    It is computed as ::
+
+        (after - before) max(x, 0) + log((1 + exp(-after |x|)) / (1 + exp(-before |x|)))
+    """
+    linear = np.maximum(x, 0).sum(axis=1)
+    size = np.abs(x)
+    ratio = np.exp(size * -after)
+    ratio += 1
+    size *= -before
+    np.exp(size, out=size)
+    size += 1
+    ratio /= size
+    np.log(ratio, out=ratio)
+    change = np.asarray(after - before, dtype=np.float64).reshape(-1)
+    return change * linear + ratio.sum(axis=1)
 
 
 def _just_above(x):

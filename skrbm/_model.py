@@ -288,8 +288,12 @@ class Products:
 
     def visible_input(self, weights=None, bias=0):
         """Return the products of hidden rows with each row of the weights, plus a bias."""
-        weights = self.model.weights if weights is None else weights
-        return self.rows @ weights.T + bias
+        h = self.rows
+        if weights is not None:
+            return _kernels.product(h, weights.T, alone=True) + bias
+        weights = self.model.weights
+        out = np.empty((len(h), len(weights)), np.result_type(h, weights))
+        return _kernels.product_with_transpose(h, weights, out)
 
     def mean_visible(self):
         return self.model.visible.mean(self.visible_input())

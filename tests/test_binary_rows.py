@@ -644,6 +644,86 @@ def test_groups_of_a_model_that_diverged(thermometer, dtype):
             assert_allclose(mean, expected, rtol=4 * eps(dtype))
 
 
+# Scores -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 60.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_changes_of_temperature(dtype, scale):
+    for n_units in (*N_UNITS, 2500):
+        rng = np.random.default_rng(n_units)
+        x = (scale * rng.standard_normal((11, n_units))).astype(dtype)
+        for betas in ((0.0, 1.0), (0.7, 0.71), rng.random((2, 11, 1)).astype(dtype)):
+            before, after = (np.multiply(beta, x, dtype=float) for beta in betas)
+            expected = np.logaddexp(0, after) - np.logaddexp(0, before)
+            for rows in (x, _binary_rows.align(x)):
+                result = _binary_rows.softplus_changes(rows, *betas)
+                atol = 2 * eps(dtype) * (n_units + np.abs(x).sum(axis=1).max())
+                assert_allclose(result, expected.sum(axis=1), rtol=eps(dtype), atol=atol)
+    x[3, -1] = np.nan
+    isnan = np.isnan(_binary_rows.softplus_changes(x, 0.0, 1.0))
+    assert_array_equal(isnan, np.arange(11) == 3)
+
+
+def scores_written_out(states, total, weights, bias):
+    """Return the sum over bits of the log-probability of each given all others."""
+    total, weights, bias = (array.astype(float) for array in (total, weights, bias))
+    result = np.zeros(len(states))
+    for row, state in enumerate(states):
+        for i in np.flatnonzero(state < 2):
+            off = total[row] - state[i] * weights[i]
+            log_odds = bias[i] + np.sum(
+                np.logaddexp(0, off + weights[i]) - np.logaddexp(0, off)
+            )
+            result[row] -= np.logaddexp(0, -log_odds if state[i] else log_odds)
+    return result
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+@pytest.mark.parametrize("n_components", N_UNITS)
+def test_scores(n_components, scale, dtype):
+    for n_units, n_rows in ((1, 1), (15, 3), (17, 9), (40, 4)):
+        model = random_model(n_units, n_components, dtype, scale)
+        states = random_states(n_rows, n_units)
+        total = model.hidden_input(states.astype(dtype))
+        states[:, ::7] = 2
+        arguments = states, total, model.weights, model.visible.bias
+        expected = scores_written_out(*arguments)
+        result = _binary_rows.scores(*arguments)
+        assert_allclose(result, expected, rtol=1e-6 if dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scores_of_extreme_models(dtype):
+    """Products of many large factors neither overflow nor vanish."""
+    model = random_model(20, 300, dtype)
+    for size, bias in ((20.0, 900.0), (70.0, -1e5), (1e-6, 0.0)):
+        model.weights[...] = np.where(random_states(20, 300, density=0.5), size, -size)
+        model.visible.bias[...] = bias
+        states = random_states(5, 20)
+        total = model.hidden_input(states.astype(dtype))
+        arguments = states, total, model.weights, model.visible.bias
+        expected = scores_written_out(*arguments)
+        assert_allclose(_binary_rows.scores(*arguments), expected, rtol=3e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scores_that_the_core_cannot_compute(dtype):
+    for value in (np.nan, np.inf, 1000.0, -1000.0):
+        for name in ("weights", "total"):
+            arguments = core_arguments("scores", dtype)
+            arguments[name][1, 2] = value
+            inputs = (arguments[name] for name in ("states", "total", "weights", "bias"))
+            finite = np.isfinite(_binary_rows.scores(*inputs))
+            if name == "weights":
+                assert not finite.any()
+            elif np.isnan(value):
+                assert_array_equal(finite, np.arange(4) != 1)
+            else:
+                assert finite.all()
+
+
 # The gradient -----------------------------------------------------------------------------
 
 
@@ -925,6 +1005,7 @@ def test_the_number_of_threads_does_not_matter(dtype, monkeypatch):
     for n_threads in (1, 2, 3):
         use_threads(monkeypatch, n_threads)
         results.append([*half_steps(dtype), *groups_of_all_sizes(dtype)])
+        results[-1] += gradients(dtype, 150, 70)
         states.append([trained(X, dtype, 200, settings) for settings in (RICH, AT_ONCE)])
     for result, some in zip(results[1:], states[1:], strict=True):
         for state, other in zip(some, states[0], strict=True):
@@ -944,7 +1025,10 @@ def gradients(dtype, n_features, n_components):
     hidden = _binary_rows.align(hidden)
     total = _binary_rows.combine(hidden, shares)
     update(model, v, hidden, shares, (mu, lam))
-    return [*map(with_padding, model.arrays), total]
+    a = 20 * rng.standard_normal((7, n_components)).astype(dtype)
+    scores = _binary_rows.scores(v, a, model.weights, model.visible.bias)
+    changes = _binary_rows.softplus_changes(a, 0.3, 0.4)
+    return [*map(with_padding, model.arrays), total, scores, changes]
 
 
 def listed(dtype):
@@ -1160,6 +1244,27 @@ def core_arguments(function, dtype=np.float32):
             "work": memory[-memory.ctypes.data % 64 :][:size],
             "n_threads": 1,
         }
+    if function == "changes":
+        before, after = np.zeros(4, dtype), np.ones(4, dtype)
+        sums = np.empty(4)
+        return {
+            "total": hidden,
+            "before": before,
+            "after": after,
+            "sums": sums,
+            "n_threads": 1,
+        }
+    if function == "scores":
+        return {
+            "total": np.zeros((4, 5), dtype),
+            "weights": weights,
+            "bias": visible_bias,
+            "states": random_states(4, 9),
+            "chances": np.empty((8, 5), dtype),
+            "work": aligned_zeros((1, 2 * 16 * 16), dtype),
+            "logs": np.empty((4, 1)),
+            "n_threads": 1,
+        }
     return {
         "shrink": {
             "weights": weights,
@@ -1190,7 +1295,8 @@ def core_arguments(function, dtype=np.float32):
 
 HALF_STEPS = ["hidden", "visible", "one_hot", "thermometer"]
 SUMS = ["weigh", "combine", "shrink", "draw_rows", "softplus_sums", "log_mean_exps"]
-FUNCTIONS = [*HALF_STEPS, "update", "steps", *SUMS, "list_rows", "random_words"]
+FUNCTIONS = [*HALF_STEPS, "changes", "scores", "update", "steps", *SUMS, "list_rows"]
+FUNCTIONS += ["random_words"]
 OPTIONAL = {
     "hidden": {"scale", "keys", "stops", "total", "mean", "states"},
     "visible": {"base", "scale", "keys", "stops", "total", "mean", "states"},
@@ -1205,6 +1311,8 @@ OUTPUTS = {
     "visible": {"total", "mean", "states", "work"},
     "one_hot": {"mean", "states", "work"},
     "thermometer": {"mean", "states", "work"},
+    "changes": {"sums"},
+    "scores": {"chances", "work", "logs"},
     "update": {"starts", "rows", "weights", "visible_bias", "hidden_bias", "vectors"}
     | {"dv", "of_rows"},
     "steps": {"chains", "means", "weights", "visible_bias", "hidden_bias", "hidden_mean"}
@@ -1273,7 +1381,7 @@ def test_outputs_must_be_writeable(function, core):
             call(core, function, **{name: array})
 
 
-@pytest.mark.parametrize("function", [*HALF_STEPS, "update", "steps", *SUMS[:3]])
+@pytest.mark.parametrize("function", FUNCTIONS[:-2])
 def test_real_numbers_have_one_type(function, core):
     wide, narrow = core_arguments(function, np.float64), core_arguments(function)
     getattr(core, function)(*wide.values())
@@ -1423,6 +1531,19 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("visible", "work", aligned_zeros((2, 512), np.float32)[:, ::2]),
         ("visible", "work", np.empty((2, 256 + 1), np.float32)[:, 1:]),
         *((function, *rest) for function in HALF_STEPS[2:] for rest in wrong_for_groups()),
+        ("changes", "total", floats[:4, :10:2]),
+        ("changes", "before", floats[0, :3]),
+        ("changes", "after", floats[0, :8:2]),
+        ("changes", "sums", np.empty(5)),
+        ("scores", "total", floats[:4, :5]),
+        ("scores", "total", floats[:4, :4].copy()),
+        ("scores", "weights", aligned[:, :5].copy()),
+        ("scores", "bias", floats[0, :8]),
+        ("scores", "states", flags[:4, :9]),
+        ("scores", "states", flags[:3, :9].copy()),
+        ("scores", "chances", floats[:4, :5].copy()),
+        ("scores", "work", aligned_zeros((1, 511), np.float32)),
+        ("scores", "logs", np.empty((4, 2))),
         ("update", "starts", np.empty(9, np.int64)),
         ("update", "rows", np.empty(0, np.int32)),
         ("update", "weights", aligned[:, :5].copy()),

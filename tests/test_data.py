@@ -269,7 +269,7 @@ def trace_and_largest(X, **weights):
 
 
 @pytest.mark.parametrize("form", [np.array, sp.csr_array, np.uint8, bool])
-@pytest.mark.parametrize("shape", [(40, 7), (9, 300), (1, 3), (20, 1)])
+@pytest.mark.parametrize("shape", [(40, 7), (9, 300), (1, 3), (20, 1), (450, 80)])
 def test_variances(shape, form):
     """They are the trace and the largest eigenvalue of the covariance matrix."""
     rng = np.random.default_rng(0)
@@ -298,6 +298,15 @@ def test_variances_of_many_rows():
     assert_allclose(faint.variances(as_they_are), (10, 10), rtol=0.05)
     assert_allclose(faint.effective_size, 100, rtol=1e-3)
     assert DataSet(X).effective_size == 1000
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("rank", [1, 3, 200])
+def test_variances_of_dependent_columns(rank, form):
+    """The space of powers of a matrix has few dimensions if its rank is low."""
+    X = np.tile(np.random.default_rng(0).random((300, rank)) < 0.3, 2) * 1.0
+    expected = trace_and_largest(X)
+    assert_allclose(DataSet(form(X)).variances(as_they_are), expected, rtol=7e-3)
 
 
 def test_variances_of_huge_values():

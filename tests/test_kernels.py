@@ -168,6 +168,9 @@ def test_products_in_pieces(shape, monkeypatch):
         out = np.empty(expected.shape)
         _kernels.product_with_transpose(a, b.T.copy(), out)
         assert_allclose(out, expected)
+        monkeypatch.setattr(_kernels, "_GAINS_NO_THREAD", 0)
+        assert_allclose(_kernels.product(a, b, alone=True), expected)
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("form", [np.array, sp.csr_array])

@@ -178,9 +178,46 @@ class BernoulliUnits(VisibleUnits):
         these units only and scaled up to all units. Terms of `missing` values of dense rows
         are left out.
         """
-        total, n_units = np.zeros(v.shape[0]), 0
+        n_units = len(self) if columns is None else len(columns)
         if missing is not None and columns is not None:
             missing = missing[:, columns]
+        total = self._score_of_states(v, hidden_input, weights, columns, missing)
+        if total is None:
+            total = self._score_of_values(v, hidden_input, weights, columns, missing)
+        return total * (len(self) / n_units)
+
+    def _score_of_states(self, v, hidden_input, weights, columns, missing):
+        """Return the sum over units by the compiled core; None if it cannot compute it."""
+        if _binary_rows.core is None:
+            return None
+        bias = self.bias
+        if columns is not None:
+            v, weights, bias = v[:, columns], weights[columns], bias[columns]
+        if sp.issparse(v):
+            if not ((v.data == 0) | (v.data == 1)).all():
+                return None
+            v = v.tocsc()  # for slicing columns
+        if not _binary_rows.is_aligned(weights):
+            weights = _binary_rows.align(weights)
+        total = np.zeros(v.shape[0])
+        for units in _kernels.row_blocks(len(bias), len(total), _kernels.WORK_SIZE):
+            part = v[:, units]
+            if sp.issparse(part):
+                states = part.astype(bool).toarray(order="C")
+            else:
+                states = np.ascontiguousarray(part == 1)
+                known = part == states
+                if not (known if missing is None else known | missing[:, units]).all():
+                    return None
+            states = states.view(np.uint8)
+            if missing is not None:
+                states[missing[:, units]] = 2
+            total += _binary_rows.scores(states, hidden_input, weights[units], bias[units])
+        return total if np.isfinite(total).all() else None
+
+    def _score_of_values(self, v, hidden_input, weights, columns, missing):
+        """Return the sum over units, whose values may be between 0 and 1."""
+        total, n_units = np.zeros(v.shape[0]), 0
         blocks = self.conditional_log_odds(v, hidden_input, weights, columns)
         for part, odds in blocks:
             of_zero = _kernels.softplus(odds)
@@ -194,7 +231,7 @@ class BernoulliUnits(VisibleUnits):
             else:
                 total += np.einsum("ij,ij->i", part, odds)
             n_units += odds.shape[1]
-        return total * (len(self) / n_units)
+        return total
 
     # Learning, and paths to a model ---------------------------------------------------
 

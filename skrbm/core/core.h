@@ -105,7 +105,7 @@ enum { /* of one_hot and thermometer */
        N_GROUPS
 };
 enum { SHRINK_WEIGHTS, SHRINK_PARTS, SHRINK_MU, SHRINK_LAM, SHRINK_INPUT, SHRINK_DC, N_SHRINK };
-enum { OF_ROWS_X, OF_ROWS_BIAS, OF_ROWS_OUT, N_OF_ROWS }; /* sums.h */
+enum { OF_ROWS_X, OF_ROWS_BIAS, OF_ROWS_OUT, N_OF_ROWS };
 enum { DRAW_VALUES, DRAW_INDPTR, DRAW_KEY, DRAW_STATES, N_DRAW };
 enum {
     STEPS_X,
@@ -133,14 +133,25 @@ enum {
 /* The entries of STEPS_NUMBERS, and the columns of STEPS_SCHEDULE, with a row for each step. */
 enum { BATCH_SIZE, N_GIBBS_STEPS, DRAWS_ROWS, N_MEANS, WORK_PER_THREAD, N_NUMBERS };
 enum { RATE, DECAY, SHARE_IN_AVERAGE, HIDDEN_MEAN_RATE, N_SCHEDULE };
+enum { CHANGES_TOTAL, CHANGES_BEFORE, CHANGES_AFTER, CHANGES_SUMS, N_CHANGES };
+enum {
+    SCORES_TOTAL,
+    SCORES_WEIGHTS,
+    SCORES_BIAS,
+    SCORES_STATES,
+    SCORES_CHANCES,
+    SCORES_WORK,
+    SCORES_LOGS,
+    N_SCORES
+};
 enum { SUM_ROWS, SUM_COEFFICIENTS, SUM_TOTAL, N_SUM }; /* of weigh and combine */
 
-/* half_steps.h, compiled for float and for double. */
+/* half_steps.h, scores.h and steps.h, compiled for float and for double. */
 typedef void half_step(const Py_buffer *, int n_threads);
 typedef void sum_of_rows(const Py_buffer *);
 half_step hidden_float, hidden_double, visible_float, visible_double, one_hot_float,
     one_hot_double, thermometer_float, thermometer_double, update_float, update_double,
-    steps_float, steps_double;
+    steps_float, steps_double, scores_float, scores_double, changes_float, changes_double;
 sum_of_rows weigh_float, weigh_double, combine_float, combine_double, shrink_float,
     shrink_double, softplus_sums_float, softplus_sums_double, log_mean_exps_float,
     log_mean_exps_double, draw_rows_float, draw_rows_double;

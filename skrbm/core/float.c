@@ -9,4 +9,4 @@
 #define DEGREE 7
 #include "half_steps.h"
 #include "steps.h"
-#include "sums.h"
+#include "scores.h"

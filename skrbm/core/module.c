@@ -320,6 +320,52 @@ static int update_misfit(const Py_buffer *a) {
 static const signature update_signature = {update_parameters, N_UPDATE, UPDATE_WEIGHTS,
                                            update_misfit};
 
+static const parameter changes_parameters[] = {
+    [CHANGES_TOTAL] = {"total", &REALS, READ, "a matrix without gaps within its rows"},
+    [CHANGES_BEFORE] = {"before", &REALS, READ, "of shape (n_rows,)"},
+    [CHANGES_AFTER] = {"after", &REALS, READ, "of shape (n_rows,)"},
+    [CHANGES_SUMS] = {"sums", &FLOAT64, WRITE, "of shape (n_rows,)"},
+};
+
+static int changes_misfit(const Py_buffer *a) {
+    EXPECT(CHANGES_TOTAL, has_rows(a + CHANGES_TOTAL));
+    for (int k = CHANGES_BEFORE; k < N_CHANGES; k++)
+        EXPECT(k, has_length(a + k, a[CHANGES_TOTAL].shape[0]));
+    return -1;
+}
+static const signature changes_signature = {changes_parameters, N_CHANGES, CHANGES_TOTAL,
+                                            changes_misfit};
+
+static const parameter scores_parameters[] = {
+    [SCORES_TOTAL] = {"total", &REALS, READ, "C-contiguous, of shape (n_rows, n_components)"},
+    [SCORES_WEIGHTS] = {"weights", &REALS, READ, WEIGHTS_LAYOUT},
+    [SCORES_BIAS] = {"bias", &REALS, READ, "of shape (n_units,)"},
+    [SCORES_STATES] = {"states", &UINT8, READ, "C-contiguous, of shape (n_rows, n_units)"},
+    [SCORES_CHANCES] = {"chances", &REALS, WRITE,
+                        "C-contiguous, of shape (2 * n_rows, n_components)"},
+    [SCORES_WORK] = {"work", &REALS, WRITE, "twice the work space for weights of this shape"},
+    [SCORES_LOGS] = {"logs", &FLOAT64, WRITE,
+                     "C-contiguous, of shape (n_rows, ceil(n_units / 16))"},
+};
+
+static int scores_misfit(const Py_buffer *a) {
+    EXPECT(SCORES_WEIGHTS, is_padded(a + SCORES_WEIGHTS));
+    const index_t n_units = a[SCORES_WEIGHTS].shape[0], n = a[SCORES_WEIGHTS].shape[1];
+    EXPECT(SCORES_TOTAL, has_rows(a + SCORES_TOTAL));
+    const index_t n_rows = a[SCORES_TOTAL].shape[0], width = (n + BATCH - 1) / BATCH * BATCH;
+    EXPECT(SCORES_TOTAL, is_whole(a + SCORES_TOTAL, n_rows, n));
+    EXPECT(SCORES_BIAS, has_length(a + SCORES_BIAS, n_units));
+    EXPECT(SCORES_STATES, is_whole(a + SCORES_STATES, n_rows, n_units));
+    EXPECT(SCORES_CHANCES, is_whole(a + SCORES_CHANCES, 2 * n_rows, n));
+    const Py_buffer *work = a + SCORES_WORK;
+    EXPECT(SCORES_WORK,
+           is_padded(work) && work->shape[0] > 0 && work->shape[1] >= 2 * width * BATCH);
+    EXPECT(SCORES_LOGS, is_whole(a + SCORES_LOGS, n_rows, (n_units + BATCH - 1) / BATCH));
+    return -1;
+}
+static const signature scores_signature = {scores_parameters, N_SCORES, SCORES_WEIGHTS,
+                                           scores_misfit};
+
 static const parameter weigh_parameters[] = {
     [SUM_ROWS] = {"hidden", &REALS, WRITE, "a matrix"},
     [SUM_COEFFICIENTS] = {"shares", &REALS, READ, "as long as there are rows"},
@@ -574,6 +620,16 @@ static PyObject *py_update(PyObject *self, PyObject *const *args, Py_ssize_t n) 
     return run_half_step(args, n, &update_signature, update_float, update_double);
 }
 
+static PyObject *py_changes(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_half_step(args, n, &changes_signature, changes_float, changes_double);
+}
+
+static PyObject *py_scores(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_half_step(args, n, &scores_signature, scores_float, scores_double);
+}
+
 static PyObject *py_draw_rows(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
     return run_sum(args, n, &draw_signature, draw_rows_float, draw_rows_double);
@@ -706,6 +762,7 @@ static PyMethodDef methods[] = {
     FAST(update),          FAST(weigh),
     FAST(combine),         FAST(list_rows),
     FAST(shrink),          FAST(draw_rows),
+    FAST(scores),          FAST(changes),
     FAST(softplus_sums),   FAST(log_mean_exps),
     FAST(steps),           {"size_for_steps", py_size_for_steps, METH_VARARGS, NULL},
     FAST(random_words),    {"levels", py_levels, METH_NOARGS, NULL},
