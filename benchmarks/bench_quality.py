@@ -279,10 +279,10 @@ class TorchPCD:
 
 
 class RbmsPCD:
-    """Centred PCD-1 of the package rbms 0.6 at a constant learning rate.
+    """Centred PCD-1 of the package rbms 0.5 or 0.6 at a constant learning rate.
 
-    The gradient is scaled to unit length, as with its option ``--normalize_grad``, so the
-    rate is the length of a step.
+    The gradient is scaled to unit length, which 0.5 always does and 0.6 with its option
+    ``--normalize_grad``, so the rate is the length of a step.
     """
 
     def __init__(self, n_components, learning_rate=0.1, batch_size=100, n_iter=10):
@@ -292,8 +292,6 @@ class RbmsPCD:
     def fit(self, X):
         import torch
         from rbms.bernoulli_bernoulli.classes import BBRBM
-        from rbms.pre_grad import NormalizeGrad
-        from rbms.sampler import PCD
 
         torch.manual_seed(0)
         X = torch.from_numpy(X)
@@ -304,16 +302,19 @@ class RbmsPCD:
         rbm = BBRBM.init_parameters(self.n_components, Data, "cpu", torch.float32)
         for parameter in rbm.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        sampler = PCD(rbm, rbm.init_chains(self.batch_size), num_steps=1)
+        chains = rbm.init_chains(self.batch_size)
         optimizer = torch.optim.SGD(rbm.parameters(), self.learning_rate, maximize=True)
-        normalize = NormalizeGrad([optimizer])
         with torch.no_grad():
             for _ in range(self.n_iter):
                 for rows in torch.randperm(len(X)).split(self.batch_size):
                     optimizer.zero_grad(set_to_none=False)
                     batch = rbm.init_chains(len(rows), start_v=X[rows])
-                    rbm.compute_gradient(batch, sampler.get_conf_grad(X[rows]))
-                    normalize(None)
+                    chains = rbm.sample_state(chains, n_steps=1)
+                    rbm.compute_gradient(batch, chains)
+                    gradients = [parameter.grad for parameter in rbm.parameters()]
+                    length = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+                    for gradient in gradients:
+                        gradient /= length
                     optimizer.step()
         self.components_ = rbm.weight_matrix.T.numpy()
         self.intercept_visible_ = rbm.vbias.numpy()
