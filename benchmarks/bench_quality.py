@@ -19,8 +19,10 @@ DIR, or the environment variable SKRBM_DATA, is the folder with the archives ``m
 missing are skipped; "bars", "one_hot", "clusters", "digits", "gaussian" and "gaps" need
 none. "gaussian" compares GaussianRBMEstimator, at its defaults but for the number of hidden
 units where it is stated, with other density models of real-valued data, each at its best
-number of components on the test data. The tables of categories, of mixed columns and of
-gaps are described and written in ``bench_tables.py``.
+number of components on the test data. "anytime" compares all packages by fits of growing
+length, from a thirtieth of an epoch on, in processor seconds of one thread; ``picture.py``
+draws its curves. The tables of categories, of mixed columns and of gaps are described and
+written in ``bench_tables.py``.
 ``--long`` adds a recipe that takes 25 minutes to "mnist".
 """
 
@@ -28,6 +30,7 @@ import argparse
 import importlib.util
 import os
 import time
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,6 +49,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, ShuffleSplit, train_test_split
 from sklearn.neural_network import BernoulliRBM
 from sklearn.preprocessing import minmax_scale
+from threadpoolctl import threadpool_limits
 
 from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator
 from skrbm.likelihood import log_partition, mean_log_likelihood, pseudo_log_likelihood
@@ -100,6 +104,16 @@ CHANGES = [
     {"weight_decay": 1e-3},
 ]
 
+# Part of the rows, and epochs, of the fits in the table "anytime", and for each data set
+# the file and how many of these fits there are.
+PARTS = 1 / 30, 1 / 18, 1 / 10, 1 / 3, 1
+AMOUNTS = [(part, 1) for part in PARTS] + [(1, 3), (1, 10), (1, 30)]
+ANYTIME = {
+    "Binarized MNIST": ("binarized_mnist.npz", 7),
+    "plants": ("debd/plants.npz", 8),
+    "nltcs": ("debd/nltcs.npz", 8),
+}
+
 # Ways to spend more time on data with clusters, in the table "clusters".
 CLUSTER_SETTINGS = [
     {},
@@ -107,6 +121,22 @@ CLUSTER_SETTINGS = [
     {"n_iter": 100, "n_gibbs_steps": 10},
     {"solver": "pt"},
 ]
+
+
+def log_likelihoods(rbm, X_test, base_mean, betas):
+    """Return the mean log-likelihood, by AIS with its reverse unless it is exact."""
+    log_z = log_partition(
+        rbm,
+        method="exact" if min(rbm.components_.shape) <= 20 else "both",
+        betas=betas,
+        base_mean=base_mean,
+        random_state=0,
+    )
+    parts = zip(("log_likelihood", "reverse"), log_z.parts or (log_z,), strict=False)
+    return {
+        key: mean_log_likelihood(rbm, X_test, log_partition=part).value
+        for key, part in parts
+    }
 
 
 class Table:
@@ -167,19 +197,9 @@ class Table:
         estimator = getattr(estimator, "best_estimator_", estimator)
         measures = {"estimator": estimator, "seconds": time.perf_counter() - start}
         if self.X_test is not None:
-            exact = min(estimator.components_.shape) <= 20
-            log_z = log_partition(
-                estimator,
-                method="exact" if exact else "both",
-                betas=betas or self.betas,
-                base_mean=self.base_mean,
-                random_state=0,
+            measures |= log_likelihoods(
+                estimator, self.X_test, self.base_mean, betas or self.betas
             )
-            for key, part in zip(
-                ("log_likelihood", "reverse"), log_z.parts or (log_z,), strict=False
-            ):
-                mean = mean_log_likelihood(estimator, self.X_test, log_partition=part)
-                measures[key] = mean.value
             v = self.X_test[:: -(-self.X_test.shape[0] // 1000)]
             measures["pseudo"] = float(pseudo_log_likelihood(estimator, v).mean())
         if self.labels is not None:
@@ -279,10 +299,10 @@ class TorchPCD:
 
 
 class RbmsPCD:
-    """Centred PCD-1 of the package rbms 0.6 at a constant learning rate.
+    """Centred PCD-1 of the package rbms 0.5 or 0.6 at a constant learning rate.
 
-    The gradient is scaled to unit length, as with its option ``--normalize_grad``, so the
-    rate is the length of a step.
+    The gradient is scaled to unit length, which 0.5 always does and 0.6 with its option
+    ``--normalize_grad``, so the rate is the length of a step.
     """
 
     def __init__(self, n_components, learning_rate=0.1, batch_size=100, n_iter=10):
@@ -292,8 +312,6 @@ class RbmsPCD:
     def fit(self, X):
         import torch
         from rbms.bernoulli_bernoulli.classes import BBRBM
-        from rbms.pre_grad import NormalizeGrad
-        from rbms.sampler import PCD
 
         torch.manual_seed(0)
         X = torch.from_numpy(X)
@@ -304,16 +322,19 @@ class RbmsPCD:
         rbm = BBRBM.init_parameters(self.n_components, Data, "cpu", torch.float32)
         for parameter in rbm.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        sampler = PCD(rbm, rbm.init_chains(self.batch_size), num_steps=1)
+        chains = rbm.init_chains(self.batch_size)
         optimizer = torch.optim.SGD(rbm.parameters(), self.learning_rate, maximize=True)
-        normalize = NormalizeGrad([optimizer])
         with torch.no_grad():
             for _ in range(self.n_iter):
                 for rows in torch.randperm(len(X)).split(self.batch_size):
                     optimizer.zero_grad(set_to_none=False)
                     batch = rbm.init_chains(len(rows), start_v=X[rows])
-                    rbm.compute_gradient(batch, sampler.get_conf_grad(X[rows]))
-                    normalize(None)
+                    chains = rbm.sample_state(chains, n_steps=1)
+                    rbm.compute_gradient(batch, chains)
+                    gradients = [parameter.grad for parameter in rbm.parameters()]
+                    length = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+                    for gradient in gradients:
+                        gradient /= length
                     optimizer.step()
         self.components_ = rbm.weight_matrix.T.numpy()
         self.intercept_visible_ = rbm.vbias.numpy()
@@ -493,7 +514,7 @@ def news(data, quick):
         table.best_of("BernoulliRBM", incumbents(256, sizes=(10,)))
 
 
-def mnist(data, quick, long=False, picture=None):
+def mnist(data, quick, long=False):
     """Binarised MNIST, 500 hidden units."""
     with np.load(data / "binarized_mnist.npz") as archive:
         X, X_test = (archive[key].astype(np.float32) for key in ("X_train", "X_test"))
@@ -507,23 +528,16 @@ def mnist(data, quick, long=False, picture=None):
         n_betas=1000 if quick else 3000,
     )
     betas = table.betas if quick else 14_501  # as many as in the literature
-    curves = {}
 
-    def curve(name, estimator, numbers_of_epochs, betas=None):
-        for n_iter in numbers_of_epochs[:1] if quick else numbers_of_epochs:
+    def in_epochs(name, estimator, betas=None):
+        for n_iter in [1] if quick else [1, 3, 10]:
             estimator.n_iter = n_iter
-            label = f"{name}, {n_iter} epoch{'s' * (n_iter > 1)}"
-            measures = table.row(label, estimator, betas=betas)
-            curves.setdefault(name, []).append(
-                (measures["seconds"], measures["log_likelihood"])
-            )
+            table.row(f"{name}, {n_iter} epoch{'s' * (n_iter > 1)}", estimator, betas=betas)
 
-    ours = BernoulliRBMEstimator(500, random_state=0)
     if not quick:
-        table.row("skrbm", ours, betas=betas)
-    curve("skrbm", ours, [1, 3, 10, 25], betas)
+        table.row("skrbm", BernoulliRBMEstimator(500, random_state=0), betas=betas)
     one_step = BernoulliRBMEstimator(500, n_gibbs_steps=1, random_state=0)
-    curve("skrbm, one Gibbs step", one_step, [1, 3, 10], betas)
+    in_epochs("skrbm, one Gibbs step", one_step, betas)
     if (data / "mnist.npz").exists() and not quick:
         with np.load(data / "mnist.npz") as archive:
             gray = archive["X_train"].reshape(-1, 784).astype(np.float32) / 255
@@ -532,8 +546,6 @@ def mnist(data, quick, long=False, picture=None):
         if long:
             recipe = InStages(500, random_state=0, **MNIST_GRAY)
             table.row("skrbm, gray levels, in two stages", recipe, gray, betas)
-    theirs = BernoulliRBM(500, learning_rate=0.01, batch_size=10, random_state=0)
-    curve("BernoulliRBM (0.01, 10)", theirs, [1, 3, 10])
     if not quick:
         table.row("BernoulliRBM", BernoulliRBM(500, random_state=0))
         grid = incumbents(500, rates=(0.05, 0.02, 0.005), sizes=(10, 100))
@@ -544,29 +556,82 @@ def mnist(data, quick, long=False, picture=None):
     ):
         if installed(package):
             cls(8, n_iter=1).fit(X[:200])  # imports and compiles
-            curve(f"{package} {version(package)}, {name}", cls(500), [1, 3, 10])
+            in_epochs(f"{package} {version(package)}, {name}", cls(500))
         else:
             print(f"  ({package} is not installed)")
-    if picture:
-        draw(curves, picture)
 
 
-def draw(curves, path):
-    """Draw log-likelihood against seconds of training."""
-    import matplotlib.pyplot as plt
+def packages():
+    """Return estimators of each installed package, with the settings to compare.
 
-    figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, points in curves.items():
-        ax.plot(*zip(*points, strict=True), "o-", label=name)
-    ax.set_xscale("log")
-    ax.set_xlabel("seconds of training, each point a fit of its own")
-    ax.set_ylabel("mean test log-likelihood, nats")
-    ax.set_title("Binarised MNIST, 500 hidden units")
-    ax.set_ylim(bottom=-200)
-    ax.grid(alpha=0.3)
-    ax.legend()
-    figure.savefig(path, dpi=120)
-    print(f"Saved the curves as {path}.")
+    skrbm has its defaults. The others have some learning rates and minibatches, of which
+    others are the best for each data set and for short and long fits.
+    """
+    compared = {
+        "skrbm": [BernoulliRBMEstimator(random_state=0)],
+        "BernoulliRBM": [
+            BernoulliRBM(learning_rate=rate, batch_size=size, random_state=0)
+            for rate, size in ((0.02, 100), (0.1, 100), (0.01, 10))
+        ],
+    }
+    if installed("torch"):
+        compared["torch"] = [TorchPCD(8, rate) for rate in (0.1, 0.2)]
+    if installed("rbms"):
+        compared["rbms"] = [RbmsPCD(8, rate) for rate in (0.3, 0.1, 1.0)]
+    return compared
+
+
+def seconds_to_fit(estimator, X):
+    """Return the processor seconds of a fit, of short ones the median of three."""
+    times = []
+    while not times or (len(times) < 3 and times[0] < 1):
+        start = time.process_time()
+        estimator.fit(X)
+        times.append(time.process_time() - start)
+    return np.median(times)
+
+
+def anytime(data, quick):
+    """Quality against time: fits of growing length by several packages, in one thread."""
+    if installed("torch"):
+        import torch
+
+        torch.set_num_threads(1)
+    for name, (archive, most) in ANYTIME.items():
+        with np.load(data / archive) as sets:
+            X, X_test = (sets[key].astype(np.float32) for key in ("X_train", "X_test"))
+        n_components, base_mean = min(4 * X.shape[1], 500), X.mean(axis=0)
+        title = f"{name}, {n_components} hidden units"
+        print(
+            f"\n{title}: {len(X)} x {X.shape[1]}\n"
+            f"{'':36s}rows  epochs    seconds  log-lik.   reverse",
+            flush=True,
+        )
+        for package, estimators in packages().items():
+            for estimator in estimators[:1] if quick else estimators:
+                estimator.n_components, estimator.n_iter = n_components, 1
+                estimator.fit(X[:100])  # imports and compiles
+                settings = f"{estimator.learning_rate}, {estimator.batch_size}"
+                for part, n_iter in AMOUNTS[: 5 if quick else most]:
+                    rows = X[: round(part * len(X))]
+                    estimator.n_iter = n_iter
+                    with threadpool_limits(1), warnings.catch_warnings():
+                        warnings.simplefilter("ignore", UserWarning)  # some fits are short
+                        seconds = seconds_to_fit(estimator, rows)
+                        values = log_likelihoods(estimator, X_test, base_mean, 1000)
+                    cells = "".join(f"{value:10.2f}" for value in values.values())
+                    print(
+                        f"  {package:14s}{settings:16s}{len(rows):8d}{n_iter:8d}"
+                        f"{seconds:11.3f}{cells}",
+                        flush=True,
+                    )
+                    record(
+                        "anytime",
+                        **{"data": title, "package": package, "settings": settings},
+                        **{"rows": len(rows), "epochs": n_iter},
+                        **{"seconds": round(seconds, 3)},
+                        **{key: round(value, 3) for key, value in values.items()},
+                    )
 
 
 def gray(data, quick):
@@ -727,6 +792,7 @@ TABLES = {
     "news": (news, ["news20_w1000_counts_csr.npz"]),
     "gray": (gray, ["mnist.npz"]),
     "mnist": (mnist, ["binarized_mnist.npz"]),
+    "anytime": (anytime, [archive for archive, _ in ANYTIME.values()]),
 } | bench_tables.TABLES
 
 
@@ -736,7 +802,6 @@ def main():
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--quick", action="store_true", help="rough figures, in minutes")
     parser.add_argument("--long", action="store_true", help="add the recipe of 25 minutes")
-    parser.add_argument("--picture", help="file to draw the curves of MNIST into")
     add_option(parser)
     arguments = parser.parse_args()
     data = arguments.data or Path(os.environ.get("SKRBM_DATA", "."))
@@ -746,9 +811,7 @@ def main():
         if missing:
             print(f"\n{name}: skipped, no {', '.join(missing)} in {data}")
             continue
-        options = {}
-        if name == "mnist":
-            options = {"long": arguments.long, "picture": arguments.picture}
+        options = {"long": arguments.long} if name == "mnist" else {}
         Table.running = name
         table(data, arguments.quick, **options)
     if arguments.json:

@@ -16,18 +16,10 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
+import skrbm
 from skrbm import _native
 
-PACKAGES = (
-    "skrbm",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pandas",
-    "torch",
-    "rbms",
-    "dask",
-)
+PACKAGES = "numpy", "scipy", "scikit-learn", "pandas", "torch", "rbms", "dask"
 _rows = {}
 
 
@@ -49,14 +41,22 @@ def processor():
     return models[0] if models else platform.processor() or platform.machine()
 
 
+def blas():
+    """Return what is known of the libraries of matrix products in use."""
+    return [library for library in threadpool_info() if library["user_api"] == "blas"]
+
+
 def versions():
-    """Return the versions of the installed packages that matter."""
-    found = {"python": platform.python_version()}
+    """Return the versions of the installed packages that matter, and kernels of BLAS."""
+    found = {"python": platform.python_version(), "skrbm": skrbm.__version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
+    for library in blas():
+        if "architecture" in library:
+            found[f"kernels of {library['internal_api']}"] = library["architecture"]
     return found
 
 
@@ -77,7 +77,6 @@ def save(path, options=(), **more):
         Options that change a single table.
     """
     kept = json.loads(path.read_text()) if path.exists() else {}
-    blas = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
     for table, rows in _rows.items():
         before = labels(kept[table]["rows"]) if table in kept else []
         for lost in sorted(set(before) - set(labels(rows))):
@@ -89,7 +88,7 @@ def save(path, options=(), **more):
             "date": date.today().isoformat(),
             "processor": processor(),
             "cores": os.cpu_count(),
-            "threads": max(blas, default=1),
+            "threads": max((library["num_threads"] for library in blas()), default=1),
             "core": _native.description,
             "versions": versions(),
             "rows": rows,
