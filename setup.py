@@ -32,6 +32,7 @@ flags = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
 flags += ["-Wall", "-Wextra", "-Wno-psabi"]  # no vectors are passed between files
 extra = os.environ.get("SKRBM_CFLAGS", "").split()
 sources = [f"skrbm/core/{name}.c" for name in ("module", "threads", "float", "double")]
+headers = "core", "half_steps", "real_rows"
 levels = {"_core": []}
 if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of the target, not of the host
     levels["_core_avx2"] = ["-mavx2"]
@@ -43,7 +44,7 @@ setup(
         Extension(
             f"skrbm.{name}",
             sources,
-            depends=["skrbm/core/core.h", "skrbm/core/half_steps.h", "setup.py"],
+            depends=[f"skrbm/core/{name}.h" for name in headers] + ["setup.py"],
             define_macros=[("MODULE", name)],
             extra_compile_args=flags + level + extra,
             extra_link_args=["-pthread", *extra],

@@ -1095,6 +1095,25 @@ def core_arguments(function, dtype=np.float32):
             "work": np.empty((1, 32 * (9 + 16)), dtype),
             "n_threads": 1,
         }
+    if function == "logistic":
+        return {
+            "total": np.zeros((4, 9), dtype),
+            "bias": visible_bias,
+            "scale": shares,
+            **keys,
+            "mean": np.empty((4, 9), dtype),
+            "states": np.empty((4, 9), dtype),
+            "n_threads": 1,
+        }
+    if function == "normal":
+        return {
+            "total": np.zeros((4, 9), dtype),
+            "bias": visible_bias,
+            "variance": np.ones((4, 9), dtype),
+            **keys,
+            "states": np.empty((4, 9), dtype),
+            "n_threads": 1,
+        }
     if function == "update":
         return {
             "indptr": v.indptr,
@@ -1125,13 +1144,23 @@ def core_arguments(function, dtype=np.float32):
 
 
 HALF_STEPS = ["hidden", "visible", "one_hot", "thermometer"]
-FUNCTIONS = [*HALF_STEPS, "update", "weigh", "combine", "list_rows", "random_words"]
-OPTIONAL = "base", "scale", "keys", "stops", "total", "mean", "states"
+FUNCTIONS = [*HALF_STEPS, "logistic", "normal", "update", "weigh", "combine"]
+FUNCTIONS += ["list_rows", "random_words"]
+OPTIONAL = {
+    "hidden": {"scale", "keys", "stops", "total", "mean", "states"},
+    "visible": {"base", "scale", "keys", "stops", "total", "mean", "states"},
+    "one_hot": {"base", "scale", "keys", "stops", "mean", "states"},
+    "thermometer": {"base", "scale", "keys", "stops", "mean", "states"},
+    "logistic": {"bias", "scale", "keys", "stops", "mean", "states"},
+    "normal": {"bias"},
+}
 OUTPUTS = {
     "hidden": {"total", "mean", "states"},
     "visible": {"total", "mean", "states", "work"},
     "one_hot": {"mean", "states", "work"},
     "thermometer": {"mean", "states", "work"},
+    "logistic": {"mean", "states"},
+    "normal": {"states"},
     "update": {"starts", "rows", "weights", "visible_bias", "hidden_bias", "vectors"}
     | {"dv", "of_rows"},
     "weigh": {"hidden", "dh"},
@@ -1175,8 +1204,7 @@ def test_types_of_arguments_are_checked(function, core):
         refused = [*views_in_other_types(array), array.tolist(), 1.0, array.astype(object)]
         if array.itemsize > 1:
             refused += [unaligned(array), memoryview(unaligned(array))]
-        needs_total = function not in ("hidden", "visible")
-        if name not in OPTIONAL or (name == "total" and needs_total):
+        if name not in OPTIONAL.get(function, ()):
             refused.append(None)
         for value in refused:
             with pytest.raises(TypeError, match=f"^{name} must be "):
@@ -1195,7 +1223,7 @@ def test_outputs_must_be_writeable(function, core):
             call(core, function, **{name: array})
 
 
-@pytest.mark.parametrize("function", [*HALF_STEPS, "update", "weigh", "combine"])
+@pytest.mark.parametrize("function", FUNCTIONS[:-2])
 def test_real_numbers_have_one_type(function, core):
     wide = core_arguments(function, np.float64)
     getattr(core, function)(*wide.values())
@@ -1283,6 +1311,21 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("visible", "work", aligned_zeros((2, 512), np.float32)[:, ::2]),
         ("visible", "work", np.empty((2, 256 + 1), np.float32)[:, 1:]),
         *((function, *rest) for function in HALF_STEPS[2:] for rest in wrong_for_groups()),
+        ("logistic", "total", floats[:4, :18:2]),
+        ("logistic", "bias", floats[0, :8]),
+        ("logistic", "bias", floats[0, :18:2]),
+        ("logistic", "scale", floats[0, :3]),
+        ("logistic", "mean", floats[:3, :9]),
+        ("logistic", "mean", floats[:4, :18:2]),
+        ("logistic", "states", floats[:5, :9]),
+        ("logistic", "states", floats[:4, :10]),
+        ("normal", "total", floats[:4, :18:2]),
+        ("normal", "bias", floats[0, :8]),
+        ("normal", "variance", floats[0, :8]),
+        ("normal", "variance", floats[:3, :9]),
+        ("normal", "variance", floats[:4, :18:2]),
+        ("normal", "states", floats[:5, :9]),
+        ("normal", "states", floats[:4, :18:2]),
         ("update", "starts", np.empty(9, np.int64)),
         ("update", "rows", np.empty(0, np.int32)),
         ("update", "weights", aligned[:, :5].copy()),
@@ -1331,18 +1374,19 @@ def test_the_room_for_lists_is_checked(core):
             call(core, "list_rows", indptr=np.full(5, start))
 
 
-@pytest.mark.parametrize("function", HALF_STEPS)
+@pytest.mark.parametrize("function", [*HALF_STEPS, "logistic", "normal"])
 def test_keys_and_stops_are_checked(function, core):
     for stops in ([4], [1, 2, 4], [1, 3], [4, 1], [-1, 4], [5, 4]):
         with pytest.raises(ValueError, match=r"^stops must be "):
             call(core, function, stops=np.array(stops))
-    for name, changes in {
-        "keys": {"keys": None, "stops": None},
-        "stops": {"stops": None},
-    }.items():
-        with pytest.raises(ValueError, match=f"^{name} must be "):
-            call(core, function, **changes)
-    call(core, function, keys=None, stops=None, states=None)
+    if function != "normal":
+        for name, changes in {
+            "keys": {"keys": None, "stops": None},
+            "stops": {"stops": None},
+        }.items():
+            with pytest.raises(ValueError, match=f"^{name} must be "):
+                call(core, function, **changes)
+        call(core, function, keys=None, stops=None, states=None)
     for stops in ([0, 4], [4, 4], [0, 2**63 - 1]):
         call(core, function, stops=np.array(stops))
 

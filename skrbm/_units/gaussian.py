@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from skrbm import _binary_rows, _real_rows
 from skrbm._random import generator
 from skrbm._units.base import Encoder, VisibleUnits
 
@@ -118,12 +119,24 @@ class GaussianUnits(VisibleUnits):
         return x
 
     def sample(self, x, rng, out, units=slice(None)):
-        variance = self.variance[units]
+        bias, variance = self.bias[units], self.variance[units]
+        if _binary_rows.core is not None:
+            key = _binary_rows.draw_key(rng)
+            return _real_rows.draw_normal(x, bias, variance, key, out)
         noise = rng.standard_normal(x.shape, dtype=x.dtype)
         noise *= np.sqrt(variance)
         x *= variance
-        x += self.bias[units]
+        x += bias
         return np.add(x, noise, out=out)
+
+    def from_inputs(self, x, *, base=None, scale=None, keys=None, mean=None, states=None):
+        if states is not None and base is None:
+            _real_rows.draw_normal(x, self.bias, self.variance, keys, states)
+        elif states is not None:
+            variance = self._add_base(base, x, scale[:, None])
+            _real_rows.draw_normal(x, None, variance, keys, states)
+        if mean is not None:
+            mean[...] = self.mean(x)
 
     def log_normalizers(self, x):
         """Return ``log integral exp(-E_i(v) + x_i v)`` of each unit i and row of input."""
@@ -244,12 +257,20 @@ class GaussianUnits(VisibleUnits):
         units.log_variance[...] = np.log(np.where(varies, variance, 1.0))
         return units
 
-    def sample_between(self, base, x, beta, generators):
+    def _add_base(self, base, x, beta):
+        """Make inputs `x` those of `sample_between`, in place; return the variances."""
         precision, of_base = 1 / self.variance, 1 / base.variance
         x += precision * self.bias - of_base * base.bias
         x *= beta
         x += of_base * base.bias
-        variance = 1 / (of_base + beta * (precision - of_base))
+        return (1 / (of_base + beta * (precision - of_base))).astype(x.dtype, copy=False)
+
+    def sample_between(self, base, x, beta, generators):
+        variance = self._add_base(base, x, beta)
+        if _binary_rows.core is not None:
+            keys = _binary_rows.draw_keys(generators)
+            _real_rows.draw_normal(x, None, variance, keys, x)
+            return
         x *= variance
         deviation = np.broadcast_to(np.sqrt(variance), x.shape)
         for rows, rng in generators:

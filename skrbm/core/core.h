@@ -102,13 +102,33 @@ enum { /* of one_hot and thermometer */
        GROUPS_WORK,
        N_GROUPS
 };
+enum {
+    LOGISTIC_TOTAL,
+    LOGISTIC_BIAS,
+    LOGISTIC_SCALE,
+    LOGISTIC_KEYS,
+    LOGISTIC_STOPS,
+    LOGISTIC_MEAN,
+    LOGISTIC_STATES,
+    N_LOGISTIC
+};
+enum {
+    NORMAL_TOTAL,
+    NORMAL_BIAS,
+    NORMAL_VARIANCE,
+    NORMAL_KEYS,
+    NORMAL_STOPS,
+    NORMAL_STATES,
+    N_NORMAL
+};
 enum { SUM_ROWS, SUM_COEFFICIENTS, SUM_TOTAL, N_SUM }; /* of weigh and combine */
 
-/* half_steps.h, compiled for float and for double. */
+/* half_steps.h and real_rows.h, compiled for float and for double. */
 typedef void half_step(const Py_buffer *, int n_threads);
 typedef void sum_of_rows(const Py_buffer *);
 half_step hidden_float, hidden_double, visible_float, visible_double, one_hot_float,
-    one_hot_double, thermometer_float, thermometer_double, update_float, update_double;
+    one_hot_double, thermometer_float, thermometer_double, logistic_float, logistic_double,
+    normal_float, normal_double, update_float, update_double;
 sum_of_rows weigh_float, weigh_double, combine_float, combine_double;
 int list_reals_float(const float *, index_t, index_t, index_t *, int32_t *);
 int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);
