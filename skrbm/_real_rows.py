@@ -78,3 +78,26 @@ def draw_normal(x, bias, variance, keys, out):
     if drawn is not out:
         out[...] = drawn
     return out
+
+
+def complete(rows, cells, missing, precision):
+    """Give rows of correlated normal units observed cells, by the compiled core.
+
+    The gaps of a row are conditioned on these by a system of linear equations, which rows
+    with the same gaps share if they follow one another.
+
+    Parameters
+    ----------
+    rows : float64 ndarray of shape (n_rows, n_units)
+        Rows that are drawn as a whole, or means. They become draws or means given the
+        observed cells.
+    cells : float64 ndarray of shape (n_rows, n_units)
+        What is missing may have any value.
+    missing : uint8 ndarray of shape (n_rows, n_units)
+        1 where cells are missing, else 0.
+    precision : float64 ndarray of shape (n_units, n_units)
+        Inverse of the covariance matrix.
+    """
+    n = rows.shape[1]
+    gaps, work = np.empty(n, np.int64), np.empty(n * (n + 2))
+    _binary_rows.core.complete(rows, cells, missing, precision, gaps, work)

@@ -1134,6 +1134,14 @@ def core_arguments(function, dtype=np.float32):
     return {
         "weigh": {"hidden": hidden, "shares": shares, "dh": np.empty(5, dtype)},
         "combine": {"rows": hidden, "coefficients": shares, "total": np.empty(5, dtype)},
+        "complete": {
+            "rows": np.zeros((4, 9)),
+            "cells": np.zeros((4, 9)),
+            "missing": np.eye(4, 9, dtype=np.uint8),
+            "precision": np.eye(9),
+            "gaps": np.empty(9, np.int64),
+            "work": np.empty(9 * 11),
+        },
         "list_rows": {
             "x": np.ones((4, 9), dtype),
             "indptr": np.zeros(5, np.int64),
@@ -1145,7 +1153,7 @@ def core_arguments(function, dtype=np.float32):
 
 HALF_STEPS = ["hidden", "visible", "one_hot", "thermometer"]
 FUNCTIONS = [*HALF_STEPS, "logistic", "normal", "update", "weigh", "combine"]
-FUNCTIONS += ["list_rows", "random_words"]
+FUNCTIONS += ["complete", "list_rows", "random_words"]
 OPTIONAL = {
     "hidden": {"scale", "keys", "stops", "total", "mean", "states"},
     "visible": {"base", "scale", "keys", "stops", "total", "mean", "states"},
@@ -1165,6 +1173,7 @@ OUTPUTS = {
     | {"dv", "of_rows"},
     "weigh": {"hidden", "dh"},
     "combine": {"total"},
+    "complete": {"rows", "gaps", "work"},
     "list_rows": {"indptr", "indices"},
     "random_words": {"words"},
 }
@@ -1223,7 +1232,7 @@ def test_outputs_must_be_writeable(function, core):
             call(core, function, **{name: array})
 
 
-@pytest.mark.parametrize("function", FUNCTIONS[:-2])
+@pytest.mark.parametrize("function", FUNCTIONS[:-3])
 def test_real_numbers_have_one_type(function, core):
     wide = core_arguments(function, np.float64)
     getattr(core, function)(*wide.values())
@@ -1281,6 +1290,7 @@ def wrong_for_groups():
 
 def test_shapes_and_layouts_of_arguments_are_checked(core):
     floats, flags = np.empty((8, 64), np.float32), np.empty((8, 64), np.uint8)
+    doubles = np.empty((8, 64))
     aligned = aligned_zeros((9, 64), np.float32)
     vectors = aligned_zeros((3, 5), np.float32)
     for function, name, wrong in [
@@ -1345,6 +1355,15 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("weigh", "dh", floats[0, :4]),
         ("combine", "coefficients", floats[0, :3]),
         ("combine", "total", floats[0, :4]),
+        ("complete", "rows", doubles[:4, :9]),
+        ("complete", "rows", np.asfortranarray(doubles[:4, :9])),
+        ("complete", "cells", doubles[:4, :9]),
+        ("complete", "cells", doubles[:3, :9].copy()),
+        ("complete", "missing", flags[:4, :9]),
+        ("complete", "missing", flags[:4, :8].copy()),
+        ("complete", "precision", doubles[:8, :9].copy()),
+        ("complete", "gaps", np.empty(8, np.int64)),
+        ("complete", "work", np.empty(9 * 11 - 1)),
         ("list_rows", "x", floats[:4, :9]),
         ("list_rows", "x", np.asfortranarray(floats[:4, :9])),
         ("list_rows", "indptr", np.zeros(6, np.int64)),

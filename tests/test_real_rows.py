@@ -16,6 +16,7 @@ from test_binary_rows import DTYPES, N_UNITS, OTHER_BUILDS, build, eps, use_thre
 from skrbm import _binary_rows, _real_rows
 from skrbm._binary_rows import Keys, draw_keys
 from skrbm._random import generator
+from skrbm._units.gaussian import CorrelatedUnits
 
 pytestmark = needs_core
 
@@ -166,6 +167,47 @@ def test_extreme_normal_units(dtype):
     numbers = normal_numbers(keys_of(1).words[0], 0, 1, dtype)[0, :8]
     assert_array_equal(out[:3], x[0, :3])
     assert_allclose(out[3:], numbers[3:] * np.sqrt(variance[3:].astype(float)), rtol=1e-5)
+
+
+# Gaps of correlated units -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_units", [1, 2, 7, 40])
+def test_rows_are_completed_by_the_regression_on_observed_cells(n_units):
+    """Some rows have no gaps, others nothing else, and gaps are repeated or not."""
+    rng = np.random.default_rng(n_units)
+    factor = rng.normal(size=(n_units, 2 * n_units))
+    covariance = factor @ factor.T / n_units + 0.1 * np.eye(n_units)
+    missing = rng.random((9, n_units)) < 0.4
+    missing[[0, 3]], missing[[1, 8]], missing[5] = False, True, missing[4]
+    rows, cells = rng.normal(size=(2, 9, n_units))
+    expected = rows.copy()
+    for row, of_row, cell in zip(expected, missing, cells, strict=True):
+        known, errors = ~of_row, (cell - row)[~of_row]
+        of_known = np.linalg.solve(covariance[known][:, known], errors)
+        row[of_row] += covariance[of_row][:, known] @ of_known
+        row[known] = cell[known]
+    cells[missing] = np.nan
+    _real_rows.complete(rows, cells, missing.view(np.uint8), np.linalg.inv(covariance))
+    assert_allclose(rows, expected, rtol=1e-8, atol=1e-10)
+    assert_array_equal(rows[~missing], cells[~missing])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_given_is_that_of_numpy(dtype, monkeypatch):
+    rng = np.random.default_rng(0)
+    b, log_variance = rng.normal(size=(2, 6)).astype(dtype)
+    axes = np.eye(6) + 0.3 * rng.normal(size=(6, 6))
+    zeros, ones = np.zeros(6), np.ones(6)
+    units = CorrelatedUnits(b, log_variance, zeros, ones, axes=axes, added=zeros)
+    v, cells = rng.normal(size=(2, 30, 6)).astype(dtype)
+    missing = rng.random((30, 6)) < 0.3
+    missing[20:] = missing[:10]
+    completed = units.given(cells, missing)(v)
+    monkeypatch.setattr(_binary_rows, "core", None)
+    expected = units.given(cells, missing)(v)
+    assert completed.dtype == expected.dtype == dtype
+    assert_allclose(completed, expected, atol=100 * eps(dtype))
 
 
 # All of them ------------------------------------------------------------------------------

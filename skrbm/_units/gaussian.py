@@ -1,5 +1,6 @@
 """Real-valued units, independent or correlated given the hidden units."""
 
+import collections
 import dataclasses
 import functools
 from typing import ClassVar
@@ -418,7 +419,18 @@ class CorrelatedUnits(GaussianUnits):
         realizations of Gaussian fields: a simple algorithm. The Astrophysical Journal,
         380, L5-L8.
         """
-        precision, groups = self._precision, []
+        precision = self._precision
+        if _binary_rows.core is not None:
+            known = np.require(cells, np.float64, ["C", "A"])
+            of_rows = np.ascontiguousarray(missing).view(np.uint8)
+
+            def complete_by_core(v):
+                rows = v @ self.axes
+                _real_rows.complete(rows, known, of_rows, precision)
+                return (rows @ self._inverse).astype(v.dtype, copy=False)
+
+            return complete_by_core
+        groups = []
         for pattern, rows in _groups_of(missing):
             gaps, known = np.flatnonzero(pattern), np.flatnonzero(~pattern)
             of_gaps = precision[gaps]
@@ -659,14 +671,11 @@ def _shrinkage(rows, shares):
 
 def _groups_of(missing):
     """Yield the patterns of gaps of rows, and the rows that have each of them."""
-    patterns, number = np.unique(missing, axis=0, return_inverse=True)
-    number = number.reshape(-1)
-    ends = np.bincount(number).cumsum()[:-1]
-    for pattern, rows in zip(
-        patterns, np.split(np.argsort(number, kind="stable"), ends), strict=True
-    ):
-        if pattern.any():
-            yield pattern, rows
+    rows_with = collections.defaultdict(list)
+    for row in np.flatnonzero(missing.any(axis=1)).tolist():
+        rows_with[missing[row].tobytes()].append(row)
+    for pattern, rows in rows_with.items():
+        yield np.frombuffer(pattern, dtype=bool), rows
 
 
 def _refuse_variances(n_features, **arrays):

@@ -121,6 +121,15 @@ enum {
     NORMAL_STATES,
     N_NORMAL
 };
+enum {
+    COMPLETE_ROWS,
+    COMPLETE_CELLS,
+    COMPLETE_MISSING,
+    COMPLETE_PRECISION,
+    COMPLETE_GAPS,
+    COMPLETE_WORK,
+    N_COMPLETE
+};
 enum { SUM_ROWS, SUM_COEFFICIENTS, SUM_TOTAL, N_SUM }; /* of weigh and combine */
 
 /* half_steps.h and real_rows.h, compiled for float and for double. */
@@ -130,6 +139,7 @@ half_step hidden_float, hidden_double, visible_float, visible_double, one_hot_fl
     one_hot_double, thermometer_float, thermometer_double, logistic_float, logistic_double,
     normal_float, normal_double, update_float, update_double;
 sum_of_rows weigh_float, weigh_double, combine_float, combine_double;
+void complete(const Py_buffer *); /* gaps.h */
 int list_reals_float(const float *, index_t, index_t, index_t *, int32_t *);
 int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);
 

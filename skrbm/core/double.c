@@ -13,3 +13,4 @@
 #define ROOT_STEPS 4
 #include "half_steps.h"
 #include "real_rows.h"
+#include "gaps.h"

@@ -11,7 +11,7 @@ typedef struct {
 
 static const number_type UINT8 = {"uint8", "B", 1}, INT32 = {"int32", "il", 4},
                          UINT32 = {"uint32", "IL", 4}, INT64 = {"int64", "lq", 8},
-                         UINT64 = {"uint64", "LQ", 8},
+                         UINT64 = {"uint64", "LQ", 8}, FLOAT64 = {"float64", "d", 8},
                          REALS = {"float32 or float64, as the others", "fd", 0},
                          VALUES = {"bool, uint8, float32 or float64", "?Bfd", 0};
 
@@ -393,6 +393,30 @@ static int sum_misfit(const Py_buffer *a) {
 static const signature weigh_signature = {weigh_parameters, N_SUM, SUM_ROWS, sum_misfit};
 static const signature combine_signature = {combine_parameters, N_SUM, SUM_ROWS, sum_misfit};
 
+static const parameter complete_parameters[] = {
+    [COMPLETE_ROWS] = {"rows", &FLOAT64, WRITE, "a C-contiguous matrix"},
+    [COMPLETE_CELLS] = {"cells", &FLOAT64, READ, "C-contiguous, of the shape of rows"},
+    [COMPLETE_MISSING] = {"missing", &UINT8, READ, "C-contiguous, of the shape of rows"},
+    [COMPLETE_PRECISION] = {"precision", &FLOAT64, READ,
+                            "C-contiguous, of shape (n_units, n_units)"},
+    [COMPLETE_GAPS] = {"gaps", &INT64, WRITE, "of shape (n_units,)"},
+    [COMPLETE_WORK] = {"work", &FLOAT64, WRITE, "of shape (n_units * (n_units + 2),)"},
+};
+
+static int complete_misfit(const Py_buffer *a) {
+    EXPECT(COMPLETE_ROWS, has_rows(a + COMPLETE_ROWS));
+    const index_t n_rows = a[COMPLETE_ROWS].shape[0], n = a[COMPLETE_ROWS].shape[1];
+    EXPECT(COMPLETE_ROWS, is_whole(a + COMPLETE_ROWS, n_rows, n));
+    EXPECT(COMPLETE_CELLS, is_whole(a + COMPLETE_CELLS, n_rows, n));
+    EXPECT(COMPLETE_MISSING, is_whole(a + COMPLETE_MISSING, n_rows, n));
+    EXPECT(COMPLETE_PRECISION, is_whole(a + COMPLETE_PRECISION, n, n));
+    EXPECT(COMPLETE_GAPS, has_length(a + COMPLETE_GAPS, n));
+    EXPECT(COMPLETE_WORK, has_length(a + COMPLETE_WORK, n * (n + 2)));
+    return -1;
+}
+static const signature complete_signature = {complete_parameters, N_COMPLETE, COMPLETE_ROWS,
+                                             complete_misfit};
+
 enum { LIST_X, LIST_INDPTR, LIST_INDICES, N_LIST };
 static const parameter list_parameters[] = {
     [LIST_X] = {"x", &VALUES, READ, "a C-contiguous matrix"},
@@ -497,6 +521,17 @@ static PyObject *py_combine(PyObject *self, PyObject *const *args, Py_ssize_t n)
     return run_sum(args, n, &combine_signature, combine_float, combine_double);
 }
 
+static PyObject *py_complete(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    Py_buffer a[N_COMPLETE];
+    (void)self;
+    if (!is_count(n, N_COMPLETE) || !get_arrays(args, &complete_signature, a)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    complete(a);
+    Py_END_ALLOW_THREADS
+    release(a, N_COMPLETE);
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_list_rows(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     Py_buffer a[N_LIST];
     int binary;
@@ -554,8 +589,9 @@ static PyMethodDef methods[] = {
     FAST(one_hot),         FAST(thermometer),
     FAST(logistic),        FAST(normal),
     FAST(update),          FAST(weigh),
-    FAST(combine),         FAST(list_rows),
-    FAST(random_words),    {"levels", py_levels, METH_NOARGS, NULL},
+    FAST(combine),         FAST(complete),
+    FAST(list_rows),       FAST(random_words),
+    {"levels", py_levels, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
