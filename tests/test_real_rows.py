@@ -16,7 +16,7 @@ from test_binary_rows import DTYPES, N_UNITS, OTHER_BUILDS, build, eps, use_thre
 from skrbm import _binary_rows, _real_rows
 from skrbm._binary_rows import Keys, draw_keys
 from skrbm._random import generator
-from skrbm._units.gaussian import CorrelatedUnits
+from skrbm._units.correlated import CorrelatedUnits
 
 pytestmark = needs_core
 
