@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 from scipy.special import logsumexp
 
-from skrbm import _kernels
+from skrbm import _kernels, _real_rows
 from skrbm._enumeration import given_observed
 from skrbm._random import Repeated, generator
 
@@ -216,13 +216,13 @@ def _run_chains(model, v, first):
     complete = model.visible.given(cells, missing)
     states = complete(np.tile(first, (len(v), 1))).astype(model.dtype, copy=False)
     total = np.zeros((len(v), len(model.hidden_bias)))
+    h = np.empty((*shape[:2], len(model.hidden_bias)), model.dtype)
     for step in range(N_STEPS):
-        h = states.reshape(shape) @ model.weights
-        h += model.hidden_bias
-        h = _kernels.logistic(h)
+        mean = states.reshape(shape) @ model.weights
+        inputs, drawn = (x.reshape(len(states), -1) for x in (mean, h))
+        _real_rows.infer_hidden(inputs, model.hidden_bias, rng, drawn)
         if step >= N_STEPS // 2:
-            total += h.mean(axis=1)
-        _kernels.bernoulli(h, rng, out=h)
+            total += mean.mean(axis=1)
         x = (h @ model.weights.T).reshape(states.shape)
         states[...] = complete(model.visible.sample(x, rng, x))
     return states, missing, (total / (N_STEPS - N_STEPS // 2)).astype(model.dtype)
@@ -247,8 +247,9 @@ def _annealed_marginals(model, v, n_runs, n_steps):
     of_cells, log_weights = np.zeros_like(of_known_by_run), np.zeros(len(ground_by_run))
     betas = np.linspace(0, 1, n_steps + 1, dtype=model.dtype)
     for beta, after in itertools.pairwise(betas):
-        h = _kernels.logistic(of_known_by_run + beta * of_cells)
-        x = beta * (_kernels.bernoulli(h, rng, out=h) @ model.weights.T)
+        h = of_known_by_run + beta * of_cells
+        _real_rows.draw_hidden(h, 1.0, [(slice(None), rng)])
+        x = beta * (h @ model.weights.T)
         drawn = complete(visible.sample(x, rng, x)).astype(model.dtype, copy=False)
         np.matmul(drawn - ground_by_run, model.weights, out=of_cells)
         log_weights += _softplus_sums(of_known_by_run + after * of_cells)

@@ -12,7 +12,8 @@ from skrbm._base import BaseRBM
 from skrbm._compat.sklearn import StrOptions
 from skrbm._inputs import feature_names
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm._units.gaussian import CorrelatedUnits, GaussianUnits
+from skrbm._units.correlated import CorrelatedUnits
+from skrbm._units.gaussian import GaussianUnits
 
 # The kinds of units of the covariance types.
 COVARIANCE_TYPES: dict[str, type[GaussianUnits]] = {

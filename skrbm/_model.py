@@ -22,7 +22,7 @@ from typing import Self
 import numpy as np
 import scipy.sparse as sp
 
-from skrbm import _binary_rows, _kernels
+from skrbm import _binary_rows, _kernels, _real_rows
 from skrbm._units import VisibleUnits
 
 # From this number of rows on, aligning a model takes less time than it saves. Results may
@@ -95,6 +95,15 @@ class RBM:
         return _binary_rows.core is not None and self.visible.n_bits > 0
 
     @property
+    def core_draws(self) -> bool:
+        """Whether the compiled core draws hidden units of dense rows.
+
+        The draws for sparse rows, which are those for the same rows if they are dense, are
+        made by NumPy.
+        """
+        return _binary_rows.core is not None and not self.visible.sparse
+
+    @property
     def is_aligned(self) -> bool:
         """Whether the weights are aligned, as the compiled core needs them."""
         return self.may_use_core and self._has_padding
@@ -156,7 +165,8 @@ class RBM:
 
     def mean_hidden(self, v, out=None) -> np.ndarray:
         """Return ``p(h_j = 1 | v)``."""
-        return _kernels.logistic(self.hidden_input(v, out))
+        out = self.empty(v.shape[0], len(self.hidden_bias)) if out is None else out
+        return self.given_visible(v).mean_hidden(out)
 
     def mean_visible(self, h) -> np.ndarray:
         """Return the mean of each visible unit given `h`."""
@@ -269,22 +279,33 @@ class Products:
     def __init__(self, model, rows):
         self.model, self.rows = model, rows
 
-    def hidden_input(self, out):
-        model, v = self.model, self.rows
+    def _multiply(self, out):
+        weights, v = self.model.weights, self.rows
         if sp.issparse(v):
-            out[...] = model.hidden_bias
-            _kernels.SparseRows.from_csr(v).add_product(model.weights, out)
+            out[...] = 0
+            _kernels.SparseRows.from_csr(v).add_product(weights, out)
         else:
-            _kernels.product(v, model.weights, out)
-            out += model.hidden_bias
+            _kernels.product(v, weights, out)
+        return out
+
+    def hidden_input(self, out):
+        self._multiply(out)
+        out += self.model.hidden_bias
+        return out
+
+    def mean_hidden(self, out, rng=None, states=None):
+        """Write the means, and draws of the last rows if `states` are given."""
+        model = self.model
+        _real_rows.infer_hidden(
+            self._multiply(out), model.hidden_bias, rng, states, compiled=model.core_draws
+        )
         return out
 
     def sample_hidden(self, rng, out):
         model = self.model
         if out is None:
             out = model.empty(self.rows.shape[0], len(model.hidden_bias))
-        mean = _kernels.logistic(self.hidden_input(out))
-        return _kernels.bernoulli(mean, rng, out=mean)
+        return self.mean_hidden(out, rng, out)
 
     def visible_input(self, weights=None, bias=0):
         """Return the products of hidden rows with each row of the weights, plus a bias."""
@@ -307,9 +328,7 @@ class Products:
     @staticmethod
     def gibbs_between(model, base, v, hidden_input, beta, generators):
         h = hidden_input
-        h *= 0.5 * beta
-        for rows, rng in generators:
-            _kernels.bernoulli_from_half_log_odds(h[rows], rng, out=h[rows])
+        _real_rows.draw_hidden(h, beta, generators, compiled=model.core_draws)
         _kernels.product_with_transpose(h, model.weights, v)
         model.visible.sample_between(base, v, beta, generators)
 
@@ -335,6 +354,9 @@ class Sums:
     def hidden_input(self, out):
         self._hidden(total=out)
         return out
+
+    def mean_hidden(self, out):
+        return _kernels.logistic(self.hidden_input(out))
 
     def sample_hidden(self, rng, out):
         n = len(self.model.hidden_bias)

@@ -26,7 +26,7 @@ import numpy as np
 
 from skrbm import _binary_rows, _kernels
 from skrbm._data import DataSet
-from skrbm._model import RBM
+from skrbm._model import RBM, Products
 
 
 class Phases(abc.ABC):
@@ -209,12 +209,10 @@ class DensePhases(ProductPhases):
 
     def sample_negative(self, model, chains, rng, infer_positive, continue_chains=False):
         model.sample_visible(chains, rng, out=self.negative_visible)
+        v, mean = self.negative_visible, self.negative_hidden
         if infer_positive:
-            model.mean_hidden(self.visible, out=self.hidden)
-        else:
-            model.mean_hidden(self.negative_visible, out=self.negative_hidden)
-        if continue_chains:
-            _kernels.bernoulli(self.negative_hidden, rng, out=chains)
+            v, mean = self.visible, self.hidden
+        Products(model, v).mean_hidden(mean, rng, chains if continue_chains else None)
 
     def mean_visible(self):
         return self.positive_visible.T @ self._parts

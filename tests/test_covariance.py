@@ -27,7 +27,8 @@ from skrbm import (
 from skrbm._attributes import attributes_of, model_of
 from skrbm._data import DataSet
 from skrbm._model import RBM
-from skrbm._units.gaussian import SHRINKAGES, CorrelatedUnits, axes_of
+from skrbm._units.correlated import CorrelatedUnits
+from skrbm._units.covariance import SHRINKAGES, axes_of
 from skrbm.sampling import sample_conditional
 
 WINE = load_wine().data

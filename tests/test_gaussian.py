@@ -32,12 +32,8 @@ from skrbm._enumeration import exact_draws, exact_log_partition
 from skrbm._model import RBM
 from skrbm._units import gaussian
 from skrbm._units.bernoulli import BernoulliUnits
-from skrbm._units.gaussian import (
-    SMALLEST_VARIANCE,
-    VARIANCE_RATE,
-    CorrelatedUnits,
-    GaussianUnits,
-)
+from skrbm._units.correlated import CorrelatedUnits
+from skrbm._units.gaussian import SMALLEST_VARIANCE, VARIANCE_RATE, GaussianUnits
 from skrbm.likelihood import (
     LogLikelihoodTracker,
     log_likelihood,

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ def test_imports_go_down(path):
             assert LAYER[rest[0]] > LAYER[module_of(path)], (
                 f"{module_of(path)} imports {name}"
             )
+
+
+def test_kinds_of_units_import_each_other_one_way():
+    paths = [path for path in (PACKAGE / "_units").iterdir() if path.suffix == ".py"]
+    names = {f"skrbm._units.{path.stem}": set(imports(path)) for path in paths}
+    graph = {
+        name: [other for other in names if any(n.startswith(f"{other}.") for n in used)]
+        for name, used in names.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_of)

@@ -28,6 +28,15 @@ def test_logistic_and_softplus(dtype):
     assert_allclose(_kernels.softplus(x), np.logaddexp(0, wide), rtol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_sums(dtype, rng):
+    x = rng.normal(0, 5, (4, 3, 6)).astype(dtype) + 1000
+    expected = np.logaddexp.reduce(x.astype(np.float64), axis=-1)
+    result = _kernels.log_sums(x)
+    assert result.dtype == dtype
+    assert_allclose(result, expected, rtol=4 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (7, 3), (200, 300), (3, 100_000)])
 def test_row_blocks_cover_all_rows_once(shape):
     blocks = list(_kernels.row_blocks(*shape))

@@ -316,7 +316,9 @@ NAME = re.compile(
     r"\w*(Bernoulli|Gaussian)\w*|(?!Visible)[A-Z]\w*Units|KINDS"
     r"|noise_variance_|visible_variance_"
 )
-MODULE = re.compile(r"skrbm\._units\.(bernoulli|gaussian)|skrbm\._(bernoulli|gaussian)")
+MODULE = re.compile(
+    r"skrbm\._units\.(bernoulli|gaussian|correlated)|skrbm\._(bernoulli|gaussian)"
+)
 # Members of the contract, and others that tell kinds apart.
 CONTRACT = {name for name in dir(VisibleUnits) if not name.startswith("__")} | {"bias"}
 OF_ONE_KIND = {"binary", "__name__", "__qualname__"}.union(

@@ -28,7 +28,8 @@ from skrbm._model import RBM
 from skrbm._phases import DensePhases
 from skrbm._units import VisibleUnits
 from skrbm._units.bernoulli import SMALLEST_BASE_MEAN, BernoulliUnits
-from skrbm._units.gaussian import VARIANCE_RATE, CorrelatedUnits, GaussianUnits
+from skrbm._units.correlated import CorrelatedUnits
+from skrbm._units.gaussian import VARIANCE_RATE, GaussianUnits
 
 N = 40_000  # draws
 BETAS = [0.0, 0.3, 1.0]

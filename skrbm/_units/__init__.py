@@ -7,7 +7,8 @@ that names it. Only kinds that objects other than estimators of this package may
 
 from skrbm._units.base import Encoder, VisibleUnits
 from skrbm._units.bernoulli import BernoulliUnits
-from skrbm._units.gaussian import CorrelatedUnits, GaussianUnits
+from skrbm._units.correlated import CorrelatedUnits
+from skrbm._units.gaussian import GaussianUnits
 
 __all__ = ["KINDS", "Encoder", "VisibleUnits", "kind_of"]
 

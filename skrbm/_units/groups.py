@@ -6,9 +6,8 @@ import functools
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import logsumexp
 
-from skrbm import _binary_rows
+from skrbm import _binary_rows, _kernels
 from skrbm._units.base import Encoder, VisibleUnits
 from skrbm._units.bernoulli import INITIAL_HIDDEN_BIAS
 from skrbm._units.softplus import (
@@ -142,7 +141,7 @@ class GroupUnits(VisibleUnits):
 
     def log_normalizers(self, x):
         x = x + self.bias
-        sums = [logsumexp(self.by_state(x[:, group]), axis=1) for group in self.groups]
+        sums = [_kernels.log_sums(self.by_state(x[:, group])) for group in self.groups]
         return np.stack(sums, axis=1)
 
     def log_normalizer_changes(self, x, changes):
@@ -155,7 +154,7 @@ class GroupUnits(VisibleUnits):
         for group in self.groups:
             logits = self.by_state(x[:, group])
             of_changes = self.by_state(changes[:, group])
-            p = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+            p = np.exp(logits - _kernels.log_sums(logits)[:, None])
             highest = of_changes.max(axis=1)
             factors = np.exp(of_changes - highest[:, None])
             total += np.log(p @ factors.T) + highest
@@ -193,7 +192,7 @@ class GroupUnits(VisibleUnits):
                 logits = sums_of_softplus(hidden_input - part, changes)
             logits += self.by_state(self.bias[group])
             terms = (self.shares(of_group) * logits).sum(axis=1)
-            terms -= logsumexp(logits, axis=1)
+            terms -= _kernels.log_sums(logits)
             total += terms if missing is None else terms * ~missing[:, group.start]
         return total * (self.n_features / len(some))
 

@@ -10,12 +10,9 @@ import numpy as np
 from skrbm._units.base import Encoder, VisibleUnits
 from skrbm._units.bernoulli import BernoulliUnits
 from skrbm._units.categorical import CategoricalUnits
-from skrbm._units.gaussian import (
-    CorrelatedUnits,
-    GaussianUnits,
-    Standardizer,
-    rows_for_covariance,
-)
+from skrbm._units.correlated import CorrelatedUnits
+from skrbm._units.covariance import rows_for_covariance
+from skrbm._units.gaussian import GaussianUnits, Standardizer
 from skrbm._units.groups import GroupEncoder
 from skrbm._units.ordinal import OrdinalUnits
 

@@ -144,19 +144,49 @@ enum {
     SCORES_LOGS,
     N_SCORES
 };
+enum {
+    LOGISTIC_TOTAL,
+    LOGISTIC_BIAS,
+    LOGISTIC_SCALE,
+    LOGISTIC_KEYS,
+    LOGISTIC_STOPS,
+    LOGISTIC_MEAN,
+    LOGISTIC_STATES,
+    N_LOGISTIC
+};
+enum {
+    NORMAL_TOTAL,
+    NORMAL_BIAS,
+    NORMAL_VARIANCE,
+    NORMAL_KEYS,
+    NORMAL_STOPS,
+    NORMAL_STATES,
+    N_NORMAL
+};
+enum {
+    COMPLETE_ROWS,
+    COMPLETE_CELLS,
+    COMPLETE_MISSING,
+    COMPLETE_PRECISION,
+    COMPLETE_GAPS,
+    COMPLETE_WORK,
+    N_COMPLETE
+};
 enum { SUM_ROWS, SUM_COEFFICIENTS, SUM_TOTAL, N_SUM }; /* of weigh and combine */
 
-/* half_steps.h, scores.h and steps.h, compiled for float and for double. */
+/* Compiled for float and for double. */
 typedef void half_step(const Py_buffer *, int n_threads);
 typedef void sum_of_rows(const Py_buffer *);
 half_step hidden_float, hidden_double, visible_float, visible_double, one_hot_float,
     one_hot_double, thermometer_float, thermometer_double, update_float, update_double,
-    steps_float, steps_double, scores_float, scores_double, changes_float, changes_double;
+    steps_float, steps_double, scores_float, scores_double, changes_float, changes_double,
+    logistic_float, logistic_double, normal_float, normal_double;
 sum_of_rows weigh_float, weigh_double, combine_float, combine_double, shrink_float,
     shrink_double, softplus_sums_float, softplus_sums_double, log_mean_exps_float,
     log_mean_exps_double, draw_rows_float, draw_rows_double;
 index_t size_for_steps_float(index_t, index_t, index_t, int);
 index_t size_for_steps_double(index_t, index_t, index_t, int);
+void complete(const Py_buffer *); /* gaps.h */
 int list_reals_float(const float *, index_t, index_t, index_t *, int32_t *);
 int list_reals_double(const double *, index_t, index_t, index_t *, int32_t *);
 

@@ -7,6 +7,12 @@
 #define LN2_HIGH 6.93147180369123816490e-01
 #define LN2_LOW 1.90821492927058770002e-10
 #define DEGREE 13
+#define LOG_TERMS 11
+#define CIRCLE_TERMS 9
+#define ROOT_START 0x5fe6eb50c7b537a9
+#define ROOT_STEPS 4
 #include "half_steps.h"
 #include "steps.h"
 #include "scores.h"
+#include "real_rows.h"
+#include "gaps.h"

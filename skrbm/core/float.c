@@ -7,6 +7,11 @@
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW -2.12194440e-4f
 #define DEGREE 7
+#define LOG_TERMS 5
+#define CIRCLE_TERMS 5
+#define ROOT_START 0x5f3759df
+#define ROOT_STEPS 3
 #include "half_steps.h"
 #include "steps.h"
 #include "scores.h"
+#include "real_rows.h"

@@ -277,6 +277,59 @@ static int groups_misfit(const Py_buffer *a) {
 static const signature groups_signature = {groups_parameters, N_GROUPS, GROUPS_TOTAL,
                                            groups_misfit};
 
+static const parameter logistic_parameters[] = {
+    [LOGISTIC_TOTAL] = {"total", &REALS, READ, "a matrix without gaps within its rows"},
+    [LOGISTIC_BIAS] = {"bias", &REALS, OPTIONAL, "of shape (n_units,)"},
+    [LOGISTIC_SCALE] = {"scale", &REALS, OPTIONAL, "of shape (n_rows,)"},
+    [LOGISTIC_KEYS] = {"keys", &UINT64, OPTIONAL, KEYS_LAYOUT},
+    [LOGISTIC_STOPS] = {"stops", &INT64, OPTIONAL, STOPS_LAYOUT},
+    [LOGISTIC_MEAN] = {"mean", &REALS, WRITE | OPTIONAL,
+                       "of shape (n_rows, n_units), without gaps within its rows"},
+    [LOGISTIC_STATES] = {"states", &REALS, WRITE | OPTIONAL,
+                         "of shape (n, n_units), without gaps within its rows, and n at most "
+                         "n_rows"},
+};
+
+static int logistic_misfit(const Py_buffer *a) {
+    EXPECT(LOGISTIC_TOTAL, has_rows(a + LOGISTIC_TOTAL));
+    const index_t n_rows = a[LOGISTIC_TOTAL].shape[0], n = a[LOGISTIC_TOTAL].shape[1];
+    EXPECT(LOGISTIC_BIAS, has_length(a + LOGISTIC_BIAS, n));
+    EXPECT(LOGISTIC_SCALE, has_length(a + LOGISTIC_SCALE, n_rows));
+    EXPECT(LOGISTIC_MEAN, has_shape(a + LOGISTIC_MEAN, n_rows, n));
+    const Py_buffer *states = a + LOGISTIC_STATES, *keys = a + LOGISTIC_KEYS;
+    const index_t n_drawn = states->obj && states->ndim ? states->shape[0] : 0;
+    EXPECT(LOGISTIC_STATES, has_shape(states, n_drawn, n) && n_drawn <= n_rows);
+    EXPECT(LOGISTIC_KEYS, is_vector(keys) && (keys->obj || !states->obj));
+    EXPECT(LOGISTIC_STOPS, are_stops(a + LOGISTIC_STOPS, keys, n_drawn));
+    return -1;
+}
+static const signature logistic_signature = {logistic_parameters, N_LOGISTIC, LOGISTIC_TOTAL,
+                                             logistic_misfit};
+
+static const parameter normal_parameters[] = {
+    [NORMAL_TOTAL] = {"total", &REALS, READ, "a matrix without gaps within its rows"},
+    [NORMAL_BIAS] = {"bias", &REALS, OPTIONAL, "of shape (n_units,)"},
+    [NORMAL_VARIANCE] = {"variance", &REALS, READ, "of shape (n_units,) or (n_rows, n_units)"},
+    [NORMAL_KEYS] = {"keys", &UINT64, READ, VECTOR_LAYOUT},
+    [NORMAL_STOPS] = {"stops", &INT64, READ, STOPS_LAYOUT},
+    [NORMAL_STATES] = {"states", &REALS, WRITE,
+                       "of shape (n_rows, n_units), without gaps within its rows"},
+};
+
+static int normal_misfit(const Py_buffer *a) {
+    EXPECT(NORMAL_TOTAL, has_rows(a + NORMAL_TOTAL));
+    const index_t n_rows = a[NORMAL_TOTAL].shape[0], n = a[NORMAL_TOTAL].shape[1];
+    EXPECT(NORMAL_BIAS, has_length(a + NORMAL_BIAS, n));
+    EXPECT(NORMAL_VARIANCE,
+           has_length(a + NORMAL_VARIANCE, n) || has_shape(a + NORMAL_VARIANCE, n_rows, n));
+    EXPECT(NORMAL_STATES, has_shape(a + NORMAL_STATES, n_rows, n));
+    EXPECT(NORMAL_KEYS, is_vector(a + NORMAL_KEYS));
+    EXPECT(NORMAL_STOPS, are_stops(a + NORMAL_STOPS, a + NORMAL_KEYS, n_rows));
+    return -1;
+}
+static const signature normal_signature = {normal_parameters, N_NORMAL, NORMAL_TOTAL,
+                                           normal_misfit};
+
 static const parameter update_parameters[] = {
     [UPDATE_INDPTR] = {"indptr", &INT64, READ, INDPTR_LAYOUT},
     [UPDATE_INDICES] = {"indices", &INT32, READ, VECTOR_LAYOUT},
@@ -536,6 +589,30 @@ static int steps_misfit(const Py_buffer *a) {
 static const signature steps_signature = {steps_parameters, N_STEPS, STEPS_WEIGHTS,
                                           steps_misfit};
 
+static const parameter complete_parameters[] = {
+    [COMPLETE_ROWS] = {"rows", &FLOAT64, WRITE, "a C-contiguous matrix"},
+    [COMPLETE_CELLS] = {"cells", &FLOAT64, READ, "C-contiguous, of the shape of rows"},
+    [COMPLETE_MISSING] = {"missing", &UINT8, READ, "C-contiguous, of the shape of rows"},
+    [COMPLETE_PRECISION] = {"precision", &FLOAT64, READ,
+                            "C-contiguous, of shape (n_units, n_units)"},
+    [COMPLETE_GAPS] = {"gaps", &INT64, WRITE, "of shape (n_units,)"},
+    [COMPLETE_WORK] = {"work", &FLOAT64, WRITE, "of shape (n_units * (n_units + 2),)"},
+};
+
+static int complete_misfit(const Py_buffer *a) {
+    EXPECT(COMPLETE_ROWS, has_rows(a + COMPLETE_ROWS));
+    const index_t n_rows = a[COMPLETE_ROWS].shape[0], n = a[COMPLETE_ROWS].shape[1];
+    EXPECT(COMPLETE_ROWS, is_whole(a + COMPLETE_ROWS, n_rows, n));
+    EXPECT(COMPLETE_CELLS, is_whole(a + COMPLETE_CELLS, n_rows, n));
+    EXPECT(COMPLETE_MISSING, is_whole(a + COMPLETE_MISSING, n_rows, n));
+    EXPECT(COMPLETE_PRECISION, is_whole(a + COMPLETE_PRECISION, n, n));
+    EXPECT(COMPLETE_GAPS, has_length(a + COMPLETE_GAPS, n));
+    EXPECT(COMPLETE_WORK, has_length(a + COMPLETE_WORK, n * (n + 2)));
+    return -1;
+}
+static const signature complete_signature = {complete_parameters, N_COMPLETE, COMPLETE_ROWS,
+                                             complete_misfit};
+
 enum { LIST_X, LIST_INDPTR, LIST_INDICES, N_LIST };
 static const parameter list_parameters[] = {
     [LIST_X] = {"x", &VALUES, READ, "a C-contiguous matrix"},
@@ -613,6 +690,16 @@ static PyObject *py_one_hot(PyObject *self, PyObject *const *args, Py_ssize_t n)
 static PyObject *py_thermometer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     (void)self;
     return run_half_step(args, n, &groups_signature, thermometer_float, thermometer_double);
+}
+
+static PyObject *py_logistic(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_half_step(args, n, &logistic_signature, logistic_float, logistic_double);
+}
+
+static PyObject *py_normal(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    (void)self;
+    return run_half_step(args, n, &normal_signature, normal_float, normal_double);
 }
 
 static PyObject *py_update(PyObject *self, PyObject *const *args, Py_ssize_t n) {
@@ -704,6 +791,17 @@ static PyObject *py_steps(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     return fits ? Py_NewRef(Py_None) : NULL;
 }
 
+static PyObject *py_complete(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    Py_buffer a[N_COMPLETE];
+    (void)self;
+    if (!is_count(n, N_COMPLETE) || !get_arrays(args, &complete_signature, a)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    complete(a);
+    Py_END_ALLOW_THREADS
+    release(a, N_COMPLETE);
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_list_rows(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     Py_buffer a[N_LIST];
     int binary;
@@ -757,15 +855,27 @@ static PyObject *py_levels(PyObject *self, PyObject *unused) {
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, NULL}
 
 static PyMethodDef methods[] = {
-    FAST(hidden),          FAST(visible),
-    FAST(one_hot),         FAST(thermometer),
-    FAST(update),          FAST(weigh),
-    FAST(combine),         FAST(list_rows),
-    FAST(shrink),          FAST(draw_rows),
-    FAST(scores),          FAST(changes),
-    FAST(softplus_sums),   FAST(log_mean_exps),
-    FAST(steps),           {"size_for_steps", py_size_for_steps, METH_VARARGS, NULL},
-    FAST(random_words),    {"levels", py_levels, METH_NOARGS, NULL},
+    FAST(hidden),
+    FAST(visible),
+    FAST(one_hot),
+    FAST(thermometer),
+    FAST(logistic),
+    FAST(normal),
+    FAST(update),
+    FAST(weigh),
+    FAST(combine),
+    FAST(list_rows),
+    FAST(shrink),
+    FAST(draw_rows),
+    FAST(scores),
+    FAST(changes),
+    FAST(softplus_sums),
+    FAST(log_mean_exps),
+    FAST(steps),
+    {"size_for_steps", py_size_for_steps, METH_VARARGS, NULL},
+    FAST(complete),
+    FAST(random_words),
+    {"levels", py_levels, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
