@@ -38,14 +38,23 @@ _WORK_PER_THREAD = 1 << 22
 _WORK_PER_GROUPED_UNIT = 16
 
 
+def _stride(n_columns):
+    """Return the number of elements from the start of an aligned row to that of the next.
+
+    It is no multiple of 64: the same columns of many rows would compete for few places in
+    a cache.
+    """
+    n_blocks = n_columns // _LANES + 1
+    return (n_blocks + (n_blocks % 4 == 0)) * _LANES
+
+
 def aligned_zeros(shape, dtype):
     """Return zeros whose rows are aligned, and padded in memory with zeros.
 
-    Rows are always padded, so that these arrays can be told from others, and rows of 256 or
-    512 elements do not compete for the same part of a cache.
+    Rows are always padded, so that these arrays can be told from others.
     """
     *n_rows, n_columns = shape
-    stride = (n_columns // _LANES + 1) * _LANES
+    stride = _stride(n_columns)
     n_bytes = int(np.prod(n_rows, dtype=int)) * stride * np.dtype(dtype).itemsize
     memory = np.zeros(n_bytes + _ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
@@ -55,7 +64,7 @@ def aligned_zeros(shape, dtype):
 
 def is_aligned(weights):
     """Return whether the rows of a two-dimensional array are aligned."""
-    stride = (weights.shape[1] // _LANES + 1) * _LANES
+    stride = _stride(weights.shape[1])
     strides = stride * weights.itemsize, weights.itemsize
     address = weights.__array_interface__["data"][0]
     return weights.strides == strides and address % _ALIGNMENT == 0

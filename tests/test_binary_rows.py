@@ -156,6 +156,7 @@ def test_aligned_rows(n_units, dtype):
     rows = aligned_zeros((3, n_units), dtype)
     assert is_aligned(rows)
     assert all(row.ctypes.data % 64 == 0 for row in rows)
+    assert rows.strides[0] // rows.itemsize % 64  # or rows compete for places in a cache
     assert_array_equal(rows, np.zeros((3, n_units)))
     contiguous = np.random.default_rng(0).random((3, n_units)).astype(dtype)
     assert not is_aligned(contiguous)
