@@ -116,8 +116,9 @@ def lists(x):
     if core is None:
         return None
     if sp.issparse(x):
-        if not x.data.all():
+        if not x.data.all() or not x.has_canonical_format:
             x = x.copy()
+            x.sum_duplicates()
             x.eliminate_zeros()
         if not (x.data == 1).all():
             return None
@@ -159,6 +160,11 @@ def draw_keys(generators):
     stops = [_NO_STOP[0] if rows.stop is None else rows.stop for rows, _ in generators]
     words = [rng.bit_generator.random_raw() for _, rng in generators]
     return Keys(np.array(words, np.uint64), np.array(stops, np.int64), generators)
+
+
+def _bits(n_rows, n_units):
+    """Return memory for a bit for each unit of each row, in words."""
+    return np.empty(n_rows * -(-n_units // 32), np.uint32)
 
 
 def _n_threads(n_rows, n_per_row):
@@ -205,6 +211,7 @@ def hidden(
         of_rows = np.empty((len(rest), weights.shape[1]), weights.dtype)
         bias = _kernels.product(rest, weights[rows.n_units :], of_rows) + bias
         weights = weights[: rows.n_units]
+    n_rows = len(rows.indptr) - 1
     core.hidden(
         rows.indptr,
         rows.indices,
@@ -215,7 +222,8 @@ def hidden(
         total,
         mean,
         states,
-        _n_threads(len(rows.indptr) - 1, weights.size),
+        _bits(n_rows, len(weights)),
+        _n_threads(n_rows, weights.size),
     )
 
 
@@ -269,6 +277,7 @@ def visible(
         The `work_space`. None allocates it.
     """
     work = work_space(weights) if work is None else work
+    n_rows = len(rows.indptr) - 1
     core.visible(
         rows.indptr,
         rows.indices,
@@ -281,7 +290,8 @@ def visible(
         mean,
         states,
         work,
-        _n_threads(len(rows.indptr) - 1, weights.size),
+        _bits(n_rows, weights.shape[1]),
+        _n_threads(n_rows, weights.size),
     )
 
 
@@ -384,6 +394,7 @@ class Update:
         self._rows = np.empty(len(lists.indices), dtype=np.int32)
         self._dv = np.empty(lists.n_units, dtype=model.dtype)
         self._of_rows = np.empty(n_rows, dtype=model.dtype)
+        self._bits = _bits(lists.n_units, n_rows)
         self._vectors = aligned_zeros((3, n_components), model.dtype)
         self._dh, self._lam, _ = self._vectors
 
@@ -413,6 +424,7 @@ class Update:
             self._vectors,
             self._dv,
             self._of_rows,
+            self._bits,
             _n_threads(len(lists.indptr) - 1, weights.size),
         )
         if rest is not None:
