@@ -38,14 +38,23 @@ _WORK_PER_THREAD = 1 << 22
 _WORK_PER_GROUPED_UNIT = 16
 
 
+def _stride(n_columns):
+    """Return the number of elements from the start of an aligned row to that of the next.
+
+    It is no multiple of 64: the same columns of many rows would compete for few places in
+    a cache.
+    """
+    n_blocks = n_columns // _LANES + 1
+    return (n_blocks + (n_blocks % 4 == 0)) * _LANES
+
+
 def aligned_zeros(shape, dtype):
     """Return zeros whose rows are aligned, and padded in memory with zeros.
 
-    Rows are always padded, so that these arrays can be told from others, and rows of 256 or
-    512 elements do not compete for the same part of a cache.
+    Rows are always padded, so that these arrays can be told from others.
     """
     *n_rows, n_columns = shape
-    stride = (n_columns // _LANES + 1) * _LANES
+    stride = _stride(n_columns)
     n_bytes = int(np.prod(n_rows, dtype=int)) * stride * np.dtype(dtype).itemsize
     memory = np.zeros(n_bytes + _ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
@@ -55,7 +64,7 @@ def aligned_zeros(shape, dtype):
 
 def is_aligned(weights):
     """Return whether the rows of a two-dimensional array are aligned."""
-    stride = (weights.shape[1] // _LANES + 1) * _LANES
+    stride = _stride(weights.shape[1])
     strides = stride * weights.itemsize, weights.itemsize
     address = weights.__array_interface__["data"][0]
     return weights.strides == strides and address % _ALIGNMENT == 0
@@ -107,8 +116,9 @@ def lists(x):
     if core is None:
         return None
     if sp.issparse(x):
-        if not x.data.all():
+        if not x.data.all() or not x.has_canonical_format:
             x = x.copy()
+            x.sum_duplicates()
             x.eliminate_zeros()
         if not (x.data == 1).all():
             return None
@@ -168,6 +178,11 @@ def draw_keys(generators):
     return Keys(np.array(words, np.uint64), np.array(stops, np.int64), generators)
 
 
+def _bits(n_rows, n_units):
+    """Return memory for a bit for each unit of each row, in words."""
+    return np.empty(n_rows * -(-n_units // 32), np.uint32)
+
+
 def _n_threads(n_rows, n_per_row):
     n_multiplications = n_rows * n_per_row
     if n_multiplications < 2 * _WORK_PER_THREAD:
@@ -212,6 +227,7 @@ def hidden(
         of_rows = np.empty((len(rest), weights.shape[1]), weights.dtype)
         bias = _kernels.product(rest, weights[rows.n_units :], of_rows) + bias
         weights = weights[: rows.n_units]
+    n_rows = len(rows.indptr) - 1
     core.hidden(
         rows.indptr,
         rows.indices,
@@ -222,7 +238,8 @@ def hidden(
         total,
         mean,
         states,
-        _n_threads(len(rows.indptr) - 1, weights.size),
+        _bits(n_rows, len(weights)),
+        _n_threads(n_rows, weights.size),
     )
 
 
@@ -360,6 +377,7 @@ def visible(
         The `work_space`. None allocates it.
     """
     work = work_space(weights) if work is None else work
+    n_rows = len(rows.indptr) - 1
     core.visible(
         rows.indptr,
         rows.indices,
@@ -372,7 +390,8 @@ def visible(
         mean,
         states,
         work,
-        _n_threads(len(rows.indptr) - 1, weights.size),
+        _bits(n_rows, weights.shape[1]),
+        _n_threads(n_rows, weights.size),
     )
 
 
@@ -565,6 +584,7 @@ class Update:
         self._rows = np.empty(len(lists.indices), dtype=np.int32)
         self._dv = np.empty(lists.n_units, dtype=model.dtype)
         self._of_rows = np.empty(n_rows, dtype=model.dtype)
+        self._bits = _bits(lists.n_units, n_rows)
         self._vectors = aligned_zeros((3, n_components), model.dtype)
         self._dh, self._lam, _ = self._vectors
 
@@ -594,6 +614,7 @@ class Update:
             self._vectors,
             self._dv,
             self._of_rows,
+            self._bits,
             _n_threads(len(lists.indptr) - 1, weights.size),
         )
         if rest is not None:

@@ -80,6 +80,12 @@ def random_states(n_rows, n_units, seed=0, density=0.3):
     return rows.astype(np.uint8)
 
 
+def rows_of_all_densities(n_rows, n_units, seed=0):
+    """Return rows with no, some and all units on. Those with many are summed otherwise."""
+    densities = np.random.default_rng(seed).permutation(np.linspace(0, 1, n_rows))
+    return random_states(n_rows, n_units, seed, densities[:, None])
+
+
 def random_model(n_features, n_components, dtype, scale=0.5):
     return tiny_rbm(n_features, n_components, dtype, scale).align()
 
@@ -158,6 +164,7 @@ def test_aligned_rows(n_units, dtype):
     rows = aligned_zeros((3, n_units), dtype)
     assert is_aligned(rows)
     assert all(row.ctypes.data % 64 == 0 for row in rows)
+    assert rows.strides[0] // rows.itemsize % 64  # or rows compete for places in a cache
     assert_array_equal(rows, np.zeros((3, n_units)))
     contiguous = np.random.default_rng(0).random((3, n_units)).astype(dtype)
     assert not is_aligned(contiguous)
@@ -290,12 +297,12 @@ def test_means_of_extreme_log_odds(dtype, side):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_units", N_UNITS)
 def test_hidden(n_units, dtype):
-    for n_rows in (0, 1, 9):
+    for n_rows in (0, 1, 9, 300):
         check_hidden(n_units, n_rows, dtype)
 
 
 def check_hidden(n_units, n_rows, dtype):
-    v, model = random_states(n_rows, 37), random_model(37, n_units, dtype)
+    v, model = rows_of_all_densities(n_rows, 37), random_model(37, n_units, dtype)
     rows, (weights, _, bias) = lists(v), model.arrays
     total = np.full((n_rows, n_units), np.nan, dtype=dtype)
     mean, states = total.copy(), np.full(total.shape, 9, np.uint8)
@@ -319,12 +326,12 @@ def check_hidden(n_units, n_rows, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_units", N_UNITS)
 def test_visible(n_units, dtype):
-    for n_rows in (0, 1, 9):
+    for n_rows in (0, 1, 9, 300):
         check_visible(n_units, n_rows, dtype)
 
 
 def check_visible(n_units, n_rows, dtype):
-    h, model = random_states(n_rows, 37), random_model(n_units, 37, dtype)
+    h, model = rows_of_all_densities(n_rows, 37), random_model(n_units, 37, dtype)
     rows, (weights, bias, _) = lists(h), model.arrays
     total = np.full((n_rows, n_units), np.nan, dtype=dtype)
     mean, states = total.copy(), np.full(total.shape, 9, np.uint8)
@@ -342,6 +349,52 @@ def check_visible(n_units, n_rows, dtype):
     _binary_rows.visible(rows, weights, bias, keys=keys, states=alone)
     for result, expected in zip((*together, alone), (total, mean, states), strict=True):
         assert_array_equal(result, expected)
+
+
+def inputs(half_step, x, model):
+    """Return the inputs of the units of one side, given rows of the other."""
+    bias = model.hidden_bias if half_step is _binary_rows.hidden else model.visible.bias
+    total = np.empty((len(x), len(bias)), model.dtype)
+    half_step(lists(x), model.weights, bias, total=total)
+    return total
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_units", [1, 2, 3, 4, 5, 31, 32, 33, 130])
+def test_inputs_of_a_row_do_not_depend_on_other_rows(n_units, dtype):
+    x = rows_of_all_densities(500, n_units)
+    for half_step, model in (
+        (_binary_rows.hidden, random_model(n_units, 70, dtype)),
+        (_binary_rows.visible, random_model(70, n_units, dtype)),
+    ):
+        expected = inputs(half_step, x, model)
+        bias = model.hidden_bias if half_step is _binary_rows.hidden else model.visible.bias
+        weights = model.weights if len(model.weights) == n_units else model.weights.T
+        wide = x @ weights.astype(float) + bias
+        assert_allclose(expected, wide, rtol=0, atol=100 * eps(dtype))
+        for size in (1, 2, 3, 100):
+            parts = [inputs(half_step, x[k : k + size], model) for k in range(0, 100, size)]
+            assert_array_equal(np.concatenate(parts)[:100], expected[:100])
+
+
+@pytest.mark.parametrize("form", ["unsorted", "duplicates"])
+@pytest.mark.parametrize("density", [0.3, 0.6])
+def test_lists_of_sparse_rows_are_in_order(density, form):
+    x = random_states(9, 40, density=density)
+    sparse = sp.csr_array(x.astype(np.float32))
+    if form == "duplicates":  # a one and a zero
+        extra = np.zeros(sparse.nnz, np.float32)
+        data = np.concatenate([sparse.data, extra])
+        rows, columns = sparse.nonzero()
+        places = np.tile(rows, 2), np.tile(columns, 2)
+        order = np.argsort(places[0], kind="stable")
+        sparse = sp.csr_array((data[order], places[1][order], 2 * sparse.indptr), x.shape)
+    else:
+        sparse.indices[: sparse.indptr[1]] = sparse.indices[: sparse.indptr[1]][::-1].copy()
+        sparse.has_sorted_indices = sparse.has_canonical_format = False
+    before = sparse.copy()
+    assert units_of(lists(sparse)) == [np.flatnonzero(row).tolist() for row in x]
+    assert_array_equal(sparse.indices, before.indices)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -766,22 +819,25 @@ def update_written_out(model, v, hidden, shares, mu, lam):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n_features", [1, 16, 63, 64, 65, 130])
+@pytest.mark.parametrize("n_features", [1, 16, 127, 128, 129, 150])
 @pytest.mark.parametrize("n_units", N_UNITS)
 def test_update(n_units, n_features, dtype):
-    for centering in (False, True):
-        check_update(n_units, n_features, dtype, centering)
+    for n_rows, centering in itertools.product((7, 64, 100), (False, True)):
+        check_update(n_units, n_features, n_rows, dtype, centering)
 
 
-def check_update(n_units, n_features, dtype, centering):
+def check_update(n_units, n_features, n_rows, dtype, centering):
+    """The first tile of features is dense, and other tiles are not."""
     rng = np.random.default_rng(0)
-    v = random_states(7, n_features)
+    densities = np.repeat([0.6, 0.2], 128)
+    v = random_states(n_rows, n_features, density=densities[:n_features])
     hidden, mu, lam = (
-        rng.random(shape).astype(dtype) for shape in ((7, n_units), n_features, n_units)
+        rng.random(shape).astype(dtype)
+        for shape in ((n_rows, n_units), n_features, n_units)
     )
     if not centering:
         mu[...] = lam[...] = 0
-    shares = rng.standard_normal(7).astype(dtype)
+    shares = (rng.standard_normal(n_rows) * 7 / n_rows).astype(dtype)
     contiguous = tiny_rbm(n_features, n_units, dtype)
     expected = update_written_out(contiguous, v, hidden, shares, mu, lam)
     for model in (contiguous.copy().align(), contiguous):
@@ -960,7 +1016,7 @@ def test_padding_stays_zero(n_features, n_components, dtype, solver, settings):
 
 def half_steps(dtype, n_features=150, n_components=200, n_rows=50):
     """Return results of both half-steps, and their padding where they have some."""
-    v, h = random_states(n_rows, n_features), random_states(n_rows, n_components, 1)
+    v, h = (rows_of_all_densities(n_rows, n) for n in (n_features, n_components))
     model, results = random_model(n_features, n_components, dtype), []
     scale = np.linspace(0, 2, n_rows).astype(dtype)
     keys = np.array([7, 8], np.uint64), np.array([n_rows // 3, n_rows])
@@ -1005,7 +1061,7 @@ def test_the_number_of_threads_does_not_matter(dtype, monkeypatch):
     for n_threads in (1, 2, 3):
         use_threads(monkeypatch, n_threads)
         results.append([*half_steps(dtype), *groups_of_all_sizes(dtype)])
-        results[-1] += gradients(dtype, 150, 70)
+        results[-1] += gradients(dtype, 150, 70, 9)
         states.append([trained(X, dtype, 200, settings) for settings in (RICH, AT_ONCE)])
     for result, some in zip(results[1:], states[1:], strict=True):
         for state, other in zip(some, states[0], strict=True):
@@ -1014,18 +1070,18 @@ def test_the_number_of_threads_does_not_matter(dtype, monkeypatch):
             assert_array_equal(array, other)
 
 
-def gradients(dtype, n_features, n_components):
+def gradients(dtype, n_features, n_components, n_rows):
     """Return what the core makes of a model, and of rows that it weighs and adds up."""
-    v, rng = random_states(7, n_features), np.random.default_rng(0)
+    v, rng = random_states(n_rows, n_features, density=0.5), np.random.default_rng(0)
     model = random_model(n_features, n_components, dtype)
     hidden, mu, lam, shares = (
         rng.standard_normal(shape).astype(dtype)
-        for shape in ((7, n_components), n_features, n_components, 7)
+        for shape in ((n_rows, n_components), n_features, n_components, n_rows)
     )
     hidden = _binary_rows.align(hidden)
     total = _binary_rows.combine(hidden, shares)
     update(model, v, hidden, shares, (mu, lam))
-    a = 20 * rng.standard_normal((7, n_components)).astype(dtype)
+    a = 20 * rng.standard_normal((n_rows, n_components)).astype(dtype)
     scores = _binary_rows.scores(v, a, model.weights, model.visible.bias)
     changes = _binary_rows.softplus_changes(a, 0.3, 0.4)
     return [*map(with_padding, model.arrays), total, scores, changes]
@@ -1061,16 +1117,16 @@ def everything(dtype):
     results = [random_words(_binary_rows.core, 3, 5, 320), *listed(dtype)]
     results += [means_of(log_odds, side) for side in ("hidden", "visible")]
     for n_units, n_others in itertools.product(N_UNITS, N_UNITS):
-        results += gradients(dtype, n_units, n_others)
-        for n_rows in (1, 9):
+        for n_rows in (1, 9, 70):
+            results += gradients(dtype, n_units, n_others, n_rows)
             results += half_steps(dtype, n_units, n_others, n_rows)
     return [
         *results,
         *half_steps(dtype),
         *groups_of_all_sizes(dtype),
         *sums(dtype),
-        *arrays_of(trained(random_states(40, 70), dtype, 130)),
-        *arrays_of(trained(random_states(40, 70), dtype, 130, AT_ONCE)),
+        *arrays_of(trained(random_states(40, 70, density=0.5), dtype, 130)),
+        *arrays_of(trained(random_states(40, 70, density=0.5), dtype, 130, AT_ONCE)),
     ]
 
 
@@ -1172,6 +1228,7 @@ def core_arguments(function, dtype=np.float32):
             "total": np.empty((4, 5), dtype),
             "mean": np.empty((4, 5), dtype),
             "states": np.empty((4, 5), np.uint8),
+            "bits": np.empty(4, np.uint32),
             "n_threads": 1,
         }
     if function == "visible":
@@ -1187,6 +1244,7 @@ def core_arguments(function, dtype=np.float32):
             "mean": np.empty((4, 9), dtype),
             "states": np.empty((4, 9), np.uint8),
             "work": _binary_rows.work_space(weights),
+            "bits": np.empty(4, np.uint32),
             "n_threads": 1,
         }
     if function in ("one_hot", "thermometer"):
@@ -1235,6 +1293,7 @@ def core_arguments(function, dtype=np.float32):
             "vectors": aligned_zeros((3, 5), dtype),
             "dv": np.empty(9, dtype),
             "of_rows": np.empty(4, dtype),
+            "bits": np.empty(9, np.uint32),
             "n_threads": 1,
         }
     if function == "steps":
@@ -1336,8 +1395,8 @@ OPTIONAL = {
     "normal": {"bias"},
 }
 OUTPUTS = {
-    "hidden": {"total", "mean", "states"},
-    "visible": {"total", "mean", "states", "work"},
+    "hidden": {"total", "mean", "states", "bits"},
+    "visible": {"total", "mean", "states", "work", "bits"},
     "one_hot": {"mean", "states", "work"},
     "thermometer": {"mean", "states", "work"},
     "changes": {"sums"},
@@ -1345,7 +1404,7 @@ OUTPUTS = {
     "logistic": {"mean", "states"},
     "normal": {"states"},
     "update": {"starts", "rows", "weights", "visible_bias", "hidden_bias", "vectors"}
-    | {"dv", "of_rows"},
+    | {"dv", "of_rows", "bits"},
     "steps": {"chains", "means", "weights", "visible_bias", "hidden_bias", "hidden_mean"}
     | {"average_weights", "average_visible_bias", "average_hidden_bias", "work"},
     "weigh": {"hidden", "dh"},
@@ -1561,6 +1620,9 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("visible", "total", floats[:4, :9]),
         ("visible", "mean", floats[:4, :9]),
         ("visible", "states", flags[:4, :9]),
+        ("hidden", "bits", np.empty(3, np.uint32)),
+        ("hidden", "bits", np.empty(8, np.uint32)[::2]),
+        ("visible", "bits", np.empty(3, np.uint32)),
         ("visible", "work", aligned_zeros((1, 255), np.float32)),
         ("visible", "work", aligned_zeros((2, 256), np.float32)[:0]),
         ("visible", "work", aligned_zeros((2, 512), np.float32)[:, ::2]),
@@ -1608,6 +1670,7 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("update", "vectors", vectors[:, :4]),
         ("update", "dv", floats[0, :8]),
         ("update", "of_rows", floats[0, :3]),
+        ("update", "bits", np.empty(8, np.uint32)),
         ("weigh", "hidden", floats[:4, :10:2]),
         ("weigh", "shares", floats[0, :3]),
         ("weigh", "dh", floats[0, :4]),

@@ -334,9 +334,10 @@ def test_rare_equal_columns_are_learned(p):
     """They have little variance, but many weights that change together."""
     X = np.zeros((4000, 18))
     X[: round(4000 * p)] = 1
-    rbm = BernoulliRBMEstimator(32, n_iter=20, random_state=0).fit(X)
+    rbms = [BernoulliRBMEstimator(32, n_iter=20, random_state=k).fit(X) for k in range(5)]
     best = p * np.log(p) + (1 - p) * np.log(1 - p)
-    assert rbm.log_likelihood(X).mean() > best - 0.3
+    # With a few seeds of a hundred, the columns are on too often for a while.
+    assert np.median([rbm.log_likelihood(X).mean() for rbm in rbms]) > best - 0.1
 
 
 @pytest.mark.slow

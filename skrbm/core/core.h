@@ -38,9 +38,12 @@ enum { VECTOR = 64, ACCUMULATORS = 4 };
 enum { VECTOR = 32, ACCUMULATORS = 8 };
 #endif
 enum { BATCH = 16 };     /* random numbers drawn together; visible units in a tile */
-enum { FEATURES = 64 };  /* features in a tile of the update */
+enum { FEATURES = 128 }; /* features in a tile of the update */
 enum { ALIGNMENT = 64 }; /* of padded rows, in bytes */
 enum { SLACK = 8 };      /* entries that `append` may write behind a list */
+enum { WORD = 32 };      /* units in a word of bits */
+enum { CHUNK = 128 };    /* dense rows that are summed together */
+enum { FEW = 3 };        /* with fewer dense rows, tables of sums do not pay */
 
 /* threads.c: run a task for each tile, with at most `n_threads` threads. */
 typedef void (*tile_task)(const void *job, index_t tile, int thread);
@@ -59,6 +62,7 @@ enum {
     HIDDEN_TOTAL,
     HIDDEN_MEAN,
     HIDDEN_STATES,
+    HIDDEN_BITS,
     N_HIDDEN
 };
 enum {
@@ -74,6 +78,7 @@ enum {
     VISIBLE_MEAN,
     VISIBLE_STATES,
     VISIBLE_WORK,
+    VISIBLE_BITS,
     N_VISIBLE
 };
 enum {
@@ -90,6 +95,7 @@ enum {
     UPDATE_VECTORS,
     UPDATE_DV,
     UPDATE_OF_ROWS,
+    UPDATE_BITS,
     N_UPDATE
 };
 enum { /* of one_hot and thermometer */
@@ -287,15 +293,55 @@ static inline int list_bytes(const uint8_t *x, index_t n_rows, index_t n, index_
     return !other;
 }
 
+/* Rows of which many units are on, in words of bits: the first unit is the lowest bit. Whether
+ * a row is dense does not depend on other rows, so that neither do its sums. */
+typedef struct {
+    const uint32_t *bits;
+    index_t n_rows, n_units;
+} dense_rows;
+
+INLINE int is_dense(index_t n_on, index_t n) { return 8 * n_on > 3 * n; }
+INLINE index_t count_words(index_t n_units) { return (n_units + WORD - 1) / WORD; }
+
+/* Write the list of a row as bits. */
+static inline void write_bits(const int32_t *list, index_t n_on, index_t n_units,
+                              uint32_t *words) {
+    uint32_t at = 0, word = 0;
+    memset(words, 0, (size_t)count_words(n_units) * sizeof *words);
+    for (index_t k = 0; k < n_on; k++) {
+        const uint32_t unit = (uint32_t)list[k];
+        if (unit / WORD != at) { /* seldom: lists are sorted */
+            words[at] |= word;
+            at = unit / WORD, word = 0;
+        }
+        word |= (uint32_t)1 << unit % WORD;
+    }
+    words[at] |= word;
+}
+
+/* Write the dense ones among listed rows as bits. */
+static inline dense_rows find_dense(const index_t *indptr, const int32_t *indices,
+                                    index_t n_rows, index_t n_units, uint32_t *bits) {
+    dense_rows dense = {bits, 0, n_units};
+    for (index_t r = 0; r < n_rows; r++) {
+        const index_t n_on = indptr[r + 1] - indptr[r];
+        if (!is_dense(n_on, n_units)) continue;
+        write_bits(indices + indptr[r], n_on, n_units,
+                   bits + dense.n_rows++ * count_words(n_units));
+    }
+    return dense;
+}
+
 /* Transpose lists: list the rows in which each feature is on. */
 static inline void list_by_feature(const index_t *indptr, const int32_t *indices,
                                    index_t n_rows, index_t n_features, index_t *starts,
                                    int32_t *rows) {
+    const index_t end = indptr[n_rows];
     memset(starts, 0, (size_t)(n_features + 1) * sizeof *starts);
-    for (index_t k = indptr[0]; k < indptr[n_rows]; k++) starts[indices[k] + 1]++;
+    for (index_t k = indptr[0]; k < end; k++) starts[indices[k] + 1]++;
     for (index_t i = 0; i < n_features; i++) starts[i + 1] += starts[i];
-    for (index_t r = 0; r < n_rows; r++)
-        for (index_t k = indptr[r]; k < indptr[r + 1]; k++)
+    for (index_t r = 0, k = indptr[0]; r < n_rows; r++)
+        for (const index_t stop = indptr[r + 1]; k < stop; k++)
             rows[starts[indices[k]]++] = (int32_t)r;
     memmove(starts + 1, starts, (size_t)n_features * sizeof *starts);
     starts[0] = 0;

@@ -115,6 +115,102 @@ int EXPORT(list_reals)(const REAL *x, index_t n_rows, index_t n, index_t *indptr
     return 1;
 }
 
+/* The number of vectors is a constant in each case, for sums in registers. */
+#define FOR_WIDTH(count, call)                                                                 \
+    switch ((count + LANES - 1) / LANES) {                                                     \
+        case 1: call(1); break;                                                                \
+        case 2: call(2); break;                                                                \
+        case 3: call(3); break;                                                                \
+        case 4: call(4); break;                                                                \
+        case 5: call(MIN(5, ACCUMULATORS)); break;                                             \
+        case 6: call(MIN(6, ACCUMULATORS)); break;                                             \
+        case 7: call(MIN(7, ACCUMULATORS)); break;                                             \
+        default: call(ACCUMULATORS);                                                           \
+    }
+
+/* Dense rows -------------------------------------------------------------------------------
+ *
+ *     sums[r] = sum of the rows i of a matrix for which unit i of row r is on
+ *
+ * is a sum over groups of 4 units. The 16 possible sums of a group are made once for all rows,
+ * which then need one addition for 4 units (Arlazarov, V. L. et al. (1970). On economical
+ * construction of the transitive closure of a directed graph. Soviet Math. Dokl. 11, known as
+ * the method of four Russians). The tables of a word of units stay in the L1 cache.
+ */
+
+enum { GROUP = 4, GROUPS = WORD / GROUP, N_SUMS = 1 << GROUP };
+#define ALIGNED __attribute__((aligned(ALIGNMENT)))
+
+INLINE void sum_with_tables(const uint32_t *bits, index_t n_rows, index_t n_units,
+                            const REAL *matrix, index_t stride, vec *sums,
+                            const int n_vectors) {
+    vec table[GROUPS][N_SUMS][ACCUMULATORS] ALIGNED;
+    const index_t n_words = count_words(n_units);
+    memset(sums, 0, (size_t)(n_rows * n_vectors) * sizeof *sums);
+    for (index_t w = 0; w < n_words; w++, matrix += WORD * stride) {
+        for (int g = 0; g < GROUPS; g++)
+            for (int q = 0; q < n_vectors; q++) {
+                vec t[N_SUMS] = {0};
+                UNROLL_FOR(int k = 0; k < GROUP; k++) {
+                    const index_t i = g * GROUP + k;
+                    vec row = {0};
+                    if (w * WORD + i < n_units) row = load(matrix + i * stride + q * LANES);
+                    UNROLL_FOR(int n = 0; n < 1 << k; n++) t[(1 << k) + n] = t[n] + row;
+                }
+                UNROLL_FOR(int n = 0; n < N_SUMS; n++) table[g][n][q] = t[n];
+            }
+        for (index_t r = 0; r < n_rows; r++) {
+            const uint32_t word = bits[r * n_words + w];
+            vec a[ACCUMULATORS], *sum = sums + r * n_vectors;
+            UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] = sum[q];
+            UNROLL_FOR(int g = 0; g < GROUPS; g++)
+                UNROLL_FOR(int q = 0; q < n_vectors; q++)
+                    a[q] += table[g][word >> g * GROUP & (N_SUMS - 1)][q];
+            UNROLL_FOR(int q = 0; q < n_vectors; q++) sum[q] = a[q];
+        }
+    }
+}
+
+/* Once for each number of vectors, whoever calls it. */
+static void sum_dense(const uint32_t *bits, index_t n_rows, index_t n_units, const REAL *matrix,
+                      index_t stride, vec *sums, int n){
+#define CALL(n_vectors) sum_with_tables(bits, n_rows, n_units, matrix, stride, sums, n_vectors)
+    FOR_WIDTH(n * LANES, CALL)
+#undef CALL
+}
+
+/* The same sum for a single row, without tables. */
+INLINE void sum_with_masks(const uint32_t *bits, index_t n_units, const REAL *matrix,
+                           index_t stride, vec *sum, const int n_vectors) {
+    vec a[ACCUMULATORS] = {0};
+    for (index_t i = 0; i < n_units; i += GROUP) {
+        const uint32_t states = bits[i / WORD] >> i % WORD;
+        vec b[ACCUMULATORS] = {0};
+        UNROLL_FOR(int k = 0; k < GROUP; k++) {
+            const REAL *row = matrix + MIN(i + k, n_units - 1) * stride;
+            const UINT mask = -(UINT)(states >> k & 1);
+            UNROLL_FOR(int q = 0; q < n_vectors; q++)
+                b[q] += (vec)((vec_bits)load(row + q * LANES) & mask);
+        }
+        UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] += b[q];
+    }
+    UNROLL_FOR(int q = 0; q < n_vectors; q++) sum[q] = a[q];
+}
+
+/* The sum of dense row r, in sums of a chunk of them. Rows are asked for one after the other. */
+INLINE const vec *sum_of(const dense_rows *dense, index_t r, const REAL *matrix, index_t stride,
+                         vec *sums, const int n_vectors) {
+    const uint32_t *bits = dense->bits + r * count_words(dense->n_units);
+    if (dense->n_rows < FEW) {
+        sum_with_masks(bits, dense->n_units, matrix, stride, sums, n_vectors);
+        return sums;
+    }
+    if (r % CHUNK == 0)
+        sum_dense(bits, MIN(CHUNK, dense->n_rows - r), dense->n_units, matrix, stride, sums,
+                  n_vectors);
+    return sums + r % CHUNK * n_vectors;
+}
+
 /* Hidden units given visible rows ----------------------------------------------------------
  *
  *     total[r] = c + sum of W[i] over the units i of row r that are on
@@ -127,6 +223,7 @@ int EXPORT(list_reals)(const REAL *x, index_t n_rows, index_t n, index_t *indptr
 typedef struct {
     const index_t *indptr;
     const int32_t *indices;
+    dense_rows dense;
     index_t n_rows, n_components, stride, bias_stride, total_stride, mean_stride;
     const REAL *weights, *bias, *scale;
     row_keys drawn;
@@ -145,15 +242,24 @@ INLINE void hidden_tile(const hidden_job *job, index_t tile, const int n_vectors
     int32_t threshold[TILE] = {0};
     uint8_t states[TILE];
     stream g;
-    index_t group = 0, stop = 0;
+    index_t group = 0, stop = 0, n_dense = 0;
+    vec sums[CHUNK * ACCUMULATORS] ALIGNED;
+    const REAL *weights = job->weights + first;
     if (!job->bias_stride) memcpy(bias.x, job->bias + first, size);
     for (index_t r = 0; r < job->n_rows; r++) {
         if (job->bias_stride) memcpy(bias.x, job->bias + r * job->bias_stride + first, size);
         vec a[ACCUMULATORS];
         UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] = bias.v[q];
-        for (index_t k = job->indptr[r]; k < job->indptr[r + 1]; k++) {
-            const REAL *row = job->weights + job->indices[k] * job->stride + first;
-            UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
+        const int32_t *list = job->indices + job->indptr[r];
+        const index_t n_on = job->indptr[r + 1] - job->indptr[r];
+        if (is_dense(n_on, job->dense.n_units)) {
+            const vec *sum =
+                sum_of(&job->dense, n_dense++, weights, job->stride, sums, n_vectors);
+            UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] += sum[q];
+        } else {
+            for (index_t k = 0; k < n_on; k++)
+                UNROLL_FOR(int q = 0; q < n_vectors; q++)
+                    a[q] += load(weights + list[k] * job->stride + q * LANES);
         }
         if (job->total) {
             UNROLL_FOR(int q = 0; q < n_vectors; q++) out.v[q] = a[q];
@@ -174,19 +280,6 @@ INLINE void hidden_tile(const hidden_job *job, index_t tile, const int n_vectors
         memcpy(job->states + drawn * job->n_components + first, states, (size_t)count);
     }
 }
-
-/* The number of vectors is a constant in each case, for sums in registers. */
-#define FOR_WIDTH(count, call)                                                                 \
-    switch ((count + LANES - 1) / LANES) {                                                     \
-        case 1: call(1); break;                                                                \
-        case 2: call(2); break;                                                                \
-        case 3: call(3); break;                                                                \
-        case 4: call(4); break;                                                                \
-        case 5: call(MIN(5, ACCUMULATORS)); break;                                             \
-        case 6: call(MIN(6, ACCUMULATORS)); break;                                             \
-        case 7: call(MIN(7, ACCUMULATORS)); break;                                             \
-        default: call(ACCUMULATORS);                                                           \
-    }
 
 static void run_hidden(const void *job, index_t tile, int thread) {
     (void)thread;
@@ -217,6 +310,8 @@ void EXPORT(hidden)(const Py_buffer *a, int n_threads) {
         .total_stride = total->buf ? STRIDE(total) : 0,
         .mean_stride = mean->buf ? STRIDE(mean) : 0,
     };
+    job.dense = find_dense(job.indptr, job.indices, job.n_rows, a[HIDDEN_WEIGHTS].shape[0],
+                           a[HIDDEN_BITS].buf);
     run_tiles(run_hidden, &job, (job.n_components + TILE - 1) / TILE, n_threads);
 }
 
@@ -232,6 +327,7 @@ void EXPORT(hidden)(const Py_buffer *a, int n_threads) {
 typedef struct {
     const index_t *indptr;
     const int32_t *indices;
+    dense_rows dense;
     index_t n_rows, n_features, n_components, stride, work_stride;
     const REAL *weights, *bias, *scale, *base;
     row_keys drawn;
@@ -276,23 +372,30 @@ static void run_visible(const void *arguments, index_t number, int thread) {
     memcpy(bias.x, job->bias + first, size);
     if (job->base) memcpy(base.x, job->base + first, size);
     stream g;
-    index_t group = 0, stop = 0;
+    index_t group = 0, stop = 0, n_dense = 0;
+    vec sums[CHUNK * WIDTH] ALIGNED;
     int32_t threshold[BATCH] = {0};
     uint8_t states[BATCH];
     for (index_t r = 0; r < job->n_rows; r++) {
         vec a[SUMS][WIDTH] = {0}; /* several sums, so that additions need not wait */
-        index_t k = job->indptr[r];
-        const index_t end = job->indptr[r + 1];
+        const int32_t *list = job->indices + job->indptr[r];
+        const index_t n_on = job->indptr[r + 1] - job->indptr[r];
         UNROLL_FOR(int q = 0; q < WIDTH; q++) a[0][q] = bias.v[q];
-        for (; k + SUMS <= end; k += SUMS)
-            UNROLL_FOR(int u = 0; u < SUMS; u++)
+        if (is_dense(n_on, job->n_components)) {
+            const vec *sum = sum_of(&job->dense, n_dense++, columns, BATCH, sums, WIDTH);
+            UNROLL_FOR(int q = 0; q < WIDTH; q++) a[0][q] += sum[q];
+        } else {
+            index_t k = 0;
+            for (; k + SUMS <= n_on; k += SUMS)
+                UNROLL_FOR(int u = 0; u < SUMS; u++)
+                    UNROLL_FOR(int q = 0; q < WIDTH; q++)
+                        a[u][q] += load(columns + list[k + u] * BATCH + q * LANES);
+            for (; k < n_on; k++)
                 UNROLL_FOR(int q = 0; q < WIDTH; q++)
-                    a[u][q] += load(columns + job->indices[k + u] * BATCH + q * LANES);
-        for (; k < end; k++)
-            UNROLL_FOR(int q = 0; q < WIDTH; q++)
-                a[0][q] += load(columns + job->indices[k] * BATCH + q * LANES);
-        UNROLL_FOR(int u = 1; u < SUMS; u++)
-            UNROLL_FOR(int q = 0; q < WIDTH; q++) a[0][q] += a[u][q];
+                    a[0][q] += load(columns + list[k] * BATCH + q * LANES);
+            UNROLL_FOR(int u = 1; u < SUMS; u++)
+                UNROLL_FOR(int q = 0; q < WIDTH; q++) a[0][q] += a[u][q];
+        }
         const index_t at = r * job->n_features + first;
         if (job->total) {
             UNROLL_FOR(int q = 0; q < WIDTH; q++) total.v[q] = a[0][q];
@@ -335,6 +438,8 @@ void EXPORT(visible)(const Py_buffer *a, int n_threads) {
         .work_stride = STRIDE(work),
     };
     n_threads = (int)MIN(n_threads, work->shape[0]); /* each has a row of the work space */
+    job.dense =
+        find_dense(job.indptr, job.indices, n_rows, job.n_components, a[VISIBLE_BITS].buf);
     run_tiles(run_visible, &job, (job.n_features + BATCH - 1) / BATCH, n_threads);
 }
 
@@ -580,22 +685,45 @@ typedef struct {
     REAL *weights, *visible_bias, *hidden_bias;
     const REAL *s, *shares, *dh, *mu, *lam;
     REAL *dv, *of_rows, *dc;
+    const uint32_t *bits;
 } update_job;
+
+/* Return whether features of a tile are on in so many rows that tables of sums pay. */
+INLINE int is_dense_tile(const update_job *job, index_t start) {
+    const index_t stop = MIN(start + FEATURES, job->n_features);
+    const index_t n_on = job->starts[stop] - job->starts[start];
+    return job->n_rows >= 2 * WORD && is_dense(n_on, (stop - start) * job->n_rows);
+}
+
+/* Write the rows in which features are on as bits, for dense tiles. */
+static void write_dense_tiles(const update_job *job, uint32_t *bits) {
+    for (index_t i = 0; i < job->n_features; i++, bits += count_words(job->n_rows))
+        if (is_dense_tile(job, i / FEATURES * FEATURES))
+            write_bits(job->rows + job->starts[i], job->starts[i + 1] - job->starts[i],
+                       job->n_rows, bits);
+}
 
 /* dW[i] = sum of s[r] over the rows r with feature i on - mu[i] dh - dv[i] lambda
  *
- * Tile by tile of hidden units, for which s stays in the L1 cache, and within it feature by
- * feature. */
+ * Tile by tile of hidden units, for which s stays in the L1 cache, and of features. */
 INLINE void update_tile(const update_job *job, index_t start, index_t stop, index_t first,
                         const int n_vectors) {
-    vec a[ACCUMULATORS];
+    vec a[ACCUMULATORS], sums[FEATURES * ACCUMULATORS] ALIGNED;
+    const REAL *s = job->s + first;
+    const int dense = is_dense_tile(job, start);
+    if (dense)
+        sum_dense(job->bits + start * count_words(job->n_rows), stop - start, job->n_rows, s,
+                  job->s_stride, sums, n_vectors);
     for (index_t i = start; i < stop; i++) {
         UNROLL_FOR(int q = 0; q < n_vectors; q++)
             a[q] = load(job->dh + first + q * LANES) * -job->mu[i] -
                    load(job->lam + first + q * LANES) * job->dv[i];
-        for (index_t k = job->starts[i]; k < job->starts[i + 1]; k++) {
-            const REAL *row = job->s + job->rows[k] * job->s_stride + first;
-            UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] += load(row + q * LANES);
+        if (dense) {
+            UNROLL_FOR(int q = 0; q < n_vectors; q++) a[q] += sums[(i - start) * n_vectors + q];
+        } else {
+            for (index_t k = job->starts[i]; k < job->starts[i + 1]; k++)
+                UNROLL_FOR(int q = 0; q < n_vectors; q++)
+                    a[q] += load(s + job->rows[k] * job->s_stride + q * LANES);
         }
         vec *weights = (vec *)(job->weights + i * job->stride + first);
         UNROLL_FOR(int q = 0; q < n_vectors; q++) weights[q] += a[q];
@@ -624,6 +752,16 @@ static REAL dot(const REAL *x, const REAL *y, index_t n) {
     return total;
 }
 
+/* The sum of the numbers at these places, in 4 partial sums. */
+INLINE REAL sum_at(const REAL *x, const int32_t *places, index_t n) {
+    REAL sums[4] = {0};
+    index_t k = 0;
+    for (; k + 4 <= n; k += 4)
+        UNROLL_FOR(int u = 0; u < 4; u++) sums[u] += x[places[k + u]];
+    for (; k < n; k++) sums[0] += x[places[k]];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
 /* db = dv - dW lambda and dc = dh - dW' mu, without forming dW. Leaves dv for `update`. */
 static void update_biases(const update_job *job) {
     const index_t n = job->n_components;
@@ -632,32 +770,32 @@ static void update_biases(const update_job *job) {
     for (index_t r = 0; r < job->n_rows; r++) /* s lambda */
         job->of_rows[r] = dot(job->s + r * job->s_stride, job->lam, n);
     for (index_t i = 0; i < job->n_features; i++) {
-        REAL dv = 0, dv_lam = 0, mu = job->mu[i];
-        for (index_t k = job->starts[i]; k < job->starts[i + 1]; k++) {
-            dv += job->shares[job->rows[k]];
-            dv_lam += job->of_rows[job->rows[k]];
-        }
+        const int32_t *list = job->rows + job->starts[i];
+        const index_t n_on = job->starts[i + 1] - job->starts[i];
+        const REAL dv = sum_at(job->shares, list, n_on), mu = job->mu[i];
+        const REAL dv_lam = sum_at(job->of_rows, list, n_on);
         job->dv[i] = dv;
         job->visible_bias[i] += dv - dv_lam + mu * dh_lam + dv * lam_lam;
     }
     const REAL mu_dv = dot(job->mu, job->dv, job->n_features);
-    for (index_t r = 0; r < job->n_rows; r++) { /* v mu */
-        job->of_rows[r] = 0;
-        for (index_t k = job->indptr[r]; k < job->indptr[r + 1]; k++)
-            job->of_rows[r] += job->mu[job->indices[k]];
-    }
+    for (index_t r = 0; r < job->n_rows; r++) /* v mu */
+        job->of_rows[r] =
+            sum_at(job->mu, job->indices + job->indptr[r], job->indptr[r + 1] - job->indptr[r]);
     combine(job->s, job->n_rows, n, job->s_stride, job->of_rows, job->dc);
     for (index_t j = 0; j < n; j++)
         job->hidden_bias[j] += job->dh[j] * (1 + mu_mu) - job->dc[j] + job->lam[j] * mu_dv;
 }
 
-/* Update all parameters; `starts` and `rows` become the lists of rows by feature. */
-static void update(update_job *job, index_t *starts, int32_t *rows, int n_threads) {
+/* Update all parameters. `starts` and `rows` become the lists of rows by feature, and those of
+ * dense tiles become bits. */
+static void update(update_job *job, index_t *starts, int32_t *rows, uint32_t *bits,
+                   int n_threads) {
     const index_t n_tiles = (job->n_components + TILE - 1) / TILE;
     const index_t n_blocks = (job->n_features + FEATURES - 1) / FEATURES;
     list_by_feature(job->indptr, job->indices, job->n_rows, job->n_features, starts, rows);
-    job->starts = starts, job->rows = rows;
+    job->starts = starts, job->rows = rows, job->bits = bits;
     update_biases(job);
+    write_dense_tiles(job, bits);
     run_tiles(run_update, job, n_tiles * n_blocks, n_threads);
 }
 
@@ -684,5 +822,5 @@ void EXPORT(update)(const Py_buffer *a, int n_threads) {
         .stride = STRIDE(a + UPDATE_WEIGHTS),
         .s_stride = STRIDE(a + UPDATE_HIDDEN),
     };
-    update(&job, a[UPDATE_STARTS].buf, a[UPDATE_ROWS].buf, n_threads);
+    update(&job, a[UPDATE_STARTS].buf, a[UPDATE_ROWS].buf, a[UPDATE_BITS].buf, n_threads);
 }

@@ -139,6 +139,11 @@ static int is_indptr(const Py_buffer *indptr, const Py_buffer *indices) {
     return forwards && p[n_rows] <= indices->shape[0];
 }
 
+/* Return whether there is room for bits of rows, each in whole words. */
+static int has_bits(const Py_buffer *a, index_t n_rows, index_t n_units) {
+    return is_vector(a) && a->shape[0] >= n_rows * count_words(n_units);
+}
+
 /* Return whether there is a stop for each key, in order, and the last covers all rows. */
 static int are_stops(const Py_buffer *stops, const Py_buffer *keys, index_t n_rows) {
     if (!keys->obj || !stops->obj) return !keys->obj && !stops->obj;
@@ -163,6 +168,7 @@ static int are_starts(const Py_buffer *starts, index_t n_units) {
 #define INDPTR_LAYOUT "of shape (n_rows + 1,), not negative or decreasing, and within indices"
 #define STOPS_LAYOUT "as long as keys, not negative or decreasing, and cover all rows drawn"
 #define KEYS_LAYOUT "a contiguous vector, and is needed to draw states"
+#define BITS_LAYOUT "a contiguous vector with a bit for each unit of each row, in words"
 #define WEIGHTS_LAYOUT "a matrix whose rows are aligned and padded"
 
 static const parameter hidden_parameters[] = {
@@ -178,6 +184,7 @@ static const parameter hidden_parameters[] = {
     [HIDDEN_MEAN] = {"mean", &REALS, WRITE | OPTIONAL, "of shape (n_rows, n_components)"},
     [HIDDEN_STATES] = {"states", &UINT8, WRITE | OPTIONAL,
                        "C-contiguous, of shape (n, n_components), and n at most n_rows"},
+    [HIDDEN_BITS] = {"bits", &UINT32, WRITE, BITS_LAYOUT},
 };
 
 static int hidden_misfit(const Py_buffer *a) {
@@ -195,6 +202,7 @@ static int hidden_misfit(const Py_buffer *a) {
     EXPECT(HIDDEN_STATES, is_whole(states, n_drawn, n) && n_drawn <= n_rows);
     EXPECT(HIDDEN_KEYS, is_vector(a + HIDDEN_KEYS) && (a[HIDDEN_KEYS].obj || !states->obj));
     EXPECT(HIDDEN_STOPS, are_stops(a + HIDDEN_STOPS, a + HIDDEN_KEYS, n_drawn));
+    EXPECT(HIDDEN_BITS, has_bits(a + HIDDEN_BITS, n_rows, a[HIDDEN_WEIGHTS].shape[0]));
     return -1;
 }
 static const signature hidden_signature = {hidden_parameters, N_HIDDEN, HIDDEN_WEIGHTS,
@@ -216,6 +224,7 @@ static const parameter visible_parameters[] = {
     [VISIBLE_STATES] = {"states", &UINT8, WRITE | OPTIONAL,
                         "C-contiguous, of shape (n_rows, n_features)"},
     [VISIBLE_WORK] = {"work", &REALS, WRITE, "the work space for weights of this shape"},
+    [VISIBLE_BITS] = {"bits", &UINT32, WRITE, BITS_LAYOUT},
 };
 
 static int visible_misfit(const Py_buffer *a) {
@@ -236,6 +245,7 @@ static int visible_misfit(const Py_buffer *a) {
            are_stops(a + VISIBLE_STOPS, a + VISIBLE_KEYS, states->obj ? n_rows : 0));
     EXPECT(VISIBLE_WORK,
            is_padded(work) && work->shape[0] > 0 && work->shape[1] >= width * BATCH);
+    EXPECT(VISIBLE_BITS, has_bits(a + VISIBLE_BITS, n_rows, a[VISIBLE_WEIGHTS].shape[1]));
     return -1;
 }
 static const signature visible_signature = {visible_parameters, N_VISIBLE, VISIBLE_WEIGHTS,
@@ -346,6 +356,8 @@ static const parameter update_parameters[] = {
                         "of shape (3, n_components), with aligned and padded rows"},
     [UPDATE_DV] = {"dv", &REALS, WRITE, "of shape (n_features,)"},
     [UPDATE_OF_ROWS] = {"of_rows", &REALS, WRITE, "a contiguous vector with room for n_rows"},
+    [UPDATE_BITS] = {"bits", &UINT32, WRITE,
+                     "a contiguous vector with a bit for each row of each feature, in words"},
 };
 
 static int update_misfit(const Py_buffer *a) {
@@ -368,6 +380,7 @@ static int update_misfit(const Py_buffer *a) {
     EXPECT(UPDATE_DV, has_length(a + UPDATE_DV, n_features));
     EXPECT(UPDATE_OF_ROWS,
            is_vector(a + UPDATE_OF_ROWS) && a[UPDATE_OF_ROWS].shape[0] >= n_rows);
+    EXPECT(UPDATE_BITS, has_bits(a + UPDATE_BITS, n_features, n_rows));
     return -1;
 }
 static const signature update_signature = {update_parameters, N_UPDATE, UPDATE_WEIGHTS,

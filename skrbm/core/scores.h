@@ -105,7 +105,7 @@ void EXPORT(changes)(const Py_buffer *a, int n_threads) {
  * row and a bit, and the 1 + x of 16 bits are multiplied as well. A tile has 16 bits, whose exp(W) are computed once for all rows.
  */
 
-enum { CHUNK = 1 << 12 }; /* hidden inputs in a tile of `run_chances` */
+enum { INPUTS = 1 << 12 }; /* hidden inputs in a tile of `run_chances` */
 /* 1 + x is a product of its own in double, of 16 factors below 2^63. */
 enum { LEAST_EXPONENT = -1000, MOST_EXPONENT = 60 };
 
@@ -120,8 +120,8 @@ typedef struct {
 /* Compute p and q of some hidden inputs. */
 static void run_chances(const void *arguments, index_t number, int thread) {
     const score_job *job = arguments;
-    const index_t first = number * CHUNK;
-    const index_t end = MIN(first + CHUNK, job->n_rows * job->n_components);
+    const index_t first = number * INPUTS;
+    const index_t end = MIN(first + INPUTS, job->n_rows * job->n_components);
     (void)thread;
     for (index_t i = first; i < end; i += LANES) {
         const size_t size = (size_t)MIN(LANES, end - i) * sizeof(REAL);
@@ -250,7 +250,7 @@ void EXPORT(scores)(const Py_buffer *a, int n_threads) {
     const index_t size = job.n_rows * job.n_components;
     job.off = job.on + size;
     n_threads = (int)MIN(n_threads, work->shape[0]); /* each has a row of the work space */
-    run_tiles(run_chances, &job, (size + CHUNK - 1) / CHUNK, n_threads);
+    run_tiles(run_chances, &job, (size + INPUTS - 1) / INPUTS, n_threads);
     run_tiles(run_scores, &job, job.n_tiles, n_threads);
 }
 

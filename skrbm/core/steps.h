@@ -23,6 +23,7 @@ typedef struct {
     REAL *mean, *shares, *parts, *vectors, *dv, *of_rows, *input;
     index_t *starts;
     int32_t *rows;
+    uint32_t *bits;
 } machine;
 
 /* Take memory for n elements of some size, aligned. If `memory` is NULL, only count. */
@@ -37,8 +38,9 @@ static index_t lay_out(machine *m, char *memory) {
     index_t n_bytes = 0;
     const index_t n_rows = m->most_rows, n = m->n_features, k = m->n_components;
 #define TAKE(count, type) take(memory, &n_bytes, count, sizeof(type))
-    m->padded = (k / BATCH + 1) * BATCH;
-    m->work_stride = (m->padded + 1) * BATCH; /* rows do not compete for a part of a cache */
+    const index_t n_blocks = k / BATCH + 1;
+    m->padded = (n_blocks + (n_blocks % 4 == 0)) * BATCH; /* as in _binary_rows.py */
+    m->work_stride = m->padded * BATCH;
     m->visible = (lists){TAKE(n_rows + 1, index_t), TAKE(n_rows * n + SLACK, int32_t)};
     m->hidden = (lists){TAKE(n_rows + 1, index_t), TAKE(n_rows * k + SLACK, int32_t)};
     m->v = TAKE(n_rows * n, uint8_t);
@@ -53,6 +55,7 @@ static index_t lay_out(machine *m, char *memory) {
     m->input = TAKE(n, REAL);
     m->starts = TAKE(n + 1, index_t);
     m->rows = TAKE(n_rows * n, int32_t);
+    m->bits = TAKE(MAX(n_rows * count_words(MAX(n, k)), n * count_words(n_rows)), uint32_t);
     return n_bytes;
 #undef TAKE
 }
@@ -99,6 +102,8 @@ static void draw_visible(machine *m, index_t first, index_t n_rows, const uint64
         .drawn = {.n_rows = n_rows, .stops = &NO_STOP, .keys = key},
         .states = m->v,
         .work = m->work,
+        .dense =
+            find_dense(m->hidden.indptr, m->hidden.indices, n_rows, m->n_components, m->bits),
         .n_rows = n_rows,
         .n_features = m->n_features,
         .n_components = m->n_components,
@@ -116,6 +121,8 @@ static void infer(machine *m, index_t first, index_t n_rows, REAL *mean, index_t
     const hidden_job job = {
         .indptr = m->visible.indptr + first,
         .indices = m->visible.indices,
+        .dense = find_dense(m->visible.indptr + first, m->visible.indices, n_rows,
+                            m->n_features, m->bits),
         .weights = m->weights,
         .bias = m->hidden_bias,
         .drawn = {.n_rows = n_drawn, .stops = &NO_STOP, .keys = key},
@@ -275,7 +282,7 @@ static void learn(const machine *m, const Py_buffer *a, index_t n_rows) {
         .stride = m->stride,
         .s_stride = m->padded,
     };
-    update(&job, m->starts, m->rows, threads_for(m, n_rows));
+    update(&job, m->starts, m->rows, m->bits, threads_for(m, n_rows));
 }
 
 static void add_to_average(const machine *m, const Py_buffer *a, REAL share) {
