@@ -348,7 +348,8 @@ def defaults(quick, picture):
             print(f"  {name:8s}{key:24s}{ms:11.1f}{over:8.2f}{s:11.2f}{cells}", flush=True)
             record(
                 "defaults",
-                **{"data": name, "package": key, "epoch, ms": round(ms, 1)},
+                **{"data": f"{name}, {len(X)} rows", "package": key},
+                **{"epoch, ms": round(ms, 1)},
                 **{"to skrbm": round(over, 2), "fit, s": round(s, 2)},
                 **{key: round(value, 2) for key, value in values.items()},
             )

@@ -29,7 +29,7 @@ def test_the_page_has_no_table_of_its_own():
 
 
 def test_tables_of_the_page_are_in_the_results():
-    pattern = r"^\.\. benchmark-table:: (\w+)\n(?:   :columns: (.*(?:\n {6}.*)*)\n)?"
+    pattern = r"^ *\.\. benchmark-table:: (\w+)\n(?:   :columns: (.*(?:\n {6}.*)*)\n)?"
     shown = re.findall(pattern, PAGE, flags=re.MULTILINE)
     assert len(shown) == PAGE.count("benchmark-table::")
     assert {name for name, _ in shown} == set(RESULTS)
@@ -89,3 +89,14 @@ def test_scripts_replace_only_their_tables(tmp_path, monkeypatch, capsys):
     check_origin("fit", saved["fit"])
     assert "elsewhere" not in path.read_text()
     assert capsys.readouterr().out == f"{path}: fit no longer has the row 'small'\n"
+
+
+def test_curves_show_the_best_model_so_far(tmp_path):
+    picture = load(ROOT / "benchmarks" / "picture.py")
+    names = "seconds", "log_likelihood", "reverse"
+    fits = [(3.0, -7.0, -9.0), (1.0, -9.0, -8.0), (4.0, -8.0), (2.0, -7.0, -9.5)]
+    rows = [dict(zip(names, fit, strict=False)) for fit in fits]
+    assert picture.best_so_far(rows) == ([1.0, 4.0], [-9.0, -8.0])
+    path = tmp_path / "curves.png"
+    picture.draw(RESULTS["anytime"]["rows"], path)
+    assert path.read_bytes().startswith(b"\x89PNG")
