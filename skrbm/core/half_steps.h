@@ -150,12 +150,14 @@ INLINE void sum_with_tables(const uint32_t *bits, index_t n_rows, index_t n_unit
     for (index_t w = 0; w < n_words; w++, matrix += WORD * stride) {
         for (int g = 0; g < GROUPS; g++)
             for (int q = 0; q < n_vectors; q++) {
-                vec t[N_SUMS] = {0};
+                vec rows[GROUP] = {0}, t[N_SUMS] = {0};
                 UNROLL_FOR(int k = 0; k < GROUP; k++) {
                     const index_t i = g * GROUP + k;
-                    vec row = {0};
-                    if (w * WORD + i < n_units) row = load(matrix + i * stride + q * LANES);
-                    UNROLL_FOR(int n = 0; n < 1 << k; n++) t[(1 << k) + n] = t[n] + row;
+                    if (w * WORD + i < n_units) rows[k] = load(matrix + i * stride + q * LANES);
+                }
+                UNROLL_FOR(int n = 1; n < N_SUMS; n++) {
+                    const int last = 31 - __builtin_clz((unsigned)n);
+                    t[n] = t[n - (1 << last)] + rows[last];
                 }
                 UNROLL_FOR(int n = 0; n < N_SUMS; n++) table[g][n][q] = t[n];
             }
@@ -389,10 +391,10 @@ static void run_visible(const void *arguments, index_t number, int thread) {
             for (; k + SUMS <= n_on; k += SUMS)
                 UNROLL_FOR(int u = 0; u < SUMS; u++)
                     UNROLL_FOR(int q = 0; q < WIDTH; q++)
-                        a[u][q] += load(columns + list[k + u] * BATCH + q * LANES);
+                        a[u][q] += load(columns + (index_t)list[k + u] * BATCH + q * LANES);
             for (; k < n_on; k++)
                 UNROLL_FOR(int q = 0; q < WIDTH; q++)
-                    a[0][q] += load(columns + list[k] * BATCH + q * LANES);
+                    a[0][q] += load(columns + (index_t)list[k] * BATCH + q * LANES);
             UNROLL_FOR(int u = 1; u < SUMS; u++)
                 UNROLL_FOR(int q = 0; q < WIDTH; q++) a[0][q] += a[u][q];
         }
