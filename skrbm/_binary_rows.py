@@ -14,6 +14,7 @@ key that is drawn from the caller's generator. Results therefore do not depend o
 of threads or on the instruction set.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -55,11 +56,17 @@ def aligned_zeros(shape, dtype):
     """
     *n_rows, n_columns = shape
     stride = _stride(n_columns)
-    n_bytes = int(np.prod(n_rows, dtype=int)) * stride * np.dtype(dtype).itemsize
+    n_bytes = math.prod(n_rows) * stride * np.dtype(dtype).itemsize
     memory = np.zeros(n_bytes + _ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     padded = memory[start : start + n_bytes].view(dtype).reshape(*n_rows, stride)
     return padded[..., :n_columns]
+
+
+def in_order(array):
+    """Return an array, or a copy that is C-contiguous and at addresses for its type."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.array(array, order="C")
 
 
 def is_aligned(weights):
@@ -122,12 +129,12 @@ def lists(x):
             x.eliminate_zeros()
         if not (x.data == 1).all():
             return None
-        indices = np.require(x.indices, np.int32, ["C", "A"])
+        indices = in_order(np.asarray(x.indices, np.int32))
         return Lists(x.indptr.astype(np.int64), indices, x.shape[1])
     if x.dtype == bool:
         x = x.view(np.uint8)
     result = empty_lists(*x.shape)
-    return result if list_rows(np.require(x, requirements=["C", "A"]), result) else None
+    return result if list_rows(in_order(x), result) else None
 
 
 def draw_rows(x, rng):
@@ -335,10 +342,11 @@ class Steps:
         )
 
 
-def work_space(weights):
-    """Return the work space of `visible`, for as many threads as there may be."""
+def work_space(weights, n_threads=None):
+    """Return the work space of `visible`, by default for all threads that there may be."""
+    n_threads = n_threads_allowed() if n_threads is None else n_threads
     width = weights.strides[0] // weights.itemsize
-    return aligned_zeros((n_threads_allowed(), width * _LANES), weights.dtype)
+    return aligned_zeros((n_threads, width * _LANES), weights.dtype)
 
 
 def visible(
@@ -376,8 +384,9 @@ def visible(
     work : ndarray, default=None
         The `work_space`. None allocates it.
     """
-    work = work_space(weights) if work is None else work
     n_rows = len(rows.indptr) - 1
+    n_threads = _n_threads(n_rows, weights.size)
+    work = work_space(weights, n_threads) if work is None else work
     core.visible(
         rows.indptr,
         rows.indices,
@@ -391,7 +400,7 @@ def visible(
         states,
         work,
         _bits(n_rows, weights.shape[1]),
-        _n_threads(n_rows, weights.size),
+        n_threads,
     )
 
 
@@ -413,7 +422,7 @@ def softplus_changes(total, before, after):
         return _kernels.softplus_changes(total, before, after)
     betas, sums = np.empty((2, len(total)), total.dtype), np.empty(len(total))
     for row, beta in zip(betas, (before, after), strict=True):
-        row[...] = np.reshape(beta, -1)
+        row[...] = np.asarray(beta).reshape(-1)
     n_threads = _n_threads(len(total), total.shape[1] * _WORK_PER_GROUPED_UNIT)
     core.changes(total, *betas, sums, n_threads)
     return sums

@@ -389,7 +389,7 @@ class Sums:
     @staticmethod
     def gibbs_between(model, base, v, hidden_input, beta, generators):
         scale = np.empty(len(v), dtype=model.dtype)
-        scale[...] = np.reshape(beta, -1)
+        scale[...] = np.asarray(beta).reshape(-1)
         keys = _binary_rows.draw_keys(generators)
         h = _binary_rows.draw_hidden(hidden_input, model.weights, scale, keys)
         half_step = functools.partial(

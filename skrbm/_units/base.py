@@ -536,7 +536,7 @@ class VisibleUnits(abc.ABC):
         dtype = np.result_type(np.float32, components, visible_bias, hidden_bias)
         arrays = components.T, visible_bias, hidden_bias
         weights, visible_bias, hidden_bias = (
-            np.require(array, dtype, ["C", "A"]) for array in arrays
+            _binary_rows.in_order(np.asarray(array, dtype)) for array in arrays
         )
         return weights, cls(visible_bias), hidden_bias
 
