@@ -433,8 +433,10 @@ def scores(states, total, weights, bias):
 
     Parameters
     ----------
-    states : uint8 ndarray of shape (n_rows, n_units)
-        The bits; values above 1 leave one out.
+    states : ndarray of shape (n_rows, n_units)
+        The bits as uint8, where values above 1 leave one out, or in the dtype of `weights`,
+        where others than those between 0 and 1 do. Log-probabilities of 1 and 0 are
+        averaged by such a value, which is part of the hidden inputs.
     total : ndarray of shape (n_rows, n_components)
         Hidden input of the complete rows, C-contiguous.
     weights : ndarray of shape (n_units, n_components)
@@ -455,7 +457,7 @@ def scores(states, total, weights, bias):
         total,
         weights,
         bias,
-        states,
+        *((states, None) if states.dtype == np.uint8 else (None, states)),
         np.empty((2 * n_rows, weights.shape[1]), total.dtype),
         aligned_zeros((n_threads, 2 * width * _LANES), total.dtype),
         logs,

@@ -720,15 +720,17 @@ def test_changes_of_temperature(dtype, scale):
 
 def scores_written_out(states, total, weights, bias):
     """Return the sum over bits of the log-probability of each given all others."""
-    total, weights, bias = (array.astype(float) for array in (total, weights, bias))
+    arrays = states, total, weights, bias
+    states, total, weights, bias = (array.astype(float) for array in arrays)
     result = np.zeros(len(states))
     for row, state in enumerate(states):
-        for i in np.flatnonzero(state < 2):
+        for i in np.flatnonzero((state >= 0) & (state <= 1)):
             off = total[row] - state[i] * weights[i]
             log_odds = bias[i] + np.sum(
                 np.logaddexp(0, off + weights[i]) - np.logaddexp(0, off)
             )
-            result[row] -= np.logaddexp(0, -log_odds if state[i] else log_odds)
+            of_one, of_zero = -np.logaddexp(0, -log_odds), -np.logaddexp(0, log_odds)
+            result[row] += state[i] * of_one + (1 - state[i]) * of_zero
     return result
 
 
@@ -741,10 +743,13 @@ def test_scores(n_components, scale, dtype):
         states = random_states(n_rows, n_units)
         total = model.hidden_input(states.astype(dtype))
         states[:, ::7] = 2
-        arguments = states, total, model.weights, model.visible.bias
-        expected = scores_written_out(*arguments)
-        result = _binary_rows.scores(*arguments)
-        assert_allclose(result, expected, rtol=1e-6 if dtype == np.float32 else 1e-13)
+        values = np.random.default_rng(0).random(states.shape).astype(dtype)
+        values[:, ::3], values[:, ::5] = states[:, ::3], np.nan
+        for rows in (states, states.astype(dtype), values):
+            arguments = rows, total, model.weights, model.visible.bias
+            expected = scores_written_out(*arguments)
+            result = _binary_rows.scores(*arguments)
+            assert_allclose(result, expected, rtol=1e-6 if dtype == np.float32 else 1e-13)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -759,6 +764,8 @@ def test_scores_of_extreme_models(dtype):
         arguments = states, total, model.weights, model.visible.bias
         expected = scores_written_out(*arguments)
         assert_allclose(_binary_rows.scores(*arguments), expected, rtol=3e-6)
+        result = _binary_rows.scores(states.astype(dtype), *arguments[1:])
+        assert_allclose(result, expected, rtol=3e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1083,8 +1090,10 @@ def gradients(dtype, n_features, n_components, n_rows):
     update(model, v, hidden, shares, (mu, lam))
     a = 20 * rng.standard_normal((n_rows, n_components)).astype(dtype)
     scores = _binary_rows.scores(v, a, model.weights, model.visible.bias)
+    gray = rng.random(v.shape).astype(dtype)
+    of_gray = _binary_rows.scores(gray, a, model.weights, model.visible.bias)
     changes = _binary_rows.softplus_changes(a, 0.3, 0.4)
-    return [*map(with_padding, model.arrays), total, scores, changes]
+    return [*map(with_padding, model.arrays), total, scores, of_gray, changes]
 
 
 def listed(dtype):
@@ -1338,6 +1347,7 @@ def core_arguments(function, dtype=np.float32):
             "weights": weights,
             "bias": visible_bias,
             "states": random_states(4, 9),
+            "values": np.zeros((4, 9), dtype),
             "chances": np.empty((8, 5), dtype),
             "work": aligned_zeros((1, 2 * 16 * 16), dtype),
             "logs": np.empty((4, 1)),
@@ -1391,6 +1401,7 @@ OPTIONAL = {
     "steps": {"X", "row_weights", "means", "average_weights", "average_visible_bias"}
     | {"average_hidden_bias"},
     "softplus_sums": {"base"},
+    "scores": {"states", "values"},
     "logistic": {"bias", "scale", "keys", "stops", "mean", "states"},
     "normal": {"bias"},
 }
@@ -1638,6 +1649,7 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
         ("scores", "bias", floats[0, :8]),
         ("scores", "states", flags[:4, :9]),
         ("scores", "states", flags[:3, :9].copy()),
+        ("scores", "values", floats[:4, :9]),
         ("scores", "chances", floats[:4, :5].copy()),
         ("scores", "work", aligned_zeros((1, 511), np.float32)),
         ("scores", "logs", np.empty((4, 2))),
@@ -1708,6 +1720,8 @@ def test_shapes_and_layouts_of_arguments_are_checked(core):
     ]:
         with pytest.raises(ValueError, match=f"^{name} must be "):
             call(core, function, **{name: wrong})
+    with pytest.raises(ValueError, match=r"^states must be .* unless there are values"):
+        call(core, "scores", states=None, values=None)
 
 
 @pytest.mark.parametrize("function", ["hidden", "visible", "update"])

@@ -29,6 +29,23 @@ def log_odds(mean, margin=1e-9):
     return np.log(mean / (1 - mean))
 
 
+def _states_or_values(v, missing):
+    """Return dense rows for `_binary_rows.scores`; None if values are not within [0, 1]."""
+    states = np.ascontiguousarray(v == 1)
+    known = v == states
+    if (known if missing is None else known | missing).all():
+        states = states.view(np.uint8)
+        if missing is not None:
+            states[missing] = 2
+        return states
+    known = (v >= 0) & (v <= 1)
+    if not (known if missing is None else known | missing).all():
+        return None
+    if missing is not None:
+        v = np.where(missing, v.dtype.type(2), v)
+    return np.ascontiguousarray(v)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class BernoulliUnits(VisibleUnits):
     """Units with states 0 and 1 and energy ``-b v``.
@@ -181,41 +198,32 @@ class BernoulliUnits(VisibleUnits):
         n_units = len(self) if columns is None else len(columns)
         if missing is not None and columns is not None:
             missing = missing[:, columns]
-        total = self._score_of_states(v, hidden_input, weights, columns, missing)
+        total = self._score_by_core(v, hidden_input, weights, columns, missing)
         if total is None:
-            total = self._score_of_values(v, hidden_input, weights, columns, missing)
+            total = self._score_by_products(v, hidden_input, weights, columns, missing)
         return total * (len(self) / n_units)
 
-    def _score_of_states(self, v, hidden_input, weights, columns, missing):
+    def _score_by_core(self, v, hidden_input, weights, columns, missing):
         """Return the sum over units by the compiled core; None if it cannot compute it."""
         if _binary_rows.core is None:
             return None
         bias = self.bias
         if columns is not None:
             v, weights, bias = v[:, columns], weights[columns], bias[columns]
-        if sp.issparse(v):
-            if not ((v.data == 0) | (v.data == 1)).all():
-                return None
-            v = v.tocsc()  # for slicing columns
+        v = v.tocsc() if sp.issparse(v) else v  # for slicing columns
         if not _binary_rows.is_aligned(weights):
             weights = _binary_rows.align(weights)
-        total = np.zeros(v.shape[0])
+        total, hidden_input = np.zeros(v.shape[0]), _binary_rows.in_order(hidden_input)
         for units in _kernels.row_blocks(len(bias), len(total), _kernels.WORK_SIZE):
             part = v[:, units]
-            if sp.issparse(part):
-                states = part.astype(bool).toarray(order="C")
-            else:
-                states = np.ascontiguousarray(part == 1)
-                known = part == states
-                if not (known if missing is None else known | missing[:, units]).all():
-                    return None
-            states = states.view(np.uint8)
-            if missing is not None:
-                states[missing[:, units]] = 2
-            total += _binary_rows.scores(states, hidden_input, weights[units], bias[units])
+            part = part.toarray(order="C") if sp.issparse(part) else part
+            rows = _states_or_values(part, None if missing is None else missing[:, units])
+            if rows is None:
+                return None
+            total += _binary_rows.scores(rows, hidden_input, weights[units], bias[units])
         return total if np.isfinite(total).all() else None
 
-    def _score_of_values(self, v, hidden_input, weights, columns, missing):
+    def _score_by_products(self, v, hidden_input, weights, columns, missing):
         """Return the sum over units, whose values may be between 0 and 1."""
         total, n_units = np.zeros(v.shape[0]), 0
         blocks = self.conditional_log_odds(v, hidden_input, weights, columns)

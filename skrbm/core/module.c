@@ -406,7 +406,9 @@ static const parameter scores_parameters[] = {
     [SCORES_TOTAL] = {"total", &REALS, READ, "C-contiguous, of shape (n_rows, n_components)"},
     [SCORES_WEIGHTS] = {"weights", &REALS, READ, WEIGHTS_LAYOUT},
     [SCORES_BIAS] = {"bias", &REALS, READ, "of shape (n_units,)"},
-    [SCORES_STATES] = {"states", &UINT8, READ, "C-contiguous, of shape (n_rows, n_units)"},
+    [SCORES_STATES] = {"states", &UINT8, OPTIONAL,
+                       "C-contiguous, of shape (n_rows, n_units), unless there are values"},
+    [SCORES_VALUES] = {"values", &REALS, OPTIONAL, "C-contiguous, of shape (n_rows, n_units)"},
     [SCORES_CHANCES] = {"chances", &REALS, WRITE,
                         "C-contiguous, of shape (2 * n_rows, n_components)"},
     [SCORES_WORK] = {"work", &REALS, WRITE, "twice the work space for weights of this shape"},
@@ -421,7 +423,9 @@ static int scores_misfit(const Py_buffer *a) {
     const index_t n_rows = a[SCORES_TOTAL].shape[0], width = (n + BATCH - 1) / BATCH * BATCH;
     EXPECT(SCORES_TOTAL, is_whole(a + SCORES_TOTAL, n_rows, n));
     EXPECT(SCORES_BIAS, has_length(a + SCORES_BIAS, n_units));
-    EXPECT(SCORES_STATES, is_whole(a + SCORES_STATES, n_rows, n_units));
+    const Py_buffer *states = a + SCORES_STATES, *values = a + SCORES_VALUES;
+    EXPECT(SCORES_STATES, is_whole(states, n_rows, n_units) && (states->obj || values->obj));
+    EXPECT(SCORES_VALUES, is_whole(values, n_rows, n_units));
     EXPECT(SCORES_CHANCES, is_whole(a + SCORES_CHANCES, 2 * n_rows, n));
     const Py_buffer *work = a + SCORES_WORK;
     EXPECT(SCORES_WORK,

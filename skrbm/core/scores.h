@@ -111,7 +111,7 @@ enum { LEAST_EXPONENT = -1000, MOST_EXPONENT = 60 };
 
 typedef struct {
     index_t n_rows, n_units, n_components, stride, n_tiles, work_stride;
-    const REAL *total, *weights, *bias;
+    const REAL *total, *weights, *bias, *values;
     const uint8_t *states;
     REAL *on, *off, *work;
     double *logs;
@@ -133,8 +133,8 @@ static void run_chances(const void *arguments, index_t number, int thread) {
     }
 }
 
-/* Replace a tile of transposed weights by exp(W), and write the bits in which exp(-W) differs;
- * return the largest absolute value, or NaN. */
+/* Replace a tile of transposed weights by exp(W), and write the bits in which exp(-W) differs
+ * unless `flip` is NULL; return the largest absolute value, or NaN. */
 INLINE REAL grow(REAL *growth, REAL *flip, index_t n_components) {
     batch largest = {0};
     for (index_t k = 0; k < n_components * BATCH; k += LANES) {
@@ -143,7 +143,9 @@ INLINE REAL grow(REAL *growth, REAL *flip, index_t n_components) {
         const vec_bits negative = (vec_bits)(w < 0);
         const vec change = choose(negative, less, more);
         *(vec *)(growth + k) = change;
-        *(vec *)(flip + k) = (vec)((vec_bits)change ^ (vec_bits)choose(negative, more, less));
+        if (flip)
+            *(vec *)(flip + k) =
+                (vec)((vec_bits)change ^ (vec_bits)choose(negative, more, less));
         vec_bits *most = largest.bits + k / LANES % (BATCH / LANES);
         const vec_bits word = (vec_bits)size; /* in the order of sizes, and NaN is the last */
         *most = (vec_bits)choose((vec_bits)(word > *most), size, (vec)*most);
@@ -230,6 +232,65 @@ static void run_scores(const void *arguments, index_t number, int thread) {
     }
 }
 
+/* Log-odds of visible values given all other units -----------------------------------------
+ *
+ *     odds = b_i + sum_j log (q_j + p_j exp((1 - v) W_ij)) / (q_j + p_j exp(-v W_ij))
+ *
+ * of unit i with a value v between 0 and 1, which stays in the inputs of the hidden units. The
+ * score of the value is v odds - log(1 + exp(odds)).
+ */
+
+INLINE vec grown(vec x) {
+    const vec less = exponential(-magnitude(x));
+    return choose((vec_bits)(x < 0), less, 1 / less);
+}
+
+static void run_values(const void *arguments, index_t number, int thread) {
+    const score_job *job = arguments;
+    enum { WIDTH = BATCH / LANES };
+    const index_t first = number * BATCH, n = job->n_components;
+    const index_t width = (n + BATCH - 1) / BATCH * BATCH;
+    const int count = (int)MIN(BATCH, job->n_units - first);
+    REAL *growth = job->work + thread * job->work_stride, *tile = growth + width * BATCH;
+    transpose(job->weights + first * job->stride, count, job->stride, n, tile);
+    memcpy(growth, tile, (size_t)(n * BATCH) * sizeof(REAL));
+    const REAL largest = grow(growth, NULL, n);
+    const int in_range = largest < -LOWEST; /* not if it is NaN */
+    const index_t n_factors = in_range ? (index_t)(-LOWEST / (largest < 1 ? 1 : largest)) : n;
+    for (index_t r = 0; r < job->n_rows; r++) {
+        const REAL *on = job->on + r * n, *off = job->off + r * n;
+        batch v = {0}, up, down, power_up = {0}, power_down = {0};
+        memcpy(v.x, job->values + r * job->n_units + first, (size_t)count * sizeof(REAL));
+        UNROLL_FOR(int q = 0; q < WIDTH; q++) up.v[q] = down.v[q] = (vec){0} + 1;
+        for (index_t j = 0; j < n;) {
+            vec a[WIDTH], b[WIDTH];
+            UNROLL_FOR(int q = 0; q < WIDTH; q++) a[q] = up.v[q], b[q] = down.v[q];
+            for (const index_t stop = MIN(n, j + n_factors); j < stop; j++)
+                UNROLL_FOR(int q = 0; q < WIDTH; q++) {
+                    const vec w = load(tile + j * BATCH + q * LANES);
+                    const vec without = on[j] * grown(-(v.v[q] * w));
+                    b[q] *= off[j] + without;
+                    a[q] *= off[j] + without * load(growth + j * BATCH + q * LANES);
+                }
+            UNROLL_FOR(int q = 0; q < WIDTH; q++) {
+                up.v[q] = a[q], down.v[q] = b[q];
+                split_exponent(up.v + q, power_up.bits + q);
+                split_exponent(down.v + q, power_down.bits + q);
+            }
+        }
+        double sum = 0;
+        for (int i = 0; i < count; i++) {
+            if (!(v.x[i] >= 0 && v.x[i] <= 1)) continue; /* left out */
+            const double power = (double)power_up.number[i] - (double)power_down.number[i];
+            const double odds = (double)job->bias[first + i] + power * LN2 +
+                                log((double)up.x[i] / (double)down.x[i]);
+            const double of_zero = (odds > 0 ? odds : 0) + log1p(exp(-fabs(odds)));
+            sum += of_zero - (double)v.x[i] * odds;
+        }
+        job->logs[r * job->n_tiles + number] = in_range ? sum : NAN;
+    }
+}
+
 void EXPORT(scores)(const Py_buffer *a, int n_threads) {
     const Py_buffer *weights = a + SCORES_WEIGHTS, *work = a + SCORES_WORK;
     score_job job = {
@@ -243,6 +304,7 @@ void EXPORT(scores)(const Py_buffer *a, int n_threads) {
         .weights = weights->buf,
         .bias = a[SCORES_BIAS].buf,
         .states = a[SCORES_STATES].buf,
+        .values = a[SCORES_VALUES].buf,
         .on = a[SCORES_CHANCES].buf,
         .work = work->buf,
         .logs = a[SCORES_LOGS].buf,
@@ -251,7 +313,7 @@ void EXPORT(scores)(const Py_buffer *a, int n_threads) {
     job.off = job.on + size;
     n_threads = (int)MIN(n_threads, work->shape[0]); /* each has a row of the work space */
     run_tiles(run_chances, &job, (size + INPUTS - 1) / INPUTS, n_threads);
-    run_tiles(run_scores, &job, job.n_tiles, n_threads);
+    run_tiles(job.states ? run_scores : run_values, &job, job.n_tiles, n_threads);
 }
 
 /* Sums over rows ---------------------------------------------------------------------------
