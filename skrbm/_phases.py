@@ -227,7 +227,8 @@ class DensePhases(ProductPhases):
         np.negative(dh, out=s[n])
         np.negative(lam, out=s[n + 1])
         weights += _kernels.product(v.T, s, self._gradient)
-        return dv - (s @ lam) @ v, dh - (v @ mu) @ s
+        db = dv - (s @ lam) @ v
+        return db, dh - (v @ mu) @ s if mu.any() else dh
 
 
 class SparsePhases(ProductPhases):

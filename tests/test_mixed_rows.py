@@ -43,6 +43,21 @@ def dtype(request):
     return request.param
 
 
+def test_functions_of_all_arrays(dtype):
+    """The parts have the new arrays, of which the biases are slices of the common one."""
+    units = model_of(dtype).visible
+    others = units.map(np.exp)
+    others.encoder, others.rest  # noqa: B018, computed before
+    mapped = units.map(lambda a, b: a - 2 * b, others)
+    for array, a, b in zip(mapped.arrays, units.arrays, others.arrays, strict=True):
+        assert_array_equal(array, a - 2 * b)
+    assert mapped.rest is mapped.parts[-1]
+    assert mapped.rest.log_variance is mapped.arrays[1]
+    biases = [part.bias for part in mapped.parts]
+    assert_array_equal(np.concatenate(biases), mapped.bias)
+    assert all(np.shares_memory(bias, mapped.bias) for bias in biases)
+
+
 class Truth:
     """The distribution of rows at an inverse temperature, as a mixture.
 

@@ -70,7 +70,7 @@ def test_hidden_at_inverse_temperatures(dtype):
         generators = [(slice(0, 4), generator(1)), (slice(4, 9), generator(2))]
         x = inputs.copy()
         _real_rows.draw_hidden(x, beta, generators)
-        (mean,) = [(inputs * np.asarray(beta, dtype)).copy()]
+        mean = inputs * np.asarray(beta, dtype)
         _real_rows.infer_hidden(mean, np.zeros(70, dtype))
         words = [generator(seed).bit_generator.random_raw() for seed in (1, 2)]
         assert_array_equal(x, core_draws(mean, words, [4, 9], hidden=True))

@@ -145,7 +145,17 @@ class VisibleUnits(abc.ABC):
         """Apply a function to the arrays of these and other units; return new units."""
         arrays = zip(self.arrays, *(other.arrays for other in others), strict=True)
         mapped = (function(*array) for array in arrays)
-        return dataclasses.replace(self, **dict(zip(self.trained, mapped, strict=True)))
+        return self.with_trained(**dict(zip(self.trained, mapped, strict=True)))
+
+    def with_trained(self, **arrays) -> Self:
+        """Return units with other trained arrays.
+
+        They keep cached properties, which therefore must not depend on trained arrays. This
+        is faster than `dataclasses.replace`, too: models on a path are made at each step.
+        """
+        units = object.__new__(type(self))
+        vars(units).update(vars(self) | arrays)
+        return units
 
     # Columns and rows -----------------------------------------------------------------
 

@@ -219,7 +219,8 @@ class GaussianUnits(VisibleUnits):
         of_v, of_square = differences
         change = of_square / (2 * variance) - self.bias / variance * of_v
         change *= VARIANCE_RATE
-        np.clip(change, -LARGEST_VARIANCE_STEP, LARGEST_VARIANCE_STEP, out=change)
+        np.minimum(change, LARGEST_VARIANCE_STEP, out=change)
+        np.maximum(change, -LARGEST_VARIANCE_STEP, out=change)
         self.bias[...] += variance * of_bias
         self.log_variance[...] += change
         lowest = np.log(SMALLEST_VARIANCE)

@@ -273,7 +273,7 @@ class GroupUnits(VisibleUnits):
     def sample_between(self, base, x, beta, generators):
         x += self.bias - base.bias
         x *= beta
-        unbiased = dataclasses.replace(self, bias=base.bias)
+        unbiased = self.with_trained(bias=base.bias)
         for rows, rng in generators:
             unbiased.sample(x[rows], rng, x[rows])
 

@@ -55,7 +55,7 @@ class MixedUnits(VisibleUnits):
     def __post_init__(self) -> None:
         """Make the biases of the parts slices of the common array."""
         parts = [
-            dataclasses.replace(part, bias=self.bias[units])
+            part.with_trained(bias=self.bias[units])
             for part, units in zip(self.parts, self.units, strict=True)
         ]
         object.__setattr__(self, "parts", tuple(parts))
@@ -126,8 +126,8 @@ class MixedUnits(VisibleUnits):
     def n_bits(self):  # type: ignore[override]
         return len(self) if self.rows_are_bits else self.units[-1].start
 
-    @functools.cached_property
-    def rest(self):  # type: ignore[override]
+    @property
+    def rest(self):
         return self.parts[-1] if 0 < self.n_bits < len(self) else None
 
     @property
@@ -175,8 +175,13 @@ class MixedUnits(VisibleUnits):
         return tuple(array for part in self.parts for array in part.arrays_of_partition)
 
     def map(self, function, *others):
-        zipped = zip(self.parts, *(other.parts for other in others), strict=True)
-        return self.of([part.map(function, *rest) for part, *rest in zipped], self.columns)
+        arrays = zip(self.arrays, *(other.arrays for other in others), strict=True)
+        bias, *rest = (function(*array) for array in arrays)
+        parts = []
+        for part, units in zip(self.parts, self.units, strict=True):
+            of_part = {name: rest.pop(0) for name in part.trained[1:]}
+            parts.append(part.with_trained(bias=bias[units], **of_part))
+        return self.with_trained(bias=bias, parts=tuple(parts))
 
     def with_covariance(self, data) -> Self:
         """Return units like these, but with the covariance matrix of real columns.
