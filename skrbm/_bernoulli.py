@@ -84,11 +84,12 @@ class BernoulliRBMEstimator(BaseRBM):
         ``1 - learning_rate * weight_decay``. The biases are not penalized, and with
         `centering` they make up for what the weights lose at the offsets.
 
-        With 20 to 20000 training rows, "auto" is found by a short first training, without
-        decay, on four fifths of the rows. It tells after how many updates the
-        pseudo-log-likelihood of the other rows is best, and "auto" is 1.5 divided by this
-        number and by the learning rate, so that learning ends where the first training
-        should have ended [6]_. It takes at most two fifths of the updates of `n_iter`.
+        With 20 to 20000 training rows and at least 3 epochs, "auto" is found by a short
+        first training, without decay, on four fifths of the rows. It tells after how many
+        updates the pseudo-log-likelihood of the other rows is best, and "auto" is 1.5
+        divided by this number and by the learning rate, so that learning ends where the
+        first training should have ended [6]_. It takes at most two fifths of the updates of
+        `n_iter`.
 
         If the other rows do not show that the model overfits, with more rows or fewer, on
         shards, or if training begins at parameters set by hand, "auto" is 0.003 times

@@ -491,7 +491,8 @@ class Fit(Call):
         if seed is None:
             return settings, n_epochs
         rbm._decay_times = 1.0
-        n_most = _rules.updates_to_try(data.effective_size, n_epochs * per_epoch)
+        n_updates = n_epochs * per_epoch
+        n_most = _rules.updates_to_try(data.effective_size, n_epochs, n_updates)
         automatic = rbm.weight_decay == "auto" and settings.weight_decay > 0
         if not automatic or self.is_set_by_hand or n_most < FIRST:
             return settings, n_epochs

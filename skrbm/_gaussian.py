@@ -86,14 +86,15 @@ class GaussianRBMEstimator(BaseRBM):
 
     weight_decay : float or "auto", default="auto"
         Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. With 20 to 20000 training rows, "auto" is
-        found by a short first training, as described for :class:`BernoulliRBMEstimator`, by
-        the log-likelihood of held-out rows. If these do not show that the model overfits,
-        or with more rows or fewer, or on shards, it is 0.003 times `n_components` times the
-        root of the number of features, divided by the number of training rows (with
-        weights, the effective number), but at most 0.1 divided by the learning rate. A warm
-        start keeps the ratio of the decay to this rule, and `partial_fit` the value of the
-        previous call, or starts with 0. The value used is stored in `weight_decay_`.
+        ``1 - learning_rate * weight_decay``. With 20 to 20000 training rows and at least 3
+        epochs, "auto" is found by a short first training, as described for
+        :class:`BernoulliRBMEstimator`, by the log-likelihood of held-out rows. If these do
+        not show that the model overfits, or with more rows or fewer, or on shards, it is
+        0.003 times `n_components` times the root of the number of features, divided by the
+        number of training rows (with weights, the effective number), but at most 0.1
+        divided by the learning rate. A warm start keeps the ratio of the decay to this
+        rule, and `partial_fit` the value of the previous call, or starts with 0. The value
+        used is stored in `weight_decay_`.
 
     batch_size : int, default=20
         Number of rows per minibatch.

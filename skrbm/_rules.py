@@ -85,9 +85,13 @@ def enough_epochs(n_rows, batch_size, n_weights):
     return -(-n_updates // n_steps)
 
 
-def updates_to_try(n_rows, n_updates):
-    """Return how many updates of so many a first training may take, 0 for none."""
-    return int(PART_TO_TRY * n_updates) if FEWEST_ROWS <= n_rows <= MANY_ROWS else 0
+def updates_to_try(n_rows, n_epochs, n_updates):
+    """Return how many of the updates of all epochs a first training may take, 0 for none.
+
+    Where it would see no row twice, there is none, since such a model cannot overfit.
+    """
+    suits = FEWEST_ROWS <= n_rows <= MANY_ROWS and PART_TO_TRY * n_epochs > 1
+    return int(PART_TO_TRY * n_updates) if suits else 0
 
 
 def decay_after_trial(settings, length, n_most):

@@ -126,8 +126,9 @@ def test_decay_that_ends_learning_where_the_trial_did():
 
 
 def test_how_long_a_trial_and_the_training_after_it_are():
-    assert _rules.updates_to_try(1000, 5000) == 2000
-    assert _rules.updates_to_try(10, 5000) == _rules.updates_to_try(30_000, 5000) == 0
+    assert _rules.updates_to_try(1000, 3, 5000) == 2000
+    assert _rules.updates_to_try(1000, 2, 5000) == 0  # it would see no row twice
+    assert _rules.updates_to_try(10, 9, 5000) == _rules.updates_to_try(30_000, 9, 5000) == 0
     assert _rules.updates_after_trial(300) == 2400
     assert _rules.updates_after_trial(10) == 500
 
