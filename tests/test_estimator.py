@@ -27,7 +27,7 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_info
 
-from skrbm import BernoulliRBMEstimator, _fitting
+from skrbm import BernoulliRBMEstimator, _binary_rows, _fitting
 from skrbm._model import RBM
 from skrbm._record import Record, Validation
 from skrbm._step import Learner
@@ -415,14 +415,21 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(method, warm_start, monkeyp
         getattr(rbm, method)(bad)
     assert pickle.dumps(vars(rbm)) == before
 
-    def fails_in_the_third_step(self, *args, **options):
-        fails_in_the_third_step.calls += 1
-        if fails_in_the_third_step.calls == 3:
-            raise MemoryError
-        return step(self, *args, **options)
+    def failing(function):
+        """Let the third call of a function fail, after it has done something."""
+        calls = []
 
-    fails_in_the_third_step.calls, step = 0, Learner._step
-    monkeypatch.setattr(Learner, "_step", fails_in_the_third_step)
+        def fails(self, *args, **options):
+            calls.append(function(self, *args, **options))
+            if len(calls) == 3:
+                raise MemoryError
+            return calls[-1]
+
+        return fails
+
+    # Steps are single where rows are counted, and else may be in the core.
+    monkeypatch.setattr(Learner, "_step", failing(Learner._step))
+    monkeypatch.setattr(_binary_rows.Steps, "take", failing(_binary_rows.Steps.take))
     with pytest.raises(MemoryError):
         getattr(rbm, method)(pd.DataFrame(BINARY).add_prefix("pixel"))
     assert pickle.dumps(vars(rbm)) == before

@@ -748,7 +748,7 @@ def test_steps_are_shorter_with_outliers(rate):
     def change(v, rate):
         state = state_at(start.copy(), np.zeros((20, 4)))
         settings = PLAIN._replace(n_chains=20, batch_size=20)
-        learner_on(v, state, settings).step(slice(0, len(v)), rate)
+        learner_on(v, state, settings).steps([slice(0, len(v))], [rate])
         return state.model.weights - start.weights
 
     ratio = change(usual, rate) / change(usual, 1e-3)
