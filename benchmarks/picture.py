@@ -3,7 +3,8 @@
     python benchmarks/picture.py [FILE]
 
 Without FILE, the picture is that of the README, ``docs/_static/anytime.png``. At each time,
-a curve shows the best model of a package whose training has ended by then.
+a curve shows the best model of a package whose training has ended by then. It ends with the
+longest training.
 """
 
 import json
@@ -50,7 +51,8 @@ def draw(rows, path):
         for package, color in COLORS.items():
             times, values = best_so_far(row for row in here if row["package"] == package)
             if times:
-                times, values = [*times, 2 * max(seconds)], [*values, values[-1]]
+                longest = max(row["seconds"] for row in here if row["package"] == package)
+                times, values = [*times, longest], [*values, values[-1]]
                 ax.step(times, values, where="post", color=color, label=package)
                 ax.plot(times, values, ".", color=color)
             if package == "skrbm":  # models far below its first one are not shown
@@ -59,9 +61,11 @@ def draw(rows, path):
         ax.xaxis.set_major_formatter("{x:g}")
         ax.grid(color="0.9")
         ax.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(loc="lower right")
-    figure.axes[0].set_ylabel("mean test log-likelihood, nats")
-    figure.supxlabel("seconds of training in one thread", fontsize="medium")
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4
+    )
+    figure.axes[0].set_ylabel("mean test log-likelihood, nats (higher is better)")
+    figure.supxlabel("seconds of training in one thread (log scale)", fontsize="medium")
     figure.savefig(path, dpi=160)
 
 
