@@ -103,7 +103,11 @@ class Solver(abc.ABC):
         """Update the state of the solver after the model was updated from `phases`."""
 
     def copy(self) -> Self:
-        return copy.deepcopy(self)
+        solver = copy.copy(self)
+        for name, value in vars(self).items():  # `deepcopy` is slow for arrays
+            array = isinstance(value, np.ndarray)
+            setattr(solver, name, value.copy() if array else copy.deepcopy(value))
+        return solver
 
     def resume(self, settings, n_rows: int) -> Self:
         """Return a copy that continues the chains in training on `n_rows` rows.
