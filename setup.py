@@ -33,7 +33,6 @@ flags = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
 flags += ["-Wall", "-Wextra", "-Wno-psabi"]  # no vectors are passed between files
 extra = os.environ.get("SKRBM_CFLAGS", "").split()
 sources = [f"skrbm/core/{name}.c" for name in ("module", "threads", "float", "double")]
-headers = "core", "half_steps", "real_rows", "gaps"
 levels = {"_core": []}
 if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of the target, not of the host
     levels["_core_avx2"] = ["-mavx2"]

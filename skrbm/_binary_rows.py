@@ -322,6 +322,10 @@ class Steps:
         """
         rows = [np.arange(b.start, b.stop) if isinstance(b, slice) else b for b in batches]
         stops = np.cumsum([len(row) for row in rows])
+        if self._row_weights is None:
+            totals = [len(row) for row in rows]
+        else:
+            totals = [self._row_weights[row].sum() for row in rows]
         self._numbers[3] = solver.n_means
         n_keys = self._n_keys + (solver.means is None)
         core.steps(
@@ -329,7 +333,7 @@ class Steps:
             self._row_weights,
             np.concatenate(rows),
             stops,
-            schedule,
+            np.column_stack([schedule, totals]),
             self._numbers,
             rng.bit_generator.random_raw(len(rows) * n_keys),
             solver.chains,
@@ -554,8 +558,7 @@ def softplus_sums(x, bias=None):
 def log_mean_exps(x):
     """Return ``log(mean(exp(x)))`` of each row, as float64."""
     if core is None:
-        largest = x.max(axis=1)
-        return np.log(np.exp(x - largest[:, None]).mean(axis=1)) + largest
+        return _kernels.log_sums(x) - np.log(x.shape[1])
     result = np.empty(len(x))
     core.log_mean_exps(x, None, result)
     return result

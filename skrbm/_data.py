@@ -14,6 +14,7 @@ import copy
 import functools
 import mmap
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
@@ -88,6 +89,13 @@ class MappedPages:
         self._n_bytes += n_rows * (self.LARGEST_PAGE if scattered else self._row_size)
         if self._n_bytes > self.LIMIT:
             self.give_back()
+
+    def n_rows_left(self, scattered: bool = False) -> int:
+        """Return how many rows can be read until pages are released."""
+        if self._map is None:
+            return sys.maxsize
+        row_size = self.LARGEST_PAGE if scattered else self._row_size
+        return int((self.LIMIT - self._n_bytes) // row_size)
 
     def give_back(self) -> None:
         """Release the pages read so far."""
@@ -717,7 +725,7 @@ def _largest_eigenvalue(multiply, n, block_size=4, n_blocks=10):
 
     `multiply` multiplies it by a matrix. This is exact for few rows. For many, it is that
     in the space of powers of the matrix times a few vectors, a lower bound that is too low
-    by at most about 2e-3, if there is no gap between eigenvalues, and much closer
+    by about 1e-2 at most, if there is no gap between eigenvalues, and much closer
     otherwise: Golub, G. H. and Underwood, R. (1977). The block Lanczos method for computing
     eigenvalues. In Mathematical Software III, 361-377. Academic Press.
     """

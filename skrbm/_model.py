@@ -307,7 +307,7 @@ class Products:
             out = model.empty(self.rows.shape[0], len(model.hidden_bias))
         return self.mean_hidden(out, rng, out)
 
-    def visible_input(self, weights=None, bias=0):
+    def visible_input(self, weights=None, bias=None):
         """Return the products of hidden rows with each row of the weights, plus a bias."""
         h = self.rows
         if weights is not None:

@@ -41,6 +41,8 @@ class Phases(abc.ABC):
 
     Attributes
     ----------
+    n_most : int
+        Largest number of rows of both phases.
     positive_visible : ndarray of shape (n_positive, n_encoded)
         The positive rows, if they are dense.
     """
@@ -48,6 +50,7 @@ class Phases(abc.ABC):
     positive_visible: np.ndarray
 
     def __init__(self, model: RBM, max_rows: int, allocate=np.empty):
+        self.n_most = max_rows
         self._hidden = allocate((max_rows, len(model.hidden_bias)), dtype=model.dtype)
         self._draw_states = model.visible.draw_states
         self.n_positive = self.n_negative = 0

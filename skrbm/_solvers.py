@@ -27,11 +27,12 @@ SMALLEST_CHANCE = 1e-4
 # Numbers of minibatches from one jump to the next, if more than this part of the jumps is
 # accepted. If chains of a model with few modes jump half as often, many equal columns can
 # run away between jumps.
-INTERVALS = {0.1: 10, 0.01: 20, 0.001: 50, -1.0: 100}
+INTERVALS = {0.1: 10, 0.01: 20, 0.001: 50}
+LARGEST_INTERVAL = 100
 # Weight of a new jump in the moving average of the accepted part.
 ACCEPTED_SHARE = 0.1
-# Largest number of minibatches in a call of the core, after which users can interrupt it.
-STEPS_AT_ONCE = 100
+# Number of minibatches for solvers that have nothing to do between them.
+MANY = 1 << 30
 # Number of temperatures of parallel tempering.
 N_TEMPERATURES = 10
 # Weight of a new swap in the moving averages of rejection rates, and number of minibatches
@@ -157,7 +158,7 @@ class ContrastiveDivergence(Solver, in_core=True):
         return n_positive
 
     def prepare(self, model, rng):
-        return STEPS_AT_ONCE
+        return MANY
 
     def negative_phase(self, model, phases, rng):
         chains = phases.sample_positive(model, rng)
@@ -196,14 +197,15 @@ class PersistentContrastiveDivergence(Solver, in_core=True):
 
     @property
     def _interval(self):
-        return next(n for part, n in INTERVALS.items() if self.accepted > part)
+        suitable = (n for part, n in INTERVALS.items() if self.accepted > part)
+        return next(suitable, LARGEST_INTERVAL)  # also if training has diverged
 
     def prepare(self, model, rng):
         if self.n_means and self.n_minibatches >= self._interval:
             accepted = jump(model, self.chains, self.means[: self.n_means], rng)
             self.accepted += ACCEPTED_SHARE * (accepted - self.accepted)
             self.n_minibatches = 0
-        return min(self._interval - self.n_minibatches, STEPS_AT_ONCE)
+        return self._interval - self.n_minibatches
 
     def have_taken(self, sizes):
         self.n_minibatches += len(sizes)

@@ -30,6 +30,8 @@ LARGEST_STRIDE = 16
 # Largest change of the input of a hidden unit for an outlier in a step, beyond that for
 # other rows, if its state changes by 1.
 LARGEST_CHANGE = 1.0
+# Largest numbers of steps, and of changes of a weight, in a call of the core.
+STEPS_AT_ONCE, WORK_AT_ONCE = 100, 10**10
 # To save time, weights shrink when the decay of some steps adds up to this part of them.
 SMALLEST_DECAY = 1e-3
 
@@ -300,7 +302,9 @@ class Learner:
                 for pair in zip(*models, strict=True)
             ]
         self._set_offsets()
-        self._core = self._steps_of_core()
+        self._steps_in_core = self._steps_of_core()
+        work = self.phases.n_most * learned.model.weights.size * settings.n_gibbs_steps
+        self._n_at_once = min(STEPS_AT_ONCE, max(1, WORK_AT_ONCE // work))
 
     def _steps_of_core(self):
         """Return the steps of the core, or None if it knows none for this training."""
@@ -317,7 +321,7 @@ class Learner:
             data.X,
             data.row_weights,
             settings.binarize,
-            settings.batch_size,
+            min(settings.batch_size, len(data)),
             settings.n_gibbs_steps,
             state.solver.chains,
         )
@@ -356,23 +360,27 @@ class Learner:
         """
         pages = self.data.mapped_pages()
         with np.errstate(over="ignore", invalid="ignore"):  # checked by is_sound
-            if self._core is None or follow_mean:
+            if self._steps_in_core is None or follow_mean:
                 read = itertools.chain.from_iterable(map(self._read, batches))
-                for batch, rate in zip(read, rates, strict=False):
+                for batch, rate in zip(read, rates, strict=True):
                     self._step(batch, rate, follow_mean)
                     pages.have_read(self.phases.n_positive, scattered=scattered)
             else:
-                for n_rows in self._take_in_core(iter(batches), iter(rates)):
-                    pages.have_read(n_rows, scattered=scattered)
+                self._take_in_core(iter(batches), iter(rates), pages, scattered)
         pages.give_back()
 
-    def _take_in_core(self, batches, rates):
-        """Take steps in the core, and yield numbers of rows that have been read."""
+    def _take_in_core(self, batches, rates, pages, scattered):
+        """Take steps in the core, several in a call.
+
+        A call is so short that users can interrupt it, and that pages can be released.
+        """
         state, settings, solver = self.state, self.settings, self.state.solver
         learned = state.learned
         follow = HIDDEN_MEAN_RATE if settings.centering else 0.0
         for first in batches:
-            n_steps = solver.prepare(learned.model, state.rng)
+            n_steps = min(solver.prepare(learned.model, state.rng), self._n_at_once)
+            n_left = pages.n_rows_left(scattered) // settings.batch_size
+            n_steps = max(1, min(n_steps, n_left))
             some = [first, *itertools.islice(batches, n_steps - 1)]
             schedule = np.array(
                 [
@@ -380,7 +388,7 @@ class Learner:
                     for rate in itertools.islice(rates, len(some))
                 ]
             )
-            self._core.take(
+            self._steps_in_core.take(
                 some,
                 schedule,
                 solver,
@@ -391,7 +399,7 @@ class Learner:
             )
             sizes = [b.stop - b.start if isinstance(b, slice) else len(b) for b in some]
             solver.have_taken(sizes)
-            yield sum(sizes)
+            pages.have_read(sum(sizes), scattered=scattered)
 
     def _read(self, rows):
         """Yield the minibatches of some rows, and store their missing cells afterwards."""

@@ -53,14 +53,15 @@ def best_length(state, settings, data, held_out, n_most):
     """
     settings = settings._replace(weight_decay=0.0, averaging=True)
     learner, record = Learner(state, settings, data), Record(data, state, n_most)
-    batches = _batches(data, settings.batch_size, state.rng)
+    # Orders have a generator of their own, as they may be drawn before earlier steps.
+    batches = _batches(data, settings.batch_size, generator(state.rng.integers(1 << 31)))
     n_scores = 1 + int(math.log(n_most / FIRST, FACTOR))
     marks = n_most / FACTOR ** np.arange(n_scores)[::-1]
     scores: list[float] = []
     best, has_fallen, n_done, rate = None, False, 0, settings.learning_rate
     for n_next in marks.round().astype(int).tolist():
-        some, rates = itertools.islice(batches, n_next - n_done), itertools.repeat(rate)
-        learner.steps(some, rates)
+        some = list(itertools.islice(batches, n_next - n_done))
+        learner.steps(some, [rate] * len(some))
         if not is_sound(state.model):
             has_fallen = True
             break

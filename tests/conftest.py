@@ -124,7 +124,7 @@ def rng():
 @pytest.fixture
 def without_jumps(monkeypatch):
     """Persistent chains stay in the mode that they are in."""
-    monkeypatch.setattr(_solvers, "INTERVALS", {-1.0: 1 << 30})
+    monkeypatch.setattr(_solvers, "INTERVALS", {-1.0: _solvers.MANY})
 
 
 @pytest.fixture

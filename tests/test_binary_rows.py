@@ -756,7 +756,7 @@ def test_scores(n_components, scale, dtype):
 def test_scores_of_extreme_models(dtype):
     """Products of many large factors neither overflow nor vanish."""
     model = random_model(20, 300, dtype)
-    for size, bias in ((20.0, 900.0), (70.0, -1e5), (1e-6, 0.0)):
+    for size, bias in ((20.0, 900.0), (69.0, -1e5), (1e-6, 0.0)):
         model.weights[...] = np.where(random_states(20, 300, density=0.5), size, -size)
         model.visible.bias[...] = bias
         states = random_states(5, 20)
@@ -785,6 +785,20 @@ def test_scores_that_the_core_cannot_compute(dtype):
 
 
 # The gradient -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scores_of_large_weights_are_right_or_unknown(dtype):
+    """A large factor must not meet a probability that should have been 0."""
+    largest = 90 if dtype == np.float32 else 720
+    for size in np.arange(0.5 * largest, largest, 1):
+        model = random_model(1, 64, dtype)
+        model.weights[...], model.visible.bias[...] = size, 0
+        arguments = np.full((1, 64), -2.3 * size, dtype), model.weights, model.visible.bias
+        for states in (np.zeros((1, 1), np.uint8), np.zeros((1, 1), dtype)):
+            score = _binary_rows.scores(states, *arguments)[0]
+            assert np.isnan(score) or abs(score + np.log(2)) < 1e-6
+            assert np.isfinite(score) or size > 0.75 * largest
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -1315,7 +1329,7 @@ def core_arguments(function, dtype=np.float32):
             "row_weights": np.ones(4),
             "order": np.array([3, 0, 1]),
             "stops": np.array([2, 3]),
-            "schedule": np.array([[0.1, 0.01, 0.5, 0.1], [0.1, 0, 0, 0]]),
+            "schedule": np.array([[0.1, 0.01, 0.5, 0.1, 2], [0.1, 0, 0, 0, 1]]),
             "numbers": np.array([2, 2, 0, 0, 1 << 20]),
             "keys": np.arange(6, dtype=np.uint64),
             "chains": np.zeros((4, 5), dtype),
@@ -1556,13 +1570,16 @@ def wrong_for_steps():
         ("stops", np.array([2])),
         ("stops", np.array([0, 3])),
         ("stops", np.array([3, 3])),
-        ("schedule", np.ones((3, 4))),
-        ("schedule", np.ones((2, 3))),
+        ("schedule", np.ones((3, 5))),
+        ("schedule", np.ones((2, 4))),
         ("numbers", np.array([2, 2, 0, 0])),
         ("numbers", np.array([0, 2, 0, 0, 1])),
         ("numbers", np.array([2, 0, 0, 0, 1])),
         ("numbers", np.array([2, 2, 0, -1, 1])),
         ("numbers", np.array([2, 2, 0, 0, 0])),
+        ("numbers", np.array([1 << 60, 2, 0, 0, 1])),
+        ("numbers", np.array([2, 1 << 62, 0, 0, 1])),
+        ("work", np.zeros(1 << 20, np.uint8)[1:]),
         ("keys", np.arange(5, dtype=np.uint64)),
         ("chains", floats[:4, :5]),
         ("means", floats[:4, :4].copy()),
@@ -1586,6 +1603,7 @@ def test_rows_of_steps_are_checked(core):
     for name, changes in [
         ("X_indptr", {"X": None}),
         ("X_indptr", sparse | {"X_indices": None}),
+        ("X_indices", sparse | {"X_indices": np.array(0, np.int32)}),
         ("X_indptr", sparse | {"X_indptr": np.array([0, 1, 9, 9, 11])}),
         ("order", sparse | {"X_indptr": np.array([0, 10, 10, 10, 10])}),
         (

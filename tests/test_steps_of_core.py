@@ -7,8 +7,10 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
-from skrbm import BernoulliRBMEstimator, _binary_rows, _kernels
+from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator, _binary_rows, _kernels, _step
 from skrbm._native import core
 from skrbm._solvers import SOLVERS
 from skrbm._step import Learner
@@ -17,7 +19,7 @@ needs_core = pytest.mark.skipif(core is None, reason="there is no compiled core"
 DTYPES = np.float32, np.float64
 BITS = np.random.default_rng(0).random((90, 37)) < 0.3
 GRAY = np.random.default_rng(1).random((90, 37)) * BITS
-WEIGHTS = np.random.default_rng(2).integers(0, 9, len(BITS))
+WEIGHTS = np.random.default_rng(2).gamma(0.5, size=len(BITS))
 
 
 def fitted(X, weights=None, **parameters):
@@ -103,9 +105,48 @@ def test_the_core_takes_the_steps_that_it_can(monkeypatch):
     assert not taken
 
 
-def test_an_interrupt_is_not_kept_waiting():
-    solver = SOLVERS["cd"](np.zeros((5, 3)), 1)
-    assert solver.prepare(None, None) <= 100
+@needs_core
+@pytest.mark.parametrize(("work", "longest"), [(10**9, 100), (3 * 2 * 37 * 5, 3), (1, 1)])
+def test_calls_are_short_enough_for_an_interrupt(work, longest, monkeypatch):
+    taken = []
+
+    def take(self, batches, *others):
+        taken.append(len(batches))
+
+    monkeypatch.setattr(_binary_rows.Steps, "take", take)
+    monkeypatch.setattr(_step, "WORK_AT_ONCE", work)
+    X, settings = np.tile(BITS, (3, 1)), {"batch_size": 1, "n_components": 5}
+    fitted(X, solver="cd", n_gibbs_steps=1, weight_decay=0.01, **settings)
+    assert max(taken) == longest
+
+
+@needs_core
+def test_rows_in_a_form_that_the_core_does_not_read_give_the_same_model():
+    """Also if a first training, of several passes, finds the weight decay."""
+    X = (np.random.default_rng(3).random((120, 12)) < 0.3).astype(np.float64)
+    wide = sp.csr_array(X)
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    for seed in range(3):
+        rbm = BernoulliRBMEstimator(8, n_iter=20, random_state=seed)
+        dense = rbm.fit(X, sample_weight=WEIGHTS.repeat(2)[:120]).components_
+        decay = rbm.weight_decay_
+        rbm.fit(wide, sample_weight=WEIGHTS.repeat(2)[:120])
+        assert rbm.weight_decay_ == decay
+        assert_array_equal(rbm.components_, dense)
+
+
+@pytest.mark.parametrize("estimator", [BernoulliRBMEstimator, GaussianRBMEstimator])
+def test_divergence_between_jumps_is_reported(estimator):
+    X = np.tile(BITS, (4, 1)).astype(np.float32)
+    rbm = estimator(32, learning_rate=1e6, weight_decay=0.01, n_iter=3, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        rbm.fit(X)
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        clone(rbm).partial_fit(X)
+
+
+def test_a_minibatch_may_be_larger_than_the_data():
+    assert fitted(BITS, batch_size=10**9).n_iter_ == 4
 
 
 @needs_core
@@ -145,8 +186,8 @@ def test_states_are_drawn_with_the_probabilities_that_values_are(dtype, form, rn
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_core)])
-@pytest.mark.parametrize("scale", [0.1, 30.0])
-@pytest.mark.parametrize("n", [1, 15, 16, 17, 512, 513, 3000])
+@pytest.mark.parametrize("scale", [0.0, 0.1, 30.0])
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 512, 513, 1024, 3000])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_over_rows(dtype, n, scale, compiled, monkeypatch):
     if not compiled:

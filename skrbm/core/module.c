@@ -521,7 +521,7 @@ static const parameter steps_parameters[] = {
     [STEPS_STOPS] = {"stops", &INT64, READ,
                      "a contiguous vector that divides the order into minibatches, of which "
                      "none is empty or larger than the batch size"},
-    [STEPS_SCHEDULE] = {"schedule", &FLOAT64, READ, "of shape (n_steps, 4)"},
+    [STEPS_SCHEDULE] = {"schedule", &FLOAT64, READ, "of shape (n_steps, 5)"},
     [STEPS_NUMBERS] = {"numbers", &INT64, READ, "five numbers, of which the sizes are not 0"},
     [STEPS_KEYS] = {"keys", &UINT64, READ, "a contiguous vector with all keys of the steps"},
     [STEPS_CHAINS] = {"chains", &REALS, WRITE, "of shape (n_chains, n_components)"},
@@ -566,12 +566,14 @@ static int steps_misfit(const Py_buffer *a) {
     const index_t n_features = a[STEPS_WEIGHTS].shape[0], n = a[STEPS_WEIGHTS].shape[1];
     const index_t *numbers = a[STEPS_NUMBERS].buf;
     EXPECT(STEPS_NUMBERS, has_length(a + STEPS_NUMBERS, N_NUMBERS) && numbers[BATCH_SIZE] > 0 &&
+                              numbers[BATCH_SIZE] <= INT32_MAX &&
+                              numbers[N_GIBBS_STEPS] <= INT32_MAX &&
                               numbers[N_GIBBS_STEPS] > 0 && numbers[N_MEANS] >= 0 &&
                               numbers[WORK_PER_THREAD] > 0);
+    EXPECT(STEPS_X_INDICES, is_vector(a + STEPS_X_INDICES));
     EXPECT(STEPS_X_INDPTR,
            !indptr->obj == !!x->obj &&
                (x->obj || (a[STEPS_X_INDICES].obj && is_indptr(indptr, a + STEPS_X_INDICES))));
-    EXPECT(STEPS_X_INDICES, is_vector(a + STEPS_X_INDICES));
     EXPECT(STEPS_X,
            !x->obj || (has_shape(x, x->ndim ? x->shape[0] : 0, n_features) &&
                        (!numbers[DRAWS_ROWS] || x->format[0] == a[STEPS_WEIGHTS].format[0])));
@@ -793,8 +795,10 @@ static PyObject *py_steps(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     const index_t n_rows = size + MAX(size, a[STEPS_CHAINS].shape[0]);
     const index_t n_bytes = size_for_steps(weights->shape[0], weights->shape[1], n_rows,
                                            n_threads, weights->itemsize);
-    const int fits = n_threads > 0 && is_vector(work) && work->shape[0] >= n_bytes &&
-                     (uintptr_t)work->buf % ALIGNMENT == 0;
+    /* Nearly all of it is for a row and a unit: this tells whether the size overflows. */
+    const double n_units = (double)(weights->shape[0] + weights->shape[1] + BATCH);
+    const int fits = n_threads > 0 && (double)n_rows * n_units < 1e16 && is_vector(work) &&
+                     work->shape[0] >= n_bytes && (uintptr_t)work->buf % ALIGNMENT == 0;
     if (fits) {
         half_step *run = weights->itemsize == sizeof(float) ? steps_float : steps_double;
         Py_BEGIN_ALLOW_THREADS

@@ -12,6 +12,8 @@
 #define LN2 0.69314718055994530942
 
 enum { EXPONENT_BIAS = MANTISSA == 23 ? 127 : 1023 };
+/* exp(W) times a probability that rounds to 0 must be below the rounding error of 1. */
+#define MOST_GROWTH (-LOWEST - MANTISSA * (REAL)LN2 - 1)
 
 typedef union {
     vec v[BATCH / LANES];
@@ -102,7 +104,8 @@ void EXPORT(changes)(const Py_buffer *a, int n_threads) {
  *     x = exp(s b_i) prod_j (q_j + p_j exp(s W_ij))        s = 1 if the bit is off, else -1
  *
  * so that its log-probability is -log(1 + x). There is no logarithm and no exponential of a
- * row and a bit, and the 1 + x of 16 bits are multiplied as well. A tile has 16 bits, whose exp(W) are computed once for all rows.
+ * row and a bit, and the 1 + x of 16 bits are multiplied as well. A tile has 16 bits, whose
+ * exp(W) are computed once for all rows.
  */
 
 enum { INPUTS = 1 << 12 }; /* hidden inputs in a tile of `run_chances` */
@@ -186,7 +189,7 @@ static void run_scores(const void *arguments, index_t number, int thread) {
     REAL *growth = job->work + thread * job->work_stride, *flip = growth + width * BATCH;
     transpose(job->weights + first * job->stride, count, job->stride, n, growth);
     const REAL largest = grow(growth, flip, n);
-    const int in_range = largest < -LOWEST; /* not if it is NaN */
+    const int in_range = largest < MOST_GROWTH; /* not if it is NaN */
     const index_t n_factors = in_range ? (index_t)(-LOWEST / (largest < 1 ? 1 : largest)) : n;
     double f[BATCH] = {0};
     int32_t k[BATCH] = {0};
@@ -255,7 +258,7 @@ static void run_values(const void *arguments, index_t number, int thread) {
     transpose(job->weights + first * job->stride, count, job->stride, n, tile);
     memcpy(growth, tile, (size_t)(n * BATCH) * sizeof(REAL));
     const REAL largest = grow(growth, NULL, n);
-    const int in_range = largest < -LOWEST; /* not if it is NaN */
+    const int in_range = largest < MOST_GROWTH; /* not if it is NaN */
     const index_t n_factors = in_range ? (index_t)(-LOWEST / (largest < 1 ? 1 : largest)) : n;
     for (index_t r = 0; r < job->n_rows; r++) {
         const REAL *on = job->on + r * n, *off = job->off + r * n;
@@ -335,8 +338,8 @@ INLINE batch load_batch(const REAL *x, const REAL *bias, index_t j, index_t n, R
 
 static double softplus_sum(const REAL *x, const REAL *bias, index_t n) {
     double total = 0;
-    for (index_t start = 0; start < n; start += MOST_FACTORS * BATCH) {
-        const index_t end = MIN(n, start + MOST_FACTORS * BATCH);
+    for (index_t start = 0; start < n; start += MOST_FACTORS / 2 * BATCH) {
+        const index_t end = MIN(n, start + MOST_FACTORS / 2 * BATCH);
         batch sum = {0}, product;
         for (int k = 0; k < BATCH; k++) product.x[k] = 1;
         for (index_t j = start; j < end; j += BATCH) {

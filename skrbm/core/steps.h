@@ -20,7 +20,7 @@ typedef struct {
     int most_threads;
     index_t work_per_thread;
     const uint64_t *keys; /* those that are left */
-    REAL *mean, *shares, *parts, *vectors, *dv, *of_rows, *input;
+    REAL *mean, *shares, *parts, *vectors, *dv, *of_rows, *input, *decays;
     index_t *starts;
     int32_t *rows;
     uint32_t *bits;
@@ -53,6 +53,7 @@ static index_t lay_out(machine *m, char *memory) {
     m->vectors = TAKE(3 * m->padded, REAL);
     m->dv = TAKE(n, REAL);
     m->input = TAKE(n, REAL);
+    m->decays = TAKE(n, REAL);
     m->starts = TAKE(n + 1, index_t);
     m->rows = TAKE(n_rows * n, int32_t);
     m->bits = TAKE(MAX(n_rows * count_words(MAX(n, k)), n * count_words(n_rows)), uint32_t);
@@ -206,27 +207,21 @@ static void list_row(machine *m, const Py_buffer *a, index_t r, index_t row,
     }
 }
 
-/* List positive rows, and set the shares of the rows of both phases; return the total weight
- * of the positive rows. */
-static double load_rows(machine *m, const Py_buffer *a, const index_t *order,
-                        index_t n_positive, index_t n_negative, const uint64_t *key) {
-    const double *of_data = a[STEPS_ROW_WEIGHTS].buf;
+/* List positive rows, and set the shares of the rows of both phases. */
+static void load_rows(machine *m, const Py_buffer *a, const index_t *order, index_t n_positive,
+                      index_t n_negative, double total, const uint64_t *key) {
+    const double *of_data = a[STEPS_ROW_WEIGHTS].buf, n = (double)n_positive;
     const int paired = !a[STEPS_MEANS].obj;
-    double total = 0, n = (double)n_positive;
     m->visible.indptr[0] = 0;
     for (index_t r = 0; r < n_positive; r++) {
-        list_row(m, a, r, order[r], key);
-        total += of_data ? of_data[order[r]] : 1;
-    }
-    for (index_t r = 0; r < n_positive; r++) {
         const double weight = of_data ? of_data[order[r]] : 1;
+        list_row(m, a, r, order[r], key);
         m->parts[r] = (REAL)(weight / total);
         m->shares[r] = (REAL)(weight / n);
     }
     for (index_t r = 0; r < n_negative; r++)
         m->shares[n_positive + r] =
             -(paired ? m->shares[r] : (REAL)(total / n / (double)n_negative));
-    return total;
 }
 
 /* Store the hidden means of the positive rows for jumps. */
@@ -252,8 +247,8 @@ static void follow_hidden_mean(const machine *m, REAL *offset, index_t n_positiv
 static void decay(const machine *m, const Py_buffer *a, REAL part) {
     const index_t n = m->n_features, k = m->n_components;
     REAL *dc = m->vectors + 2 * m->padded;
-    for (index_t i = 0; i < n; i++) m->dv[i] = part;
-    shrink(m->weights, n, k, m->stride, m->dv, a[STEPS_MU].buf, a[STEPS_HIDDEN_MEAN].buf,
+    for (index_t i = 0; i < n; i++) m->decays[i] = part;
+    shrink(m->weights, n, k, m->stride, m->decays, a[STEPS_MU].buf, a[STEPS_HIDDEN_MEAN].buf,
            m->input, dc);
     for (index_t i = 0; i < n; i++) m->visible_bias[i] += m->input[i];
     for (index_t j = 0; j < k; j++) m->hidden_bias[j] += dc[j];
@@ -302,15 +297,15 @@ static void take_step(machine *m, const Py_buffer *a, const index_t *order, inde
     const uint64_t *of_rows = numbers[DRAWS_ROWS] ? m->keys++ : NULL;
     const int paired = !a[STEPS_MEANS].obj;
     const index_t n_negative = paired ? n_positive : m->n_chains;
-    double weight;
+    const double total = schedule[TOTAL_WEIGHT];
     if (paired) {
-        weight = load_rows(m, a, order, n_positive, n_negative, of_rows);
+        load_rows(m, a, order, n_positive, n_negative, total, of_rows);
         infer(m, 0, n_positive, m->mean, n_positive, m->keys++);
         gibbs(m, n_negative, n_steps);
-        if (n_steps) load_rows(m, a, order, n_positive, n_negative, of_rows);
+        if (n_steps) load_rows(m, a, order, n_positive, n_negative, total, of_rows);
     } else {
         gibbs(m, n_negative, n_steps);
-        weight = load_rows(m, a, order, n_positive, n_negative, of_rows);
+        load_rows(m, a, order, n_positive, n_negative, total, of_rows);
     }
     const uint64_t *key = m->keys++;
     const index_t n_rows = n_positive + n_negative;
@@ -323,7 +318,7 @@ static void take_step(machine *m, const Py_buffer *a, const index_t *order, inde
     if (!paired) remember(m, a + STEPS_MEANS, n_positive, n_means);
     if (schedule[HIDDEN_MEAN_RATE])
         follow_hidden_mean(m, a[STEPS_HIDDEN_MEAN].buf, n_positive,
-                           schedule[HIDDEN_MEAN_RATE] * weight / (double)n_positive);
+                           schedule[HIDDEN_MEAN_RATE] * total / (double)n_positive);
     for (index_t r = 0; r < n_rows; r++) m->shares[r] *= (REAL)schedule[RATE];
     weigh(m->mean, n_rows, m->n_components, m->padded, m->shares, m->vectors);
     if (schedule[DECAY]) decay(m, a, (REAL)schedule[DECAY]);
