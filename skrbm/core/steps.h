@@ -10,6 +10,7 @@ typedef struct {
     int32_t *indices;
 } lists;
 
+/* A model, with work arrays for at most so many rows of both phases. */
 typedef struct {
     index_t n_features, n_components, stride, padded, n_chains, most_rows;
     REAL *weights, *visible_bias, *hidden_bias;
@@ -20,7 +21,10 @@ typedef struct {
     int most_threads;
     index_t work_per_thread;
     const uint64_t *keys; /* those that are left */
-    REAL *mean, *shares, *parts, *vectors, *dv, *of_rows, *input, *decays;
+    /* hidden means; their shares in the update, and those of positive rows in their mean */
+    REAL *mean, *shares, *parts;
+    REAL *vectors, *dv, *of_rows; /* as in `update` */
+    REAL *decays, *input;         /* as in `shrink` */
     index_t *starts;
     int32_t *rows;
     uint32_t *bits;
