@@ -621,10 +621,13 @@ class DataSet:
 
     def copy_rows(self, dtype):
         """Return a copy of the encoded rows of a small data set, C-contiguous or CSR."""
-        rows = slice(0, len(self)) if self.rows is None else self.rows
         if self.is_sparse:
+            rows = slice(0, len(self)) if self.rows is None else self.rows
             return self.take_sparse(rows, dtype)
-        return self.take_dense(rows, np.empty((len(self), self.n_encoded), dtype))
+        copied = np.empty((len(self), self.n_encoded), dtype)
+        for places, rows in self.read_blocks(self.n_encoded):  # gives pages back
+            copied[places] = self._encoded(rows, dtype)
+        return copied
 
     def copied_blocks(self):
         """Yield ``(places, v)``: a slice of the rows, and a float64 copy of these."""
