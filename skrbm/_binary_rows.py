@@ -148,8 +148,7 @@ def draw_rows(x, rng):
     else:
         values, indptr = x.reshape(-1), np.arange(len(x) + 1) * x.shape[1]
     states = np.empty(values.shape, dtype=np.uint8)
-    key = np.array([rng.bit_generator.random_raw()], dtype=np.uint64)
-    core.draw_rows(values, indptr, key, states)
+    core.draw_rows(values, indptr, draw_key(rng).words, states)
     values[...] = states
 
 
@@ -288,9 +287,7 @@ class Steps:
         n_rows = batch_size + max(batch_size, len(chains))
         shape = X.shape[1], chains.shape[1], n_rows, self._n_threads
         n_bytes = core.size_for_steps(*shape, chains.itemsize)
-        memory = np.zeros(n_bytes + _ALIGNMENT, dtype=np.uint8)
-        start = -memory.ctypes.data % _ALIGNMENT
-        self._work = memory[start : start + n_bytes]
+        self._work = aligned_zeros((n_bytes,), np.uint8)
 
     @staticmethod
     def suit(X, binarize, dtype):

@@ -177,11 +177,11 @@ class RBM:
         return self.given_visible(v).sample_hidden(rng, out)
 
     def draw_hidden(self, log_odds, rng) -> np.ndarray:
-        """Draw hidden states given their log-odds, which may be overwritten."""
-        if self.is_aligned:
-            key = _binary_rows.draw_key(rng)
-            return _binary_rows.draw_hidden(log_odds, self.weights, None, key)
-        return _kernels.bernoulli(_kernels.logistic(log_odds), rng, out=log_odds)
+        """Return hidden states drawn from their log-odds, which they overwrite."""
+        _real_rows.draw_hidden(
+            log_odds, 1.0, [(slice(None), rng)], compiled=self.is_aligned
+        )
+        return log_odds
 
     def sample_visible(self, h, rng, out=None) -> np.ndarray:
         """Draw ``v ~ p(v | h)``."""

@@ -237,7 +237,7 @@ def _weighted_draws(model, rows, shares, rng):
     """
     rows = rows[rng.choice(len(rows), N_DRAWS, p=shares)]
     log_odds = log_odds_of(model.mean_hidden(rows))
-    h = model.draw_hidden(log_odds.copy(), rng).astype(log_odds.dtype)
+    h = model.draw_hidden(log_odds.copy(), rng)
     return h, log_importance(model, h, log_odds)
 
 

@@ -813,14 +813,8 @@ static PyObject *py_steps(PyObject *self, PyObject *const *args, Py_ssize_t n) {
 }
 
 static PyObject *py_complete(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    Py_buffer a[N_COMPLETE];
     (void)self;
-    if (!is_count(n, N_COMPLETE) || !get_arrays(args, &complete_signature, a)) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    complete(a);
-    Py_END_ALLOW_THREADS
-    release(a, N_COMPLETE);
-    Py_RETURN_NONE;
+    return run_sum(args, n, &complete_signature, NULL, complete); /* of doubles only */
 }
 
 static PyObject *py_list_rows(PyObject *self, PyObject *const *args, Py_ssize_t n) {
