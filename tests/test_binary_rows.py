@@ -62,6 +62,14 @@ def build(name):
     return core if can_run else pytest.skip(f"{name} is not built or cannot run here")
 
 
+def compare_builds(name, compute, monkeypatch):
+    """Check that this build gives the same bits as the one in use."""
+    other, expected = build(name), compute()
+    monkeypatch.setattr(_binary_rows, "core", other)
+    for array, right in zip(compute(), expected, strict=True):
+        assert_array_equal(array, right)
+
+
 @pytest.fixture(autouse=True)
 def core(monkeypatch):
     monkeypatch.setattr(_binary_rows, "core", build("_core"))
@@ -1156,10 +1164,7 @@ def everything(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OTHER_BUILDS)
 def test_all_builds_give_the_same_bits(name, dtype, monkeypatch):
-    other, expected = build(name), everything(dtype)
-    monkeypatch.setattr(_binary_rows, "core", other)
-    for array, right in zip(everything(dtype), expected, strict=True):
-        assert_array_equal(array, right)
+    compare_builds(name, lambda: everything(dtype), monkeypatch)
 
 
 def test_callers_in_several_threads(monkeypatch):

@@ -498,6 +498,7 @@ def test_a_resumed_training_ends_with_the_same_bits(parameters, form, tmp_path):
 
 
 @pytest.mark.slow
+# Minibatches of one row are noisy. What counts is that both trainings end alike.
 @pytest.mark.filterwarnings("ignore:The model has modes in wrong proportions")
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_a_resumed_training_has_the_same_verdict(early_stopping, tmp_path):

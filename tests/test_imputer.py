@@ -430,8 +430,10 @@ def test_frames_remain_frames(strategy):
 
 
 def test_frames_of_polars():
-    pl = pytest.importorskip("polars")
-    pytest.importorskip("pyarrow")  # between frames of both libraries
+    pl = pytest.importorskip("polars", reason="polars is not installed")
+    pytest.importorskip(
+        "pyarrow", reason="pyarrow is not installed"
+    )  # between frames of both libraries
     X = pl.DataFrame(
         {
             "answer": ["no", "yes", None, "yes"] * 10,
@@ -459,9 +461,11 @@ def test_frames_of_polars():
 @pytest.mark.parametrize("output", ["default", "pandas", "polars"])
 def test_output_of_tables(output):
     if output != "default":
-        pytest.importorskip(output)
+        pytest.importorskip(output, reason=f"{output} is not installed")
     if output == "polars":
-        pytest.importorskip("pyarrow")  # from nullable dtypes of pandas
+        pytest.importorskip(
+            "pyarrow", reason="pyarrow is not installed"
+        )  # from nullable dtypes of pandas
     X = pd.DataFrame(COLUMNS)
     imputer = RBMImputer(make_mixed(), n_gibbs_steps=2, add_indicator=True, random_state=0)
     imputer.set_output(transform=output).fit(X)
@@ -541,7 +545,7 @@ def test_marks_in_frames(mark):
     assert "?" not in imputer.rbm_.categories_["word"]
     plain = clone(imputer).set_params(missing_values=np.nan)
     pd.testing.assert_frame_equal(filled, plain.fit_transform(X))
-    pl = pytest.importorskip("polars")
+    pl = pytest.importorskip("polars", reason="polars is not installed")
     marked = pl.DataFrame(
         {"word": pl.Series(["x", "?", "y"] * 9, dtype=pl.Enum(["x", "y", "?"]))}
     ).with_columns(pl.col("word").cast(pl.Categorical).alias("same"), pl.lit(-1).alias("n"))
@@ -660,7 +664,9 @@ def test_columns_without_gaps_are_unchanged(library):
     """Integers remain integers, of any size."""
     ids = 2**53 + 1 + 1000 * np.arange(30)
     columns = {"id": ids, "x": [1.5, None, 0.2] * 10, "n": np.arange(30, dtype=np.int8)}
-    X = pytest.importorskip(library).DataFrame(columns)
+    X = pytest.importorskip(library, reason=f"{library} is not installed").DataFrame(
+        columns
+    )
     rbm = MixedRBMEstimator(2, covariance_type="diag", n_iter=1)
     filled = RBMImputer(rbm, random_state=0).fit_transform(X)
     assert type(filled) is type(X)

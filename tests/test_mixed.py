@@ -550,7 +550,7 @@ def test_columns_of_pandas_are_returned_as_they_came(name):
 
 
 def polars_frame():
-    pl = pytest.importorskip("polars")
+    pl = pytest.importorskip("polars", reason="polars is not installed")
     return pl.DataFrame(
         {
             "flag": BITS,
@@ -670,7 +670,7 @@ def test_numbers_far_from_0_keep_their_precision():
 @pytest.mark.parametrize("container", ["pandas", "polars"])
 def test_set_output(container):
     """It is about the transformed rows, and about tables that were arrays."""
-    pytest.importorskip(container)
+    pytest.importorskip(container, reason=f"{container} is not installed")
     frame = table(CODES)
     rbm = make().set_output(transform=container).fit(frame)
     H = rbm.transform(frame[3:8])

@@ -11,7 +11,15 @@ from conftest import core_draws, core_words, needs_core
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, ndtr
 from scipy.stats import kstest
-from test_binary_rows import DTYPES, N_UNITS, OTHER_BUILDS, build, eps, use_threads
+from test_binary_rows import (
+    DTYPES,
+    N_UNITS,
+    OTHER_BUILDS,
+    build,
+    compare_builds,
+    eps,
+    use_threads,
+)
 
 from skrbm import _binary_rows, _real_rows
 from skrbm._binary_rows import Keys, draw_keys
@@ -232,10 +240,7 @@ def everything(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OTHER_BUILDS)
 def test_all_builds_give_the_same_bits(name, dtype, monkeypatch):
-    other, expected = build(name), everything(dtype)
-    monkeypatch.setattr(_binary_rows, "core", other)
-    for array, right in zip(everything(dtype), expected, strict=True):
-        assert_array_equal(array, right)
+    compare_builds(name, lambda: everything(dtype), monkeypatch)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

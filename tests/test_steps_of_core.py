@@ -5,17 +5,16 @@ import itertools
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from conftest import needs_core
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skrbm import BernoulliRBMEstimator, GaussianRBMEstimator, _binary_rows, _kernels, _step
-from skrbm._native import core
 from skrbm._solvers import SOLVERS
 from skrbm._step import Learner
 
-needs_core = pytest.mark.skipif(core is None, reason="there is no compiled core")
 DTYPES = np.float32, np.float64
 BITS = np.random.default_rng(0).random((90, 37)) < 0.3
 GRAY = np.random.default_rng(1).random((90, 37)) * BITS

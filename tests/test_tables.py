@@ -450,7 +450,7 @@ def test_real_columns_of_categories_of_numbers():
 @pytest.mark.parametrize("words", [["v", "u", None, "w"], [4, 3, None, 7]])
 @pytest.mark.parametrize("ordered", [False, True])
 def test_dictionaries_of_arrow_are_categories(words, ordered):
-    pyarrow = pytest.importorskip("pyarrow")
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     cells = pyarrow.array(words).dictionary_encode()
     kind = pyarrow.dictionary(pyarrow.int32(), cells.type.value_type, ordered)
     cells = pyarrow.DictionaryArray.from_arrays(
