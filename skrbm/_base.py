@@ -256,8 +256,13 @@ class BaseRBM(
         self._validate_params()
         return PartialFit(self, X, sample_weight).run()
 
-    def _validate(self, X, reset=False, name="X", *, sample_weight=None, **options):
-        """Return validated rows, of which those of weight 0 will not be trained on."""
+    def _validate(
+        self, X, reset=False, name="X", *, sample_weight=None, targets=(), **options
+    ):
+        """Return validated rows, of which those of weight 0 will not be trained on.
+
+        In the columns of rows that are `targets`, unknown values may count as missing.
+        """
         options = {"accept_sparse": "csr" if self._units.sparse else False} | options
         with _inputs.rows_called(name):
             return _inputs.validate(self, X, reset=reset, name=name, **options)
@@ -355,13 +360,13 @@ class BaseRBM(
     def _n_features_out(self):
         return len(self.components_)
 
-    def _model_and_rows(self, X, name="X", allow_nan=False, **check):
+    def _model_and_rows(self, X, name="X", allow_nan=False, targets=(), **check):
         """Return the model and the validated rows as a data set, after checking values.
 
         `check` are options of `VisibleUnits.check`.
         """
         model = model_of(self)
-        rows = self._validate(X, name=name, allow_nan=allow_nan)
+        rows = self._validate(X, name=name, allow_nan=allow_nan, targets=targets)
         model = model.for_rows(rows.shape[0])
         data = _inputs.fitting_rows(model, rows, name)
         options = {"clips": False, "name": name} | check
@@ -482,6 +487,16 @@ class BaseRBM(
         They are given, and returned, as by `VisibleUnits.probabilities`.
         """
         return of_columns
+
+    @property
+    def _places(self):
+        """The places of the columns that users have."""
+        n_features = np.shape(self.components_)[1]
+        return _inputs.Places(n_features, getattr(self, "feature_names_in_", None))
+
+    def _columns_of(self, places):
+        """Return which columns of rows as from `_validate` these columns of users are."""
+        return places
 
     def _visible_row(self, array):
         """Return the only row of an array of visible rows."""
@@ -674,6 +689,74 @@ class BaseRBM(
         model = model_of(self)
         data = _inputs.fitting_rows(model, self._validate(X, allow_nan=True))
         return likelihood._log_likelihood(self, model, data, log_partition, random_state)
+
+    # Columns given others ---------------------------------------------------------------
+
+    def conditional_proba(self, X: MatrixLike, column: Any) -> Any:
+        """Compute the distribution of a column given all other columns.
+
+        It is exact: no hidden unit is sampled, and log Z is not needed. What a row has in
+        the column itself does not matter, and may be missing. Where a row has other missing
+        values, its distribution is that given its observed values. Columns with states then
+        have an exact sum for up to 12 hidden units. Otherwise, the distributions given all
+        other columns are averaged over the states of 24 Gibbs chains, from the 41st step to
+        the 80th, always with the same random numbers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows with all columns, as for `score_samples`.
+
+        column : str, int or list of these
+            Column, or several, each by its name or, if `X` has no names, by its index. Each
+            column is given all others, including those in the list.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_states), named tuple, or dict of these
+            The probabilities of the states of the column: 0 and 1, or those of
+            `categories_` of a :class:`~skrbm.MixedRBMEstimator`, in this order. For a
+            column of numbers, a named tuple of `mean` and `std`, two ndarrays of shape
+            (n_samples,), in the units of the column. For a list of columns, a dict from
+            these to their results. For a column of one of the `groups`, the probability is
+            that given all columns outside of its group.
+
+        Raises
+        ------
+        ValueError
+            If `column` is not a column of `X`, or for `X` as for `score_samples`.
+
+        Warns
+        -----
+        UserWarning
+            As for `score_samples`.
+
+        See Also
+        --------
+        RBMImputer.impute_proba : Distributions of missing values given observed ones.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrbm import BernoulliRBMEstimator
+        >>> X = np.array([[0, 0, 0], [1, 1, 0]] * 100)
+        >>> rbm = BernoulliRBMEstimator(n_components=2, n_iter=50, random_state=0).fit(X)
+        >>> rbm.conditional_proba([[0, np.nan, 0], [1, np.nan, 0]], 1).round()
+        array([[1., 0.],
+               [0., 1.]])
+        """
+        check_is_fitted(self, "components_")
+        several = hasattr(column, "__len__") and not isinstance(column, str | tuple)
+        places, columns = self._places, list(column) if several else [column]
+        found = [places.find(each, "column") for each in columns]
+        features = list(dict.fromkeys(self._columns_of(found)))
+        model, data = self._model_and_rows(X, allow_nan=True, targets=features, clips=True)
+        if not features:
+            return {}
+        of_features = likelihood._conditionals(self, model, data, features)
+        of_columns = self._probabilities(of_features)
+        results = [of_columns[place] for place in found]
+        return dict(zip(columns, results, strict=True)) if several else results[0]
 
     # Sampling ---------------------------------------------------------------------------
 

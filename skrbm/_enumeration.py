@@ -49,13 +49,13 @@ def _log_marginals(model):
         yield block.reshape(-1)
 
 
-def given_observed(model, v):
-    """Return the log-marginals of rows, and the means of their hidden units.
+def given_observed(model, v, function=lambda h: h):
+    """Return the log-marginals of rows, and the means of a function of hidden states.
 
     `v` are dense encoded rows in which gaps are NaN. The log-marginal of a row is ``log sum
     exp(-E(v, h))`` over all h and all values of the gaps. The means are given the observed
     cells. The terms of the observed cells and those of sums over gaps are added by one
-    matrix product.
+    matrix product. The function returns rows of values; by default, these are the states.
     """
     model = model.map(lambda a: np.asarray(a, np.float64))
     visible, (n_visible, n_hidden) = model.visible, model.weights.shape
@@ -63,15 +63,15 @@ def given_observed(model, v):
     ground = visible.given(v, missing)(np.tile(visible.ground_state, (len(v), 1)))
     coefficients, terms = visible.gap_terms(v, missing, model.weights)
     rows = np.hstack([ground @ model.weights + model.hidden_bias, coefficients])
-    largest, sums = np.full((len(v), 1), -np.inf), np.zeros((len(v), n_hidden + 1))
+    largest, sums = np.full((len(v), 1), -np.inf), np.zeros((len(v), 1))
     step = max(1, WORK_SIZE // max(n_visible, len(v)))
     for start in range(0, 1 << n_hidden, step):
         h = _bits(np.arange(start, min(start + step, 1 << n_hidden)), n_hidden)
         log_p = rows @ np.hstack([h, terms(h)]).T
         before, largest = largest, np.maximum(largest, log_p.max(axis=1, keepdims=True))
         log_p -= largest
-        sums *= np.exp(before - largest)
-        sums += np.exp(log_p, out=log_p) @ np.hstack([h, np.ones((len(h), 1))])
+        values = np.hstack([function(h), np.ones((len(h), 1))])
+        sums = sums * np.exp(before - largest) + np.exp(log_p, out=log_p) @ values
     total = sums[:, -1]
     log_marginals = largest[:, 0] + np.log(total)
     log_marginals += visible.minus_energy(ground)

@@ -33,6 +33,8 @@ RUNS, RUNS_TO_SCORE = (10, 100), (2, 25)
 # their Gibbs steps, of which the second half counts.
 LARGEST_EXACT_MEANS = 12
 N_CHAINS, N_STEPS = 24, 80
+# Number of steps from one average over the distributions of a column to the next.
+STEPS_BETWEEN_CONDITIONALS = 4
 
 
 # In training ------------------------------------------------------------------------------
@@ -153,9 +155,71 @@ def mean_hidden(model, v, mean):
     def of_gappy(v):
         if len(model.hidden_bias) <= LARGEST_EXACT_MEANS:
             return given_observed(model, v)[1].astype(model.dtype)
-        return _by_chains(model, v, mean, lambda _, __, mean_hidden: mean_hidden)
+        return _by_chains(model, v, mean, finish)
+
+    def finish(steps, _):
+        total = np.zeros(len(model.hidden_bias))
+        for _, mean_hidden in itertools.islice(steps, N_STEPS // 2, None):
+            total = total + mean_hidden.mean(axis=1)
+        return (total / (N_STEPS - N_STEPS // 2)).astype(model.dtype)
 
     return _split(v, _with_gaps(v), of_gappy, model.mean_hidden)
+
+
+def conditionals(model, v, features, mean):
+    """Return what is known of columns given all other columns, side by side.
+
+    These are the summaries of `VisibleUnits.conditionals`: probabilities of states, or the
+    mean and the standard deviation of numbers. In rows with gaps in other columns, they are
+    those given the observed cells. For columns with states, that is a sum over hidden
+    states or, if there are more than `LARGEST_EXACT_MEANS` units, a mean over the steps of
+    chains, which begin as in `mean_hidden`; for numbers, it is the latter.
+    """
+    visible = model.visible
+
+    def of_complete(v, features=features):
+        return np.hstack([each.summary for each in model.conditionals(v, features)])
+
+    def of_gappy(v):
+        return np.hstack([of_feature(v, feature) for feature in features])
+
+    def of_feature(v, feature):
+        own = visible.feature_of == feature
+        v = np.where(own, v.dtype.type(np.nan), v)
+        others = np.isnan(v[:, ~own]).any(axis=1)
+        exact = visible.n_states[feature] and len(model.hidden_bias) <= LARGEST_EXACT_MEANS
+        given_others = by_enumeration if exact else by_chains
+        return _split(
+            v, others, lambda v: given_others(v, feature), lambda v: alone(v, feature)
+        )
+
+    def alone(v, feature):
+        ground = np.tile(visible.ground_state, (len(v), 1))
+        completed = visible.given(v, np.isnan(v))(ground).astype(model.dtype, copy=False)
+        return of_complete(completed, [feature])
+
+    def by_enumeration(v, feature):
+        wide = model.map(lambda array: np.asarray(array, np.float64))
+
+        def function(h):
+            return wide.visible.probabilities(wide.mean_visible(h))[feature]
+
+        return given_observed(model, v, function)[1]
+
+    def by_chains(v, feature):
+        def finish(steps, _):
+            some = itertools.islice(steps, N_STEPS // 2, None, STEPS_BETWEEN_CONDITIONALS)
+            summaries = []
+            for states, _ in some:
+                (conditional,) = model.conditionals(states, [feature])
+                summaries.append(conditional.summary)
+            n_values = summaries[0].shape[1]
+            by_row = [each.reshape(-1, N_CHAINS, n_values) for each in summaries]
+            return conditional.average(np.concatenate(by_row, axis=1))
+
+        return _by_chains(model, v, mean, finish)
+
+    return _split(v, _with_gaps(v), of_gappy, of_complete)
 
 
 def pseudo_log_likelihood(model, v, columns, mean):
@@ -164,8 +228,9 @@ def pseudo_log_likelihood(model, v, columns, mean):
     It is the mean over the last states of chains, which begin as in `mean_hidden`.
     """
 
-    def finish(v, missing, _):
-        scores = model.pseudo_log_likelihood(v, columns, missing)
+    def finish(steps, missing):
+        *_, (states, _) = steps
+        scores = model.pseudo_log_likelihood(states, columns, missing)
         return scores.reshape(-1, N_CHAINS).mean(axis=1)
 
     return _split(
@@ -197,35 +262,39 @@ def _by_chains(model, v, mean, finish):
 
     All rows use the same random numbers, and products of matrices are for one row at a
     time, so that the result of a row depends on this row alone. `finish` makes results from
-    the last states of the chains, from where they have gaps, and from the means of the
-    hidden units, one for each row.
+    the steps of the chains, as from `_run_chains`, and from where the rows have gaps.
     """
     model = model.unaligned()
     first = model.visible.fill_in(mean, (N_CHAINS, len(model.visible)), generator(0))
     # What is drawn for a block of several rows fits into one block of `_kernels`.
     step = max(1, _kernels.BLOCK_SIZE // (N_CHAINS * max(model.weights.shape)))
     blocks = [v[start : start + step] for start in range(0, len(v), step)]
-    return np.concatenate([finish(*_run_chains(model, rows, first)) for rows in blocks])
+    results = []
+    for rows in blocks:
+        cells = np.repeat(rows, N_CHAINS, axis=0)
+        missing = np.isnan(cells)
+        results.append(finish(_run_chains(model, cells, missing, first), missing))
+    return np.concatenate(results)
 
 
-def _run_chains(model, v, first):
-    """Run `N_CHAINS` chains for each row, and return the arguments of `finish`."""
-    rng, shape = Repeated(generator(1), len(v), N_CHAINS), (len(v), N_CHAINS, -1)
-    cells = np.repeat(v, N_CHAINS, axis=0)
-    missing = np.isnan(cells)
+def _run_chains(model, cells, missing, first):
+    """Run `N_CHAINS` chains for each row, of which `cells` has so many copies.
+
+    Yields, for each step, the states of the chains, which then change in place, and the
+    means of the hidden units of those before the step, by row and chain.
+    """
+    n_rows = len(cells) // N_CHAINS
+    rng, shape = Repeated(generator(1), n_rows, N_CHAINS), (n_rows, N_CHAINS, -1)
     complete = model.visible.given(cells, missing)
-    states = complete(np.tile(first, (len(v), 1))).astype(model.dtype, copy=False)
-    total = np.zeros((len(v), len(model.hidden_bias)))
+    states = complete(np.tile(first, (n_rows, 1))).astype(model.dtype, copy=False)
     h = np.empty((*shape[:2], len(model.hidden_bias)), model.dtype)
-    for step in range(N_STEPS):
+    for _ in range(N_STEPS):
         mean = states.reshape(shape) @ model.weights
         inputs, drawn = (x.reshape(len(states), -1) for x in (mean, h))
         _real_rows.infer_hidden(inputs, model.hidden_bias, rng, drawn)
-        if step >= N_STEPS // 2:
-            total += mean.mean(axis=1)
         x = (h @ model.weights.T).reshape(states.shape)
         states[...] = complete(model.visible.sample(x, rng, x))
-    return states, missing, (total / (N_STEPS - N_STEPS // 2)).astype(model.dtype)
+        yield states, mean
 
 
 def _annealed_marginals(model, v, n_runs, n_steps):

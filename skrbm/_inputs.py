@@ -332,6 +332,31 @@ def check_labels(X, fitted_on, name="X"):
         )
 
 
+class Places:
+    """The places of columns by their labels or, if they have none, by their indices."""
+
+    def __init__(self, n_columns, labels=None):
+        self._labels = labels
+        labels = range(n_columns) if labels is None else labels
+        self._places = {_key(label): place for place, label in enumerate(labels)}
+
+    def find(self, column, parameter):
+        """Return the place of a column to which a parameter refers."""
+        with contextlib.suppress(KeyError, TypeError):  # TypeError: it has no hash
+            return self._places[_key(column)]
+        if self._labels is None:
+            known = f"indices of columns of X, below {len(self._places)}"
+        else:
+            named = all(isinstance(label, str) for label in self._labels)
+            known = f"{'names' if named else 'labels'} of columns of X"
+        raise ValueError(f"{parameter} must refer to {known}, but has {column!r}.")
+
+
+def _key(label):
+    """Return what distinguishes labels of columns: True is not 1."""
+    return isinstance(label, bool | np.bool_), label
+
+
 def fitting_rows(model, X, name="X"):
     """Return validated rows as a data set, after checking their number of features."""
     n_features = model.visible.n_features

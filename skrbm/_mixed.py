@@ -345,7 +345,15 @@ class MixedRBMEstimator(BaseRBM):
     # Tables -----------------------------------------------------------------------------
 
     def _validate(
-        self, X, reset=False, name="X", *, sample_weight=None, allow_nan=False, **options
+        self,
+        X,
+        reset=False,
+        name="X",
+        *,
+        sample_weight=None,
+        targets=(),
+        allow_nan=False,
+        **options,
     ):
         """Return coded rows, after learning the columns of the table if `reset`.
 
@@ -356,7 +364,7 @@ class MixedRBMEstimator(BaseRBM):
             ignored = _inputs.check_weights(sample_weight, X) == 0
         if reset:
             self._learn_columns(X, ignored=ignored)
-        return self._read(X, name, allow_nan=allow_nan, ignored=ignored)
+        return self._read(X, name, allow_nan=allow_nan, ignored=ignored, targets=targets)
 
     def _learn_columns(self, X, **options):
         self._table = Table.learn(
@@ -394,7 +402,9 @@ class MixedRBMEstimator(BaseRBM):
     def _read_to_score(self, X):
         return self._reader(X, impossible="mark")
 
-    def _read(self, X, name="X", *, allow_nan=False, to_score=False, ignored=None):
+    def _read(
+        self, X, name="X", *, allow_nan=False, to_score=False, ignored=None, targets=()
+    ):
         """Return coded rows of a table with the columns of that in `fit`.
 
         With `to_score`, also return which of them the model cannot have.
@@ -402,7 +412,7 @@ class MixedRBMEstimator(BaseRBM):
         check_is_fitted(self, "_table")
         if to_score:
             return self._table.read(X, name, impossible="mark")
-        coded = self._table.read(X, name, ignored=ignored)
+        coded = self._table.read(X, name, ignored=ignored, targets=targets)
         if not allow_nan:
             with _inputs.rows_called(name):
                 assert_all_finite(coded, input_name="X")
@@ -459,6 +469,14 @@ class MixedRBMEstimator(BaseRBM):
 
     def _write(self, rows, like=None):
         return self._table.write(rows, index=getattr(like, "index", None))
+
+    @property
+    def _places(self):
+        check_is_fitted(self, "_table")
+        return self._table.places
+
+    def _columns_of(self, places):
+        return self._table.fields_of(places)
 
     def _probabilities(self, of_columns):
         return self._table.probabilities(of_columns)

@@ -257,6 +257,13 @@ class RBM:
             v, self.hidden_input(v), self.weights, columns, missing
         )
 
+    def conditionals(self, v, features):
+        """Yield the distributions of columns of the data, each given all other columns.
+
+        See `VisibleUnits.conditionals`.
+        """
+        return self.visible.conditionals(v, self.hidden_input(v), self.weights, features)
+
     def row_size(self, sparse: bool, gaps: bool = False) -> int:
         """Return the number of values to reserve in memory per row during computations.
 

@@ -5,7 +5,6 @@ column, and NaN for a gap. A field is a column, or a group of columns of bits of
 most one is on.
 """
 
-import contextlib
 import dataclasses
 import functools
 from typing import Any, NamedTuple, Self
@@ -272,9 +271,9 @@ class Table:
                     f"or a dict from columns to types, but got {feature_types!r}."
                 )
         elif isinstance(feature_types, dict):
-            places = self._places(n_features)
+            places = _inputs.Places(n_features, self.labels)
             for column, given in feature_types.items():
-                types[self._place(column, places, "feature_types")] = given
+                types[places.find(column, "feature_types")] = given
         else:
             types = np.asarray(feature_types, dtype=object).tolist()
             if len(types) != n_features:
@@ -288,20 +287,6 @@ class Table:
                     f"feature_types has {given!r} for column {self._label(place)!r}."
                 )
         return types
-
-    def _places(self, n_features):
-        """Return the index of each column by the key of its label, see `_place`."""
-        labels = range(n_features) if self.labels is None else self.labels
-        return {_key(label): place for place, label in enumerate(labels)}
-
-    def _place(self, column, places, parameter):
-        """Return the index of a column to which a parameter refers, given `_places`."""
-        with contextlib.suppress(KeyError, TypeError):  # TypeError: it has no hash
-            return places[_key(column)]
-        known = "names of columns of X" if self.names else "labels of columns of X"
-        if self.labels is None:
-            known = f"indices of columns of X, below {len(places)}"
-        raise ValueError(f"{parameter} must refer to {known}, but has {column!r}.")
 
     def check_declared(self, feature_types, groups):
         """Raise an error if these declare other types or groups than those learned."""
@@ -348,14 +333,14 @@ class Table:
 
     def _checked(self, groups, bits):
         """Yield the columns of each group, after checking that they are among the bits."""
-        taken, places = set(), self._places(self.n_features)
+        taken, places = set(), self.places
         for group in groups:
             if isinstance(group, str) or not hasattr(group, "__len__"):
                 raise ValueError(
                     "groups must be a list of lists of columns, but in place of a list it "
                     f"has {group!r}."
                 )
-            columns = [self._place(each, places, "groups") for each in group]
+            columns = [places.find(each, "groups") for each in group]
             described = _listed([self._label(column) for column in columns])
             if len(columns) < 2:
                 raise ValueError(
@@ -388,7 +373,9 @@ class Table:
 
     # Reading and writing --------------------------------------------------------------
 
-    def read(self, X, name="X", *, impossible="error", min_samples=1, ignored=None):
+    def read(
+        self, X, name="X", *, impossible="error", min_samples=1, ignored=None, targets=()
+    ):
         """Return coded rows.
 
         Parameters
@@ -404,6 +391,8 @@ class Table:
             Least number of rows.
         ignored : ndarray of bool of shape (n_samples,), default=None
             Rows in which unknown values and impossible states are gaps.
+        targets : collection of int, default=()
+            Columns of coded rows in which they are gaps in all rows.
 
         Returns
         -------
@@ -416,15 +405,17 @@ class Table:
             Whether rows are impossible. Only returned if `impossible` is "mark". The codes
             of the groups concerned have no meaning.
         """
-        cells, n_rows = self._cells(X, name, min_samples, ignored)
+        cells, n_rows = self._cells(X, name, min_samples, ignored, targets)
         marked = np.zeros(n_rows, dtype=bool)
         fields = []
-        for field in self.fields:
+        for number, field in enumerate(self.fields):
             if not field.is_group:
                 fields.append(cells[field.columns[0]])
                 continue
             states = _states([cells[column] for column in field.columns], field.may_be_off)
-            if ignored is not None:
+            if number in targets:
+                states = states.without(np.ones(n_rows, dtype=bool))
+            elif ignored is not None:
                 states = states.without(ignored)
             self._refuse_open(field.columns, states, name)
             if impossible == "error":
@@ -434,7 +425,7 @@ class Table:
         coded = self._assembled(fields, n_rows)
         return (coded, marked) if impossible == "mark" else coded
 
-    def _cells(self, X, name, min_samples, ignored):
+    def _cells(self, X, name, min_samples, ignored, targets):
         """Return the values and gaps of each column, and the number of rows."""
         if self.names is None and self.labels is not None:
             _inputs.check_labels(X, self.labels, name)
@@ -444,8 +435,10 @@ class Table:
             source.feature_names_in_ = np.array(self.names, dtype=object)
         X = _inputs.check_table(X, source, reset=False, name=name, min_samples=min_samples)
         where = functools.partial(self._where, name=name)
+        lenient = {column for number in targets for column in self.fields[number].columns}
+        all_rows = np.ones(X.shape[0], dtype=bool)
         cells = [
-            feature.read(column, where(place), ignored)
+            feature.read(column, where(place), all_rows if place in lenient else ignored)
             for place, (feature, column) in enumerate(
                 zip(self.features, _frames.read_columns(X, where), strict=True)
             )
@@ -539,15 +532,23 @@ class Table:
     def probabilities(self, of_fields):
         """Return the probabilities of the categories of columns, given those of fields.
 
-        Both are dicts from indices to arrays of shape (n_samples, n_categories).
+        Both are dicts from indices to arrays of shape (n_samples, n_categories). What is
+        given for a real column is returned as it is.
         """
         result = {}
         for number, p in of_fields.items():
             field = self.fields[number]
             for place, column in enumerate(field.columns):
-                on = p[:, place]
-                result[column] = np.stack([1 - on, on], axis=1) if field.is_group else p
+                result[column] = p
+                if field.is_group:
+                    on = p[:, place]
+                    result[column] = np.stack([1 - on, on], axis=1)
         return result
+
+    def fields_of(self, columns) -> list[int]:
+        """Return the number of the field of each of these columns."""
+        number_of = {c: n for n, field in enumerate(self.fields) for c in field.columns}
+        return [number_of[column] for column in columns]
 
     # What was learned -----------------------------------------------------------------
 
@@ -555,6 +556,11 @@ class Table:
     def n_features(self) -> int:
         """Number of columns of the table."""
         return len(self.features)
+
+    @property
+    def places(self):
+        """The `Places` of the columns."""
+        return _inputs.Places(self.n_features, self.labels)
 
     @functools.cached_property
     def fields(self) -> list[Field]:
@@ -703,11 +709,6 @@ def _places(values, categories):
     places = np.searchsorted(categories, values, sorter=order)
     places = order[np.minimum(places, len(categories) - 1)]
     return np.where(categories[places] == values, places, -1)
-
-
-def _key(label):
-    """Return what distinguishes labels of columns: True is not 1."""
-    return isinstance(label, bool | np.bool_), label
 
 
 class States(NamedTuple):

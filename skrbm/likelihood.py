@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -406,6 +406,29 @@ def _score_rows(rbm, model, data, n_flips):
         threads=True,
     )
     return _without_impossible(scores, data)
+
+
+class ConditionalMoments(NamedTuple):
+    """Means and standard deviations of a column of numbers, one for each row."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def _conditionals(rbm, model, data, features):
+    """Return the distributions of columns given all others, by column, for valid rows."""
+    clip, mean = model.visible.clip, getattr(rbm, "visible_mean_", 0.5)
+    n_states = model.visible.n_states[features]
+    stops = np.cumsum(np.where(n_states, n_states, len(ConditionalMoments._fields)))
+    values = data.apply(
+        lambda v: _gaps.conditionals(model, clip(v), features, mean),
+        model,
+        n_columns=stops[-1],
+        threads=True,
+    )
+    parts = np.split(values, stops[:-1], axis=1)
+    pairs = zip(features, n_states, parts, strict=True)
+    return {i: part if n else ConditionalMoments(*part.T) for i, n, part in pairs}
 
 
 # During training ------------------------------------------------------------------------

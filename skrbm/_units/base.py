@@ -8,7 +8,7 @@ them asks which kind it has.
 
 import abc
 import dataclasses
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -58,6 +58,59 @@ class Encoder(abc.ABC):
         """Write encoded rows, given rows of the data."""
         dtype = out.dtype if out.dtype.kind == "f" else np.float32
         self.expand(self.compact(rows, dtype), out)
+
+
+class ConditionalStates(NamedTuple):
+    """Distributions of a column with states, given all other columns of each row.
+
+    Attributes
+    ----------
+    log_p : float64 ndarray of shape (n_rows, n_states)
+        Log-probabilities of the states.
+    score : float64 ndarray of shape (n_rows,)
+        That of the state that the row has, or the mean if it has means of units.
+    """
+
+    log_p: np.ndarray
+    score: np.ndarray
+
+    @property
+    def summary(self) -> np.ndarray:
+        """Probabilities of the states."""
+        return np.exp(self.log_p)
+
+    @staticmethod
+    def average(summaries) -> np.ndarray:
+        """Return the summary of the mean distribution of each row, a mean over axis 1."""
+        return summaries.mean(axis=1)
+
+
+class ConditionalNumbers(NamedTuple):
+    """Distributions of a column of numbers, given all other columns of each row.
+
+    Attributes
+    ----------
+    mean, std : float64 ndarray of shape (n_rows,)
+        Mean and standard deviation, in the units of the data.
+    score : float64 ndarray of shape (n_rows,)
+        Log-density of the number that the row has, likewise.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    score: np.ndarray
+
+    @property
+    def summary(self) -> np.ndarray:
+        """Mean and standard deviation."""
+        return np.stack([self.mean, self.std], axis=1)
+
+    @staticmethod
+    def average(summaries) -> np.ndarray:
+        """Return the summary of the mean distribution of each row, a mean over axis 1."""
+        mean, std = summaries[..., 0], summaries[..., 1]
+        variance = np.square(std).mean(axis=1) + mean.var(axis=1)
+        return np.stack([mean.mean(axis=1), np.sqrt(variance)], axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,6 +185,11 @@ class VisibleUnits(abc.ABC):
         return len(self)
 
     @property
+    def n_states(self) -> np.ndarray:
+        """Number of states of each column of the data, 0 where it has numbers."""
+        return np.zeros(self.n_features, dtype=np.int64)
+
+    @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """All parameter arrays that are trained."""
         return tuple(getattr(self, name) for name in self.trained)
@@ -199,11 +257,14 @@ class VisibleUnits(abc.ABC):
         return None
 
     @property
+    def feature_of(self) -> np.ndarray:
+        """Column of the data that each unit belongs to."""
+        return np.arange(len(self)) if self.encoder is None else self.encoder.feature_of
+
+    @property
     def first_columns(self) -> np.ndarray:
         """First encoded column of each column of the data."""
-        if self.encoder is None:
-            return np.arange(len(self))
-        return np.unique(self.encoder.feature_of, return_index=True)[1]
+        return np.unique(self.feature_of, return_index=True)[1]
 
     def decode(self, v) -> np.ndarray:
         """Return rows of the model in the columns and units of the data.
@@ -412,6 +473,27 @@ class VisibleUnits(abc.ABC):
     def ground_state(self) -> np.ndarray:
         """Encoded values, not necessarily a state, that add nothing to the energy."""
         return np.zeros_like(self.bias)
+
+    def conditionals(self, v, hidden_input, weights, features):
+        """Yield the distribution of each of some columns, given all other columns.
+
+        What a row has in the column itself only decides on the score.
+
+        Parameters
+        ----------
+        v : ndarray of shape (n_rows, n_encoded)
+            Complete rows, or CSR rows if the units have them.
+        hidden_input : ndarray of shape (n_rows, n_components)
+            Hidden input of these rows.
+        weights : ndarray of shape (n_encoded, n_components)
+        features : int ndarray
+            Indices of columns of the data.
+
+        Yields
+        ------
+        conditional : ConditionalStates or ConditionalNumbers
+        """
+        raise NotImplementedError("These units have no conditional distributions.")
 
     def pseudo_log_likelihood(
         self, v, hidden_input, weights, columns=None, missing=None

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skrbm import _binary_rows, _kernels
-from skrbm._units.base import VisibleUnits
+from skrbm._units.base import ConditionalStates, VisibleUnits
 from skrbm._units.softplus import (
     SoftplusChanges,
     exponent_limit,
@@ -63,6 +63,10 @@ class BernoulliUnits(VisibleUnits):
     )
 
     # Columns and rows -----------------------------------------------------------------
+
+    @property
+    def n_states(self):
+        return np.full(len(self), 2)
 
     @classmethod
     def check(cls, limits, ranges, X, names_of, **options):
@@ -186,6 +190,14 @@ class BernoulliUnits(VisibleUnits):
             odds = log_odds_without_bias(part, hidden_input, weights[units], changes)
             odds += bias[units]
             yield part, odds
+
+    def conditionals(self, v, hidden_input, weights, features):
+        blocks = self.conditional_log_odds(v, hidden_input, weights, features)
+        for part, odds in blocks:
+            values = part.toarray() if sp.issparse(part) else part
+            log_p = -_kernels.softplus(np.stack([odds, -odds], axis=-1))
+            score = values * odds + log_p[..., 0]
+            yield from map(ConditionalStates, log_p.swapaxes(0, 1), score.T)
 
     def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None, missing=None):
         """Return the pseudo-log-likelihood of each row, in nats, as float64.

@@ -157,6 +157,9 @@ class CorrelatedUnits(GaussianUnits):
     def _log_volume_of_axes(self):
         return np.linalg.slogdet(self.axes)[1]
 
+    def direction(self, feature):
+        return self._inverse[feature]
+
     # Learning, and paths to a model ---------------------------------------------------
 
     @classmethod

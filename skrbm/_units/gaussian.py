@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from skrbm import _binary_rows, _real_rows
-from skrbm._units.base import Encoder, VisibleUnits
+from skrbm import _binary_rows, _kernels, _real_rows
+from skrbm._units.base import ConditionalNumbers, Encoder, VisibleUnits
+from skrbm._units.softplus import SoftplusChanges, exponent_limit, sums_of_softplus
 
 # Smallest conditional variance of a Gaussian unit, relative to the variance of the data.
 SMALLEST_VARIANCE = 1e-3
@@ -17,6 +18,10 @@ LARGEST_VARIANCE_STEP = 0.1
 # Initial conditional variance of a Gaussian unit, relative to the variance of the data.
 # At 1 or above, training can get stuck at a model whose weights are all zero.
 INITIAL_VARIANCE = 0.5
+# The density of a number given all others is summed on a grid that extends by this number
+# of deviations beyond the means of the normal distributions that it is a mixture of. Number
+# of points that are computed at once.
+TAILS, POINTS_AT_ONCE = 8.0, 64
 # Length of the initial weights of a hidden unit, in units of the deviation s, and the
 # initial odds of the component of the mixture in which only this unit is on, to that in
 # which none is.
@@ -153,6 +158,41 @@ class GaussianUnits(VisibleUnits):
     def minus_energy(self, v):
         standard = (v - self.bias) * np.exp(-0.5 * self.log_variance)
         return -0.5 * np.square(standard, out=standard).sum(axis=1, dtype=np.float64)
+
+    def direction(self, feature) -> np.ndarray:
+        """Return how an encoded row changes with a standardized value."""
+        return np.eye(1, len(self), feature)[0]
+
+    def conditionals(self, v, hidden_input, weights, features):
+        """Yield the distribution of each of some columns, given all other columns.
+
+        With the standardized value at a distance of t from where the energy is smallest,
+        where the hidden inputs are a, the density is proportional to::
+
+            exp(-q t^2 / 2) prod_j (1 + exp(a_j + t u_j))
+
+        It is a mixture of normal distributions with variance 1 / q, whose means are sums of
+        some u_j / q. The trapezoidal rule with a spacing of their deviation has a relative
+        error of about ``2 exp(-2 pi^2)``, 5e-9.
+        """
+        v, hidden_input, weights = (
+            np.asarray(array, np.float64) for array in (v, hidden_input, weights)
+        )
+        pull, variance = (self.bias - v) / self.variance, np.float64(self.variance)
+        cells = self.cells(v)
+        for feature in features:
+            direction = self.direction(feature)
+            q, u = np.square(direction) @ (1 / variance), direction @ weights
+            shift = pull @ direction / q
+            inputs = hidden_input + shift[:, None] * u
+            of_value = _kernels.softplus(hidden_input).sum(axis=1) - 0.5 * q * shift**2
+            mean, std, log_volume = _moments_on_grid(inputs, q, u)
+            scale = self.scale[feature]
+            yield ConditionalNumbers(
+                (cells[:, feature] + shift + mean) * scale + self.location[feature],
+                std * scale,
+                of_value - log_volume - np.log(scale),
+            )
 
     # Learning, and paths to a model ---------------------------------------------------
 
@@ -332,6 +372,33 @@ class GaussianUnits(VisibleUnits):
 
     def data_attributes(self, mean):
         return {"visible_mean_": self.location, "visible_variance_": self.scale**2}
+
+
+def _moments_on_grid(inputs, q, u):
+    """Return mean, deviation and log integral of densities as in `conditionals`."""
+    deviation = 1 / np.sqrt(q)
+    low = np.minimum(u, 0).sum() / q - TAILS * deviation
+    high = np.maximum(u, 0).sum() / q + TAILS * deviation
+    n_points = int(np.ceil((high - low) / deviation)) + 1
+    t, step = np.linspace(low, high, n_points, retstep=True)
+    moments, row_size = np.empty((3, len(inputs))), max(n_points, 4 * len(u))
+    for rows in _kernels.row_blocks(len(inputs), row_size, _kernels.WORK_SIZE):
+        logs = np.empty((len(inputs[rows]), n_points))
+        for points in _kernels.row_blocks(n_points, 1, POINTS_AT_ONCE):
+            middle = t[points].mean()
+            a, changes = inputs[rows] + middle * u, np.outer(t[points] - middle, u)
+            if (largest := np.abs(changes).max()) < exponent_limit(a.dtype):
+                logs[:, points] = SoftplusChanges(a, largest)(changes)
+                logs[:, points] += _kernels.softplus(a).sum(axis=1)[:, None]
+            else:
+                logs[:, points] = sums_of_softplus(a, changes)
+        logs -= 0.5 * q * np.square(t)
+        log_sums = _kernels.log_sums(logs)
+        p = np.exp(logs - log_sums[:, None])
+        mean = p @ t
+        variance = np.einsum("ij,ij->i", p, np.square(t - mean[:, None]))
+        moments[:, rows] = mean, np.sqrt(variance), log_sums
+    return *moments[:2], moments[2] + np.log(step)
 
 
 def _variant(suits):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from skrbm import _binary_rows, _kernels
-from skrbm._units.base import Encoder, VisibleUnits
+from skrbm._units.base import ConditionalStates, Encoder, VisibleUnits
 from skrbm._units.bernoulli import INITIAL_HIDDEN_BIAS
 from skrbm._units.softplus import (
     SoftplusChanges,
@@ -169,6 +169,23 @@ class GroupUnits(VisibleUnits):
         terms = self.sizes.max(initial=1) if self.thermometer else 1
         return exponent_limit(self.bias.dtype) / (2 * terms)
 
+    def conditionals(self, v, hidden_input, weights, features):
+        of_input = on_and_off(hidden_input)
+        for number in features:
+            group = self.groups[number]
+            of_group, part = v[:, group], v[:, group] @ weights[group]
+            changes = np.ascontiguousarray(self.by_state(weights[group].T).T)
+            largest = 2 * float(np.abs(changes).max(initial=0.0))
+            if largest < exponent_limit(weights.dtype):
+                logits = SoftplusChanges.after(of_input, part, largest)(changes)
+            else:
+                logits = sums_of_softplus(hidden_input - part, changes).astype(np.float64)
+            logits += self.by_state(self.bias[group])
+            log_sums = _kernels.log_sums(logits)
+            score = (self.shares(of_group) * logits).sum(axis=1) - log_sums
+            logits -= log_sums[:, None]
+            yield ConditionalStates(logits, score)
+
     def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None, missing=None):
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
@@ -180,20 +197,10 @@ class GroupUnits(VisibleUnits):
         some = np.arange(self.n_features)
         if columns is not None:
             some = np.unique(np.searchsorted(self.starts, columns, side="right") - 1)
-        total, of_input = np.zeros(len(v)), on_and_off(hidden_input)
-        for number in some.tolist():
-            group = self.groups[number]
-            of_group, part = v[:, group], v[:, group] @ weights[group]
-            changes = np.ascontiguousarray(self.by_state(weights[group].T).T)
-            largest = 2 * float(np.abs(changes).max(initial=0.0))
-            if largest < exponent_limit(weights.dtype):
-                logits = SoftplusChanges.after(of_input, part, largest)(changes)
-            else:
-                logits = sums_of_softplus(hidden_input - part, changes)
-            logits += self.by_state(self.bias[group])
-            terms = (self.shares(of_group) * logits).sum(axis=1)
-            terms -= _kernels.log_sums(logits)
-            total += terms if missing is None else terms * ~missing[:, group.start]
+        total = np.zeros(len(v))
+        conditionals = self.conditionals(v, hidden_input, weights, some)
+        for first, (_, score) in zip(self.starts[some], conditionals, strict=True):
+            total += score if missing is None else score * ~missing[:, first]
         return total * (self.n_features / len(some))
 
     # Learning, and paths to a model ---------------------------------------------------

@@ -167,6 +167,13 @@ class MixedUnits(VisibleUnits):
         return sum(map(len, self.columns))
 
     @property
+    def n_states(self):
+        n_states = np.empty(self.n_features, dtype=np.int64)
+        for part, columns in zip(self.parts, self.columns, strict=True):
+            n_states[columns] = part.n_states
+        return n_states
+
+    @property
     def arrays(self):
         return self.bias, *(array for part in self.parts for array in part.arrays[1:])
 
@@ -344,6 +351,22 @@ class MixedUnits(VisibleUnits):
     @property
     def ground_state(self):
         return np.concatenate([part.ground_state for part in self.parts])
+
+    def conditionals(self, v, hidden_input, weights, features):
+        part_of, place_of = np.empty((2, self.n_features), dtype=np.int64)
+        for number, columns in enumerate(self.columns):
+            part_of[columns], place_of[columns] = number, np.arange(len(columns))
+        of_parts = [
+            part.conditionals(
+                v[:, units],
+                hidden_input,
+                weights[units],
+                place_of[features][part_of[features] == number],
+            )
+            for number, (part, units) in enumerate(zip(self.parts, self.units, strict=True))
+        ]
+        for number in part_of[features]:
+            yield next(of_parts[number])
 
     def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None, missing=None):
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
