@@ -543,8 +543,12 @@ class BaseRBM(
 
     def _score_samples(self, X, n_flips=None, **check):
         """Return the scores that the visible units have."""
-        model, data = self._model_and_rows(X, allow_nan=True, **{"clips": True} | check)
+        model, data = self._model_and_rows_to_score(X, **check)
         return self._score_rows(model, data, n_flips)
+
+    def _model_and_rows_to_score(self, X, **check):
+        """Return what `_model_and_rows` does, for rows that may be impossible."""
+        return self._model_and_rows(X, allow_nan=True, **{"clips": True} | check)
 
     def _score_rows(self, model, data, n_flips=None):
         """Return the scores of validated rows.
@@ -757,6 +761,66 @@ class BaseRBM(
         of_columns = self._probabilities(of_features)
         results = [of_columns[place] for place in found]
         return dict(zip(columns, results, strict=True)) if several else results[0]
+
+    def score_cells(self, X: MatrixLike, *, relative: bool = True) -> Any:
+        """Compute how probable each cell of a row is, given all other cells of the row.
+
+        The lowest scores of a row tell which of its values do not fit the others. The
+        probabilities are those of `conditional_proba`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score, with NaN for missing values.
+
+        relative : bool, default=True
+            Whether to subtract the log-probability, or log-density, of the most probable
+            value of the cell. Scores are then at most 0, and have the same scale in
+            all columns: they say by how much the log-probability of the row would increase
+            if this cell alone were corrected (for numbers, to within 0.03 nats). If False,
+            they are log-probabilities, and
+            logarithms of densities in the units of the column where it has numbers. If none
+            has, their sum over the columns is `score_samples`.
+
+        Returns
+        -------
+        scores : {ndarray, data frame} of shape (n_samples, n_features)
+            Scores in nats, as float64; NaN for missing values. In rows with missing values,
+            they are means over the draws of `score_samples`. The score of one of the
+            `groups` of columns is in its column that is 1, beside zeros; if none is, all of
+            its columns have an equal part of it. Where `score_samples` is -inf, all scores
+            of the row are. `set_output` chooses the container.
+
+        Raises
+        ------
+        ValueError
+            As for `score_samples`.
+
+        Warns
+        -----
+        UserWarning
+            As for `score_samples`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrbm import BernoulliRBMEstimator
+        >>> X = np.array([[0, 0, 0, 0], [1, 1, 1, 0]] * 100)
+        >>> rbm = BernoulliRBMEstimator(n_components=2, n_iter=50, random_state=0).fit(X)
+        >>> int(rbm.score_cells([[1, 0, 1, 0]]).argmin())
+        1
+        """
+        check_is_fitted(self, "components_")
+        model, data = self._model_and_rows_to_score(X)
+        cells = self._cells(likelihood._score_cells(self, model, data, relative), data)
+        return BaseRBM._visible_frame(self, likelihood._without_impossible(cells, data), X)
+
+    def _cells(self, scores, data):
+        """Return values of the columns that users have, given those of the columns of rows.
+
+        `data` are the rows, as a data set.
+        """
+        return scores
 
     # Sampling ---------------------------------------------------------------------------
 

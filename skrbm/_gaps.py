@@ -241,6 +241,33 @@ def pseudo_log_likelihood(model, v, columns, mean):
     )
 
 
+def score_cells(model, v, relative, mean):
+    """Return the log-probability of each cell given all others.
+
+    In rows with gaps, it is the mean over the last states of chains, as in
+    `pseudo_log_likelihood`, and that of a gap has no meaning. With `relative`, the
+    log-probability of the most probable value is subtracted.
+    """
+    features = np.arange(model.visible.n_features)
+
+    def of_complete(v):
+        cells = np.empty((v.shape[0], len(features)))
+        for i, each in enumerate(model.conditionals(v, features)):
+            cells[:, i] = each.score
+            if relative:  # the highest may be too low, by rounding or interpolation
+                cells[:, i] = np.minimum(each.score - each.highest, 0)
+        return cells
+
+    def finish(steps, _):
+        *_, (states, _) = steps
+        return of_complete(states).reshape(-1, N_CHAINS, len(features)).mean(axis=1)
+
+    def of_gappy(v):
+        return _by_chains(model, v, mean, finish)
+
+    return _split(v, _with_gaps(v), of_gappy, of_complete)
+
+
 def log_marginals(model, v, to_score=False):
     """Return ``log sum exp(-E(v, h))`` of rows, over hidden states and values of gaps.
 

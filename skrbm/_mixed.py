@@ -478,6 +478,9 @@ class MixedRBMEstimator(BaseRBM):
     def _columns_of(self, places):
         return self._table.fields_of(places)
 
+    def _cells(self, scores, data):
+        return self._table.divide(scores, data.X)
+
     def _probabilities(self, of_columns):
         return self._table.probabilities(of_columns)
 
@@ -530,10 +533,6 @@ class MixedRBMEstimator(BaseRBM):
             If `X` has categories that are not those of training, or other columns.
         """
         return self._score_samples(X)
-
-    def _score_samples(self, X, n_flips=None, **check):
-        model, data = self._model_and_rows_to_score(X, **check)
-        return self._score_rows(model, data, n_flips)
 
     def _free_energy(self, X, **check):
         model, data = self._model_and_rows_to_score(X, **check)

@@ -545,6 +545,20 @@ class Table:
                     result[column] = np.stack([1 - on, on], axis=1)
         return result
 
+    def divide(self, values, coded):
+        """Return values of columns, given those of fields, which are the sums of theirs.
+
+        The value of a group is that of its column that is on, beside zeros. If none is on,
+        it is divided among them.
+        """
+        of_columns = np.empty((len(coded), self.n_features))
+        for field, value, codes in zip(self.fields, values.T, coded.T, strict=True):
+            n_columns = len(field.columns)
+            on = codes[:, None] == np.arange(n_columns)
+            parts = np.where(on.any(axis=1, keepdims=True), on, 1 / n_columns)
+            of_columns[:, field.columns] = value[:, None] * (parts if field.is_group else 1)
+        return of_columns
+
     def fields_of(self, columns) -> list[int]:
         """Return the number of the field of each of these columns."""
         number_of = {c: n for n, field in enumerate(self.fields) for c in field.columns}

@@ -137,7 +137,7 @@ def _without_impossible(scores, data):
     if data.impossible is None:
         return scores
     impossible = data.impossible if data.rows is None else data.impossible[data.rows]
-    return np.where(impossible, -np.inf, scores)
+    return np.where(impossible.reshape(-1, *[1] * (scores.ndim - 1)), -np.inf, scores)
 
 
 def _check_states(data, units):
@@ -406,6 +406,20 @@ def _score_rows(rbm, model, data, n_flips):
         threads=True,
     )
     return _without_impossible(scores, data)
+
+
+def _score_cells(rbm, model, data, relative):
+    """Return the log-probabilities of the cells of valid rows, which are NaN in gaps."""
+    clip, mean = model.visible.clip, getattr(rbm, "visible_mean_", 0.5)
+    cells = data.apply(
+        lambda v: _gaps.score_cells(model, clip(v), relative, mean),
+        model,
+        n_columns=data.n_features,
+        threads=True,
+    )
+    if data.has_gaps:
+        cells[np.isnan(data.X)] = np.nan
+    return cells
 
 
 class ConditionalMoments(NamedTuple):

@@ -307,6 +307,150 @@ def test_rows_do_not_change_each_other():
                 assert_allclose(np.asarray(found), all_rows[:, few], rtol=1e-4, atol=1e-5)
 
 
+# Scores of cells --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [np.array, sp.csr_array])
+@pytest.mark.parametrize("scale", [1.0, 40.0])
+def test_scores_of_bits(scale, form, dtype):
+    """They sum to the pseudo-log-likelihood, as the compiled core sums it."""
+    rbm = by_hand(tiny_rbm(5, 3, dtype, scale))
+    X = form(BITS.astype(dtype))
+    cells, relative = rbm.score_cells(X, relative=False), rbm.score_cells(X)
+    assert cells.dtype == np.float64
+    assert_allclose(cells.sum(axis=1), rbm.score_samples(X), rtol=1e-4, atol=1e-4)
+    for column in range(5):
+        log_p = np.log(rbm.conditional_proba(X, column) + 1e-300)
+        own = log_p[np.arange(len(BITS)), BITS[:, column].astype(int)]
+        probable = own > -30
+        assert_allclose(cells[probable, column], own[probable], atol=1e-4)
+        expected = (own - log_p.max(axis=1))[probable]
+        assert_allclose(relative[probable, column], expected, atol=1e-4)
+    assert relative.max() <= 0
+
+
+def test_scores_of_expectations():
+    """Values beyond [0, 1] are clipped, with a warning."""
+    rbm, X = by_hand(tiny_rbm(5, 3)), np.random.default_rng(0).random((20, 5))
+    cells = rbm.score_cells(X, relative=False)
+    assert_allclose(cells.sum(axis=1), rbm.score_samples(X))
+    p = rbm.conditional_proba(X, 1)
+    expected = ((1 - X[:, 1]) * np.log(p[:, 0])) + X[:, 1] * np.log(p[:, 1])
+    assert_allclose(cells[:, 1], expected)
+    with pytest.warns(UserWarning, match="Values below 0 count as 0"):
+        wild = rbm.score_cells(1.5 * X - 0.2)
+    assert_allclose(wild, rbm.score_cells((1.5 * X - 0.2).clip(0, 1)))
+
+
+def test_scores_of_a_table(real, rbm):
+    """The relative one is the gain in log-likelihood if a cell is corrected."""
+    X, truth = some_rows(real, 30), TruthOfTables.of(rbm)
+    cells, relative = rbm.score_cells(X, relative=False), rbm.score_cells(X)
+    assert cells.shape == X.shape
+    if not real:
+        assert_allclose(cells.sum(axis=1), rbm.score_samples(X), rtol=1e-5)
+    for name, values in VALUES.items():
+        dtype, place = X[name].dtype, X.columns.get_loc(name)
+        others = [X.assign(**{name: pd.Series(len(X) * [v], dtype=dtype)}) for v in values]
+        density = np.transpose([truth.density(each) for each in others])
+        expected = np.log(truth.density(X) / density.sum(axis=1))
+        assert_allclose(cells[:, place], expected, atol=1e-4)
+        expected = np.log(truth.density(X) / density.max(axis=1))
+        assert_allclose(relative[:, place], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1.0, 4.0])
+@pytest.mark.parametrize("covariance_type", ["diag", "full"])
+def test_scores_of_numbers(covariance_type, size, dtype):
+    full = covariance_type == "full"
+    rbm = (model_by_hand if full else gaussian_by_hand)(size=size, dtype=dtype)
+    mixture = (Mixture if full else IndependentMixture)(rbm)
+    rows = rbm.sample(2, random_state=0).astype(np.float64)
+    rows[1, 2] += 4 * SCALE[2]
+    cells, relative = rbm.score_cells(rows, relative=False), rbm.score_cells(rows)
+    assert (relative <= 0).all()
+    for column in range(4):
+        expected = [moments_by_quadrature(mixture, row, column)[2] for row in rows]
+        atol = 1e-3 if dtype == np.float32 else 1e-6
+        assert_allclose(cells[:, column], expected, atol=atol, rtol=1e-5)
+        found = []
+        for row in rows:
+            spread = 8 * np.sqrt(mixture.covariance[column, column])
+            ends = mixture.means[:, column].min(), mixture.means[:, column].max()
+            grid = np.linspace(ends[0] - spread, ends[1] + spread, 20_001)
+            many = np.tile(row, (len(grid), 1))
+            many[:, column] = grid
+            found.append(rbm.log_likelihood(many, log_partition=0).max())
+        gain = rbm.log_likelihood(rows, log_partition=0) - found
+        assert_allclose(relative[:, column], gain, atol=0.03)
+
+
+def test_scores_of_rows_with_gaps(real, rbm, monkeypatch):
+    X = some_rows(real, 20)
+    X.loc[::2, "mood"] = X.loc[5:9, "pet"] = X.loc[3] = None
+    cells = rbm.score_cells(X, relative=False)
+    assert_array_equal(np.isnan(cells), X.isna())
+    if not real:
+        assert_allclose(np.nansum(cells, axis=1), rbm.score_samples(X), rtol=1e-5)
+    assert_array_equal(np.isnan(rbm.score_cells(X)), X.isna())
+    assert_allclose(rbm.score_cells(X.iloc[[2]], relative=False), cells[[2]], rtol=1e-4)
+    monkeypatch.setattr(_gaps, "N_CHAINS", 2000)
+    cells, truth = rbm.score_cells(X, relative=False), TruthOfTables.of(rbm)
+    others = [
+        X.iloc[[2] * 2].assign(mood=pd.Series([mood] * 2, dtype=X["mood"].dtype).array)
+        for mood in MOODS
+    ]
+    p = np.array([truth.density(each.assign(pet=PETS)) for each in others])
+    own = PETS.index(X["pet"][2])
+    expected = (p[:, own] / p[:, own].sum()) @ np.log(p[:, own] / p.sum(axis=1))
+    assert_allclose(cells[2, X.columns.get_loc("pet")], expected, atol=0.05)
+
+
+def test_scores_of_groups():
+    """They sum to those of rows, and impossible rows have none."""
+    kinds = np.random.default_rng(0).integers(0, 4, 300)
+    X = np.column_stack([np.eye(4)[kinds][:, :3], kinds % 2, kinds > 1]).astype(int)
+    rbm = make(groups=[[2, 0, 1]], n_iter=20).fit(X)
+    cells = rbm.score_cells(X, relative=False)
+    assert_allclose(cells.sum(axis=1), rbm.score_samples(X), rtol=1e-5)
+    some = X[:, :3].any(axis=1)
+    assert_array_equal(cells[some, :3] != 0, X[some, :3] == 1)
+    assert_array_equal(cells[~some, 0], cells[~some, 2])
+    impossible = np.vstack([[1, 1, 0, 0, 0], X[:1]])
+    assert_array_equal(rbm.score_cells(impossible)[0], -np.inf)
+    assert_allclose(rbm.score_cells(impossible)[1], rbm.score_cells(X[:1])[0])
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_scores_in_frames(container):
+    pytest.importorskip(container)
+    for rbm in (BernoulliRBMEstimator(2, n_iter=2), make()):
+        X = pd.DataFrame(BITS, columns=list("abcde"), index=range(7, 39))
+        rbm.fit(X)
+        assert isinstance(rbm.score_cells(X), np.ndarray)
+        frame = rbm.set_output(transform=container).score_cells(X)
+        assert list(frame.columns) == list("abcde")
+        assert type(frame).__module__.startswith(container)
+        if container == "pandas":
+            assert_array_equal(frame.index, X.index)
+
+
+def test_an_odd_cell_is_named():
+    rng = np.random.default_rng(0)
+    size = rng.normal(0, 1, 400)
+    X = pd.DataFrame(
+        {"x": size, "y": 100 * size + rng.normal(0, 10, 400), "large": size > 0}
+    )
+    X["large"] = X["large"].map({True: "yes", False: "no"})
+    rbm = make(n_components=8, n_iter="auto").fit(X)
+    odd = pd.DataFrame({"x": [1.5, 1.5, -1.5], "y": [150.0, -150, -150], "large": "yes"})
+    cells = rbm.score_cells(odd)
+    assert cells[0].min() > -3
+    assert_array_equal(cells[1:].argmin(axis=1), [1, 2])
+    with pytest.raises(NotFittedError):
+        make().score_cells(X)
+
+
 # Columns ----------------------------------------------------------------------------------
 
 

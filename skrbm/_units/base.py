@@ -75,6 +75,11 @@ class ConditionalStates(NamedTuple):
     score: np.ndarray
 
     @property
+    def highest(self) -> np.ndarray:
+        """Log-probability of the most probable state."""
+        return self.log_p.max(axis=1)
+
+    @property
     def summary(self) -> np.ndarray:
         """Probabilities of the states."""
         return np.exp(self.log_p)
@@ -94,11 +99,14 @@ class ConditionalNumbers(NamedTuple):
         Mean and standard deviation, in the units of the data.
     score : float64 ndarray of shape (n_rows,)
         Log-density of the number that the row has, likewise.
+    highest : float64 ndarray of shape (n_rows,)
+        Largest log-density of any number, likewise.
     """
 
     mean: np.ndarray
     std: np.ndarray
     score: np.ndarray
+    highest: np.ndarray
 
     @property
     def summary(self) -> np.ndarray:

@@ -185,13 +185,15 @@ class GaussianUnits(VisibleUnits):
             q, u = np.square(direction) @ (1 / variance), direction @ weights
             shift = pull @ direction / q
             inputs = hidden_input + shift[:, None] * u
-            of_value = _kernels.softplus(hidden_input).sum(axis=1) - 0.5 * q * shift**2
-            mean, std, log_volume = _moments_on_grid(inputs, q, u)
+            score = _kernels.softplus(hidden_input).sum(axis=1) - 0.5 * q * shift**2
+            mean, std, highest, log_volume = _sums_on_grid(inputs, q, u)
             scale = self.scale[feature]
+            log_volume += np.log(scale)
             yield ConditionalNumbers(
                 (cells[:, feature] + shift + mean) * scale + self.location[feature],
                 std * scale,
-                of_value - log_volume - np.log(scale),
+                score - log_volume,
+                highest - log_volume,
             )
 
     # Learning, and paths to a model ---------------------------------------------------
@@ -374,19 +376,23 @@ class GaussianUnits(VisibleUnits):
         return {"visible_mean_": self.location, "visible_variance_": self.scale**2}
 
 
-def _moments_on_grid(inputs, q, u):
-    """Return mean, deviation and log integral of densities as in `conditionals`."""
+def _sums_on_grid(inputs, q, u):
+    """Return mean, deviation, largest value and integral of densities in `conditionals`.
+
+    The last two are logarithms. The largest value is that of a parabola through the largest
+    one on the grid and its neighbors.
+    """
     deviation = 1 / np.sqrt(q)
     low = np.minimum(u, 0).sum() / q - TAILS * deviation
     high = np.maximum(u, 0).sum() / q + TAILS * deviation
     n_points = int(np.ceil((high - low) / deviation)) + 1
-    t, step = np.linspace(low, high, n_points, retstep=True)
-    moments, row_size = np.empty((3, len(inputs))), max(n_points, 4 * len(u))
+    t, spacing = np.linspace(low, high, n_points, retstep=True)
+    sums, row_size = np.empty((4, len(inputs))), max(n_points, 4 * len(u))
     for rows in _kernels.row_blocks(len(inputs), row_size, _kernels.WORK_SIZE):
         logs = np.empty((len(inputs[rows]), n_points))
         for points in _kernels.row_blocks(n_points, 1, POINTS_AT_ONCE):
-            middle = t[points].mean()
-            a, changes = inputs[rows] + middle * u, np.outer(t[points] - middle, u)
+            center = t[points].mean()
+            a, changes = inputs[rows] + center * u, np.outer(t[points] - center, u)
             if (largest := np.abs(changes).max()) < exponent_limit(a.dtype):
                 logs[:, points] = SoftplusChanges(a, largest)(changes)
                 logs[:, points] += _kernels.softplus(a).sum(axis=1)[:, None]
@@ -397,8 +403,12 @@ def _moments_on_grid(inputs, q, u):
         p = np.exp(logs - log_sums[:, None])
         mean = p @ t
         variance = np.einsum("ij,ij->i", p, np.square(t - mean[:, None]))
-        moments[:, rows] = mean, np.sqrt(variance), log_sums
-    return *moments[:2], moments[2] + np.log(step)
+        top = logs.argmax(axis=1).clip(1, n_points - 2)
+        at = np.arange(len(logs))
+        left, middle, right = (logs[at, top + step] for step in (-1, 0, 1))
+        highest = middle - (right - left) ** 2 / (8 * (left - 2 * middle + right))
+        sums[:, rows] = mean, np.sqrt(variance), highest, log_sums + np.log(spacing)
+    return sums
 
 
 def _variant(suits):
