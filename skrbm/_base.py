@@ -701,10 +701,10 @@ class BaseRBM(
 
         It is exact: no hidden unit is sampled, and log Z is not needed. What a row has in
         the column itself does not matter, and may be missing. Where a row has other missing
-        values, its distribution is that given its observed values. Columns with states then
-        have an exact sum for up to 12 hidden units. Otherwise, the distributions given all
-        other columns are averaged over the states of 24 Gibbs chains, from the 41st step to
-        the 80th, always with the same random numbers.
+        values, its distribution is that given its observed values: exactly for up to 12
+        hidden units, by a sum over all of their states. For more, distributions given all
+        other columns are averaged over the states of 24 Gibbs chains, at every fourth of 40
+        steps, after 40 others, always with the same random numbers.
 
         Parameters
         ----------

@@ -78,6 +78,34 @@ def given_observed(model, v, function=lambda h: h):
     return log_marginals, sums[:, :-1] / total[:, None]
 
 
+def column_given_observed(model, v, feature):
+    """Return the distribution of a column that is missing in all rows, given other cells.
+
+    `v` is as for `given_observed`. The distribution is summarized as by
+    `VisibleUnits.conditionals`: by probabilities or, if the column has numbers, by their
+    mean and standard deviation.
+    """
+    model = model.map(lambda a: np.asarray(a, np.float64))
+    visible, n_hidden = model.visible, len(model.hidden_bias)
+    if visible.n_states[feature]:
+
+        def probabilities(h):
+            return visible.probabilities(model.mean_visible(h))[feature]
+
+        return given_observed(model, v, probabilities)[1]
+
+    def moments(h):
+        products = h[:, :, None] * h[:, None]
+        return np.hstack([h, products.reshape(len(h), -1)])
+
+    offset, slopes, variance = visible.number_given(v, np.isnan(v), model.weights, feature)
+    h, products = np.split(given_observed(model, v, moments)[1], [n_hidden], axis=1)
+    products = products.reshape(-1, n_hidden, n_hidden)
+    mean = np.einsum("ij,ij->i", slopes, h)
+    variance += np.einsum("ij,ijk,ik->i", slopes, products, slopes) - np.square(mean)
+    return np.stack([offset + mean, np.sqrt(variance)], axis=1)
+
+
 def exact_log_partition(model):
     """Return log Z, summed over all states of the smaller layer."""
     model, _ = _by_smaller_side(model)

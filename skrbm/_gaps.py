@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from skrbm import _kernels, _real_rows
-from skrbm._enumeration import given_observed
+from skrbm._enumeration import column_given_observed, given_observed
 from skrbm._random import Repeated, generator
 
 # Number of Gibbs steps from draws of independent columns to rows that are scored in
@@ -171,9 +171,9 @@ def conditionals(model, v, features, mean):
 
     These are the summaries of `VisibleUnits.conditionals`: probabilities of states, or the
     mean and the standard deviation of numbers. In rows with gaps in other columns, they are
-    those given the observed cells. For columns with states, that is a sum over hidden
-    states or, if there are more than `LARGEST_EXACT_MEANS` units, a mean over the steps of
-    chains, which begin as in `mean_hidden`; for numbers, it is the latter.
+    those given the observed cells: by a sum over hidden states or, if there are more than
+    `LARGEST_EXACT_MEANS` units, a mean over the steps of chains, which begin as in
+    `mean_hidden`.
     """
     visible = model.visible
 
@@ -187,10 +187,8 @@ def conditionals(model, v, features, mean):
         own = visible.feature_of == feature
         v = np.where(own, v.dtype.type(np.nan), v)
         others = np.isnan(v[:, ~own]).any(axis=1)
-        exact = visible.n_states[feature] and len(model.hidden_bias) <= LARGEST_EXACT_MEANS
-        given_others = by_enumeration if exact else by_chains
         return _split(
-            v, others, lambda v: given_others(v, feature), lambda v: alone(v, feature)
+            v, others, lambda v: given_some(v, feature), lambda v: alone(v, feature)
         )
 
     def alone(v, feature):
@@ -198,15 +196,10 @@ def conditionals(model, v, features, mean):
         completed = visible.given(v, np.isnan(v))(ground).astype(model.dtype, copy=False)
         return of_complete(completed, [feature])
 
-    def by_enumeration(v, feature):
-        wide = model.map(lambda array: np.asarray(array, np.float64))
+    def given_some(v, feature):
+        if len(model.hidden_bias) <= LARGEST_EXACT_MEANS:
+            return column_given_observed(model, v, feature)
 
-        def function(h):
-            return wide.visible.probabilities(wide.mean_visible(h))[feature]
-
-        return given_observed(model, v, function)[1]
-
-    def by_chains(v, feature):
         def finish(steps, _):
             some = itertools.islice(steps, N_STEPS // 2, None, STEPS_BETWEEN_CONDITIONALS)
             summaries = []

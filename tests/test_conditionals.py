@@ -125,7 +125,7 @@ def rbm(real):
 # Numbers ----------------------------------------------------------------------------------
 
 
-def gaussian_by_hand(dtype, size=1.0, seed=0):
+def gaussian_by_hand(dtype=np.float64, size=1.0, seed=0):
     """An estimator of independent units, with parameters that are set by hand."""
     rng = np.random.default_rng(seed)
     units = GaussianUnits(*rng.normal(0, 0.3, (2, 4)).astype(dtype), LOCATION, SCALE)
@@ -228,14 +228,18 @@ def test_a_number_among_states():
 # Gaps -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_bits_given_the_observed_ones(exact, monkeypatch):
+@pytest.fixture(params=[True, False], ids=["exact", "by chains"])
+def exact(request, monkeypatch):
+    if not request.param:
+        monkeypatch.setattr(_gaps, "LARGEST_EXACT_MEANS", 2)
+        monkeypatch.setattr(_gaps, "N_CHAINS", 1000)
+    return request.param
+
+
+def test_bits_given_the_observed_ones(exact):
     rbm, truth = by_hand(tiny_rbm(5, 3)), Enumerated(*tiny_rbm(5, 3).arrays)
     X = np.where(np.random.default_rng(0).random(BITS.shape) < 0.4, np.nan, BITS)
     X[0] = np.nan
-    if not exact:
-        monkeypatch.setattr(_gaps, "LARGEST_EXACT_MEANS", 2)
-        monkeypatch.setattr(_gaps, "N_CHAINS", 1000)
     for column in range(5):
         expected = given_others(truth, X, column)
         p = rbm.conditional_proba(X, column)
@@ -244,16 +248,11 @@ def test_bits_given_the_observed_ones(exact, monkeypatch):
         assert_allclose(some, p[[7]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_a_table_given_the_observed_cells(exact, real, rbm, monkeypatch):
+def test_a_table_given_the_observed_cells(exact, real, rbm):
     """Against sums over the values of a missing cell."""
     X, truth = some_rows(real, 4), TruthOfTables.of(rbm)
-    if not exact:
-        monkeypatch.setattr(_gaps, "LARGEST_EXACT_MEANS", 2)
-        monkeypatch.setattr(_gaps, "N_CHAINS", 1000)
-    grid, colors = np.linspace(100, 240, 141), np.repeat(COLORS, 2)
+    grid, colors = np.linspace(60, 280, 441), np.repeat(COLORS, 2)
     for row in range(len(X)):
-        moods = X["mood"].dtype
         many = X.iloc[[row] * 6].assign(color=colors, pet=np.tile(PETS, 3))
         p = truth.density(many).reshape(3, 2).sum(axis=0)
         given = X.iloc[[row]].assign(color=None)
@@ -262,33 +261,38 @@ def test_a_table_given_the_observed_cells(exact, real, rbm, monkeypatch):
         if not real:
             continue
         given = X.iloc[[row]].assign(mood=None)
-        many = [
-            X.iloc[[row] * len(grid)].assign(
-                mood=pd.Series([mood] * len(grid), dtype=moods).array, size=grid
-            )
-            for mood in MOODS
-        ]
-        p = sum(map(truth.density, many))
+        moods = [pd.Series([m] * len(grid), dtype=X["mood"].dtype).array for m in MOODS]
+        many = X.iloc[[row] * len(grid)].assign(size=grid)
+        p = sum(truth.density(many.assign(mood=mood)) for mood in moods)
         p /= p.sum()
         (mean,), (std,) = rbm.conditional_proba(given, "size")
-        assert_allclose(mean, p @ grid, atol=0.3)
-        assert_allclose(std, np.sqrt(p @ grid**2 - (p @ grid) ** 2), atol=0.3)
+        atol = 1e-4 if exact else 0.3
+        assert_allclose(mean, p @ grid, atol=atol)
+        assert_allclose(std, np.sqrt(p @ grid**2 - (p @ grid) ** 2), atol=atol)
 
 
-@pytest.mark.parametrize("size", [0.5, 1.5])
-def test_correlated_numbers_given_observed_ones(size, monkeypatch):
-    """Their means are those that the mixture of all hidden states has."""
-    monkeypatch.setattr(_gaps, "N_CHAINS", 1000)
-    rbm = model_by_hand(size=size)
-    mixture = Mixture(rbm)
-    X = rbm.sample(6, random_state=1)
-    X[np.arange(6), [0, 1, 2, 3, 0, 1]] = X[3] = np.nan
+@pytest.mark.parametrize("covariance_type", ["diag", "full"])
+def test_numbers_given_observed_ones(covariance_type, exact):
+    """Moments are those of the mixture of all hidden states."""
+    full = covariance_type == "full"
+    rbm = (model_by_hand if full else gaussian_by_hand)()
+    mixture = (Mixture if full else IndependentMixture)(rbm)
+    X = rbm.sample(4, random_state=1)
+    X[np.arange(4), np.arange(4)] = X[3] = X[1, 2] = np.nan
     for column in range(4):
         rows = np.where(np.arange(4) == column, np.nan, X)
-        _, _, filled = mixture.given_rows(rows)
         found = rbm.conditional_proba(X, column)
-        mean = filled[:, column]
-        assert_allclose(found.mean, mean, atol=0.1 * SCALE[column])
+        for row, mean, std in zip(rows, *found, strict=True):
+            grid = mixture.means[:, column].mean() + SCALE[column] * np.linspace(
+                -15, 15, 601
+            )
+            many = np.tile(row, (len(grid), 1))
+            many[:, column] = grid
+            log_p = mixture.given_rows(many)[0]
+            p = np.exp(log_p - logsumexp(log_p))
+            atol = (1e-6 if exact else 0.06) * SCALE[column]
+            assert_allclose(mean, p @ grid, atol=atol)
+            assert_allclose(std**2, p @ (grid - p @ grid) ** 2, rtol=1e-5 if exact else 0.1)
 
 
 def test_rows_do_not_change_each_other():

@@ -377,6 +377,28 @@ class VisibleUnits(abc.ABC):
         """
         return missing[:, self.first_columns], lambda h: self.log_normalizers(h @ weights.T)
 
+    def number_given(self, cells, missing, weights, feature):
+        """Return how missing numbers depend on the hidden units, given observed cells.
+
+        Given hidden states h, the number in a row is normally distributed. Its mean is
+        ``offset + slopes . h``, in the units of the data.
+
+        Parameters
+        ----------
+        cells, missing
+            As for `given`.
+        weights : ndarray of shape (n_encoded, n_components)
+        feature : int
+            Column of the data, which is missing in all rows.
+
+        Returns
+        -------
+        offset : ndarray of shape (n_rows,)
+        slopes : ndarray of shape (n_rows, n_components)
+        variance : ndarray of shape (n_rows,)
+        """
+        raise NotImplementedError("These units have no numbers.")
+
     # Given the hidden units -----------------------------------------------------------
 
     @abc.abstractmethod

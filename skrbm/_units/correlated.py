@@ -142,6 +142,23 @@ class CorrelatedUnits(GaussianUnits):
 
         return coefficients, terms
 
+    def number_given(self, cells, missing, weights, feature):
+        precision, of_cells = self._precision, self._inverse @ weights
+        center, scale = self.bias @ self.axes, self.scale[feature]
+        offset, variance = np.empty((2, len(cells)))
+        slopes = np.empty((len(cells), weights.shape[1]))
+        for pattern, rows in _groups_of(missing):
+            gaps, known = np.flatnonzero(pattern), np.flatnonzero(~pattern)
+            place = np.searchsorted(gaps, feature)
+            covariances = np.linalg.inv(precision[np.ix_(gaps, gaps)])[place]
+            errors = cells[np.ix_(rows, known)] - center[known]
+            pull = errors @ precision[np.ix_(known, gaps)]
+            offset[rows] = center[feature] - pull @ covariances
+            slopes[rows] = covariances @ of_cells[gaps]
+            variance[rows] = covariances[place]
+        offset = self.location[feature] + scale * offset
+        return offset, scale * slopes, scale**2 * variance
+
     @property
     def _precision(self):
         """Inverse of the covariance matrix of standardized cells given the hidden units."""

@@ -106,6 +106,13 @@ class GaussianUnits(VisibleUnits):
 
         return missing, terms
 
+    def number_given(self, cells, missing, weights, feature):
+        scale, variance = self.scale[feature], self.variance[feature]
+        offset = self.location[feature] + scale * self.bias[feature]
+        slopes = scale * variance * weights[feature]
+        rows = np.ones(len(cells))
+        return rows * offset, np.outer(rows, slopes), rows * scale**2 * variance
+
     # Given the hidden units -----------------------------------------------------------
 
     def mean(self, x):

@@ -111,6 +111,14 @@ class MixedUnits(VisibleUnits):
         ends = np.cumsum([len(part) for part in self.parts]).tolist()
         return list(map(slice, [0, *ends[:-1]], ends))
 
+    @functools.cached_property
+    def _places(self):
+        """Number of the part that each column of the data belongs to, and place there."""
+        places = np.empty((2, self.n_features), dtype=np.int64)
+        for number, columns in enumerate(self.columns):
+            places[0, columns], places[1, columns] = number, np.arange(len(columns))
+        return places
+
     def _each(self, *arrays):
         """Yield each part with its columns of arrays of encoded values, which are views."""
         for part, units in zip(self.parts, self.units, strict=True):
@@ -283,6 +291,12 @@ class MixedUnits(VisibleUnits):
         coefficients, terms = zip(*parts, strict=True)
         return np.hstack(coefficients), lambda h: np.hstack([f(h) for f in terms])
 
+    def number_given(self, cells, missing, weights, feature):
+        number, place = self._places[:, feature]
+        units = self.units[number]
+        arrays = cells[:, units], missing[:, units], weights[units]
+        return self.parts[number].number_given(*arrays, place)
+
     # Given the hidden units -----------------------------------------------------------
 
     def mean(self, x):
@@ -353,9 +367,7 @@ class MixedUnits(VisibleUnits):
         return np.concatenate([part.ground_state for part in self.parts])
 
     def conditionals(self, v, hidden_input, weights, features):
-        part_of, place_of = np.empty((2, self.n_features), dtype=np.int64)
-        for number, columns in enumerate(self.columns):
-            part_of[columns], place_of[columns] = number, np.arange(len(columns))
+        part_of, place_of = self._places
         of_parts = [
             part.conditionals(
                 v[:, units],
