@@ -27,7 +27,8 @@ from urllib.parse import unquote, urlsplit
 
 from numpydoc.docscrape import ClassDoc
 
-MODULES = ["", ".callbacks", ".dask", ".likelihood", ".metrics", ".plotting", ".sampling"]
+MODULES = ["", ".callbacks", ".dask", ".inspection", ".likelihood", ".metrics"]
+MODULES += [".plotting", ".sampling"]
 OPTIONS = ["headless", "no-sandbox", "disable-gpu", "hide-scrollbars", "no-first-run"]
 OPTIONS += ["disable-background-networking", "disable-component-update", "disable-sync"]
 # Widths of the window, and what may scroll sideways in it.

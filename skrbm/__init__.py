@@ -20,10 +20,19 @@ __all__ = [
     "show_versions",
 ]
 __version__ = "0.1.0"
+_MODULES = {
+    "callbacks",
+    "dask",
+    "inspection",
+    "likelihood",
+    "metrics",
+    "plotting",
+    "sampling",
+}
 
 
 def __getattr__(name):
     """Import a public submodule on first access, as scikit-learn does."""
-    if name in ("callbacks", "dask", "likelihood", "metrics", "plotting", "sampling"):
+    if name in _MODULES:
         return importlib.import_module(f"skrbm.{name}")
     raise AttributeError(f"module 'skrbm' has no attribute {name!r}")

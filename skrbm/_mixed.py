@@ -427,6 +427,12 @@ class MixedRBMEstimator(BaseRBM):
         pairs = zip(fields, n_states, strict=True)
         return ["categorical" if n == 1 else f.type for f, n in pairs], n_states
 
+    @property
+    def _columns(self):
+        """The labels and the categories of the coded columns."""
+        table = self._table
+        return table.columns_of_fields, [field.categories for field in table.fields]
+
     def _untrained(self, data, dtype):
         (types, n_states), dtype = self._layout, self._table.precision
         moments = data.moments() if "real" in types else None

@@ -591,6 +591,12 @@ class Table:
         return sorted(fields, key=lambda field: min(field.columns))
 
     @property
+    def columns_of_fields(self) -> list:
+        """Label of the column of each field, or the tuple of labels of a group."""
+        labels = [tuple(map(self._label, field.columns)) for field in self.fields]
+        return [label if len(label) > 1 else label[0] for label in labels]
+
+    @property
     def _types(self):
         return [feature.type for feature in self.features]
 

@@ -11,7 +11,7 @@ import pytest
 from numpydoc.validate import validate
 
 import skrbm
-from skrbm import callbacks, likelihood, metrics, plotting, sampling
+from skrbm import callbacks, inspection, likelihood, metrics, plotting, sampling
 
 # Optional sections and matters of style.
 IGNORED = {
@@ -28,7 +28,7 @@ IGNORED = {
 # Hooks of callbacks, which only scikit-learn calls and documents.
 HOOKS = {"setup", "on_fit_task_begin", "on_fit_task_end", "teardown"}
 
-MODULES = [skrbm, callbacks, likelihood, metrics, plotting, sampling]
+MODULES = [skrbm, callbacks, inspection, likelihood, metrics, plotting, sampling]
 with contextlib.suppress(ImportError):  # dask is optional
     MODULES.append(importlib.import_module("skrbm.dask"))
 

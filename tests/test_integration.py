@@ -187,7 +187,7 @@ def test_feature_names():
 
 IMPORTING = """
 import sys, skrbm
-for name in ('metrics', 'likelihood', 'sampling'):
+for name in ('inspection', 'metrics', 'likelihood', 'sampling'):
     assert getattr(skrbm, name).__name__ == f'skrbm.{name}'
 print([name for name in ('matplotlib', 'torch', 'dask', 'sklearn.model_selection')
        if name in sys.modules])

@@ -679,6 +679,15 @@ def test_the_mode_is_the_most_probable_state(oracle):
     assert_array_equal(units.mode(mean), oracle.values[p.argmax(axis=-1)])
 
 
+def test_effects_of_states_sum_to_those_of_rows(oracle):
+    units, v, x = oracle.units(), oracle.rows(3), inputs(3, 2)
+    effects, coordinates = units.effects(x), units.coordinates(v)
+    assert not effects or list(effects) == [0, 1, 2]
+    if effects:
+        total = sum(coordinates[i] @ effects[i] for i in range(3))
+        assert_allclose(total, v @ x, atol=1e-12)
+
+
 def test_pseudo_log_likelihoods_if_they_are_the_score(oracle):
     model, v = model_with(oracle, 3, 2), oracle.rows(3, 10)
     assert oracle.kind.score in ("log_likelihood", "pseudo_log_likelihood")

@@ -627,6 +627,37 @@ class VisibleUnits(abc.ABC):
         for rows, rng in generators:
             unbiased.sample(x[rows], rng, x[rows])
 
+    # Couplings of columns -------------------------------------------------------------
+
+    def effects(self, x) -> dict[int, np.ndarray]:
+        """Return what each state of the columns of the data adds to ``v @ x``.
+
+        The keys are the columns, and the arrays have the shape (n_states, x.shape[1]). Real
+        columns have two states, a standard deviation below and above the mean.
+        """
+        return {}
+
+    def coordinates(self, v) -> dict[int, np.ndarray]:
+        """Return factors whose products with `effects` sum to those of encoded rows.
+
+        The keys are the columns, and the arrays have the shape (n_rows, n_states). The
+        state of a row has the factor 1, and others have 0.
+        """
+        return self.probabilities(v)
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """Coefficients of v in the negative energy."""
+        return self.bias
+
+    @property
+    def precision(self) -> np.ndarray | None:
+        """Precision matrix of standardized columns given the hidden units.
+
+        None if columns are independent given these. A column without such a part has 0.
+        """
+        return None
+
     # Attributes of an estimator -------------------------------------------------------
 
     # Names of attributes besides `components_`, `intercept_visible_`, `intercept_hidden_`

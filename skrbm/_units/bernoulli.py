@@ -299,3 +299,8 @@ class BernoulliUnits(VisibleUnits):
         x += half * (self.bias - base.bias) + 0.5 * base.bias
         for rows, rng in generators:
             _kernels.bernoulli_from_half_log_odds(x[rows], rng, out=x[rows])
+
+    # Couplings of columns -------------------------------------------------------------
+
+    def effects(self, x):
+        return {i: np.stack([0 * of_unit, of_unit]) for i, of_unit in enumerate(x)}

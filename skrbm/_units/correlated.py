@@ -93,7 +93,7 @@ class CorrelatedUnits(GaussianUnits):
         realizations of Gaussian fields: a simple algorithm. The Astrophysical Journal,
         380, L5-L8.
         """
-        precision = self._precision
+        precision = self.precision
         if _binary_rows.core is not None:
             known = np.require(cells, np.float64, ["C", "A"])
             of_rows = np.ascontiguousarray(missing).view(np.uint8)
@@ -125,7 +125,7 @@ class CorrelatedUnits(GaussianUnits):
         v[some] = self.given(v[some], np.isnan(v[some]))(means)
 
     def gap_terms(self, cells, missing, weights):
-        precision, of_cells = self._precision, self._inverse @ weights
+        precision, of_cells = self.precision, self._inverse @ weights
         first, second = np.triu_indices(weights.shape[1])
         coefficients = np.zeros((len(missing), 1 + len(first)))
         for pattern, rows in _groups_of(missing):
@@ -143,7 +143,7 @@ class CorrelatedUnits(GaussianUnits):
         return coefficients, terms
 
     def number_given(self, cells, missing, weights, feature):
-        precision, of_cells = self._precision, self._inverse @ weights
+        precision, of_cells = self.precision, self._inverse @ weights
         center, scale = self.bias @ self.axes, self.scale[feature]
         offset, variance = np.empty((2, len(cells)))
         slopes = np.empty((len(cells), weights.shape[1]))
@@ -160,7 +160,7 @@ class CorrelatedUnits(GaussianUnits):
         return offset, scale * slopes, scale**2 * variance
 
     @property
-    def _precision(self):
+    def precision(self):
         """Inverse of the covariance matrix of standardized cells given the hidden units."""
         return (self._inverse / self.variance) @ self._inverse.T
 
@@ -217,6 +217,11 @@ class CorrelatedUnits(GaussianUnits):
 
     def independent_of(self, mean, square):
         return super().independent_of(mean, square + self.added)
+
+    # Couplings of columns -------------------------------------------------------------
+
+    def effects(self, x):
+        return super().effects(self._inverse @ x)
 
     # Attributes of an estimator -------------------------------------------------------
 

@@ -318,6 +318,18 @@ class GaussianUnits(VisibleUnits):
             noise *= deviation[rows]
             x[rows] += noise
 
+    # Couplings of columns -------------------------------------------------------------
+
+    def effects(self, x):
+        return {i: np.stack([-of_cell, of_cell]) for i, of_cell in enumerate(x)}
+
+    def coordinates(self, v):
+        return {i: np.stack([-z, z], axis=1) / 2 for i, z in enumerate(self.cells(v).T)}
+
+    @property
+    def coefficients(self):
+        return self.bias / self.variance
+
     # Attributes of an estimator -------------------------------------------------------
 
     def to_attributes(self, weights, hidden_bias):

@@ -284,6 +284,11 @@ class GroupUnits(VisibleUnits):
         for rows, rng in generators:
             unbiased.sample(x[rows], rng, x[rows])
 
+    # Couplings of columns -------------------------------------------------------------
+
+    def effects(self, x):
+        return {i: self.by_state(x[group].T).T for i, group in enumerate(self.groups)}
+
     # Attributes of an estimator -------------------------------------------------------
 
     def with_attributes(self, rbm, components, visible_bias, hidden_bias):

@@ -124,6 +124,14 @@ class MixedUnits(VisibleUnits):
         for part, units in zip(self.parts, self.units, strict=True):
             yield part, *(array[..., units] for array in arrays)
 
+    def _by_column(self, of_parts):
+        """Return dicts by column of all parts as one, by column of the data."""
+        return {
+            int(columns[place]): value
+            for columns, of_part in zip(self.columns, of_parts, strict=True)
+            for place, value in of_part.items()
+        }
+
     # What they can do -----------------------------------------------------------------
 
     @functools.cached_property
@@ -246,11 +254,9 @@ class MixedUnits(VisibleUnits):
         return states
 
     def probabilities(self, v):
-        return {
-            int(columns[place]): p
-            for (part, of_part), columns in zip(self._each(v), self.columns, strict=True)
-            for place, p in part.probabilities(of_part).items()
-        }
+        return self._by_column(
+            part.probabilities(of_part) for part, of_part in self._each(v)
+        )
 
     def fill_in(self, mean, shape, rng):
         mean = np.broadcast_to(mean, len(self))
@@ -456,6 +462,27 @@ class MixedUnits(VisibleUnits):
     def sample_between(self, base, x, beta, generators):
         for (part, of_part), other in zip(self._each(x), base.parts, strict=True):
             part.sample_between(other, of_part, beta, generators)
+
+    # Couplings of columns -------------------------------------------------------------
+
+    def effects(self, x):
+        return self._by_column(part.effects(of_part.T) for part, of_part in self._each(x.T))
+
+    def coordinates(self, v):
+        return self._by_column(part.coordinates(of_part) for part, of_part in self._each(v))
+
+    @property
+    def coefficients(self):
+        return np.concatenate([part.coefficients for part in self.parts])
+
+    @property
+    def precision(self):
+        of_part, columns = self.parts[-1].precision, self.columns[-1]
+        if of_part is None:
+            return None
+        precision = np.zeros((self.n_features, self.n_features))
+        precision[np.ix_(columns, columns)] = of_part
+        return precision
 
     # Attributes of an estimator -------------------------------------------------------
 

@@ -109,6 +109,15 @@ def sums_of_softplus(inputs, changes):
     return np.stack(sums, axis=1)
 
 
+def softplus_changes(inputs, changes):
+    """Return ``sum_j [softplus(a_j + w_j) - softplus(a_j)]`` of rows a and changes w."""
+    largest = float(np.abs(changes).max(initial=0.0))
+    if largest < exponent_limit(inputs.dtype):
+        return SoftplusChanges(inputs, largest)(changes)
+    alone = _kernels.softplus(inputs).sum(axis=1)
+    return sums_of_softplus(inputs, changes) - alone[:, None]
+
+
 def log_odds_without_bias(v, inputs, weights, changes):
     """Return log-odds of units without their biases; `changes` is None on overflow."""
     if changes is not None:
