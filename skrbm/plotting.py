@@ -12,21 +12,28 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 
 from skrbm._attributes import model_of
 from skrbm._compat.sklearn import _safe_indexing, check_matplotlib_support
 from skrbm._data import spread
 from skrbm._inputs import check_integer, check_rows, reads_frames
 from skrbm._typing import MatrixLike, RandomStateLike
+from skrbm.inspection import EffectiveCouplings, effective_couplings
 from skrbm.sampling import ChainDiagnostics, diagnose, draw_chains
 
 __all__ = [
     "ActivationsDisplay",
     "ChainsDisplay",
+    "CouplingsDisplay",
     "FiltersDisplay",
     "SamplesDisplay",
+    "TopFeaturesDisplay",
     "TrainingDisplay",
 ]
+
+# Largest number of columns whose names fit along an image.
+N_NAMES = 40
 
 
 def _image_shape(n_features, image_shape):
@@ -95,6 +102,28 @@ def _whole_ticks(axis):
     axis.set_major_locator(MaxNLocator(integer=True))
 
 
+def _one_for_each(titles, ax, width, size):
+    """Return one Axes for each title: those in `ax`, or else those of a new figure.
+
+    The new figure has up to `width` Axes side by side, each of this size.
+    """
+    import matplotlib.pyplot as plt
+
+    n = len(titles)
+    if ax is not None and np.size(ax) != n:
+        raise ValueError(
+            f"ax must contain {n} Axes, one for each of {', '.join(titles)}, but contains "
+            f"{np.size(ax)}."
+        )
+    if ax is None:
+        shape = -(-n // width), min(n, width)
+        figsize = size[0] * shape[1], size[1] * shape[0]
+        _, ax = plt.subplots(*shape, figsize=figsize, layout="constrained", squeeze=False)
+        for empty in ax.flat[n:]:
+            empty.remove()
+    return np.ravel(ax)[:n]
+
+
 class _OneAxes:
     """Base class of displays with a single Axes."""
 
@@ -121,7 +150,7 @@ class _OneAxes:
         import matplotlib.pyplot as plt
 
         if ax is None:
-            _, ax = plt.subplots()
+            _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         self._draw(ax, artist_kw)
         return self
@@ -352,18 +381,7 @@ class SamplesDisplay:
             The display itself.
         """
         check_matplotlib_support("SamplesDisplay.plot")
-        import matplotlib.pyplot as plt
-
-        n_given = len(self.images) if ax is None else np.size(ax)
-        if n_given != len(self.images):
-            raise ValueError(
-                f"ax must contain {len(self.images)} Axes, one for each of "
-                f"{', '.join(self.images)}, but contains {n_given}."
-            )
-        if ax is None:
-            size = (3.2 * len(self.images), 3.5)
-            _, ax = plt.subplots(1, len(self.images), figsize=size, layout="constrained")
-        self.axes_ = np.ravel(ax)
+        self.axes_ = _one_for_each(list(self.images), ax, len(self.images), (3.2, 3.5))
         self.figure_ = self.axes_[0].figure
         self.ims_ = []
         low, high = self.limits
@@ -373,6 +391,155 @@ class SamplesDisplay:
             settings = _image_settings("gray_r", low, high, im_kw)
             self.ims_.append(axes.imshow(image, **settings))
             axes.set(xticks=[], yticks=[], title=title)
+        return self
+
+
+class TopFeaturesDisplay:
+    """The features with the largest weights of some hidden units, as bars.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_units, n_shown)
+        Weights, one row per hidden unit, in the order of the bars.
+
+    feature_names : ndarray of shape (n_units, n_shown)
+        Names of the features that have these weights.
+
+    units : sequence of int
+        Indices of the hidden units, which are in the titles.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+        Axes of the panels, one for each hidden unit.
+
+    figure_ : matplotlib Figure
+        Figure containing the axes.
+
+    bars_ : list of matplotlib BarContainer
+        The bars of each panel.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.plotting import TopFeaturesDisplay
+    >>> digits = load_digits()
+    >>> X = digits.data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=16, n_iter=5, random_state=0).fit(X)
+    >>> display = TopFeaturesDisplay.from_estimator(rbm, digits.feature_names)
+    """
+
+    def __init__(
+        self, weights: np.ndarray, *, feature_names: np.ndarray, units: Sequence[int]
+    ) -> None:
+        self.weights = weights
+        self.feature_names = feature_names
+        self.units = units
+
+    @classmethod
+    def from_estimator(
+        cls,
+        rbm: Any,
+        feature_names: ArrayLike | None = None,
+        *,
+        units: int | Sequence[int] = 8,
+        n_features: int = 10,
+        ax: Any = None,
+        **bar_kw: Any,
+    ) -> Self:
+        """Plot the largest weights of hidden units of a fitted model.
+
+        Parameters
+        ----------
+        rbm : estimator
+            A fitted estimator, including scikit-learn's BernoulliRBM.
+
+        feature_names : array-like of shape (n_features,), default=None
+            Names of all features, such as the words of a vectorizer. If None, they are
+            those that the estimator was fitted on, or else the indices.
+
+        units : int or sequence of int, default=8
+            Indices of the hidden units to plot, or how many: those with the largest weights
+            then.
+
+        n_features : int, default=10
+            Maximum number of features of each hidden unit.
+
+        ax : array-like of matplotlib Axes, default=None
+            Axes to plot on, one for each hidden unit. If None, a new figure is created.
+
+        **bar_kw : dict
+            Keyword arguments passed to matplotlib's `barh`.
+
+        Returns
+        -------
+        display : TopFeaturesDisplay
+            The display.
+        """
+        model = model_of(rbm)
+        if reads_frames(rbm):
+            raise TypeError(
+                "TopFeaturesDisplay shows one weight for each feature, but a "
+                f"{type(rbm).__name__} has one for each category. CouplingsDisplay shows "
+                "which columns depend on each other."
+            )
+        check_integer(n_features, "n_features", 1)
+        weights = np.asarray(rbm.components_, dtype=model.dtype)
+        if feature_names is None:
+            feature_names = getattr(rbm, "feature_names_in_", range(weights.shape[1]))
+        names = np.asarray(feature_names)
+        if names.shape != weights.shape[1:]:
+            raise ValueError(
+                f"feature_names must be {weights.shape[1]} names, one for each feature of "
+                f"the model, but has the shape {names.shape}."
+            )
+        if isinstance(units, Sequence | np.ndarray):
+            chosen = [check_integer(unit, "units", 0) for unit in units]
+            if not chosen or max(chosen) >= len(weights):
+                raise ValueError(
+                    f"units must be a number of hidden units, or indices below "
+                    f"{len(weights)}, but got {units!r}."
+                )
+        else:
+            check_integer(units, "units", 1)
+            order = np.argsort(-np.square(weights).sum(axis=1), kind="stable")
+            chosen = order[:units].tolist()
+        weights = weights[chosen]
+        top = np.argsort(-weights, axis=1, kind="stable")[:, :n_features]
+        weights = np.take_along_axis(weights, top, axis=1)
+        return cls(weights, feature_names=names[top], units=chosen).plot(ax, **bar_kw)
+
+    def plot(self, ax: Any = None, **bar_kw: Any) -> Self:
+        """Plot the display.
+
+        Parameters
+        ----------
+        ax : array-like of matplotlib Axes, default=None
+            Axes to plot on, one for each hidden unit. If None, a new figure is created.
+
+        **bar_kw : dict
+            Keyword arguments passed to matplotlib's `barh`.
+
+        Returns
+        -------
+        display : TopFeaturesDisplay
+            The display itself.
+        """
+        check_matplotlib_support("TopFeaturesDisplay.plot")
+        titles = [f"unit {unit}" for unit in self.units]
+        height = 0.9 + 0.2 * np.shape(self.weights)[1]
+        self.axes_ = _one_for_each(titles, ax, 4, (2.6, height))
+        self.figure_ = self.axes_[0].figure
+        self.bars_ = []
+        panels = zip(self.axes_, titles, self.weights, self.feature_names, strict=True)
+        for axes, title, weights, names in panels:
+            places = np.arange(len(weights))
+            self.bars_.append(axes.barh(places, weights, **bar_kw))
+            axes.set_yticks(places, names)
+            axes.invert_yaxis()
+            axes.set_title(title, fontsize="medium")
+            axes.set_xlabel("weight")
         return self
 
 
@@ -657,3 +824,75 @@ class ChainsDisplay(_OneAxes):
             title += ": not to be trusted"
         ax.set(xlabel="draw", ylabel="free energy (nats)", title=title)
         ax.title.set_fontsize("medium")
+
+
+class CouplingsDisplay(_OneAxes):
+    """Strengths of the couplings of all pairs of columns, as an image.
+
+    Parameters
+    ----------
+    couplings : EffectiveCouplings
+        Couplings, from :func:`skrbm.inspection.effective_couplings`.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the plot.
+
+    figure_ : matplotlib Figure
+        Figure containing the axes.
+
+    im_ : matplotlib AxesImage
+        Image with a row and a column for each column of the data.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.plotting import CouplingsDisplay
+    >>> X = load_digits().data > 7
+    >>> rbm = BernoulliRBMEstimator(n_components=16, n_iter=5, random_state=0).fit(X)
+    >>> display = CouplingsDisplay.from_estimator(rbm, X[:200])
+    """
+
+    def __init__(self, couplings: EffectiveCouplings) -> None:
+        self.couplings = couplings
+
+    @classmethod
+    def from_estimator(
+        cls, rbm: Any, X: MatrixLike | None = None, *, ax: Any = None, **im_kw: Any
+    ) -> Self:
+        """Plot the couplings of the columns of a fitted model.
+
+        Parameters
+        ----------
+        rbm : estimator
+            A fitted estimator, including scikit-learn's BernoulliRBM.
+
+        X : {data frame, array-like, sparse matrix} of shape (n_samples, n_features), \
+default=None
+            Rows over which the couplings are averaged. None averages over all states.
+
+        ax : matplotlib Axes, default=None
+            Axes to plot on. If None, a new figure is created.
+
+        **im_kw : dict
+            Keyword arguments passed to matplotlib's `imshow`.
+
+        Returns
+        -------
+        display : CouplingsDisplay
+            The display.
+        """
+        return cls(effective_couplings(rbm, X)).plot(ax, **im_kw)
+
+    def _draw(self, ax, im_kw):
+        strengths, names = self.couplings.strengths, self.couplings.feature_names
+        limit = np.abs(strengths).max()
+        self.im_ = ax.imshow(strengths, **_image_settings("RdBu_r", -limit, limit, im_kw))
+        self.figure_.colorbar(self.im_, ax=ax, label="strength (nats)")
+        if len(names) <= N_NAMES:
+            labels = list(map(str, names))
+            ax.set_xticks(range(len(names)), labels, rotation=90)
+            ax.set_yticks(range(len(names)), labels)
+        ax.set_title("Couplings of columns")

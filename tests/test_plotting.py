@@ -15,13 +15,16 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM
 
-from skrbm import BernoulliRBMEstimator, plotting
+from skrbm import BernoulliRBMEstimator, MixedRBMEstimator, plotting
 from skrbm._data import spread
+from skrbm.inspection import effective_couplings
 from skrbm.plotting import (
     ActivationsDisplay,
     ChainsDisplay,
+    CouplingsDisplay,
     FiltersDisplay,
     SamplesDisplay,
+    TopFeaturesDisplay,
     TrainingDisplay,
 )
 from skrbm.sampling import diagnose, draw_chains
@@ -189,6 +192,56 @@ def test_chains_that_are_to_be_trusted(rbm):
     assert display.ax_.get_title().endswith(" effective draws")
 
 
+def test_top_features(rbm):
+    names = [f"pixel {i}" for i in range(64)]
+    display = TopFeaturesDisplay.from_estimator(
+        rbm, names, units=[5, 2], n_features=4, color="red"
+    )
+    assert [axes.get_title() for axes in display.axes_] == ["unit 5", "unit 2"]
+    for axes, bars, unit in zip(display.axes_, display.bars_, (5, 2), strict=True):
+        top = np.argsort(-rbm.components_[unit])[:4]
+        lengths = [bar.get_width() for bar in bars]
+        assert_array_equal(lengths, rbm.components_[unit, top])
+        labels = [label.get_text() for label in axes.get_yticklabels()]
+        assert labels == [names[i] for i in top]
+        assert bars[0].get_facecolor() == (1, 0, 0, 1)
+        assert axes.yaxis.get_inverted()
+
+
+def test_top_features_of_the_units_with_the_largest_weights(rbm):
+    display = TopFeaturesDisplay.from_estimator(rbm, units=5)
+    order = np.argsort(-np.linalg.norm(rbm.components_, axis=1))
+    assert display.units == order[:5].tolist()
+    assert len(display.figure_.axes) == 5  # in two lines, the second of which has one
+    first = [label.get_text() for label in display.axes_[0].get_yticklabels()]
+    top = np.argsort(-rbm.components_[order[0]])[:10]
+    assert first == list(map(str, top))
+    assert len(TopFeaturesDisplay.from_estimator(rbm).axes_) == 7
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    named = TopFeaturesDisplay.from_estimator(clone(rbm).fit(frame))
+    assert named.feature_names[0, 0].startswith("pixel ")
+
+
+def test_couplings(rbm):
+    display = CouplingsDisplay.from_estimator(rbm, X[:5], cmap="gray")
+    expected = effective_couplings(rbm, X[:5]).strengths
+    assert_array_equal(display.im_.get_array(), expected)
+    limit = np.abs(expected).max()
+    assert display.im_.get_clim() == (-limit, limit)
+    assert display.im_.get_cmap().name == "gray"
+    assert len(display.ax_.get_xticks()) < 64
+    over_states = CouplingsDisplay(effective_couplings(rbm)).plot()
+    assert_array_equal(
+        over_states.im_.get_array(), CouplingsDisplay.from_estimator(rbm).im_.get_array()
+    )
+    few = pd.DataFrame(X[:, 20:23], columns=["a", "b", "c"])
+    table = MixedRBMEstimator(2, groups=[["a", "b"]], n_iter=1, random_state=0)
+    few["a"] = 1 - few["b"]
+    shown = CouplingsDisplay.from_estimator(table.fit(few)).ax_
+    for labels in (shown.get_xticklabels(), shown.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["('a', 'b')", "c"]
+
+
 def test_ticks_are_whole_epochs_and_units(rbm):
     axes = TrainingDisplay.from_estimator(rbm).ax_.xaxis
     units = ActivationsDisplay.from_estimator(rbm, X).ax_.yaxis
@@ -208,8 +261,13 @@ def test_axes_that_are_given(rbm):
     assert_array_equal(column.axes_, axes)
     with pytest.raises(ValueError, match=r"contain 3 Axes, .* samples, but contains 1"):
         SamplesDisplay.from_estimator(rbm, X, ax=axes[0])
+    units = TopFeaturesDisplay.from_estimator(rbm, units=3, ax=axes)
+    assert_array_equal(units.axes_, axes)
+    with pytest.raises(ValueError, match=r"contain 3 Axes, .* unit 2, but contains 1"):
+        TopFeaturesDisplay.from_estimator(rbm, units=[0, 1, 2], ax=axes[0])
     chains = draw_chains(rbm, 2, 10, random_state=0)
     for display in (
+        CouplingsDisplay.from_estimator(rbm, ax=axes[2]),
         TrainingDisplay.from_estimator(rbm, ax=axes[2]),
         ActivationsDisplay.from_estimator(rbm, X, ax=axes[2]),
         ChainsDisplay.from_estimator(rbm, chains, ax=axes[2]),
@@ -228,6 +286,18 @@ def test_errors(rbm):
         SamplesDisplay.from_estimator(odd, X[:, :50])
     with pytest.raises(ValueError, match="n_filters"):
         FiltersDisplay.from_estimator(rbm, n_filters=0)
+    with pytest.raises(ValueError, match="units == 0"):
+        TopFeaturesDisplay.from_estimator(rbm, units=0)
+    for units in ([], [99]):
+        with pytest.raises(ValueError, match="units must be a number of hidden units"):
+            TopFeaturesDisplay.from_estimator(rbm, units=units)
+    with pytest.raises(ValueError, match="n_features == 0"):
+        TopFeaturesDisplay.from_estimator(rbm, n_features=0)
+    with pytest.raises(ValueError, match=r"must be 64 names, .* has the shape \(2,\)"):
+        TopFeaturesDisplay.from_estimator(rbm, ["a", "b"])
+    table = MixedRBMEstimator(2, n_iter=1).fit(X[:, 20:22])
+    with pytest.raises(TypeError, match="a MixedRBMEstimator has one for each category"):
+        TopFeaturesDisplay.from_estimator(table)
     theirs = BernoulliRBM(3, n_iter=1).fit(X)
     with pytest.raises(TypeError, match=r"SamplesDisplay requires .* got a BernoulliRBM"):
         SamplesDisplay.from_estimator(theirs, X)
