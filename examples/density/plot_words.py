@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.discovery import all_estimators, all_functions
 
 from skrbm import BernoulliRBMEstimator
+from skrbm.plotting import TopFeaturesDisplay
 
 texts = {name: inspect.getdoc(thing) for name, thing in all_estimators() + all_functions()}
 texts = {name: text for name, text in texts.items() if text}
@@ -55,13 +56,9 @@ print(f"60 hidden units      {rbm.score(X_test):8.1f}")
 
 hidden = rbm.transform(X)
 units = np.argsort(-hidden.std(axis=0))[:8]
-figure, axes = plt.subplots(2, 4, figsize=(10, 5), layout="constrained")
-for ax, unit in zip(axes.flat, units, strict=True):
-    top = np.argsort(-rbm.components_[unit])[:8]
-    ax.barh(words[top], rbm.components_[unit, top])
-    ax.set_title(f"unit {unit}, on in {hidden[:, unit].mean():.0%}", fontsize=10)
-    ax.invert_yaxis()
-figure.supxlabel("weight")
+display = TopFeaturesDisplay.from_estimator(rbm, words, units=units, n_features=8)
+for ax, unit in zip(display.axes_, units, strict=True):
+    ax.set_title(f"unit {unit}, on in {hidden[:, unit].mean():.0%}", fontsize="medium")
 plt.show()
 
 # %%
