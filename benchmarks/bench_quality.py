@@ -21,8 +21,8 @@ none. "gaussian" compares GaussianRBMEstimator, at its defaults but for the numb
 units where it is stated, with other density models of real-valued data, each at its best
 number of components on the test data. "anytime" compares all packages by fits of growing
 length, from a thirtieth of an epoch on, in processor seconds of one thread; ``picture.py``
-draws its curves. The tables of categories, of mixed columns and of gaps are described and
-written in ``bench_tables.py``.
+draws its curves. The tables of categories, of mixed columns, of gaps and of anomalies are
+described and written in ``bench_tables.py``.
 ``--long`` adds a recipe that takes 25 minutes to "mnist".
 """
 

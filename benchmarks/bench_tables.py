@@ -15,19 +15,36 @@ tables    Six tables with numbers and categories, a fifth of whose known cells a
 survey    Answers on a scale from 1 to 6, of which 15 % are missing. All methods predict a
           number, which is rounded to the scale for the absolute error and the exact hits.
 gaps      Digits as bits, of which 30 % are missing.
+anomalies Areas under ROC curves of anomalies against other rows, with their deviation over
+          splits: half of the test rows of the six tables, in which a single cell has the
+          value of another row; and malignant samples of breast cancer, after training on
+          benign ones. "named" is the share of rows with a foreign cell in which this cell
+          has the lowest score, and "by chance" that of a draw.
 """
 
+import functools
 import time
 
 import numpy as np
 import pandas as pd
 from results import record
-from sklearn.datasets import load_digits
-from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    IsolationForest,
+)
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.metrics import roc_auc_score
 
-from skrbm import BernoulliRBMEstimator, MixedRBMEstimator, RBMImputer, exclusive_groups
+from skrbm import (
+    BernoulliRBMEstimator,
+    GaussianRBMEstimator,
+    MixedRBMEstimator,
+    RBMImputer,
+    exclusive_groups,
+)
 
 # Mean test log-likelihoods in nats: of an RBM with 23 hidden units (Larochelle and Murray,
 # 2011), MADE (Germain et al., 2015), ID-SPN (Rooshenas and Lowd, 2014) and HCLT (see
@@ -405,6 +422,107 @@ def missing_bits(data, quick):
         lines.add(loss, ((p > 0.5) == on).mean(), seconds, imputer=name)
 
 
+# Anomalies ------------------------------------------------------------------------------
+
+
+def with_foreign_cells(frame, scale, rng):
+    """Return rows of which half have one foreign cell, and the place of these, or -1.
+
+    The cell has the value of the same column in another row, which differs: if it is a
+    number, by half of a standard deviation, as given by `scale`, or more.
+    """
+    changed, places = frame.copy(), np.full(len(frame), -1)
+    for row in rng.permutation(len(frame))[: len(frame) // 2]:
+        while places[row] < 0:
+            place, other = rng.integers(frame.shape[1]), rng.integers(len(frame))
+            old, new = frame.iat[row, place], frame.iat[other, place]
+            least = 0.5 * scale.get(frame.columns[place], 0)
+            if pd.isna(old) or pd.isna(new) or old == new:
+                continue
+            if not least or abs(old - new) >= least:
+                changed.iat[row, place], places[row] = new, place
+    return changed, places
+
+
+def as_features(frame, scaling):
+    """Return standardized numbers, 0 where they are missing, and categories as bits."""
+    mean, scale = scaling
+    numbers = ((frame[mean.index] - mean) / scale).fillna(0)
+    return np.hstack([numbers, pd.get_dummies(frame[discrete(frame)], dtype=float)])
+
+
+def row_scores(rbm, X):
+    """Return scores of rows by name, of which the lowest are those of anomalies."""
+    cells = rbm.score_cells(X)
+    return {
+        "skrbm, score_samples": rbm.score_samples(X),
+        "skrbm, sum of cells": np.nansum(cells, axis=1),
+        "skrbm, lowest cell": np.nanmin(cells, axis=1),
+        "skrbm, relative=False": np.nansum(rbm.score_cells(X, relative=False), axis=1),
+    }
+
+
+def of_foreign_cells(frame, seed):
+    """Return areas under ROC curves by detector, and which shares of cells are named."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(frame))
+    train, test = (frame.iloc[part] for part in np.split(order, [int(0.7 * len(order))]))
+    numbers = train.drop(columns=discrete(train))
+    scaling = numbers.mean(), numbers.std().replace(0, 1)
+    test, places = with_foreign_cells(test.reset_index(drop=True), numbers.std(), rng)
+    rbm = MixedRBMEstimator(random_state=seed).fit(train)
+    forest = IsolationForest(random_state=seed).fit(as_features(train, scaling))
+    rows = row_scores(rbm, test)
+    rows["IsolationForest"] = forest.score_samples(as_features(test, scaling))
+    foreign = places >= 0
+    areas = {name: roc_auc_score(foreign, -values) for name, values in rows.items()}
+    named = {}
+    for name, relative in (("lowest cell", True), ("relative=False", False)):
+        cells = rbm.score_cells(test[foreign], relative=relative)
+        lowest = np.nanargmin(cells, axis=1)
+        named[f"skrbm, {name}"] = (lowest == places[foreign]).mean()
+    return areas, named
+
+
+def of_breast_cancer(seed):
+    """Return areas under ROC curves by detector, and nothing."""
+    X, benign = load_breast_cancer(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(benign))
+    train, test = np.array_split(order, 2)
+    malignant = np.flatnonzero(benign == 0)
+    X_test = X[np.append(test, malignant)]
+    rbm = GaussianRBMEstimator(random_state=seed).fit(X[train])
+    rows = row_scores(rbm, X_test)
+    rows["IsolationForest"] = (
+        IsolationForest(random_state=seed).fit(X[train]).score_samples(X_test)
+    )
+    labels = np.repeat([0, 1], [len(test), len(malignant)])
+    return {name: roc_auc_score(labels, -values) for name, values in rows.items()}, {}
+
+
+def anomalies(data, quick):
+    columns = "AUC", "deviation", "named", "by chance"
+    lines = Lines("anomalies", "Anomalies: rows and cells", columns, 3)
+    n_splits = 1 if quick else 5
+    cases = {}
+    for path in sorted((data / "tables").glob("*.csv.gz")):
+        table = path.name.removesuffix(".csv.gz")
+        frame, _, _ = read_table(data, table)
+        name = f"{table}, {len(frame)} x {frame.shape[1]}"
+        cases[name] = functools.partial(of_foreign_cells, frame), 1 / frame.shape[1]
+    cases["breast cancer, 569 x 30"] = of_breast_cancer, None
+    for name, (run, chance) in cases.items():
+        areas, named = map(pd.DataFrame, zip(*map(run, range(n_splits)), strict=True))
+        for detector, values in areas.items():
+            share = named[detector].mean() if detector in named else None
+            lines.add(
+                *(values.mean(), values.std(ddof=0), share),
+                chance if share is not None else None,
+                data=name,
+                detector=detector,
+            )
+
+
 # The tables and the archives they need.
 TABLES = {
     "networks": (networks, ["networks"]),
@@ -412,4 +530,5 @@ TABLES = {
     "tables": (tables, ["tables"]),
     "survey": (survey, ["bfi.csv.gz"]),
     "gaps": (missing_bits, []),
+    "anomalies": (anomalies, ["tables"]),
 }
