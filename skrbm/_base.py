@@ -737,7 +737,7 @@ class BaseRBM(
 
         See Also
         --------
-        RBMImputer.impute_proba : Distributions of missing values given observed ones.
+        skrbm.RBMImputer.impute_proba : Distributions of missing values given others.
 
         Examples
         --------
@@ -755,8 +755,6 @@ class BaseRBM(
         found = [places.find(each, "column") for each in columns]
         features = list(dict.fromkeys(self._columns_of(found)))
         model, data = self._model_and_rows(X, allow_nan=True, targets=features, clips=True)
-        if not features:
-            return {}
         of_features = likelihood._conditionals(self, model, data, features)
         of_columns = self._probabilities(of_features)
         results = [of_columns[place] for place in found]

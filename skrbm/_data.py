@@ -202,11 +202,14 @@ class DataSet:
         Indices of the rows of `X` whose weight is not 0, see `weigh`. None if all count.
     impossible : ndarray of bool or None
         Which rows of `X` to score have no probability, whatever the model. None if none.
+    hidden : int or None
+        Feature that is missing in all rows as they are encoded, see `hide`. None if none.
     """
 
     encoder: Any = None
     counted: np.ndarray | None = None
     impossible: np.ndarray | None = None
+    hidden: int | None = None
 
     def __init__(self, X, rows=None, row_weights=None):
         self.X = canonical(X)
@@ -579,6 +582,12 @@ class DataSet:
         encoded.encoder = encoder
         return encoded
 
+    def hide(self, feature: int) -> Self:
+        """Return a data set of which a feature is missing in all encoded rows."""
+        hiding = copy.copy(self)
+        hiding.hidden, hiding.has_gaps = feature, True
+        return hiding
+
     def mapped_pages(self) -> MappedPages:
         """Return a `MappedPages` instance for `X`."""
         return MappedPages(self.X)
@@ -659,7 +668,10 @@ class DataSet:
         if not self.has_gaps:
             self.encoder.encode(rows, out)
             return
-        self.encoder.expand_observed(self.encoder.compact(rows, out.dtype), out)
+        values = self.encoder.compact(rows, out.dtype)
+        if self.hidden is not None:
+            values[:, self.hidden] = np.nan
+        self.encoder.expand_observed(values, out)
 
     def apply(self, function, model, *, n_columns=None, dtype=np.float64, threads=False):
         """Apply a function of the model to all rows, in bounded memory.

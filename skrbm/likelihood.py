@@ -430,19 +430,32 @@ class ConditionalMoments(NamedTuple):
 
 
 def _conditionals(rbm, model, data, features):
-    """Return the distributions of columns given all others, by column, for valid rows."""
+    """Return the distributions of columns given all others, by column, for valid rows.
+
+    However large they are, numbers of a column do not change its distribution by rounding.
+    """
     clip, mean = model.visible.clip, getattr(rbm, "visible_mean_", 0.5)
-    n_states = model.visible.n_states[features]
-    stops = np.cumsum(np.where(n_states, n_states, len(ConditionalMoments._fields)))
-    values = data.apply(
-        lambda v: _gaps.conditionals(model, clip(v), features, mean),
-        model,
-        n_columns=stops[-1],
-        threads=True,
-    )
-    parts = np.split(values, stops[:-1], axis=1)
-    pairs = zip(features, n_states, parts, strict=True)
-    return {i: part if n else ConditionalMoments(*part.T) for i, n, part in pairs}
+    n_states = model.visible.n_states
+
+    def values(data, features, n_columns):
+        return data.apply(
+            lambda v: _gaps.conditionals(model, clip(v), features, mean),
+            model,
+            n_columns=n_columns,
+            threads=True,
+        )
+
+    found: dict[int, Any] = {
+        number: ConditionalMoments(*values(data.hide(number), [number], 2).T)
+        for number in features
+        if not n_states[number]
+    }
+    with_states = [feature for feature in features if n_states[feature]]
+    if with_states:
+        stops = np.cumsum(n_states[with_states])
+        p = values(data, with_states, stops[-1])
+        found |= zip(with_states, np.split(p, stops[:-1], axis=1), strict=True)
+    return found
 
 
 # During training ------------------------------------------------------------------------

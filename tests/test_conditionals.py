@@ -8,7 +8,7 @@ from conftest import Enumerated, by_hand, states, tiny_rbm
 from count_units import CountRBM
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 from sklearn.exceptions import NotFittedError
 from test_covariance import LOCATION, SCALE, Mixture, model_by_hand
 from test_groups_of_units import N_STATES, ROWS, Truth, encoded, model_of, number
@@ -199,6 +199,19 @@ def test_numbers(covariance_type, size, dtype):
         assert_allclose(again.std, std, rtol=rtol)
 
 
+@pytest.mark.parametrize("covariance_type", ["diag", "full"])
+def test_numbers_that_are_far_off(covariance_type, dtype):
+    """Their distribution given the others is that of other rows."""
+    full = covariance_type == "full"
+    rbm = (model_by_hand if full else gaussian_by_hand)(dtype=dtype)
+    X = rbm.sample(2, random_state=0).astype(np.float64)
+    X[1] = X[0]
+    X[1, 2] = 1e20
+    mean, std = rbm.conditional_proba(X, [1, 2])[2]
+    assert_allclose(mean[1], mean[0], rtol=1e-6)
+    assert_allclose(std[1], std[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("size", [1.0, 1e3])
 def test_grids_of_numbers(size, monkeypatch):
     """Few points at once make no difference, nor do means far apart."""
@@ -280,19 +293,20 @@ def test_numbers_given_observed_ones(covariance_type, exact):
     X = rbm.sample(4, random_state=1)
     X[np.arange(4), np.arange(4)] = X[3] = X[1, 2] = np.nan
     for column in range(4):
-        rows = np.where(np.arange(4) == column, np.nan, X)
         found = rbm.conditional_proba(X, column)
-        for row, mean, std in zip(rows, *found, strict=True):
-            grid = mixture.means[:, column].mean() + SCALE[column] * np.linspace(
-                -15, 15, 601
-            )
-            many = np.tile(row, (len(grid), 1))
-            many[:, column] = grid
-            log_p = mixture.given_rows(many)[0]
-            p = np.exp(log_p - logsumexp(log_p))
+        for row, mean, std in zip(X, *found, strict=True):
+            seen = np.flatnonzero(~np.isnan(row) & (np.arange(4) != column))
+            among = mixture.covariance[np.ix_(seen, seen)]
+            gains = np.linalg.solve(among, mixture.covariance[seen, column])
+            errors = row[seen] - mixture.means[:, seen]
+            log_p = mixture.log_p - 0.5 * (errors @ np.linalg.inv(among) * errors).sum(1)
+            p, means = softmax(log_p), mixture.means[:, column] + errors @ gains
+            variance = mixture.covariance[column, column]
+            variance -= gains @ mixture.covariance[seen, column]
+            variance += p @ (means - p @ means) ** 2
             atol = (1e-6 if exact else 0.06) * SCALE[column]
-            assert_allclose(mean, p @ grid, atol=atol)
-            assert_allclose(std**2, p @ (grid - p @ grid) ** 2, rtol=1e-5 if exact else 0.1)
+            assert_allclose(mean, p @ means, atol=atol)
+            assert_allclose(std**2, variance, rtol=1e-5 if exact else 0.1)
 
 
 def test_rows_do_not_change_each_other():
