@@ -783,11 +783,12 @@ class BaseRBM(
         Returns
         -------
         scores : {ndarray, data frame} of shape (n_samples, n_features)
-            Scores in nats, as float64; NaN for missing values. In rows with missing values,
-            they are means over the draws of `score_samples`. The score of one of the
-            `groups` of columns is in its column that is 1, beside zeros; if none is, all of
-            its columns have an equal part of it. Where `score_samples` is -inf, all scores
-            of the row are. `set_output` chooses the container.
+            Scores in nats, as float64, also in a dense array if `X` is sparse; NaN for
+            missing values. In rows with these, they are means over the draws of
+            `score_samples`. The score of one of the `groups` of columns is in its column
+            that is 1, beside zeros; if none is, all of its columns have an equal part of
+            it. Where `score_samples` is -inf, all scores of the row are. `set_output`
+            chooses the container.
 
         Raises
         ------

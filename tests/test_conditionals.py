@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.special import logsumexp, softmax
 from sklearn.exceptions import NotFittedError
 from test_covariance import LOCATION, SCALE, Mixture, model_by_hand
-from test_groups_of_units import N_STATES, ROWS, Truth, encoded, model_of, number
+from test_groups_of_units import N_STATES, ROWS, Truth, encoded, model_of
 from test_mixed import COLORS, MOODS, PETS, make, some_rows, teacher
 from test_mixed import Truth as TruthOfTables
 
@@ -538,8 +538,3 @@ def test_names_of_columns_of_tables():
     assert rbm.conditional_proba(X, 3).shape == (40, 2)
     with pytest.raises(ValueError, match="column must refer to labels of columns of X"):
         rbm.conditional_proba(X, 0)
-
-
-def test_number_of_each_row_of_codes():
-    """The rows of the table of states are in the order of their numbers."""
-    assert_array_equal(number(ROWS), np.arange(len(ROWS)))

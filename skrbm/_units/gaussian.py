@@ -19,8 +19,8 @@ LARGEST_VARIANCE_STEP = 0.1
 # At 1 or above, training can get stuck at a model whose weights are all zero.
 INITIAL_VARIANCE = 0.5
 # The density of a number given all others is summed on a grid that extends by this number
-# of deviations beyond the means of the normal distributions that it is a mixture of. Number
-# of points that are computed at once.
+# of deviations beyond the means of the normal distributions that it is a mixture of, and is
+# computed at so many points at once.
 TAILS, POINTS_AT_ONCE = 8.0, 64
 # Length of the initial weights of a hidden unit, in units of the deviation s, and the
 # initial odds of the component of the mixture in which only this unit is on, to that in
@@ -186,13 +186,13 @@ class GaussianUnits(VisibleUnits):
             np.asarray(array, np.float64) for array in (v, hidden_input, weights)
         )
         pull, variance = (self.bias - v) / self.variance, np.float64(self.variance)
-        cells = self.cells(v)
+        cells, of_hidden = self.cells(v), _kernels.softplus(hidden_input).sum(axis=1)
         for feature in features:
             direction = self.direction(feature)
             q, u = np.square(direction) @ (1 / variance), direction @ weights
             shift = pull @ direction / q
             inputs = hidden_input + shift[:, None] * u
-            score = _kernels.softplus(hidden_input).sum(axis=1) - 0.5 * q * shift**2
+            score = of_hidden - 0.5 * q * np.square(shift)
             mean, std, highest, log_volume = _sums_on_grid(inputs, q, u)
             scale = self.scale[feature]
             log_volume += np.log(scale)
