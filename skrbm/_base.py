@@ -298,7 +298,7 @@ class BaseRBM(
         `summary` is that of the training rows.
         """
         fixed: dict[str, Any] = {"momentum": 0.0, "centering": True, "averaging": True}
-        fixed |= {"binarize": False, "compiled": True}
+        fixed |= {"binarize": False, "compiled": True, "generative": 1.0}
         fixed["decay_ratio"] = "auto" if self.weight_decay == "auto" else 1.0
         return {name: value for name, value in fixed.items() if not hasattr(self, name)}
 

@@ -348,6 +348,7 @@ class BernoulliRBMEstimator(BaseRBM):
             "decay_ratio": 1.0,
             "binarize": self._binarizes and not self._units.are_states(summary),
             "compiled": self._binarizes,
+            "generative": 1.0,
         }
 
     def _advice_on_modes(self, data):

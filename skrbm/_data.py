@@ -202,6 +202,8 @@ class DataSet:
         Indices of the rows of `X` whose weight is not 0, see `weigh`. None if all count.
     impossible : ndarray of bool or None
         Which rows of `X` to score have no probability, whatever the model. None if none.
+    unlabelled : ndarray of bool of shape (n_rows_of_X, n_labels) or None
+        Which labels of rows of `X` are not known. None if all are, or there are no labels.
     hidden : int or None
         Feature that is missing in all rows as they are encoded, see `hide`. None if none.
     """
@@ -209,6 +211,7 @@ class DataSet:
     encoder: Any = None
     counted: np.ndarray | None = None
     impossible: np.ndarray | None = None
+    unlabelled: np.ndarray | None = None
     hidden: int | None = None
 
     def __init__(self, X, rows=None, row_weights=None):
@@ -535,6 +538,16 @@ class DataSet:
         divided.row_weights[rows] /= n_copies
         return divided
 
+    @property
+    def with_known_labels(self) -> Self:
+        """The rows with labels: with all if any have, else with some, or all rows."""
+        if self.unlabelled is None:
+            return self
+        rows = self._at(np.arange(len(self)))
+        unlabelled = self.unlabelled[rows]
+        some, every = (~unlabelled).any(axis=1), (~unlabelled).all(axis=1)
+        return self.select(rows[every if every.any() else some])
+
     def spread(self, size: int) -> Self:
         """Return a data set of at most `size` evenly spread rows."""
         return self.select(self._at(spread(len(self), size)))
@@ -576,7 +589,7 @@ class DataSet:
             Follows the protocol of `Unencoded`, which None stands for. Sparse rows are
             never encoded.
         """
-        if encoder is self.encoder:
+        if encoder is self.encoder or self.is_sparse:
             return self
         encoded = copy.copy(self)
         encoded.encoder = encoder

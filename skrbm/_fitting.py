@@ -381,6 +381,7 @@ class Fit(Call):
             if self.outcome is Outcome.COMPLETED and _got_worse(training):
                 self.outcome = Outcome.WORSE
             long = training.n_updates >= _UPDATES_FOR_VERDICT
+            long = long and training.state.model.visible.labels is None
             if self.outcome is Outcome.COMPLETED and long:
                 vars(rbm).update(_verdict(training))
                 if rbm.verdict_.problem is not None:

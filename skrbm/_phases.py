@@ -20,7 +20,7 @@ JMLR, 17(99), 1-61.
 
 import abc
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,11 +43,11 @@ class Phases(abc.ABC):
     ----------
     n_most : int
         Largest number of rows of both phases.
-    positive_visible : ndarray of shape (n_positive, n_encoded)
-        The positive rows, if they are dense.
+    positive_visible : ndarray of shape (n_positive, n_encoded) or None
+        The positive rows. None if they are sparse.
     """
 
-    positive_visible: np.ndarray
+    positive_visible: Any = None
 
     def __init__(self, model: RBM, max_rows: int, allocate=np.empty):
         self.n_most = max_rows

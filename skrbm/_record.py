@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 
-from skrbm import _annealing
+from skrbm import _annealing, _labels
 from skrbm._data import spread
 from skrbm._enumeration import exact_log_partition
 from skrbm._gaps import LARGEST_EXACT_TO_SCORE, filled, log_marginals
@@ -20,12 +20,15 @@ from skrbm._random import generator
 def row_scores(model, v, log_partition=None, columns=None):
     """Return the score of each row, in nats.
 
-    This is the log-likelihood if `log_partition` is given, else the pseudo-log-likelihood.
+    If the model has labels, this is their log-likelihood given the rest of the row. Else it
+    is that of the row if `log_partition` is given, or the pseudo-log-likelihood.
     The free energy alone would not do because it lacks the log partition function, which
     changes from epoch to epoch. Missing cells do not count.
     """
     if log_partition is None:
         v, missing = filled(model, model.visible.clip(v))
+        if model.visible.labels is not None:
+            return _labels.log_likelihood(model, v)
         return model.pseudo_log_likelihood(v, columns, missing)
     return log_marginals(model, v, to_score=True) - log_partition
 
@@ -125,7 +128,7 @@ class Record:
 
     Attributes
     ----------
-    name : {"pseudo_log_likelihood", "log_likelihood"}
+    name : {"pseudo_log_likelihood", "label_log_likelihood", "log_likelihood"}
         Name of the score, which depends on the kind of visible units. The log partition
         function that the log-likelihood needs is exact for few hidden units. For more, it
         is estimated by annealed runs that follow the model.
@@ -146,21 +149,29 @@ class Record:
     N_RUNS, N_STEPS = 50, 40
 
     def __init__(
-        self, data, start, n_epochs, validation=None, *, binarize=False, per_epoch=1
+        self,
+        data,
+        start,
+        n_epochs,
+        validation=None,
+        *,
+        binarize=False,
+        per_epoch=1,
     ):
         self.start = start.copy()
         self.n_epochs = n_epochs
         self.per_epoch = per_epoch
         self.validation = validation
         self.binarize = binarize
-        self.name = start.model.visible.score
+        visible = start.model.visible
+        self.name = visible.score if visible.labels is None else "label_log_likelihood"
         self._runs = None
         names = ["epoch", "learning_rate", self.name, "seconds"]
         if validation is not None:
             names.append("free_energy_gap")
         self.history: dict[str, list[float]] = {name: [] for name in names}
         self._columns = spread(data.n_encoded, self.SIZE)
-        self._few = data.spread(self.SIZE)
+        self._few = data.with_known_labels.spread(self.SIZE)
         self._v = self._few.copy_rows(start.model.dtype)
         self._data = data
 

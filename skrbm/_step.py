@@ -6,11 +6,11 @@
 
 import dataclasses
 import itertools
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from skrbm import _binary_rows, _kernels
+from skrbm import _binary_rows, _kernels, _labels
 from skrbm._data import DataSet
 from skrbm._gaps import Gaps
 from skrbm._model import RBM
@@ -51,6 +51,7 @@ class Settings(NamedTuple):
     averaging: bool
     binarize: bool  # whether states are drawn from values between them
     compiled: bool  # whether the compiled core may be used
+    generative: float  # share of the likelihood of whole rows, the rest is that of labels
 
 
 # State ------------------------------------------------------------------------------------
@@ -302,6 +303,9 @@ class Learner:
                 for pair in zip(*models, strict=True)
             ]
         self._set_offsets()
+        self._of_labels = None
+        if settings.generative < 1:
+            self._of_labels = _labels.LabelGradient(learned.model.visible)
         self._steps_in_core = self._steps_of_core()
         work = self.phases.n_most * learned.model.weights.size * settings.n_gibbs_steps
         self._n_at_once = min(STEPS_AT_ONCE, max(1, WORK_AT_ONCE // work))
@@ -404,12 +408,16 @@ class Learner:
     def _read(self, rows):
         """Yield the minibatches of some rows, and store their missing cells afterwards."""
         data, gaps, coder = self.data, self.state.gaps, self._coder
-        if self._n_ahead == 1 and gaps is None:
+        model, size = self.state.model, self.settings.batch_size
+        unlabelled = None if data.unlabelled is None else data.unlabelled[rows]
+        if data.is_sparse and unlabelled is not None:
+            _labels.draw(model, data, rows, self.state.rng)
+        if data.is_sparse or (self._n_ahead == 1 and gaps is None and unlabelled is None):
             yield Batch(data, rows)
             return
-        model, size = self.state.model, self.settings.batch_size
         n_rows = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         bits = data.encoder is not None and model.visible.rows_are_bits
+        bits = bits and model.visible.are_states(data.summary)
         v = np.empty((n_rows, data.n_encoded), np.uint8 if bits else model.dtype)
         missing = np.zeros((n_rows, 1), dtype=bool)
         if gaps is None:
@@ -422,8 +430,12 @@ class Learner:
             missing = cells[:, coder.feature_of]
         weights = None if data.row_weights is None else data.row_weights[rows]
         read = DataSet(v, None, weights)
+        read.unlabelled = unlabelled
+        places_of_rows = np.arange(data.X.shape[0])[rows]
         for start in range(0, n_rows, size):
             batch = slice(start, min(start + size, n_rows))
+            if unlabelled is not None:
+                _labels.draw(model, data, places_of_rows[batch], self.state.rng, v[batch])
             some = missing[batch]
             yield Batch(read, batch, some if some.any() else None)
         if gaps is not None:
@@ -442,9 +454,14 @@ class Learner:
             self._follow_visible_mean()
         if missing is not None:
             phases.draw_gaps(learned.model, missing, self.steps_of_gaps, state.rng)
-        solver.negative_phase(learned.model, phases, state.rng)
+        if settings.generative:
+            solver.negative_phase(learned.model, phases, state.rng)
+        else:
+            phases.infer_positive(learned.model)
         if missing is not None:
             data.X[rows] = phases.positive_visible
+        if self._of_labels is not None:
+            self._of_labels.load(learned.model, data, rows, phases.positive_visible, rng)
         if settings.centering:
             share = min(1.0, HIDDEN_MEAN_RATE * phases.weight / phases.n_positive)
             # In place, because it is an offset as well.
@@ -453,16 +470,23 @@ class Learner:
                 self._set_offsets()
         if learned.model.visible.n_bits < len(learned.model.visible):
             rate *= self._damping(min(rate, 1.0))
-        phases.multiply(rate)
+        parts: list[Any] = []
+        if settings.generative:
+            phases.multiply(rate * settings.generative)
+            parts.append(phases)
+        if self._of_labels is not None:
+            self._of_labels.multiply(rate * (1 - settings.generative))
+            parts.append(self._of_labels)
         if settings.weight_decay:
             self._decay(rate)
         if settings.momentum:
             for velocity in learned.velocity.arrays:
                 velocity *= settings.momentum
-            phases.add_gradient(learned.velocity, self.offsets)
+        changed = learned.velocity if settings.momentum else learned.model
+        for part in parts:
+            part.add_gradient(changed, self.offsets)
+        if settings.momentum:
             _add(learned.velocity, learned.model)
-        else:
-            phases.add_gradient(learned.model, self.offsets)
         if self.drift is not None:
             _add(self.drift, learned.model)
         self._average()

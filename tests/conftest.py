@@ -41,6 +41,7 @@ PLAIN = Settings(
     averaging=False,
     binarize=False,
     compiled=True,
+    generative=1.0,
 )
 
 N_CHAINS = 100_000

@@ -188,6 +188,11 @@ class VisibleUnits(abc.ABC):
         return None
 
     @property
+    def labels(self) -> Any:
+        """The `GroupUnits` of labels, which come before others; None if there are none."""
+        return None
+
+    @property
     def n_features(self) -> int:
         """Number of columns of the data, each of which has one unit or more."""
         return len(self)

@@ -6,6 +6,7 @@ import functools
 from typing import ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from skrbm import _binary_rows, _kernels
 from skrbm._units.base import ConditionalStates, Encoder, VisibleUnits
@@ -173,7 +174,8 @@ class GroupUnits(VisibleUnits):
         of_input = on_and_off(hidden_input)
         for number in features:
             group = self.groups[number]
-            of_group, part = v[:, group], v[:, group] @ weights[group]
+            of_group = v[:, group].toarray() if sp.issparse(v) else v[:, group]
+            part = of_group @ weights[group]
             changes = np.ascontiguousarray(self.by_state(weights[group].T).T)
             largest = 2 * float(np.abs(changes).max(initial=0.0))
             if largest < exponent_limit(weights.dtype):
@@ -197,7 +199,7 @@ class GroupUnits(VisibleUnits):
         some = np.arange(self.n_features)
         if columns is not None:
             some = np.unique(np.searchsorted(self.starts, columns, side="right") - 1)
-        total = np.zeros(len(v))
+        total = np.zeros(v.shape[0])
         conditionals = self.conditionals(v, hidden_input, weights, some)
         for first, (_, score) in zip(self.starts[some], conditionals, strict=True):
             total += score if missing is None else score * ~missing[:, first]

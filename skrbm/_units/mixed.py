@@ -392,7 +392,7 @@ class MixedUnits(VisibleUnits):
         If `columns` is given, a part of which it has no unit is left out, and the sum of
         the others is scaled up to all columns of the data.
         """
-        total, n_summed = np.zeros(len(v)), 0
+        total, n_summed = np.zeros(v.shape[0]), 0
         for (part, of_part), units in zip(self._each(v), self.units, strict=True):
             some = None
             if columns is not None:
@@ -503,14 +503,15 @@ class MixedUnits(VisibleUnits):
         }
 
     @classmethod
-    def from_attributes(cls, rbm, components, visible_bias, hidden_bias):
-        """Return weights, units and hidden bias of the model of an estimator.
-
-        The types of its columns tell the parts.
-        """
-        dtype = np.result_type(np.float32, components)
+    def template(cls, rbm, dtype):
+        """Return units like those of an estimator, by the types of its columns."""
         types, n_states = rbm._layout
-        untrained = cls.for_columns(types, n_states, dtype)
+        return cls.for_columns(types, n_states, dtype)
+
+    @classmethod
+    def from_attributes(cls, rbm, components, visible_bias, hidden_bias):
+        dtype = np.result_type(np.float32, components)
+        untrained = cls.template(rbm, dtype)
         weights, parts = [], []
         for part, units in zip(untrained.parts, untrained.units, strict=True):
             required = part.kind_of(rbm).required_attributes
