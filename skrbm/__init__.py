@@ -3,6 +3,7 @@
 import importlib
 
 from skrbm._bernoulli import BernoulliRBMEstimator
+from skrbm._classifier import RBMClassifier
 from skrbm._gaussian import GaussianRBMEstimator
 from skrbm._groups import exclusive_groups
 from skrbm._imputer import RBMImputer
@@ -15,6 +16,7 @@ __all__ = [
     "GaussianRBMEstimator",
     "MixedRBMEstimator",
     "ParallelRBM",
+    "RBMClassifier",
     "RBMImputer",
     "exclusive_groups",
     "show_versions",

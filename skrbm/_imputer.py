@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -190,7 +191,11 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         self._seed, later, of_rbm = draw_seeds(3, random_state)
         with _advice_on_strings():
-            rbm = _suited_to(table) if self.rbm is None else clone(self.rbm)
+            rbm = (
+                suited_to(table, type(self).__name__)
+                if self.rbm is None
+                else clone(self.rbm)
+            )
             if rbm.random_state is None:
                 rbm.set_params(random_state=of_rbm)
             rbm._run(Fit(rbm, table, given=_in_memory(X), refuse_constant=False))
@@ -411,15 +416,20 @@ n_features + n_indicators)
         return tags
 
 
-def _suited_to(X):
-    """Return an estimator that suits the columns of a frame or an ndarray."""
+def suited_to(X, owner):
+    """Return an estimator that suits the columns of a frame or an array.
+
+    `owner` is the name of the class that asks for it, for errors.
+    """
+    if sp.issparse(X):
+        return BernoulliRBMEstimator()
     if not isinstance(X, np.ndarray):
         return MixedRBMEstimator()
     if X.dtype.kind in "biuf":
         low, high = DataSet(X).limits()
         if low >= 0 and high <= 1:
             return BernoulliRBMEstimator()
-    features = Table.learn(X, owner=RBMImputer.__name__).features
+    features = Table.learn(X, owner=owner).features
     if all(feature.type == "real" for feature in features):
         return GaussianRBMEstimator()
     return MixedRBMEstimator()

@@ -9,6 +9,7 @@ from skrbm import (
     GaussianRBMEstimator,
     MixedRBMEstimator,
     ParallelRBM,
+    RBMClassifier,
     RBMImputer,
 )
 from skrbm._base import BaseRBM
@@ -73,6 +74,9 @@ OTHERS = [
     RBMImputer(make_mixed(), strategy="draw"),
     RBMImputer(add_indicator=True, n_gibbs_steps=5),
     ParallelRBM(make(random_state=0), n_shards=3, n_local_steps=2),
+    RBMClassifier(BernoulliRBMEstimator(10, n_iter=20)),
+    RBMClassifier(make_gaussian()),
+    RBMClassifier(make_mixed(), generative=1),
 ]
 
 
@@ -83,7 +87,7 @@ def expected_failures(estimator):
     repeated rows lead to different minibatches and random numbers. test_sample_weight.py
     tests that both learn the same in expectation.
     """
-    if not isinstance(estimator, (BaseRBM, ParallelRBM)):
+    if not isinstance(estimator, (BaseRBM, ParallelRBM, RBMClassifier)):
         return {}
     kinds = ["dense", "sparse"] if get_tags(estimator).input_tags.sparse else ["dense"]
     names = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in kinds]
@@ -102,17 +106,19 @@ def test_estimator_checks(estimator, check):
 MORE_CHECKS = [
     "check_param_validation",
     "check_dataframe_column_names_consistency",
+    "check_inplace_ensure_writeable",
+]
+CHECKS_OF_TRANSFORMERS = [
     "check_get_feature_names_out_error",
     "check_transformer_get_feature_names_out",
     "check_transformer_get_feature_names_out_pandas",
     "check_set_output_transform",
     "check_set_output_transform_pandas",
     "check_global_output_transform_pandas",
-    "check_inplace_ensure_writeable",
 ]
 
 
-@pytest.mark.parametrize("check", MORE_CHECKS)
+@pytest.mark.parametrize("check", MORE_CHECKS + CHECKS_OF_TRANSFORMERS)
 @pytest.mark.parametrize(
     "estimator",
     [
@@ -126,3 +132,8 @@ MORE_CHECKS = [
 )
 def test_more_estimator_checks(check, estimator):
     getattr(estimator_checks, check)(type(estimator).__name__, estimator)
+
+
+@pytest.mark.parametrize("check", MORE_CHECKS)
+def test_more_classifier_checks(check):
+    getattr(estimator_checks, check)("RBMClassifier", RBMClassifier(make()))

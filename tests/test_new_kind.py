@@ -299,7 +299,7 @@ def test_copies_and_pickles(fitted):
 
 PACKAGE = Path(skrbm.__file__).parent
 # Modules that may name kinds, and names that others may have.
-OF_KINDS = {"__init__.py", "_bernoulli.py", "_gaussian.py", "_mixed.py"}
+OF_KINDS = {"__init__.py", "_bernoulli.py", "_gaussian.py", "_mixed.py", "_joint.py"}
 ALLOWED = {  # the estimators that it chooses from
     "_imputer.py": {
         *("BernoulliRBMEstimator", "GaussianRBMEstimator"),
