@@ -34,6 +34,7 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
+import bench_classifier
 import bench_tables
 import numpy as np
 import scipy.sparse as sp
@@ -780,20 +781,24 @@ def gaussian(data, quick):
 
 
 # The tables and the archives they need.
-TABLES = {
-    "bars": (bars, []),
-    "one_hot": (one_hot, []),
-    "clusters": (clusters, []),
-    "digits": (digits, []),
-    "gaussian": (gaussian, []),
-    "parameters": (parameters, ["binarized_mnist.npz"]),
-    "density": (density, ["debd"]),
-    "flipped": (flipped, ["mnist.npz"]),
-    "news": (news, ["news20_w1000_counts_csr.npz"]),
-    "gray": (gray, ["mnist.npz"]),
-    "mnist": (mnist, ["binarized_mnist.npz"]),
-    "anytime": (anytime, [archive for archive, _ in ANYTIME.values()]),
-} | bench_tables.TABLES
+TABLES = (
+    {
+        "bars": (bars, []),
+        "one_hot": (one_hot, []),
+        "clusters": (clusters, []),
+        "digits": (digits, []),
+        "gaussian": (gaussian, []),
+        "parameters": (parameters, ["binarized_mnist.npz"]),
+        "density": (density, ["debd"]),
+        "flipped": (flipped, ["mnist.npz"]),
+        "news": (news, ["news20_w1000_counts_csr.npz"]),
+        "gray": (gray, ["mnist.npz"]),
+        "mnist": (mnist, ["binarized_mnist.npz"]),
+        "anytime": (anytime, [archive for archive, _ in ANYTIME.values()]),
+    }
+    | bench_tables.TABLES
+    | bench_classifier.TABLES
+)
 
 
 def main():
