@@ -120,16 +120,15 @@ def draw(model, data, rows, rng, v=None):
     ----------
     model : RBM
     data : DataSet
-    rows : slice or ndarray of int
+    rows : ndarray of int
     rng : numpy.random.Generator
     v : ndarray of shape (n_rows, n_encoded), default=None
         The encoded rows, unless they are sparse, in which the labels are changed as well.
     """
-    places = np.arange(data.X.shape[0])[rows] if isinstance(rows, slice) else rows
-    some = np.flatnonzero(data.unlabelled[places].any(axis=1))
+    some = np.flatnonzero(data.unlabelled[rows].any(axis=1))
     if not some.size:
         return
-    places, units = places[some], model.visible.labels
+    places, units = rows[some], model.visible.labels
     drawn = data.take_sparse(places, model.dtype) if v is None else v[some]
     codes = drawn_codes(model, drawn, data.unlabelled[places], rng)
     if v is None:
@@ -173,12 +172,9 @@ def _states(v, n):
     return first.toarray() if sp.issparse(first) else first
 
 
-def _log_probabilities(states, bias):
+def _probabilities(states, bias):
+    """Return the probabilities of classes, given the hidden inputs of rows with each."""
     n_rows, n_states, n_components = states.shape
     sums = _binary_rows.softplus_sums(states.reshape(-1, n_components))
     log_p = sums.reshape(n_rows, n_states) + bias
-    return log_p - _kernels.log_sums(log_p)[:, None]
-
-
-def _probabilities(states, bias):
-    return np.exp(_log_probabilities(states, bias)).astype(states.dtype)
+    return np.exp(log_p - _kernels.log_sums(log_p)[:, None]).astype(states.dtype)

@@ -410,6 +410,8 @@ class Learner:
         data, gaps, coder = self.data, self.state.gaps, self._coder
         model, size = self.state.model, self.settings.batch_size
         unlabelled = None if data.unlabelled is None else data.unlabelled[rows]
+        if unlabelled is not None and isinstance(rows, slice):
+            rows = np.arange(rows.start, rows.stop)
         if data.is_sparse and unlabelled is not None:
             _labels.draw(model, data, rows, self.state.rng)
         if data.is_sparse or (self._n_ahead == 1 and gaps is None and unlabelled is None):
@@ -431,11 +433,10 @@ class Learner:
         weights = None if data.row_weights is None else data.row_weights[rows]
         read = DataSet(v, None, weights)
         read.unlabelled = unlabelled
-        places_of_rows = np.arange(data.X.shape[0])[rows]
         for start in range(0, n_rows, size):
             batch = slice(start, min(start + size, n_rows))
             if unlabelled is not None:
-                _labels.draw(model, data, places_of_rows[batch], self.state.rng, v[batch])
+                _labels.draw(model, data, rows[batch], self.state.rng, v[batch])
             some = missing[batch]
             yield Batch(read, batch, some if some.any() else None)
         if gaps is not None:

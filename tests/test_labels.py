@@ -182,7 +182,7 @@ def test_draws_of_labels(form):
         data = DataSet(rows).encode(model.visible.encoder)
     data.unlabelled = np.tile([True, False], (n, 1))
     v = None if form == "sparse" else data.copy_rows(model.dtype)
-    _labels.draw(model, data, slice(0, n), np.random.default_rng(0), v)
+    _labels.draw(model, data, np.arange(n), np.random.default_rng(0), v)
     if form == "sparse":
         labels = data.X[:, :5].toarray()
     else:
