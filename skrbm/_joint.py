@@ -311,18 +311,18 @@ class Plan:
         held_out = np.sort(order[: int(np.ceil(HELD_OUT * len(order)))])
         codes = self.codes.copy()
         codes[held_out] = -1
-        penalties = dict.fromkeys([default.penalty, PENALTY, OTHER_PENALTY])
-        starts = [default._replace(penalty=penalty) for penalty in penalties]
-        scores = [self.score(self.start(each, codes), held_out) for each in starts]
+        penalties = list(dict.fromkeys([default.penalty, PENALTY, OTHER_PENALTY]))
+        starts = [self._first_weights(penalty, codes) for penalty in penalties]
+        scores = [self.score(self._joint(default.share, x), held_out) for x in starts]
         best = int(np.argmax(scores))
         shares = SHARES if self.generative == "auto" else [default.share]
         pairs = [(share, decay) for share in shares for decay in (share, 1.0)]
         if self.decay_is_given:
             pairs = [(share, 1.0 if self.all_known else share) for share in shares]
-        choices = [Choice(*pair, starts[best].penalty) for pair in dict.fromkeys(pairs)]
+        choices = [Choice(*pair, penalties[best]) for pair in dict.fromkeys(pairs)]
         after = []
         for choice in choices:
-            joint = self.start(choice, codes)
+            joint = self._joint(choice.share, starts[best])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self.train(joint, choice, codes, to_compare=True)
@@ -354,7 +354,11 @@ class Plan:
         return some.rows, means
 
     def start(self, choice, codes):
-        """Return a joint model whose weights of labels are those of logistic regressions.
+        """Return a joint model before training."""
+        return self._joint(choice.share, self._first_weights(choice.penalty, codes))
+
+    def _first_weights(self, penalty, codes):
+        """Return biases and weights of labels, those of logistic regressions, side by side.
 
         As far as the weights of a class are small, its log-odds are linear in the means of
         the hidden units, which are those of the model of the features.
@@ -364,13 +368,13 @@ class Plan:
         for column, n_states in zip(codes[places].T, self.n_states, strict=True):
             some = column >= 0
             weights = None if row_weights is None else row_weights[places[some]]
-            arguments = hidden[some], column[some], n_states, choice.penalty, weights
+            arguments = hidden[some], column[some], n_states, penalty, weights
             results.append(_regression(*arguments))
-        result = np.concatenate(results)
-        return self._joint(choice.share, result[:, 0], result[:, 1:])
+        return np.concatenate(results)
 
-    def _joint(self, share, bias, weights):
-        """Return a joint model with these biases and weights of labels."""
+    def _joint(self, share, first):
+        """Return a joint model with these biases and weights of labels, side by side."""
+        bias, weights = first[:, 0], first[:, 1:]
         features = self.estimator
         joint = JointRBM(features, self.n_states, share, self.seed)
         joint.rate = features.learning_rate_
