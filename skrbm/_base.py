@@ -776,9 +776,9 @@ class BaseRBM(
             value of the cell. Scores are then at most 0, and have the same scale in
             all columns: they say by how much the log-probability of the row would increase
             if this cell alone were corrected (for numbers, to within 0.03 nats). If False,
-            they are log-probabilities, and
-            logarithms of densities in the units of the column where it has numbers. If none
-            has, their sum over the columns is `score_samples`.
+            they are log-probabilities, and logarithms of densities in the units of the
+            column where it has numbers. If none has, their sum over the columns is
+            `score_samples`.
 
         Returns
         -------
