@@ -21,6 +21,7 @@ copyright = "2026, the skrbm developers"
 version = release = skrbm.__version__
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
@@ -48,6 +49,12 @@ intersphinx_mapping = {
     "joblib": ("https://joblib.readthedocs.io/en/stable", (None, "joblib.inv")),
 }
 intersphinx_timeout = 5
+
+# Pictures of the pages are drawn by docs/pictures, at each build.
+plot_basedir = "pictures"
+plot_formats = [("png", 120)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
 
 html_title = f"skrbm {release}"
 html_theme = "pydata_sphinx_theme"
