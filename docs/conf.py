@@ -59,6 +59,7 @@ plot_html_show_source_link = False
 html_title = f"skrbm {release}"
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {
+    "header_links_before_dropdown": 7,
     "show_prev_next": False,
     "navigation_with_keys": False,
 }
