@@ -3,11 +3,17 @@
 Pseudo-log-likelihood, likelihood and samples
 =============================================
 
-Three models of digits are evaluated in four ways: by the pseudo-log-likelihood of held-out
-rows, by their log-likelihood with the partition function from annealed importance sampling
-(AIS) and from reverse AIS, and by their samples. One model is nearly as good as the best by
-the first measure, but far worse by the others: the pseudo-log-likelihood measures the model
-only near the data, not where else it puts its probability.
+A model can have a good score and still be bad. This example compares three models of digits
+by four measures:
+
+- the pseudo-log-likelihood of held-out rows, which is what ``score`` returns,
+- their log-likelihood, with log Z from annealed importance sampling (AIS),
+- the same from reverse AIS, which errs the other way,
+- rows drawn from the model.
+
+By the score, one model is nearly as good as the best. By the other measures, it is far
+worse. The score only looks at rows of the data, not at where else a model puts its
+probability. See :doc:`/how_good`.
 """
 
 import warnings
@@ -37,7 +43,8 @@ models = {
 # Four measures
 # -------------
 # The functions also accept scikit-learn's estimator. AIS starts from independent features
-# with the means `base_mean`, which skrbm's estimator stores during training.
+# with the means `base_mean`. The estimator of skrbm stores these means during training, but
+# scikit-learn's does not.
 
 figures, samples = {}, {}
 for name, rbm in models.items():
@@ -63,10 +70,10 @@ for name, rbm in models.items():
 # %%
 # How many temperatures?
 # ----------------------
-# As the number of temperatures grows, forward estimates of log Z approach it from below and
-# reverse estimates from above. There are enough temperatures when the two meet. Starting
-# from the uniform distribution, which is far from the data, needs more temperatures. With
-# far too few, one run has nearly all the weight, and a warning is issued.
+# With more temperatures, forward estimates of log Z rise and reverse estimates fall. There
+# are enough temperatures when the two meet. The uniform distribution is far from the data,
+# so starting there needs more of them. With far too few, one run has nearly all the weight,
+# and a warning is issued.
 
 warnings.simplefilter("ignore", UserWarning)
 rbm = models["skrbm"]
