@@ -1,0 +1,65 @@
+"""Filled numbers with their standard deviations, and how often filled categories are right.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from skrbm import MixedRBMEstimator, RBMImputer
+
+rng = np.random.default_rng(0)
+place = rng.integers(3, size=2000)
+usual = np.array(["car", "train", "bike"])[place]
+minutes = rng.normal(45 - 10 * place, 5)
+liked = minutes + rng.normal(0, 7, 2000)
+truth = pd.DataFrame(
+    {
+        "home": np.array(["country", "suburb", "town"])[place],
+        "commute": np.where(rng.random(2000) < 0.1, "car", usual),
+        "minutes": minutes,
+        "liked": pd.cut(liked, [-99, 28, 38, 99], labels=["yes", "so-so", "no"]),
+    }
+)
+missing = rng.random(truth.shape) < 0.2
+table = truth.mask(missing)
+rbm = MixedRBMEstimator(n_components=16)
+imputer = RBMImputer(rbm, random_state=0).fit(table)
+rbm = imputer.rbm_
+
+plt.rcParams["font.size"] = 12
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+
+mean, std = rbm.conditional_proba(table, "minutes")
+gaps = missing[:, 2]
+x, mean, std = truth["minutes"][gaps].to_numpy(), mean[gaps], std[gaps]
+reached = np.abs(x - mean) < std
+print(reached.mean(), len(x))
+some = slice(0, 60)
+style = {"fmt": "o", "ms": 3, "lw": 1}
+for ok, color in ((True, "C0"), (False, "C1")):
+    k = np.flatnonzero(reached[some] == ok)
+    left.errorbar(x[k], mean[k], std[k], color=color, **style)
+left.axline((35, 35), slope=1, color="k", lw=1)
+left.set(xlabel="hidden value of minutes", ylabel="filled value")
+left.set_title(f"{reached.mean():.0%} of the bars reach the line")
+
+certainty, right_ones = [], []
+for k, (name, p) in enumerate(imputer.impute_proba(table).items()):
+    gaps = missing[:, list(truth).index(name)]
+    guess = rbm.categories_[name][p[gaps].argmax(axis=1)]
+    certainty.append(p[gaps].max(axis=1))
+    right_ones.append(guess == truth[name][gaps].to_numpy())
+certainty, right_ones = np.concatenate(certainty), np.concatenate(right_ones)
+edges = np.array([0.3, 0.5, 0.65, 0.8, 0.9, 1.001])
+group = np.digitize(certainty, edges)
+for k in np.unique(group):
+    inside = group == k
+    n, share = inside.sum(), right_ones[inside].mean()
+    print(certainty[inside].mean(), share, n)
+    error = np.sqrt(share * (1 - share) / n)
+    right.errorbar(certainty[inside].mean(), share, error, fmt="o", color="C0")
+right.axline((0.5, 0.5), slope=1, color="k", lw=1)
+right.set(xlim=(0.35, 1.02), ylim=(0.35, 1.02), xlabel="probability of the filled category")
+right.set(ylabel="share that is right")
+right.set_title("Probabilities can be trusted")
+plt.show()
