@@ -1,5 +1,4 @@
-"""Filled numbers with their standard deviations, and how often filled categories are right.
-"""
+"""Filled numbers with their standard deviations, and how often filled categories are right."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,7 +32,6 @@ mean, std = rbm.conditional_proba(table, "minutes")
 gaps = missing[:, 2]
 x, mean, std = truth["minutes"][gaps].to_numpy(), mean[gaps], std[gaps]
 reached = np.abs(x - mean) < std
-print(reached.mean(), len(x))
 some = slice(0, 60)
 style = {"fmt": "o", "ms": 3, "lw": 1}
 for ok, color in ((True, "C0"), (False, "C1")):
