@@ -1,4 +1,4 @@
-"""Filled numbers with their standard deviations, and how often filled categories are right."""
+"""Filled numbers with their deviations, and how often filled categories are right."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,7 +42,7 @@ left.set(xlabel="hidden value of minutes", ylabel="filled value")
 left.set_title(f"{reached.mean():.0%} of the bars reach the line")
 
 certainty, right_ones = [], []
-for k, (name, p) in enumerate(imputer.impute_proba(table).items()):
+for name, p in imputer.impute_proba(table).items():
     gaps = missing[:, list(truth).index(name)]
     guess = rbm.categories_[name][p[gaps].argmax(axis=1)]
     certainty.append(p[gaps].max(axis=1))
