@@ -3,10 +3,10 @@
 Anomaly detection with free energy
 ==================================
 
-A density model can detect anomalies: rows of high free energy are improbable. To compare
-rows under one model, the partition function is not needed. This example detects digits that
-were corrupted in several ways, among digits that were not. No detector was trained on these
-digits.
+Improbable rows are anomalies. The free energy of an RBM is high where the probability is
+low, and no partition function is needed to compare rows under one model. This example
+detects digits that were corrupted in several ways, and compares with scikit-learn's
+detectors. All of them learn from other, intact digits.
 """
 
 import matplotlib.pyplot as plt
@@ -48,16 +48,16 @@ spoilt = {
 # Comparison of detectors
 # -----------------------
 # The area under the ROC curve is the probability that a corrupted digit gets a higher
-# anomaly score than an intact one. It cannot reach 1 for mirrored digits, as an 8, for
-# instance, mirrored remains a valid digit.
+# anomaly score than an intact one. It cannot reach 1 for mirrored digits, since a mirrored
+# 8 is still an 8.
 
 rbm = BernoulliRBMEstimator(100, random_state=0).fit(X_train)
 forest = IsolationForest(random_state=0).fit(X_train)
-neighbours = LocalOutlierFactor(novelty=True).fit(X_train)
+neighbors = LocalOutlierFactor(novelty=True).fit(X_train)
 detectors = {
     "free energy": rbm.free_energy,
     "pseudo-likelihood": lambda X: -rbm.score_samples(X),
-    "LocalOutlierFactor": lambda X: -neighbours.score_samples(X),
+    "LocalOutlierFactor": lambda X: -neighbors.score_samples(X),
     "IsolationForest": lambda X: -forest.score_samples(X),
 }
 
@@ -74,7 +74,7 @@ for name, bad in spoilt.items():
     print(f"{name:20s}{''.join(f'{area:20.3f}' for area in areas)}")
 
 # %%
-# Next, each detector is trained without one of the ten digits, and has to detect this digit
+# Next, two detectors learn without one of the ten digits, and have to detect this digit
 # among the others.
 
 for digit in (0, 4, 8):
@@ -83,27 +83,32 @@ for digit in (0, 4, 8):
     usual = LocalOutlierFactor(novelty=True).fit(known).score_samples(X_test)
     is_new = y_test == digit
     by_energy = auc(energy[~is_new], energy[is_new])
-    by_neighbours = auc(-usual[~is_new], -usual[is_new])
-    print(f"without {digit}: free energy {by_energy:.3f}, neighbours {by_neighbours:.3f}")
+    by_neighbors = auc(-usual[~is_new], -usual[is_new])
+    print(f"without {digit}: free energy {by_energy:.3f}, neighbors {by_neighbors:.3f}")
 
 # %%
 # Choosing a threshold
 # --------------------
-# Outlier detectors often choose the threshold such that one in a hundred training rows
-# exceeds it (dotted line). Below, the most and the least probable of the test digits.
+# Set the threshold such that one in a hundred training rows exceeds it (dotted line).
 
 threshold = np.quantile(rbm.free_energy(X_train), 0.99)
-figure, (ax, below) = plt.subplots(2, 1, figsize=(8, 5), layout="constrained")
-bins = np.linspace(-60, 30, 60)
+_, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+bins = np.linspace(-60, 10, 50)
 for name, rows in {"intact": X_test, **spoilt}.items():
-    ax.hist(rbm.free_energy(rows), bins=bins, histtype="step", label=name)
-ax.axvline(threshold, color="k", linestyle=":")
+    ax.hist(rbm.free_energy(rows), bins=bins, histtype="step", linewidth=1.5, label=name)
+ax.axvline(threshold, color="k", linestyle=":", label="threshold")
 ax.set(xlabel="free energy, nats", ylabel="digits")
 ax.legend()
+plt.show()
+
+# %%
+# Among the intact digits, these are the most and the least probable ones.
+
 order = np.argsort(rbm.free_energy(X_test))
 extremes = X_test[np.r_[order[:12], order[-12:]]].reshape(2, 12, 8, 8)
 tiles = np.pad(extremes, ((0, 0), (0, 0), (1, 1), (1, 1)))
-below.imshow(tiles.transpose(0, 2, 1, 3).reshape(20, 120), cmap="gray_r")
-below.set_xticks([])
-below.set_yticks([4.5, 14.5], ["most probable", "least probable"])
+_, ax = plt.subplots(figsize=(8, 1.6), layout="constrained")
+ax.imshow(tiles.transpose(0, 2, 1, 3).reshape(20, 120), cmap="gray_r")
+ax.set_xticks([])
+ax.set_yticks([4.5, 14.5], ["most probable", "least probable"])
 plt.show()

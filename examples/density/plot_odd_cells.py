@@ -3,10 +3,10 @@
 Odd rows of a table and their odd cells
 =======================================
 
-Which rows of a table do not look like the others, and which of their values is to blame?
-This example makes up a table of used cars, with categories, levels and numbers, in which
-some cars have the value of another one in a single column. Each value alone remains
-plausible, so that it can only be detected by what it depends on.
+Which rows of a table do not look like the others, and which of their values is wrong? In
+this made-up table of used cars, with categories, levels and numbers, some cars have the
+value of another car in one column. Each value alone remains plausible. It can only be
+detected by the columns that it depends on.
 """
 
 import matplotlib.pyplot as plt
@@ -47,8 +47,8 @@ print(table.head(3).round(2))
 # %%
 # Wrong values
 # ------------
-# In half of the rows for testing, one value is replaced by another one of the same column.
-# Numbers differ by at least half of a standard deviation.
+# In every other test row, one value is replaced by a different value of the same column.
+# Replaced numbers differ by at least half of a standard deviation.
 
 train, test = table[:2000], table[2000:].reset_index(drop=True)
 least = table.select_dtypes("float").std() / 2
@@ -65,9 +65,9 @@ is_wrong = wrong_column >= 0
 # %%
 # Detection of rows
 # -----------------
-# The score of a cell says how probable it is given all other cells, compared with the most
-# probable value. Their sum over the columns is the score of a row. A row is suspicious if
-# its score is below that of nearly all rows for training.
+# The score of a cell compares its probability, given all other cells, with that of the most
+# probable value. The sum over the columns is the score of a row. A row is suspicious if its
+# score is below those of 98 % of the training rows.
 
 rbm = MixedRBMEstimator(random_state=0).fit(train)
 threshold = np.quantile(rbm.score_cells(train).sum(axis=1), 0.02)
@@ -77,8 +77,8 @@ print(f"suspicious: {suspicious[is_wrong].mean():.0%} of the rows with a wrong v
 print(f"            {suspicious[~is_wrong].mean():.0%} of the others")
 
 # %%
-# An isolation forest isolates rows by splits of single columns, and so does not see how
-# columns depend on each other.
+# An isolation forest splits single columns, and barely sees how columns depend on each
+# other.
 
 encoder = make_column_transformer(
     (StandardScaler(), make_column_selector(dtype_include="float")),
@@ -101,8 +101,8 @@ plt.show()
 # %%
 # The odd cells
 # -------------
-# The lowest score of a row names its odd cell. A wrong value that is as plausible as the
-# right one, given the others, cannot be found.
+# The cell with the lowest score is the odd one. Naming fails if a wrong value is as
+# plausible as the right one, given the other cells.
 
 named = cells[is_wrong].argmin(axis=1) == wrong_column[is_wrong]
 found = named[suspicious[is_wrong]]
@@ -110,7 +110,8 @@ print(f"named: {named.mean():.0%} of the wrong values,")
 print(f"       {found.mean():.0%} in suspicious rows")
 
 # %%
-# What should be there is the distribution of the column given the others.
+# What should be there? ``conditional_proba`` gives the distribution of a column, given the
+# others.
 
 for row in cells.sum(axis=1).argsort()[:5]:
     name = test.columns[cells[row].argmin()]

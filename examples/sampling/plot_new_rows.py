@@ -4,9 +4,9 @@ Drawing rows of a table
 =======================
 
 :class:`~skrbm.MixedRBMEstimator` draws new rows of a table, with its columns, dtypes and
-categories. This example asks two questions about the rows that it draws. Does a classifier
-learn from them what it learns from real ones? And can a classifier tell them from real
-ones? The table has 13 measurements of wines and their cultivar.
+categories. Are they good? This example asks two questions. Does a classifier learn as much
+from drawn rows as from real ones? And can a classifier tell drawn rows from real ones? The
+table has 13 measurements of wines and their cultivar.
 """
 
 import matplotlib.pyplot as plt
@@ -26,8 +26,8 @@ train, test = train_test_split(table, test_size=0.5, random_state=0)
 # %%
 # Rows
 # ----
-# For comparison, the values of each column are drawn from those of the training table,
-# independently of the other columns.
+# For comparison, other rows are made of values that are drawn from each column of the
+# training table independently.
 
 rbm = MixedRBMEstimator(32, random_state=0).fit(train)
 rng = np.random.default_rng(0)
@@ -40,9 +40,9 @@ print(drawn["drawn by RBM"].iloc[:5, [0, 1, 12, 13]].round(1))
 # %%
 # What they are good for
 # ----------------------
-# Trees learn the cultivar from drawn rows and predict that of real ones which the RBM has
-# not seen. Others have to tell drawn rows from these. The area under the ROC curve is 0.5
-# if they cannot.
+# First, trees learn the cultivar from drawn rows, and predict the cultivar of real wines
+# that the RBM has not seen. Second, other trees try to tell drawn rows from these real
+# ones. If they cannot, the area under the ROC curve is 0.5.
 
 trees = ExtraTreesClassifier(300, min_samples_leaf=3, random_state=0)
 
@@ -61,14 +61,15 @@ def detection(rows):
     return roc_auc_score(is_drawn, p[:, 1])
 
 
-print(f"{'':22s}accuracy   area of detection")
+print(f"{'':22s}accuracy   ROC AUC")
 for name, rows in {"training rows": train, **drawn}.items():
-    print(f"{name:22s}{accuracy(rows):8.3f}{detection(rows):15.3f}")
+    print(f"{name:22s}{accuracy(rows):8.3f}{detection(rows):10.3f}")
 
 # %%
 # Columns together
 # ----------------
-# The cultivar of a drawn wine fits its measurements.
+# The cultivar of a drawn wine fits its measurements. Without the dependence between
+# columns, it does not.
 
 x, y = "flavanoids", "color_intensity"
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharex=True, sharey=True)

@@ -5,13 +5,13 @@ Skipped answers
 
 Respondents answer the questions of a survey by yes or no, and skip some of them.
 :class:`~skrbm.RBMImputer` fills in the skipped answers. This example compares it with
-scikit-learn's imputers in two respects: how well the skipped answers are predicted, and
-whether the correlations between questions survive.
+scikit-learn's imputers. How well do they predict the skipped answers, and do the
+correlations between questions survive?
 
-The survey is simulated, so that the skipped answers are known: each respondent has two
-traits, and the log-odds of a yes to each question are a linear function of them. This is a
-two-parameter logistic model with two factors, not an RBM. The log-loss of its
-probabilities, given the traits, is a bound that no imputer can be expected to reach.
+The survey is simulated, so the skipped answers are known. Each respondent has two traits,
+and the log-odds of a yes to each question are a linear function of them (a two-parameter
+logistic model with two factors, not an RBM). No imputer can be expected to reach the
+log-loss of the true probabilities, the "bound".
 """
 
 import matplotlib.pyplot as plt
@@ -34,9 +34,9 @@ X = np.where(skipped, np.nan, answers)
 # %%
 # Predicting the skipped answers
 # ------------------------------
-# Each imputer fills in a number between 0 and 1, which is read as the probability of a yes.
-# With few neighbors, ``KNNImputer`` is too sure of itself. 50 neighbors are better here
-# than 5 or 20.
+# Each imputer fills in a number between 0 and 1. Take it as the probability of a yes. With
+# few neighbors, ``KNNImputer`` is too sure of itself. Here, 50 neighbors are better than 5
+# or 20.
 
 imputers = {
     "SimpleImputer": SimpleImputer(),
@@ -54,14 +54,22 @@ for name, filled in predictions.items():
     accuracy = accuracy_score(answers[skipped], p > 0.5)
     print(f"{name:26s}{losses[name]:8.3f}{accuracy:11.3f}")
 
+_, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+colors = ["C0", "C1", "C1", "C2", "0.7"]
+bars = ax.barh(list(losses), list(losses.values()), color=colors)
+ax.bar_label(bars, fmt="%.3f", padding=2)
+ax.set(xlim=(0.4, 0.75), title="Log-loss of skipped answers")
+ax.invert_yaxis()
+plt.show()
+
 # %%
 # Keeping the correlations
 # ------------------------
-# For an analysis of the completed table, its answers should vary as much as real ones.
-# Means of a question pull its correlations towards 0, and means over neighbors pull them
-# towards 1 or -1. With ``strategy="draw"``, the fitted imputer draws each answer from its
-# distribution given the other answers of the respondent instead. Repeated calls of
-# ``transform`` differ, as in multiple imputation.
+# In an analysis of the completed table, answers should vary as much as real ones. Means of
+# a question pull correlations towards 0. Means over neighbors pull them towards 1 or -1.
+# With ``strategy="draw"``, the imputer draws each answer from its distribution, given the
+# other answers of the respondent. Repeated calls of ``transform`` differ. For multiple
+# imputation, ``impute_draws`` returns several tables at once.
 
 imputers["RBMImputer"].set_params(strategy="draw")
 completed = {
@@ -72,15 +80,9 @@ completed = {
 pairs = np.triu_indices(n_questions, 1)
 true_correlations = np.corrcoef(answers.T)[pairs]
 
-figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
-colors = ["C0", "C1", "C1", "C2", "0.7"]
-bars = axes[0].barh(list(losses), list(losses.values()), color=colors)
-axes[0].bar_label(bars, fmt="%.3f", padding=2)
-axes[0].set(xlim=(0.4, 0.75))
-axes[0].set_title("log-loss of skipped answers", fontsize=10)
-axes[0].invert_yaxis()
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.8), layout="constrained")
 for ax, color, (name, filled) in zip(
-    axes[1:], ["C0", "C1", "C2"], completed.items(), strict=True
+    axes, ["C0", "C1", "C2"], completed.items(), strict=True
 ):
     correlations = np.corrcoef(filled.T)[pairs]
     error = np.sqrt(np.mean((correlations - true_correlations) ** 2))
@@ -89,5 +91,5 @@ for ax, color, (name, filled) in zip(
     ax.set_title(f"{name}\nroot mean squared error {error:.3f}", fontsize=10)
     ax.set(xlim=(-0.7, 0.7), ylim=(-0.7, 0.7), aspect="equal")
     ax.set_xlabel("correlation, all answers")
-axes[1].set_ylabel("correlation, imputed answers")
+axes[0].set_ylabel("correlation, imputed answers")
 plt.show()

@@ -3,10 +3,10 @@
 Filling the gaps of a mixed table
 =================================
 
-:class:`~skrbm.RBMImputer` fills the gaps of tables of numbers, categories and levels
-without encoding. This example hides a fifth of the cells of two tables, and compares what
-is filled in with what was hidden. Beside it is scikit-learn's ``IterativeImputer``, which
-predicts each column from all others in turn: by linear regression, or by trees.
+:class:`~skrbm.RBMImputer` fills the gaps of tables with numbers, categories and ordered
+answers, without encoding. This example hides a fifth of the cells of two tables and fills
+them in again. It compares the errors with those of scikit-learn's ``IterativeImputer``,
+which predicts one column after the other, by linear regression or by trees.
 """
 
 import time
@@ -26,10 +26,10 @@ from skrbm import RBMImputer
 # %%
 # Two tables
 # ----------
-# The first table is a simulated survey: each person has two traits, on which five choices
-# among four answers, five answers on a scale and five numbers depend. The second one has
-# the sizes of tumours and a diagnosis. Radius, perimeter and area are nearly functions of
-# one another.
+# The first table is a simulated survey. Each person has two traits. Five choices among four
+# answers, five answers on a scale and five numbers depend on them. The second table has the
+# sizes of tumors and a diagnosis. Radius, perimeter and area are nearly functions of one
+# another, and linear ones in logarithms.
 
 rng = np.random.default_rng(0)
 traits = rng.standard_normal((1000, 2))
@@ -44,17 +44,17 @@ for k in range(5):
     columns[f"scale {k}"] = pd.Categorical.from_codes(level, usual, ordered=True)
     columns[f"number {k}"] = traits @ rng.normal(size=2) + rng.normal(0, 0.7, 1000)
 data = load_breast_cancer(as_frame=True)
-tumours = np.log(data.data.iloc[:, :10] + 0.01)
+tumors = np.log(data.data.iloc[:, :10] + 0.01)
 tables = {
     "survey": pd.DataFrame(columns),
-    "tumours": tumours.assign(diagnosis=data.target_names[data.target].astype(str)),
+    "tumors": tumors.assign(diagnosis=data.target_names[data.target].astype(str)),
 }
 
 # %%
 # Imputers
 # --------
-# ``IterativeImputer`` needs numbers: the codes of categories, which it predicts as if they
-# were measurements. They are rounded to the nearest code. It warns if its values still
+# ``IterativeImputer`` needs numbers. So categories are coded, predicted as if they were
+# measurements, and rounded to the nearest code. The imputer warns if its values still
 # change in the last round, as they do with trees.
 
 warnings.simplefilter("ignore", ConvergenceWarning)
@@ -93,8 +93,8 @@ imputers = {
 # %%
 # Hidden cells
 # ------------
-# Scores are the share of hidden categories and levels that are filled in correctly, and the
-# root mean squared error of hidden numbers in standard deviations.
+# Two scores: the share of hidden categories and levels that are filled in correctly, and
+# the root mean squared error of hidden numbers, in standard deviations.
 
 
 def scores(truth, filled, hidden):
@@ -133,7 +133,8 @@ axes[0, 0].invert_yaxis()
 plt.show()
 
 # %%
-# In the survey, a joint model of all columns is better at categories, whose codes have no
-# order. Its numbers are linear functions of the traits, so that no method is much better
-# than linear regression. Sizes that are functions of other sizes are better predicted by
-# regression.
+# In the survey, the joint model is much better at categories, whose codes have no order.
+# The numbers are linear functions of the traits, so nothing is much better than linear
+# regression. The same holds for the sizes, whose covariance matrix the RBM learns. On
+# tables with numbers that are other functions of one another, trees have smaller errors:
+# see :doc:`/benchmarks`.
