@@ -1,0 +1,30 @@
+"""Draw chains that stay in a cluster next to tempered chains that move."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from skrbm import BernoulliRBMEstimator
+from skrbm.sampling import diagnose, draw_chains
+
+rng = np.random.default_rng(0)
+center = rng.integers(2, size=20)
+centers = np.array([center, 1 - center])
+cluster = (rng.random(2000) < 0.3).astype(int)
+X = centers[cluster] ^ (rng.random((2000, 20)) < 0.1)
+rbm = BernoulliRBMEstimator(8, random_state=0).fit(X)
+
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", sharey=True)
+for ax, betas, name in (
+    (axes[0], None, "Gibbs steps stay in a cluster"),
+    (axes[1], "auto", 'betas="auto" moves between them'),
+):
+    chains = draw_chains(rbm, 4, 500, thinning=20, init=X[:4], betas=betas, random_state=0)
+    r_hat = diagnose(rbm, chains).r_hat.max()
+    similarity = (chains == centers[1]).mean(axis=2)
+    for place, chain in enumerate(similarity[:2]):
+        ax.plot(chain[:100], label=f"chain {place + 1}")
+    ax.set_title(f"{name}\n(split R-hat {r_hat:.2f})", fontsize=12)
+    ax.set_xlabel("draw", fontsize=11)
+axes[0].set_ylabel("share of features\nlike cluster 2", fontsize=11)
+axes[0].legend(fontsize=11, loc="center right")
+plt.show()
