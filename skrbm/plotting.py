@@ -7,6 +7,7 @@ imported for plotting.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -32,8 +33,8 @@ __all__ = [
     "TrainingDisplay",
 ]
 
-# Largest number of columns whose names fit along an image.
-N_NAMES = 40
+# Smallest distance of the names of columns along an image, in points.
+N_POINTS = 7
 
 
 def _image_shape(n_features, image_shape):
@@ -829,6 +830,12 @@ class ChainsDisplay(_OneAxes):
 class CouplingsDisplay(_OneAxes):
     """Strengths of the couplings of all pairs of columns, as an image.
 
+    Dots mark pairs of columns whose strength has no sign, as one of them has more than two
+    states. Their color tells how strong the coupling is, not its direction. If no pair has
+    a sign, the colors begin at 0. Names that would overlap are left out: for more than
+    about 20 columns, print :meth:`EffectiveCouplings.strongest
+    <skrbm.inspection.EffectiveCouplings.strongest>` instead.
+
     Parameters
     ----------
     couplings : EffectiveCouplings
@@ -888,11 +895,21 @@ default=None
 
     def _draw(self, ax, im_kw):
         strengths, names = self.couplings.strengths, self.couplings.feature_names
+        n_states = np.array([len(self.couplings.states[name]) for name in names])
+        has_sign = np.logical_and.outer(n_states == 2, n_states == 2)
         limit = np.abs(strengths).max()
-        self.im_ = ax.imshow(strengths, **_image_settings("RdBu_r", -limit, limit, im_kw))
+        cmap, low = ("RdBu_r", -limit) if has_sign.any() else ("Reds", 0)
+        self.im_ = ax.imshow(strengths, **_image_settings(cmap, low, limit, im_kw))
         self.figure_.colorbar(self.im_, ax=ax, label="strength (nats)")
-        if len(names) <= N_NAMES:
-            labels = list(map(str, names))
-            ax.set_xticks(range(len(names)), labels, rotation=90)
-            ax.set_yticks(range(len(names)), labels)
+        unsigned = ~has_sign & ~np.eye(len(names), dtype=bool)
+        if has_sign.any() and unsigned.any():
+            ax.scatter(*np.nonzero(unsigned), s=12, color="0.5", linewidths=0)
+        box = ax.get_window_extent()
+        height = 72 * min(box.width, box.height) / self.figure_.dpi  # in points
+        step = math.ceil(len(names) * N_POINTS / height)
+        size = min(10, height / len(names) / 1.2) if step == 1 else N_POINTS / 1.2
+        places = range(0, len(names), step)
+        labels = [str(names[i]) for i in places]
+        ax.set_xticks(places, labels, rotation=90, fontsize=size)
+        ax.set_yticks(places, labels, fontsize=size)
         ax.set_title("Couplings of columns")

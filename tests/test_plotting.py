@@ -242,6 +242,41 @@ def test_couplings(rbm):
         assert [label.get_text() for label in labels] == ["('a', 'b')", "c"]
 
 
+def test_couplings_without_sign(rbm):
+    rng = np.random.default_rng(0)
+    letters = rng.choice(list("abc"), 50)
+    table = pd.DataFrame({"letter": letters, "other": letters, "bit": letters == "a"})
+    table["flag"] = table["bit"]
+    for columns, n_dots, low in (
+        (["letter", "other"], 0, 0),
+        (["bit", "flag"], 0, -1),
+        (["letter", "bit", "flag"], 4, -1),
+    ):
+        model = MixedRBMEstimator(2, n_iter=1, random_state=0).fit(table[columns])
+        display = CouplingsDisplay.from_estimator(model)
+        low_limit, limit = display.im_.get_clim()
+        assert low_limit == low * limit
+        dots = [len(marks.get_offsets()) for marks in display.ax_.collections]
+        assert sum(dots) == n_dots
+
+
+@pytest.mark.parametrize("n", [12, 40, 64])
+def test_names_of_columns_do_not_overlap(n):
+    names = [f"column {i}" for i in range(n)]
+    bits = pd.DataFrame(X[:, 64 - n :], columns=names)
+    model = BernoulliRBMEstimator(2, n_iter=1, random_state=0).fit(bits)
+    display = CouplingsDisplay.from_estimator(model)
+    display.figure_.canvas.draw()
+    for labels, side in (
+        (display.ax_.get_xticklabels(), 0),
+        (display.ax_.get_yticklabels(), 1),
+    ):
+        boxes = [label.get_window_extent() for label in labels]
+        ends = np.sort([[box.min[side], box.max[side]] for box in boxes], axis=0)
+        assert (ends[1:, 0] >= ends[:-1, 1]).all()
+        assert len(labels) == n if n == 12 else len(labels) >= 6
+
+
 def test_ticks_are_whole_epochs_and_units(rbm):
     axes = TrainingDisplay.from_estimator(rbm).ax_.xaxis
     units = ActivationsDisplay.from_estimator(rbm, X).ax_.yaxis
