@@ -3,11 +3,13 @@
 Couplings: which columns are connected
 ======================================
 
-Columns that are correlated need not be connected: they may both depend on others. In the
-Ising model, each spin on a lattice tends to point in the direction of its neighbors, and
-of no others, but all spins are correlated. This example finds the neighbors, given only
-independent rows of spins.
+Correlated columns need not be connected: both may depend on a third one. In the Ising
+model, each spin on a lattice tends to point in the direction of its neighbors. Other spins
+have no direct influence, but all spins are correlated. This example finds the neighbors
+from rows of spins alone.
 """
+
+# sphinx_gallery_thumbnail_number = 2
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,8 +26,8 @@ neighbors = distances == 1
 # %%
 # Rows of spins
 # -------------
-# All rows are Gibbs chains of their own, in which the spins of either color of a
-# chessboard are drawn in turn.
+# Each row is the end of its own Gibbs chain. The chains draw all spins on the black squares
+# of a chessboard, then all on the white ones, and so on.
 
 rng = np.random.default_rng(0)
 spins = rng.choice([-1.0, 1.0], size=(5000, side**2))
@@ -39,8 +41,8 @@ X = (spins + 1) / 2
 # %%
 # Correlations and couplings
 # --------------------------
-# The couplings of a restricted Boltzmann machine (RBM) are those of spins, averaged over
-# some of the rows. They are close to 0 for spins that are not neighbors.
+# The couplings of a restricted Boltzmann machine (RBM) are averaged over some of the rows.
+# Those of spins that are not neighbors are close to 0.
 
 rbm = BernoulliRBMEstimator(random_state=0).fit(X)
 couplings = effective_couplings(rbm, X[:500])
@@ -53,8 +55,8 @@ CouplingsDisplay(couplings).plot(axes[1])
 plt.show()
 
 # %%
-# As distances grow, correlations fall slowly, and couplings at once. Weight decay makes
-# couplings smaller than they are: that of neighbors is 0.4.
+# Correlations fall slowly with the distance, couplings at once. The true coupling of
+# neighbors is 0.4. Weight decay makes the estimate smaller.
 
 print("distance  correlation  coupling")
 for distance in range(1, 5):
@@ -67,8 +69,9 @@ for distance in range(1, 5):
 # %%
 # The lattice
 # -----------
-# There are 40 pairs of neighbors. These are the 40 strongest couplings, at the places of
-# the spins, of which the model knows nothing. Pairs that are no neighbors would be red.
+# The lattice has 40 pairs of neighbors. Draw the 40 strongest couplings as lines between the
+# spins. The model does not know the places of the spins. Pairs that are not neighbors would
+# be red.
 
 figure, ax = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
 for first, second, strength in couplings.strongest(40):

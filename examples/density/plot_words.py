@@ -3,10 +3,12 @@
 Text: words and their units
 ===========================
 
-This example trains a restricted Boltzmann machine (RBM) on sparse data: the words that
-occur in the docstrings of scikit-learn's classes and functions. The model tells how
-probable a text is, which words tend to occur together, and which texts are similar.
+Train a restricted Boltzmann machine (RBM) on sparse data: the words in the docstrings of
+scikit-learn. The model tells how probable a text is, which words occur together, and which
+texts are similar.
 """
+
+# sphinx_gallery_thumbnail_number = 2
 
 import inspect
 
@@ -35,8 +37,7 @@ print(
 # %%
 # Pseudo-log-likelihood
 # ---------------------
-# The rows stay sparse throughout. The RBM is compared with a model of independent words on
-# test texts.
+# The rows stay sparse. Compare the RBM with a model of independent words on test texts:
 
 X_train, X_test = train_test_split(X, test_size=0.25, random_state=0)
 rbm = BernoulliRBMEstimator(60, random_state=0).fit(X_train)
@@ -48,11 +49,10 @@ print(f"60 hidden units      {rbm.score(X_test):8.1f}")
 # %%
 # Words of each hidden unit
 # -------------------------
-# A hidden unit with a large weight makes a word more probable, and the units with the most
-# varied probabilities tell the texts apart best. These are the words with the largest
-# weights of eight such units. Hidden units are not the topics of
-# ``LatentDirichletAllocation``: several are on in each text, and they also have negative
-# weights, so that a word depends on all of them together.
+# A hidden unit that is on makes words with large weights more probable. The units whose
+# probabilities vary most tell the texts apart best. Here are the main words of eight such
+# units. They are not the topics of ``LatentDirichletAllocation``: several are on in each
+# text, and negative weights exclude words.
 
 hidden = rbm.transform(X)
 units = np.argsort(-hidden.std(axis=0))[:8]
@@ -64,8 +64,7 @@ plt.show()
 # %%
 # Related words
 # -------------
-# How much more probable does each word become, given that a certain word occurs? The
-# probabilities are estimated from draws of the model.
+# Which words become more probable if a certain word occurs? Draws of the model tell.
 
 draws = rbm.sample(4000, n_chains=200, random_state=0)
 for word in ("kernel", "tree", "cluster"):
@@ -78,8 +77,7 @@ for word in ("kernel", "tree", "cluster"):
 # %%
 # Similar texts
 # -------------
-# The hidden units are features of the texts. Texts with similar features need not share
-# words.
+# The hidden units are features of a text. Similar texts need not share words.
 
 names = list(texts)
 similar = cosine_similarity(hidden)

@@ -1,13 +1,15 @@
 """
 ==========================
-Text of which few is known
+Newsgroups with few labels
 ==========================
 
-Labels are expensive, and rows without label are cheap. `RBMClassifier` learns from both: a
-joint model of words and labels, in which a missing label is a gap. Here the rows are the
-posts of 20 newsgroups, of which three of each group have a label. The example takes about
-three minutes and downloads the data (14 MB) with scikit-learn, which keeps them. It is not
-run when these pages are built. From the posts in the file of the benchmarks, it prints ::
+Labels are expensive, and rows without a label are cheap. `RBMClassifier` learns from both.
+It models words and labels together, and treats a missing label as a gap. Here the rows are
+posts of 20 newsgroups, and three posts of each group have a label.
+
+The example takes about three minutes and downloads 14 MB with scikit-learn, which keeps
+them. It does not run when these pages are built. For the posts of the benchmarks, it
+prints ::
 
     60 labels, 11256 posts to learn from, 1000 words
     tf-idf                        0.356
@@ -15,8 +17,8 @@ run when these pages are built. From the posts in the file of the benchmarks, it
     hidden units                  0.461
     RBMClassifier                 0.588
 
-With all labels, a logistic regression of the words has an accuracy of 0.73, and the
-classifier one of 0.75.
+With all labels, the accuracy of a logistic regression of the words is 0.73, and that of the
+classifier 0.75.
 """
 
 import argparse
@@ -68,7 +70,7 @@ counts, y, test_counts, y_test = read(arguments.data) if arguments.data else dow
 X, X_test = (sp.csr_array((rows > 0).astype(np.float32)) for rows in (counts, test_counts))
 
 # %%
-# Three posts of each group have a label, and the others have -1.
+# Three posts of each group keep their label. The others get -1.
 
 rng = np.random.default_rng(arguments.seed)
 known = np.concatenate(
@@ -79,8 +81,8 @@ few[known] = y[known]
 print(f"{len(known)} labels, {len(y)} posts to learn from, {X.shape[1]} words")
 
 # %%
-# The other classifiers use features that are learned from all posts, too. Their penalty is
-# the best one for the test posts, which flatters them.
+# The other classifiers also use features that are learned from all posts. Their penalty is
+# chosen on the test posts, which flatters them.
 
 tfidf = TfidfTransformer(sublinear_tf=True)
 svd = make_pipeline(TfidfTransformer(sublinear_tf=True), TruncatedSVD(100, random_state=0))

@@ -3,8 +3,8 @@
 Digits of which only a few have names
 =====================================
 
-How many digits must be labelled? `RBMClassifier` learns from all of them, also from those
-whose label is -1. It is compared with two classifiers that only see the rows with a label.
+How many digits need a label? `RBMClassifier` also learns from rows without one, which are
+marked by -1. Two other classifiers only see the rows with a label.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ X, X_test, y, y_test = train_test_split(
 )
 
 # %%
-# The rows with a label are drawn in several ways, as many of each digit.
+# Each digit has the same number of labels. Three draws of the labeled rows are averaged.
 
 n_labels = [20, 50, 100, 500]
 accuracy = {"RBMClassifier": [], "SVC": [], "logistic regression": []}
@@ -49,8 +49,8 @@ for n in n_labels:
         print(f"{n:4d} labels, {name:20s}{np.mean(found):.3f}")
 
 # %%
-# With few labels, digits without label help. With many, they do not, and a support vector
-# machine, which takes a hundredth of the time, is better.
+# With few labels, the digits without a label help. With many, use the support vector
+# machine: it is as good or better, and takes a hundredth of the time.
 
 _, ax = plt.subplots(layout="constrained")
 for name, values in accuracy.items():

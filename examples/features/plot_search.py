@@ -3,10 +3,10 @@
 Hyperparameter search
 =====================
 
-The estimator has its own score, so the parameters of a density model can be searched
-without labels. This example uses successive halving, which trains many settings briefly and
-good ones for longer, and Optuna, which prunes bad settings during training. If the RBM is
-followed by a classifier, its parameters are searched like those of any other step.
+Find good parameters of an RBM, without labels or with them. Successive halving trains many
+settings briefly, and the good ones for longer. Optuna stops bad settings during training.
+Without labels, both use the score of the estimator, the pseudo-log-likelihood. In a
+pipeline with a classifier, search the parameters of the RBM like those of any other step.
 """
 
 import matplotlib.pyplot as plt
@@ -32,8 +32,8 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_
 # %%
 # Successive halving
 # ------------------
-# The resource is the number of epochs. In each fit, however short, the learning rate
-# decreases to 0 at the end, so that short fits are compared as complete ones.
+# The resource is the number of epochs. The learning rate decreases to 0 in short fits, too,
+# so that fits of the same length compare fairly.
 
 settings = {
     "learning_rate": loguniform(0.02, 1),
@@ -60,8 +60,8 @@ for n_iter in np.unique(results["n_resources"]):
 print("best:", ", ".join(f"{name}={x:.3g}" for name, x in halving.best_params_.items()))
 
 # %%
-# Any other scorer can be used, such as the log-likelihood, which takes longer but measures
-# the whole model. The best settings are compared with the defaults on test digits:
+# You can pass another scorer. The log-likelihood takes longer, but measures the whole model.
+# Compare the best settings with the defaults on test digits:
 
 plain = BernoulliRBMEstimator(random_state=0).fit(X_train)
 for name, rbm in {"defaults": plain, "best": halving.best_estimator_}.items():
@@ -74,6 +74,7 @@ for name, rbm in {"defaults": plain, "best": halving.best_estimator_}.items():
 # %%
 # Features for a classifier
 # -------------------------
+# The score is now the accuracy of the pipeline.
 
 pipeline = Pipeline(
     [
@@ -93,10 +94,10 @@ print(f"accuracy {search.score(X_test, y_test):.3f}")
 # %%
 # Optuna, with pruning
 # --------------------
-# Each call of `partial_fit` is an epoch, after which the trial reports the score. The
-# pruner stops a trial that is worse than the median of the earlier trials at the same
-# epoch. Since the fitted parameters are a running average, the score is meaningful at any
-# time. Install Optuna with ``pip install optuna``.
+# Each call of `partial_fit` is an epoch, after which the trial reports its score. The pruner
+# stops a trial that is worse than the median of earlier trials at that epoch. The fitted
+# parameters are a running average, so the score means something at any time. Install Optuna
+# by ``pip install optuna``.
 
 import optuna  # noqa: E402, only needed from here on
 
@@ -145,5 +146,5 @@ for trial in study.trials:
     )
 best = study.best_value
 ax.set(xlabel="epoch", ylabel="validation score, nats", ylim=(best - 9, best + 0.5))
-ax.set_title("Optuna trials, best one in colour")
+ax.set_title("Optuna trials, best one in color")
 plt.show()

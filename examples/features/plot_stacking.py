@@ -3,10 +3,10 @@
 A deep belief network
 =====================
 
-A deep belief network (Hinton, Osindero and Teh, 2006) is a stack of RBMs in which each one
-is trained on the hidden units of the one below. With two RBMs, it is a `Pipeline` of two
-steps. `transform` computes features. To draw from the network, chains of the second RBM are
-run, and the first RBM converts their states to pixels.
+A deep belief network (Hinton, Osindero and Teh, 2006) is a stack of RBMs. Each one is
+trained on the hidden units of the one below, so a `Pipeline` of two RBMs is such a network.
+`transform` computes features. To draw rows, run chains of the second RBM, and let the first
+one convert their states to pixels.
 """
 
 import matplotlib.pyplot as plt
@@ -30,8 +30,8 @@ classifier = LogisticRegression(C=10, max_iter=3000)
 # %%
 # Features
 # --------
-# A linear classifier is trained on pixels, on the hidden units of the first RBM, and on
-# those of the second.
+# Train a linear classifier on pixels, on the hidden units of the first RBM, and on those of
+# the second.
 
 stacks = {
     "pixels": [],
@@ -43,13 +43,13 @@ for name, steps in stacks.items():
     print(f"{name:15s}{pipeline.score(X_test, y_test):.3f}")
 
 # %%
-# For a data set as small as this one, one layer is enough for the classifier. The second
-# layer makes a difference for the samples.
+# One layer is enough for the classifier on such a small data set. The second layer improves
+# the samples.
 #
 # Samples
 # -------
-# The steps before the classifier form a `Pipeline` as well, which is fitted already. The
-# `inverse_transform` of its first step converts hidden units to pixels.
+# The steps before the classifier are a fitted `Pipeline`, too. The `inverse_transform` of its
+# first step converts hidden units to pixels.
 
 stack = pipeline[:-1]
 top = stack["second"].sample(60, n_gibbs_steps=1000, random_state=0)

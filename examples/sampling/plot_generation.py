@@ -1,18 +1,16 @@
 """
-================================================
-Generating digits: textbook settings vs defaults
-================================================
+==============================================
+Drawing digits: textbook settings and defaults
+==============================================
 
-This example compares the default settings (persistent chains, centered gradient,
-decreasing learning rate, weight decay, averaged parameters) with settings that are common
-in textbooks: contrastive divergence (CD) with 1 and with 5 Gibbs steps, minibatches of 10,
-and a constant learning rate of 0.1 for ten epochs. A third model is trained by CD-1 for as
-many epochs as the defaults take. All models have 100 hidden units, and draw gray levels as
-0 or 1 each time a row is presented.
+Do the defaults draw better digits than the settings of textbooks? The defaults are
+persistent chains, a centered gradient, a decreasing learning rate, weight decay and averaged
+parameters. Textbooks use contrastive divergence (CD) with one or a few Gibbs steps,
+minibatches of 10, and a constant learning rate of 0.1. All models have 100 hidden units.
 
 Chains that start from noise show whether a model has learned what digits look like.
-Contrastive divergence only sees the model one or a few steps away from the data, and leaves
-it undetermined elsewhere.
+Contrastive divergence only looks at the model a few steps away from the data. Elsewhere,
+the model is left to chance.
 """
 
 import matplotlib.pyplot as plt
@@ -59,13 +57,12 @@ models = {
 # Chains from noise
 # -----------------
 # Each chain starts at a row of independent pixels with the means of the data and takes 1000
-# Gibbs steps. The picture shows the probabilities of the pixels given the mean hidden units
-# at the end. Above it are the mean log-likelihoods of binary test digits, by annealed
-# importance sampling.
+# Gibbs steps. The picture shows the probabilities of the pixels at the end. The titles have
+# the mean log-likelihoods of binary test digits, by annealed importance sampling.
 #
-# After ten epochs the digits are blurred. Most of the difference to the defaults is the
-# length of the training: CD-1 draws sharp digits after as many epochs, and comes within a
-# nat of the defaults. On larger images, more remains, see "Benchmarks" in the user guide.
+# After ten epochs the digits are blurred. Most of the difference is the length of the
+# training: after as many epochs as the defaults take, CD-1 draws sharp digits and comes
+# within a nat. On larger images, a larger difference remains, see "Benchmarks".
 
 n_rows, n_columns = 8, 6
 rng = np.random.default_rng(0)
