@@ -23,12 +23,13 @@ SHOWN = {
     },
 }
 TITLES = {
-    "digits": "Digits: 1257 rows, few = 50",
-    "20 newsgroups": "Newsgroups: 6000 rows, few = 60",
+    "digits": "1257 digits, few = 50",
+    "20 newsgroups": "6000 posts, few = 60",
 }
 
 table = json.loads(RESULTS.read_text())["features"]["rows"]
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+plt.rcParams.update({"font.size": 13, "axes.titlesize": 13})
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
 for ax, (data, names) in zip(axes, SHOWN.items(), strict=True):
     rows = {row["method"]: row for row in table if row["data"] == data}
     for place, method in enumerate(names):
@@ -36,9 +37,9 @@ for ax, (data, names) in zip(axes, SHOWN.items(), strict=True):
         style = {"fmt": "o", "color": color, "markersize": 9}
         ax.errorbar(row["few labels"], place, xerr=row["std of few"], mfc="w", **style)
         ax.errorbar(row["all labels"], place, xerr=row["its std"], **style)
-    ax.set_yticks(range(len(names)), names.values(), fontsize=11)
-    ax.set_xlabel("accuracy on other rows", fontsize=11)
-    ax.set_title(TITLES[data], fontsize=12)
+    ax.set_yticks(range(len(names)), names.values())
+    ax.set_xlabel("accuracy on other rows")
+    ax.set_title(TITLES[data])
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(axis="x", alpha=0.4)
 handles = [
@@ -46,5 +47,5 @@ handles = [
     for face in ("w", "0.3")
 ]
 names = ["few rows have a label", "all rows have a label"]
-figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize=11)
+figure.legend(handles, names, loc="outside lower center", ncols=2)
 plt.show()

@@ -16,7 +16,8 @@ models = {
     "BernoulliRBM, rate 0.01": BernoulliRBM(16, learning_rate=0.01, random_state=0),
     "BernoulliRBMEstimator": BernoulliRBMEstimator(16, random_state=0),
 }
-figure, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
+plt.rcParams.update({"font.size": 13, "axes.titlesize": 13})
+figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
 for (name, model), style in zip(models.items(), ("s--", "s-", "o-"), strict=True):
     fits = []
     for n in n_iter:
@@ -26,8 +27,8 @@ for (name, model), style in zip(models.items(), ("s--", "s-", "o-"), strict=True
     ax.semilogx(n_iter, fits, style, color=color, label=name, markersize=8)
 ax.set_xticks(n_iter, map(str, n_iter))
 ax.minorticks_off()
-ax.set_title("Binary digits, 16 hidden units", fontsize=12)
-ax.set_xlabel("epochs of a fit", fontsize=11)
-ax.set_ylabel("log-likelihood\nof test rows (nats)", fontsize=11)
+ax.set_title("Binary digits, 16 hidden units")
+ax.set_xlabel("epochs of a fit")
+ax.set_ylabel("log-likelihood\nof test rows (nats)")
 figure.legend(fontsize=11, loc="outside lower center", ncols=3)
 plt.show()

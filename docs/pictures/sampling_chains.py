@@ -13,7 +13,8 @@ cluster = (rng.random(2000) < 0.3).astype(int)
 X = centers[cluster] ^ (rng.random((2000, 20)) < 0.1)
 rbm = BernoulliRBMEstimator(8, random_state=0).fit(X)
 
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", sharey=True)
+plt.rcParams.update({"font.size": 13, "axes.titlesize": 13})
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained", sharey=True)
 for ax, betas, name in (
     (axes[0], None, "Gibbs steps stay in a cluster"),
     (axes[1], "auto", 'betas="auto" moves between them'),
@@ -23,8 +24,8 @@ for ax, betas, name in (
     similarity = (chains == centers[1]).mean(axis=2)
     for place, chain in enumerate(similarity[:2]):
         ax.plot(chain[:100], label=f"chain {place + 1}")
-    ax.set_title(f"{name}\n(split R-hat {r_hat:.2f})", fontsize=12)
-    ax.set_xlabel("draw", fontsize=11)
-axes[0].set_ylabel("share of features\nlike cluster 2", fontsize=11)
-axes[0].legend(fontsize=11, loc="center right")
+    ax.set_title(f"{name}\n(split R-hat {r_hat:.2f})")
+    ax.set_xlabel("draw")
+axes[0].set_ylabel("share of features\nlike cluster 2")
+axes[0].legend(loc="center right")
 plt.show()

@@ -23,7 +23,8 @@ independent = X @ np.log(p / (1 - p)) + np.log1p(-p).sum()
 gain = rbm.score_samples(X) - independent
 lengths = np.asarray(X.sum(axis=1)).ravel()
 
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+plt.rcParams.update({"font.size": 13, "axes.titlesize": 13})
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
 for ax, values, title, unit in (
     (axes[0], gain, "The gain grows with the length", "gain (nats)"),
     (axes[1], gain / -independent, "The share does not", "gain / -independent"),
@@ -32,8 +33,8 @@ for ax, values, title, unit in (
     correlation = spearmanr(values, lengths)[0]
     ax.plot(lengths, values, "o", markersize=5, alpha=0.5)
     ax.plot(lengths[odd], values[odd], "o", markersize=6, color="C3", label="8 lowest")
-    ax.set_title(f"{title}\n(rank correlation {correlation:.1f})", fontsize=12)
-    ax.set_xlabel("number of different words", fontsize=11)
-    ax.set_ylabel(unit, fontsize=11)
-axes[0].legend(loc="upper left", fontsize=11)
+    ax.set_title(f"{title}\n(rank correlation {correlation:.1f})")
+    ax.set_xlabel("number of different words")
+    ax.set_ylabel(unit)
+axes[0].legend(loc="upper left")
 plt.show()

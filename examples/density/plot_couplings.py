@@ -69,9 +69,9 @@ for distance in range(1, 5):
 # %%
 # The lattice
 # -----------
-# The lattice has 40 pairs of neighbors. Draw the 40 strongest couplings as lines between the
-# spins. The model does not know the places of the spins. Pairs that are not neighbors would
-# be red.
+# The lattice has 40 pairs of neighbors. Draw the 40 strongest couplings as lines between
+# the spins, whose places the model does not know. Pairs that are not neighbors would be
+# red.
 
 figure, ax = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
 for first, second, strength in couplings.strongest(40):

@@ -60,8 +60,8 @@ for n_iter in np.unique(results["n_resources"]):
 print("best:", ", ".join(f"{name}={x:.3g}" for name, x in halving.best_params_.items()))
 
 # %%
-# You can pass another scorer. The log-likelihood takes longer, but measures the whole model.
-# Compare the best settings with the defaults on test digits:
+# You can pass another scorer. The log-likelihood takes longer, but measures the whole
+# model. Compare the best settings with the defaults on test digits:
 
 plain = BernoulliRBMEstimator(random_state=0).fit(X_train)
 for name, rbm in {"defaults": plain, "best": halving.best_estimator_}.items():
@@ -94,10 +94,10 @@ print(f"accuracy {search.score(X_test, y_test):.3f}")
 # %%
 # Optuna, with pruning
 # --------------------
-# Each call of `partial_fit` is an epoch, after which the trial reports its score. The pruner
-# stops a trial that is worse than the median of earlier trials at that epoch. The fitted
-# parameters are a running average, so the score means something at any time. Install Optuna
-# by ``pip install optuna``.
+# Each call of `partial_fit` is an epoch, after which the trial reports its score. The
+# pruner stops a trial that is worse than the median of earlier trials at that epoch. The
+# fitted parameters are a running average, so the score means something at any time. Install
+# Optuna by ``pip install optuna``.
 
 import optuna  # noqa: E402, only needed from here on
 

@@ -48,8 +48,8 @@ for name, steps in stacks.items():
 #
 # Samples
 # -------
-# The steps before the classifier are a fitted `Pipeline`, too. The `inverse_transform` of its
-# first step converts hidden units to pixels.
+# The steps before the classifier are a fitted `Pipeline`, too. The `inverse_transform` of
+# its first step converts hidden units to pixels.
 
 stack = pipeline[:-1]
 top = stack["second"].sample(60, n_gibbs_steps=1000, random_state=0)

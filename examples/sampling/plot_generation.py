@@ -4,9 +4,10 @@ Drawing digits: textbook settings and defaults
 ==============================================
 
 Do the defaults draw better digits than the settings of textbooks? The defaults are
-persistent chains, a centered gradient, a decreasing learning rate, weight decay and averaged
-parameters. Textbooks use contrastive divergence (CD) with one or a few Gibbs steps,
-minibatches of 10, and a constant learning rate of 0.1. All models have 100 hidden units.
+persistent chains, a centered gradient, a decreasing learning rate, weight decay and
+averaged parameters. Textbooks use contrastive divergence (CD) with one or a few Gibbs
+steps, minibatches of 10, and a constant learning rate of 0.1. All models have 100 hidden
+units.
 
 Chains that start from noise show whether a model has learned what digits look like.
 Contrastive divergence only looks at the model a few steps away from the data. Elsewhere,
