@@ -31,40 +31,30 @@ _LARGEST_BLOCK = 1 << 16
 class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
     """Training of one model by several workers of joblib.
 
-    The rows are divided into shards. In each round, every shard takes some learning steps
-    from the common model, with persistent chains of its own, on a worker that is free. The
-    mean of their models is the next common model [1]_. Momentum repeats part of its last
-    change in the steps of the next round [2]_. Thus n shards need about an n-th of the
-    steps in a row for as many passes over the data, and learn almost the same model, see
-    the :doc:`user guide </parallel>`.
-
-    The result depends on `random_state` of the estimator and on `n_shards`, but not on the
-    workers. For data on a Dask cluster, see :class:`skrbm.dask.DaskRBM`.
+    Use it if an epoch takes minutes, see the :doc:`user guide </parallel>`. To search for
+    parameters, train one model on each worker instead. For data on a Dask cluster, see
+    :class:`skrbm.dask.DaskRBM`.
 
     Parameters
     ----------
     estimator : BernoulliRBMEstimator, GaussianRBMEstimator or MixedRBMEstimator
         The estimator to train. Its parameters have the same meaning as in its own `fit`,
-        where each shard has minibatches of `batch_size` rows and `n_chains` chains. With
-        `early_stopping`, rows of all blocks are held out, but not many more than 10000.
-        Real values are standardized by the means and variances of all blocks, and whitened
-        by the covariances of a sample of 500 rows. Callbacks set on it are called after
-        each round, and their `every` counts rounds.
+        except that each shard has minibatches of `batch_size` rows and `n_chains` chains.
+        Its callbacks are called after each round, and their `every` counts rounds.
 
     n_shards : int, default=None
-        Number of shards. If None, the number of workers. Set it for results that do not
-        depend on the number of workers. It should be a multiple of that number, and much
-        smaller than the number of minibatches. More shards learn a slightly worse model.
+        Number of parts into which the rows are divided. If None, the number of workers. Set
+        it to a multiple of that number for results that do not depend on the workers. Keep
+        it much smaller than the number of minibatches: more shards learn a slightly worse
+        model.
 
     n_local_steps : int or "auto", default="auto"
-        Number of steps of a shard in a round. Few steps follow the training of a single
-        process more closely, but many steps are needed if exchanging the model takes long.
-        "auto" is a hundredth of the steps of a shard in all of the training, but from 25 to
-        100.
+        Number of steps of a shard in a round. Increase it if exchanging the model takes
+        long. Fewer steps follow the training of a single process more closely.
 
     n_jobs : int, default=None
         Number of workers, as for joblib. None means 1 unless in a
-        :obj:`joblib.parallel_config` context, which can also choose another backend.
+        :obj:`joblib.parallel_config` context. Use such a context for another backend.
 
     Attributes
     ----------
@@ -84,6 +74,22 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen during fit, if all of them are strings.
+
+    Notes
+    -----
+    In each round, every shard takes `n_local_steps` learning steps from the common model,
+    with persistent chains of its own, on a worker that is free. The mean of their models is
+    the next common model [1]_. Momentum repeats part of its last change in the steps of the
+    next round [2]_. Thus n shards need about an n-th of the steps in a row for as many
+    passes over the data, and learn almost the same model, see :doc:`/shards`.
+
+    The result depends on `random_state` of the estimator and on `n_shards`, but not on the
+    workers. For `n_local_steps`, "auto" is a hundredth of the steps of a shard in all of
+    the training, but from 25 to 100.
+
+    With `early_stopping`, rows of all blocks are held out, but not many more than 10000.
+    Real values are standardized by the means and variances of all blocks, and whitened by
+    the covariances of a sample of 500 rows.
 
     References
     ----------
@@ -140,9 +146,9 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Training data, as for the `fit` of the estimator. They are shared with worker
-            processes through memory maps, if the backend is joblib's own. A table is coded
-            once before, see :doc:`/parallel`.
+            Training data, as for the `fit` of the estimator. With joblib's own
+            backend, worker processes share them through memory maps. A table is coded once
+            before.
 
         y : Ignored
             Not used, present for API consistency.
@@ -181,10 +187,10 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
     ) -> Self:
         """Resume a training that was saved by :class:`skrbm.callbacks.Checkpoint`.
 
-        It is continued after the last round that was saved, with the parameters of the
-        estimator and the shards that it had, and ends with bitwise the same model as a
-        training that was never interrupted. The file is unpickled, which can run arbitrary
-        code. Only resume from files that you trust.
+        Training continues after the last round that was saved, with the parameters of the
+        estimator and the shards that it had. The model is bitwise that of a training
+        without interruption. The file is unpickled, which can run arbitrary code. Only
+        resume from files that you trust.
 
         Parameters
         ----------
@@ -233,8 +239,8 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the model with one pass over the rows of `X`.
 
-        The learning rate is constant, as in the `partial_fit` of the estimator. Each call
-        should have many times more rows than a round.
+        The learning rate is constant, as in the `partial_fit` of the estimator. Pass many
+        times more rows than a round takes.
 
         Parameters
         ----------

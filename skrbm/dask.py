@@ -53,30 +53,30 @@ _ADVICE = (
 class DaskRBM(ParallelRBM):
     """Training of one model by the workers of a Dask cluster.
 
-    This is :class:`skrbm.ParallelRBM` on the blocks of Dask arrays or data frames, which
-    are never gathered. All tasks are pure functions of data that can be loaded again or
-    that the client has. If workers are lost, others repeat their tasks, and the result is
-    bitwise the same. Workers may also join.
+    This is :class:`skrbm.ParallelRBM` for Dask arrays and data frames: the workers load the
+    blocks of rows, and the client never gathers them. If workers are lost, others repeat
+    their tasks, and the model is bitwise the same. Workers may also join.
 
-    Blocks are loaded when they are needed, in every pass over the data. If they fit into
-    the memory of the workers, call ``X = X.persist()`` before `fit`. Rows are only shuffled
-    within blocks, and the blocks within a shard.
+    Use it if an epoch takes minutes, or if the data only fit on the cluster. See
+    :doc:`the user guide </parallel>`.
 
     Parameters
     ----------
     estimator : BernoulliRBMEstimator, GaussianRBMEstimator or MixedRBMEstimator
-        The estimator to train, see :class:`skrbm.ParallelRBM`. A MixedRBMEstimator learns
-        the columns of Dask collections from their dtypes, see the Notes.
+        The estimator to train, see :class:`skrbm.ParallelRBM`. Pass a MixedRBMEstimator for
+        data frames with categories.
 
     n_shards : int, default=None
-        Number of shards, see :class:`skrbm.ParallelRBM`. If None, the number of threads of
-        all workers when training begins.
+        Number of shards of the rows. If None, the number of threads of all workers when
+        training begins. Set it for results that do not depend on the number of workers.
 
     n_local_steps : int or "auto", default="auto"
-        Number of steps of a shard in a round, see :class:`skrbm.ParallelRBM`.
+        Number of steps of a shard in a round, see :class:`skrbm.ParallelRBM`. Increase it
+        if the model is large or the network slow.
 
     client : distributed.Client, default=None
-        Client of the cluster. If None, the current one. It is not pickled.
+        Client of the cluster. If None, the current one. Set it if there are several. It is
+        not pickled.
 
     Attributes
     ----------
@@ -101,27 +101,55 @@ class DaskRBM(ParallelRBM):
 
     Notes
     -----
-    `fit`, `partial_fit` and `score` accept Dask arrays, Dask data frames and arrays in
-    memory. `sample_weight` is of the same kind, with the same chunks of rows. Given Dask
-    collections, `transform`, `free_energy` and `score_samples` return Dask arrays, which
-    are computed when needed. Of values outside [0, 1], they do not warn, since these are
-    only found block by block, but they fail when they are computed on integers that other
-    methods refuse.
+    **Data.** Each block has some rows with all columns. Ways to get such data, with ``da``
+    for ``dask.array`` and ``dd`` for ``dask.dataframe``:
 
-    With a MixedRBMEstimator, the blocks of Dask data frames stay data frames. Categories
-    must be known, as after ``X.categorize()``. Columns of booleans are binary, and numbers
-    are real, unless `feature_types` declares them as binary with values 0 and 1. `groups`
-    must be lists or None.
+    - a stack of ``.npy`` files: ``da.from_npy_stack("pixels")``;
+    - Parquet files: ``dd.read_parquet("visits/*.parquet")``;
+    - delayed blocks: ``da.concatenate([da.from_delayed(block, shape, dtype) for block in
+      blocks])``, where the shape may be ``(numpy.nan, n_features)``;
+    - an array with several blocks of columns: ``X.rechunk({1: -1})``.
+
+    Arrays in memory are accepted, too, and are sent to the workers in blocks.
+
+    **Memory.** Workers load a block when they need it, in every pass over the data. If all
+    blocks fit into the memory of the workers, call ``X = X.persist()`` before `fit`. The
+    client only gathers a sample of at most 500 rows, and the rows that are held out for
+    `early_stopping`.
+
+    **Order.** Rows are shuffled within blocks, and blocks within a shard. Shuffle the data
+    once before if rows are sorted over many blocks.
+
+    **Tables.** With a MixedRBMEstimator, the blocks of Dask data frames stay data frames,
+    and the dtypes tell what the columns are. Categories must be known, as after
+    ``X.categorize()``. Columns of booleans are binary. Numbers are real, unless
+    `feature_types` declares them as binary with values 0 and 1. `groups` must be lists or
+    None. Other estimators read data frames as arrays of numbers.
+
+    **Results.** Given Dask collections, `transform`, `free_energy` and `score_samples`
+    return Dask arrays, which are computed when needed. They do not warn of values outside
+    [0, 1], since these are only found block by block. Integers that other methods
+    refuse are an error when the result is computed.
 
     Examples
     --------
-    ::
+    The cluster of this example is within the process. For another one, pass its address to
+    the client.
 
-        client = distributed.Client()
-        X = dask.array.from_npy_stack("pixels")  # with all columns in each chunk
-        parallel = DaskRBM(BernoulliRBMEstimator(500), n_shards=8).fit(X)
-        parallel.transform(X).to_zarr("features")
-        rbm = parallel.estimator_
+    >>> import dask.array as da
+    >>> from distributed import Client
+    >>> from sklearn.datasets import load_digits
+    >>> from skrbm import BernoulliRBMEstimator
+    >>> from skrbm.dask import DaskRBM
+    >>> client = Client(processes=False, dashboard_address=None)
+    >>> X = da.from_array(load_digits().data > 7, chunks=(600, 64))  # rows, all columns
+    >>> rbm = BernoulliRBMEstimator(20, n_iter=5, random_state=0)
+    >>> parallel = DaskRBM(rbm, n_shards=2, client=client).fit(X)
+    >>> parallel.transform(X).compute().shape
+    (1797, 20)
+    >>> parallel.estimator_
+    BernoulliRBMEstimator(n_components=20, n_iter=5, random_state=0)
+    >>> client.close()
     """
 
     _parameter_constraints: dict = {
@@ -161,16 +189,18 @@ class DaskRBM(ParallelRBM):
         X : {Dask array, Dask data frame, array-like, sparse matrix} of shape \
                 (n_samples, n_features)
             Training data. Each chunk of a Dask array has some rows with all columns, dense
-            or sparse, and numbers of rows may be unknown. Chunks are loaded by the workers
-            and not gathered, except for a sample of at most 500 rows and the rows that are
-            held out for `early_stopping`. Other arrays are sent to the workers in blocks.
+            or sparse, as from ``dask.array.from_npy_stack`` or, for delayed blocks,
+            ``dask.array.from_delayed``. Numbers of rows may be unknown, as in data frames
+            from ``dask.dataframe.read_parquet``. The workers load the chunks. Other arrays
+            are sent to them in blocks. See the Notes of the class.
 
         y : Ignored
             Not used, present for API consistency.
 
         sample_weight : Dask array, series or array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows, as for the `fit` of the estimator. For a Dask
-            collection `X`, weights in Dask have the same chunks of rows.
+            Non-negative weights of the rows, as for the `fit` of the estimator. Weights in
+            Dask must have the same chunks of rows as `X`, for example a column of the data
+            frame that `X` was taken from.
 
         Returns
         -------
@@ -200,8 +230,8 @@ class DaskRBM(ParallelRBM):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the model with one pass over the rows of `X`, by the workers.
 
-        The learning rate is constant, as in the `partial_fit` of the estimator. Each call
-        should have many times more rows than a round.
+        The learning rate is constant, as in the `partial_fit` of the estimator. Pass many
+        times more rows than a round takes.
 
         Parameters
         ----------
@@ -242,10 +272,10 @@ class DaskRBM(ParallelRBM):
     ) -> Self:
         """Resume a training that was saved by :class:`skrbm.callbacks.Checkpoint`.
 
-        It is continued after the last round that was saved, also on another cluster and by
-        another client, and ends with bitwise the same model as a training that was never
-        interrupted. The file is unpickled, which can run arbitrary code. Only resume from
-        files that you trust.
+        Training continues after the last round that was saved, also on another cluster and
+        by another client. The model is bitwise that of a training without interruption. The
+        file is unpickled, which can run arbitrary code. Only resume from files that you
+        trust.
 
         Parameters
         ----------
