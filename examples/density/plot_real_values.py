@@ -3,9 +3,10 @@
 Real values: filters, imputation and anomalies
 ==============================================
 
-GaussianRBMEstimator is a density model of real-valued data. This example shows its filters
-of a photograph, and compares it with other models on tables of measurements: in filling in
-missing values, and in detecting anomalies.
+If your data are measurements or image patches, ``GaussianRBMEstimator`` learns their
+density. This example uses it for three tasks: it shows the filters that hidden units learn
+from a photograph, fills gaps in a table, and finds anomalies. For the last two, it is
+compared with other models.
 """
 
 import matplotlib.pyplot as plt
@@ -27,8 +28,8 @@ from skrbm.plotting import FiltersDisplay
 # %%
 # Filters of photographs
 # ----------------------
-# The weights of hidden units that were trained on patches of 8 x 8 gray pixels, without
-# their mean and whitened.
+# Hidden units are trained on patches of 8 x 8 gray pixels. The mean of each patch is removed
+# and the patches are whitened. The picture shows the weights.
 
 photograph = load_sample_image("china.jpg").mean(axis=2)
 patches = extract_patches_2d(photograph, (8, 8), max_patches=10_000, random_state=0)
@@ -43,8 +44,8 @@ FiltersDisplay.from_estimator(rbm, n_filters=64)
 # %%
 # Missing values
 # --------------
-# A fifth of the values of a table is missing. Errors are relative to the standard deviation
-# of each feature.
+# A fifth of the values of a table is missing. The errors are in standard deviations of each
+# feature.
 
 X = load_wine().data
 missing = np.random.default_rng(0).random(X.shape) < 0.2
@@ -65,7 +66,8 @@ for name, imputer in imputers.items():
 # %%
 # Anomalies
 # ---------
-# Models of benign tumours have to detect malignant ones, which they have never seen.
+# Each model is fitted to benign tumours only, and has to detect malignant ones. The numbers
+# are areas under the ROC curve: 1 is perfect, and 0.5 is chance.
 
 X, y = load_breast_cancer(return_X_y=True)
 benign, test_benign = train_test_split(X[y == 1], test_size=0.3, random_state=0)

@@ -3,10 +3,12 @@
 One model on several workers
 =============================
 
-``skrbm.dask.DaskRBM`` trains one model by the workers of a Dask cluster, each on some of
-the rows. This example compares the course of training with that of a single process. It
-runs a cluster within this process; replace the client by ``Client("tcp://scheduler:8786")``
-to use another one. Small data such as these train faster in one process.
+If an epoch takes minutes, ``skrbm.dask.DaskRBM`` trains one model on all workers of a Dask
+cluster, each on some of the rows. This example shows what that costs in quality: it
+compares the course of training with that of a single process.
+
+The cluster runs within this process. To use another one, replace the client by
+``Client("tcp://scheduler:8786")``. Small data such as these train faster in one process.
 """
 
 import dask.array as da
@@ -26,10 +28,10 @@ X = da.from_array(rows, chunks=(450, 64))
 # %%
 # Training
 # --------
-# The rows belong to shards. In each round, every shard takes some steps from the common
-# model, which then moves by their mean change. The model depends on the number of shards,
-# but not on the workers. More shards take fewer steps in a row, and need more epochs on
-# data as small as these.
+# The rows are divided into shards. In each round, every shard takes some steps from the
+# common model, which then moves by their mean change. The model depends on the number of
+# shards, but not on the workers. With more shards, each takes fewer steps, so that small
+# data such as these need more epochs.
 
 rbm = BernoulliRBMEstimator(n_components=50, n_iter=20, random_state=0)
 alone = clone(rbm).fit(rows)
@@ -43,8 +45,8 @@ plt.show()
 # %%
 # The fitted estimator
 # --------------------
-# Dask arrays are transformed and scored block by block, when the result is needed. The
-# fitted estimator needs no Dask.
+# Dask arrays are transformed and scored block by block. A lazy result is computed when you
+# need it. The fitted estimator needs no Dask.
 
 print(parallel.transform(X))
 print(f"mean pseudo-log-likelihood: {parallel.score(X):.2f}, alone {alone.score(rows):.2f}")
