@@ -8,7 +8,7 @@ reverse = [-87.0, -87.2, -87.6, -88.3, -89.7, -94.4]
 means = [(a + b) / 2 for a, b in zip(forward, reverse, strict=True)]
 one_process = (-86.7 - 86.8) / 2
 
-plt.rcParams["font.size"] = 14
+plt.rcParams["font.size"] = 16
 figure, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
 ax.axhline(one_process, color="black", linestyle="--")
 ax.text(32, one_process + 0.25, "one process", ha="right")

@@ -28,8 +28,8 @@ from skrbm.plotting import FiltersDisplay
 # %%
 # Filters of photographs
 # ----------------------
-# Hidden units are trained on whitened patches of 8 x 8 gray pixels, without the mean of each
-# patch. The picture shows the weights.
+# Hidden units are trained on whitened patches of 8 x 8 gray pixels, each without its mean.
+# The picture shows the weights.
 
 photograph = load_sample_image("china.jpg").mean(axis=2)
 patches = extract_patches_2d(photograph, (8, 8), max_patches=10_000, random_state=0)
