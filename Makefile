@@ -13,31 +13,42 @@ FIT = import skrbm; skrbm.show_versions(); \
 
 .PHONY: demo test test-quick test-dask test-oldest lint format sanitize dist docs docs-quick
 .PHONY: pages clean
-.NOTPARALLEL: # installations write to skrbm/
+.NOTPARALLEL: # the targets sanitize and dist share build/ and dist/
 
-demo: $(VENV)/examples.stamp
-	@echo "Running examples/features/plot_digits.py ..."
-	@$(VENV)/bin/python examples/features/plot_digits.py
+# Two terminals may run two targets at the same time, except for sanitize, dist and clean.
+# Installations write to skrbm/ and $(VENV), so each waits for the one before. The core is
+# compiled once, not for each extra, since a running process must not lose it.
+INSTALL = @+$(PYTHON) .ci/locked.py .make.lock $(MAKE) --no-print-directory
 
-test: $(VENV)/test.stamp
+demo:
+	$(INSTALL) $(VENV)/examples.stamp
+	@echo "Running examples/features/plot_digits.py, about 15 seconds ..."
+	@OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python examples/features/plot_digits.py
+
+test:
+	$(INSTALL) $(VENV)/test.stamp
 	@echo "The tests take about 2 minutes on two idle cores (make test-quick: one minute)."
 	$(PYTEST) -n auto
 
 # All tests but those marked as slow and those of the examples in docs
-test-quick: $(VENV)/test.stamp
+test-quick:
+	$(INSTALL) $(VENV)/test.stamp
 	$(PYTEST) -n auto -m "not slow" skrbm tests
 
 # `make test` skips these where Dask is not installed.
-test-dask: $(VENV)/test-dask.stamp
+test-dask:
+	$(INSTALL) $(VENV)/test-dask.stamp
 	$(PYTEST) -n auto tests/test_dask.py tests/test_tables_on_shards.py
 
 # The oldest supported versions, without the compiled core. They need Python 3.11 or 3.12.
 test-oldest: export SKRBM_COMPILED = 0
-test-oldest: $(VENV)-oldest/test.stamp
+test-oldest:
+	$(INSTALL) $(VENV)-oldest/test.stamp
 	$(VENV)-oldest/bin/python -c "import skrbm; skrbm.show_versions()"
 	OPENBLAS_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest -n auto
 
-lint: $(VENV)/lint.stamp
+lint:
+	$(INSTALL) $(VENV)/lint.stamp
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/clang-format --dry-run --Werror skrbm/core/*
@@ -45,12 +56,14 @@ lint: $(VENV)/lint.stamp
 	$(VENV)/bin/codespell . .ci .github
 	$(VENV)/bin/doc8 --quiet *.rst docs
 
-format: $(VENV)/lint.stamp
+format:
+	$(INSTALL) $(VENV)/lint.stamp
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/clang-format -i skrbm/core/*
 
 # The core with sanitizers, in a folder of its own. Python is not linked with them, and leaks.
-sanitize: $(VENV)/test.stamp
+sanitize:
+	$(INSTALL) $(VENV)/test.stamp
 	rm -rf build $(VENV)/sanitized
 	SKRBM_COMPILED=1 SKRBM_CFLAGS="$(SANITIZERS)" \
 		$(VENV)/bin/python -m pip install --quiet --no-deps --target $(VENV)/sanitized .
@@ -62,7 +75,8 @@ sanitize: $(VENV)/test.stamp
 # Build the sdist, and the wheel from it, and print what they lack of the files in Git. Install
 # the wheel, and then the sdist with a compiler that fails. The option -I keeps Python from
 # importing the checkout.
-dist: $(VENV)/dist.stamp
+dist:
+	$(INSTALL) $(VENV)/dist.stamp
 	rm -rf dist
 	$(VENV)/bin/python -m build
 	$(VENV)/bin/python -m twine check --strict dist/*
@@ -78,19 +92,22 @@ dist: $(VENV)/dist.stamp
 	SKRBM_COMPILED= $(VENV)/user/bin/python -I -W error -c \
 		"$(FIT); assert skrbm._native.core is None"
 
-docs: $(VENV)/docs.stamp
+docs:
+	$(INSTALL) $(VENV)/docs.stamp
 	@echo "The documentation takes about 3 minutes on two idle cores, nearly all of it for the"
 	@echo "examples of the gallery (make docs-quick: half a minute, without their pictures)."
 	$(SPHINX) docs docs/_build
 	$(VENV)/bin/python .ci/check_pages.py docs/_build
 
-docs-quick: $(VENV)/docs.stamp
+docs-quick:
+	$(INSTALL) $(VENV)/docs.stamp
 	$(SPHINX) -q -D plot_gallery=0 docs docs/_build
 	$(VENV)/bin/python .ci/check_pages.py docs/_build
 
 # Look at the pages that `make docs` built in Chromium. Only root can install it here. axe,
 # if npm can get it, checks that they are accessible.
-pages: $(VENV)/pages.stamp docs/_build/index.html
+pages: docs/_build/index.html
+	$(INSTALL) $(VENV)/pages.stamp
 	@{ command -v chromium && command -v chromedriver; } >/dev/null || \
 		{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y \
 			--no-install-recommends chromium chromium-driver fonts-dejavu-core >/dev/null; } || \
@@ -104,10 +121,16 @@ docs/_build/index.html:
 
 # The compiled core is built where there is a C compiler. Python compiles the modules of the
 # other packages when they are first imported, which takes less time than all of them.
-$(VENV)/%.stamp: pyproject.toml setup.py $(wildcard skrbm/core/*)
+$(VENV)/core.stamp: pyproject.toml setup.py $(wildcard skrbm/core/*)
 	@test -x $(VENV)/bin/python || { echo "Creating $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
-	@echo "Installing skrbm with the extra '$*', and compiling its core ..."
-	@$(VENV)/bin/python -m pip install --quiet --no-compile --editable ".[$*]"
+	@echo "Installing skrbm, and compiling its core ..."
+	@$(VENV)/bin/python -m pip install --quiet --no-compile --editable .
+	@touch $@
+
+# skrbm itself is there already, so that this adds packages only.
+$(VENV)/%.stamp: $(VENV)/core.stamp
+	@echo "Installing what the extra '$*' needs ..."
+	@$(VENV)/bin/python -m pip install --quiet --no-compile "skrbm[$*]"
 	@touch $@
 
 $(VENV)-oldest/%.stamp: pyproject.toml .ci/oldest.txt
@@ -119,3 +142,4 @@ $(VENV)-oldest/%.stamp: pyproject.toml .ci/oldest.txt
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest docs/_build docs/generated docs/gallery build dist skrbm/*.so
+	rm -f .make.lock
