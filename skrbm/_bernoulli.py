@@ -16,125 +16,88 @@ from skrbm._units.bernoulli import BernoulliUnits
 
 
 class BernoulliRBMEstimator(BaseRBM):
-    """Bernoulli restricted Boltzmann machine.
+    """Restricted Boltzmann machine for rows of 0 and 1.
 
-    A density model of binary data with binary hidden units,
-
-    .. math::
-        p(v) = \\frac{1}{Z} \\sum_h \\exp(b \\cdot v + c \\cdot h + v W h),
-
-    trained by gradient ascent on the mean log-likelihood. The intractable part of the
-    gradient is estimated with Markov chains (persistent contrastive divergence or
-    contrastive divergence). As a transformer, the estimator maps rows to the probabilities
-    of the hidden units. As a density model, it scores rows by their exact
-    pseudo-log-likelihood and draws new rows.
+    For binary data, and for values between 0 and 1 that mean probabilities, such as gray
+    levels. Rows may be sparse, and dense rows may have missing values. As a transformer,
+    the estimator turns rows into features: the probabilities of the hidden units. As a
+    density model, it scores rows, finds values that do not fit, and draws new rows.
 
     It can be used wherever :class:`sklearn.neural_network.BernoulliRBM` can.
 
     Parameters
     ----------
     n_components : int, default=256
-        Number of hidden units.
+        Number of hidden units, the first parameter to tune. More units describe more
+        structure, and training takes longer. With up to 20, log-likelihoods are exact.
 
     solver : {"pcd", "cd", "pt"}, default="pcd"
-        Initialization of the Gibbs chains in the negative phase. "pcd" (persistent
-        contrastive divergence [1]_) continues the chains of the previous minibatch, which
-        may also jump to hidden states of other rows [9]_, and learns the better density.
-        "cd" (contrastive divergence [2]_) starts one chain at each row of the minibatch.
-        "pt" (parallel tempering [7]_, [8]_) has chains at 10 temperatures that swap their
-        states instead, so that they also reach modes that no row is in. A step takes about
-        ten times as long.
+        Start of the Gibbs chains that estimate the gradient. "pcd" (persistent contrastive
+        divergence [1]_) continues the chains of the previous minibatch and learns the
+        better density. "cd" (contrastive divergence [2]_) starts one chain at each row of
+        the minibatch. Try "pt" (parallel tempering [7]_, [8]_) if `verdict_` finds
+        unvisited modes; a step takes about ten times as long.
 
     n_gibbs_steps : int or "auto", default="auto"
-        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. With ``solver="pt"``
-        the chains swap before each of them. "auto" is 1, and in `fit` with
-        ``solver="pcd"`` 2, 3 or 5 if the largest variance of the rows in any direction (see
-        `learning_rate`) exceeds 1.2, 5 or 6, because chains are slow where many features
-        change together.
-        `partial_fit` keeps the number of the previous call, or starts with 1. The number
-        used is stored in `n_gibbs_steps_`.
+        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. "auto" is 1, or up to
+        5 for rows on which chains are slow (see Notes). Raise it for a better density if
+        there is time. The number used is stored in `n_gibbs_steps_`.
 
     n_chains : int, default=100
-        Number of persistent chains, independent of `batch_size`; with ``solver="pt"``, at
-        each temperature. Ignored by ``solver="cd"``, which runs one chain per row of the
-        minibatch.
+        Number of persistent chains, independent of `batch_size`. More of them make the
+        gradient less noisy, which pays in long trainings; fewer save time. With
+        ``solver="pt"``, this is the number at each temperature. Ignored by ``solver="cd"``,
+        which runs one chain per row of the minibatch.
 
     learning_rate : float or "auto", default="auto"
-        Step size for the gradient of the mean log-likelihood of a minibatch. Much larger
-        values may diverge, smaller values need more epochs. "auto" is ``1 / (1 + s)``,
-        where s is the largest variance of the rows in any direction (the largest eigenvalue
-        of their covariance matrix, estimated from up to 500 rows, which makes it too large
-        if there are thousands of features), so that the chains can follow the model.
-        `partial_fit`, which does not know all rows, keeps the rate of the previous call, or
-        starts with 0.2. All are multiplied by ``1 - momentum``. The rate used is stored in
-        `learning_rate_`.
+        Step size for the gradient of the mean log-likelihood of a minibatch. "auto" follows
+        from the variance of the rows (see Notes). Lower it if training diverges or if
+        `verdict_` finds unvisited modes, and raise `n_iter` with it. The rate used is
+        stored in `learning_rate_`.
 
     schedule : {"linear", "constant"}, default="linear"
-        Learning rate schedule of `fit`. "linear" decreases the learning rate from
-        `learning_rate` to 0 at the end of `n_iter` epochs, which averages out the noise of
-        the chains. "constant" keeps it at `learning_rate`. `partial_fit` always uses a
-        constant learning rate because the end of the training is unknown.
+        How the learning rate changes during `fit`. "linear" lowers it from `learning_rate`
+        to 0 at the end of `n_iter` epochs, which averages out the noise of the chains.
+        Choose "constant" if you do not know when training will end; `partial_fit` always
+        uses it.
 
     momentum : float, default=0.0
-        Fraction of the previous update that is added to the current one, in [0, 1). In the
-        long run the effective step size is ``learning_rate / (1 - momentum)``.
+        Fraction of the previous update that is added to the current one, in [0, 1). Rarely
+        worth changing, because it acts like a larger learning rate: in the long run the
+        effective step size is ``learning_rate / (1 - momentum)``.
 
     weight_decay : float or "auto", default="auto"
-        Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. The biases are not penalized, and with
-        `centering` they make up for what the weights lose at the offsets.
-
-        With 20 to 20000 training rows and at least 3 epochs, "auto" is found by a short
-        first training, without decay, on four fifths of the rows. It tells after how many
-        updates the pseudo-log-likelihood of the other rows is best, and "auto" is 1.5
-        divided by this number and by the learning rate, so that learning ends where the
-        first training should have ended [6]_. It takes at most two fifths of the updates of
-        `n_iter`.
-
-        If the other rows do not show that the model overfits, with more rows or fewer, on
-        shards, or if training begins at parameters set by hand, "auto" is 0.003 times
-        `n_components` times the root of the total variance of all features, divided by the
-        number of training rows (with weights, the effective number) and by
-        ``1 - momentum``. This is a normal prior on the weights, narrower for more hidden
-        units, so that their total effect does not depend on their number [5]_. In any case,
-        it is at most 0.1 divided by the learning rate.
-
-        A warm start keeps the ratio of the decay to this rule, and `partial_fit`, which
-        does not know the number of rows, the value of the previous call, or starts with 0.
-        The value used is stored in `weight_decay_`.
+        Strength of the L2 penalty on the weights; biases are not penalized. "auto" finds it
+        by a short first training or by a rule (see Notes). Pass a number to skip the first
+        training, or to tune it around `weight_decay_`, where the value used is stored.
 
     centering : bool, default=True
-        Whether to use the centered gradient [3]_, which subtracts offsets, the means of the
-        units, from the visible and hidden states. It learns the same model on a shorter
-        path, and treats data and their complement alike.
+        Whether to subtract the means of the units from their states in the gradient [3]_.
+        The model is the same, learned on a shorter path, and data and their complement are
+        treated alike. Turn it off only to compare with the plain gradient.
 
     averaging : bool, default=True
-        If True, the fitted parameters are a running average of the training iterates,
-        mostly over the last third of the updates [4]_. If False, they are the last iterate.
-        Averaging removes the noise of the chains, which is why a constant learning rate and
-        `partial_fit` also end with a good model. Each call of `fit` starts a new average,
-        and all calls of `partial_fit` that follow it share another one. Further training
-        continues from the last iterate, not from the average.
+        Whether the fitted parameters are a running average of the training iterates, mostly
+        over the last third of the updates [4]_, which removes the noise of the chains. Turn
+        it off only if you need the last iterate itself.
 
     batch_size : int, default=20
-        Number of rows per minibatch.
+        Number of rows per minibatch. Larger minibatches make updates less noisy but slower.
 
     n_iter : int or "auto", default="auto"
-        Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
-        epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
-        whole epochs. With many rows, it runs 10 epochs, or as many as change 10^10 weights
-        in total, but at least 20000 updates. If the weight decay is found by a first
-        training, it runs at most 8 times as many updates as were best there, or 500. The
-        number of epochs run is stored in `n_iter_`.
+        Number of epochs, that is, passes of `fit` over the training data. "auto" follows
+        from the numbers of rows and weights (see Notes). With many rows and time left, pass
+        more than `n_iter_`, where the number run is stored.
 
     shuffle : bool, default=True
-        Whether to shuffle the rows in each epoch of `fit`.
+        Whether to shuffle the rows in each epoch of `fit`. Turn it off only if they are in
+        random order already.
 
     early_stopping : bool, default=False
-        Whether `fit` holds out some rows and stops when their pseudo-log-likelihood no
-        longer improves. The model of the best epoch is kept. Scoring the held-out rows
-        takes time: on wide data, with a tenth of the rows held out, up to half of the time
-        of training itself. A warm start on the same number of rows holds out the same rows.
+        Whether `fit` holds out some rows, stops when their score no longer improves, and
+        keeps the model of the best epoch. The default `weight_decay` prevents overfitting
+        about as well. Use early stopping to find the number of epochs, with a large
+        `n_iter`.
 
     validation_fraction : float, default=0.1
         Fraction of the rows to hold out for early stopping, in (0, 1).
@@ -147,18 +110,16 @@ class BernoulliRBMEstimator(BaseRBM):
         Minimum improvement of the best validation score, in nats, for early stopping.
 
     stochastic_binarization : bool, default=True
-        Whether to treat values between 0 and 1, for example gray levels, as probabilities
-        and to draw them anew as 0 or 1 each time a row is presented during training. If
-        False, the values enter the gradient unchanged, and the compiled core is not used.
-        Values outside [0, 1] are then not clipped either.
-        This parameter does not change what is learned from binary data, nor anything
-        computed after training.
+        Whether to treat values between 0 and 1 as probabilities, and to redraw them as 0 or
+        1 each time a row is presented during training. Turn it off for values that are not
+        probabilities: they then enter the gradient unchanged, without the compiled core.
+        For binary data, it makes no difference to what is learned.
 
     warm_start : bool, default=False
-        If True, `fit` starts from the parameters, chains and momentum of the previous fit
-        instead of from scratch. The schedule starts anew. All parameters that do not change
-        the shape of the model, for example `n_chains` and `batch_size`, may be changed
-        between the calls.
+        If True, `fit` continues from the parameters, chains and momentum of the previous
+        fit instead of from scratch, with a new schedule. Use it to train further, also with
+        other parameters, such as `n_chains` and `batch_size`, if they do not change the
+        shape of the model.
 
     verbose : int, default=0
         Whether to print a line for each epoch that is recorded in `history_`.
@@ -182,9 +143,9 @@ class BernoulliRBMEstimator(BaseRBM):
         Biases of the visible units.
 
     visible_mean_ : float64 ndarray of shape (n_features,)
-        Mean of the training rows and one additional pseudo-row whose values all equal the
-        overall mean, so that it is never exactly 0 or 1 for data in [0, 1]. A warm start of
-        `fit` keeps the mean of the earlier data.
+        Mean of the training rows and one additional row whose values all equal the overall
+        mean, so that it is never exactly 0 or 1 for data in [0, 1]. A warm start of `fit`
+        keeps the mean of the earlier data.
 
     h_samples_ : ndarray of shape (n_chains, n_components)
         Hidden states, 0 or 1, of the chains of the negative phase. With ``solver="cd"``
@@ -192,37 +153,35 @@ class BernoulliRBMEstimator(BaseRBM):
         at the temperature of the model.
 
     learning_rate_ : float
-        The `learning_rate` of the last call of `fit` or `partial_fit`, a number also if the
-        parameter is "auto".
+        Learning rate of the last call of `fit` or `partial_fit`, a number even if
+        `learning_rate` is "auto".
 
     weight_decay_ : float
-        The `weight_decay` of the last call of `fit` or `partial_fit`, likewise.
+        Weight decay of the last call of `fit` or `partial_fit`, a number even if
+        `weight_decay` is "auto".
 
     n_gibbs_steps_ : int
-        The `n_gibbs_steps` of the last call of `fit` or `partial_fit`, likewise.
+        Number of Gibbs steps of the last call of `fit` or `partial_fit`, a number even if
+        `n_gibbs_steps` is "auto".
 
     n_iter_ : int
         Number of epochs run by the last `fit`. With `early_stopping`, the model is that of
         the epoch with the best validation score, which is not necessarily the last one.
 
     history_ : dict of lists
-        Record of the last `fit`: "epoch" (counted from 1), "learning_rate" (at the end of
-        the epoch), "pseudo_log_likelihood" (in nats, the mean over up to 64 training rows,
-        estimated from up to 64 columns, always the same ones) and "seconds" (duration of
-        the epoch). There is one entry per epoch with `early_stopping` and in fits of up to
-        100 epochs. In longer fits there are at most 100 entries, evenly spaced over
-        the planned epochs and including the last one. With `early_stopping`, there is also
-        "free_energy_gap" (in nats): the mean free energy of the held-out rows minus that of
-        as many training rows (or of all training rows if there are fewer), where values
-        between 0 and 1 are drawn as in training. Its level depends on which rows are held
-        out. Overfitting shows as a growing gap while `validation_scores_` decrease.
+        Record of the last `fit`, with an entry for each epoch or, in longer fits without
+        `early_stopping`, for up to 100 of them: "epoch" (counted from 1), "learning_rate"
+        (at the end of the epoch), "pseudo_log_likelihood" (in nats, the mean over up to 64
+        training rows) and "seconds" (duration of the epoch). With `early_stopping`, also
+        "free_energy_gap" (in nats): overfitting shows as a growing gap while
+        `validation_scores_` decrease.
 
     validation_scores_ : list of float
         Mean pseudo-log-likelihood of the held-out rows, in nats, after each epoch of the
         last `fit`. Only available with `early_stopping`.
 
     verdict_ : object
-        What the check of the model at the end of the last `fit` found. ``str(verdict_)``
+        Result of the check of the model at the end of the last `fit`. ``str(verdict_)``
         says it in words; `problem` is None, "unvisited modes", "worse than independent
         features" or "wrong proportions". See :ref:`verdict`. Only available after a
         complete fit of at least 5000 updates, and if there was no other problem.
@@ -230,9 +189,9 @@ class BernoulliRBMEstimator(BaseRBM):
     log_partition_gap_ : float
         Estimate of log Z minus the estimate from up to 100 persistent chains, 100 Gibbs
         steps after the last `fit`, in nats. Values clearly above 0 show that the model has
-        modes that the chains have not visited, negative ones only that annealed runs of 500
-        temperatures are too short for an exact estimate. Available with `verdict_`, if
-        there are at least 20 chains and they are persistent.
+        modes that the chains have not visited. Negative values only show that annealed runs
+        of 500 temperatures are too short for an exact estimate. Available with `verdict_`,
+        if there are at least 20 chains and they are persistent.
 
     random_state_ : RandomState
         Random generator that `gibbs` and `sample` use by default.
@@ -245,7 +204,81 @@ class BernoulliRBMEstimator(BaseRBM):
 
     See Also
     --------
+    GaussianRBMEstimator : For real values.
+    MixedRBMEstimator : For tables with categories, numbers and gaps.
+    RBMClassifier : For rows with labels.
+    RBMImputer : Fills in missing values.
+    ParallelRBM : Trains one model in several processes.
     sklearn.neural_network.BernoulliRBM : PCD-1 with one chain per row of a minibatch.
+
+    Notes
+    -----
+    The model is a distribution of rows v, with hidden units h, weights W and biases b and
+    c:
+
+    .. math::
+        p(v) = \\frac{1}{Z} \\sum_h \\exp(b \\cdot v + c \\cdot h + v W h).
+
+    Training is gradient ascent on the mean log-likelihood. One part of the gradient is
+    intractable, and Markov chains estimate it (see :doc:`/model`). With ``solver="pcd"``,
+    the chains may also jump to hidden states of other rows [9]_. With ``solver="pt"``, they
+    swap states with chains at 9 higher temperatures before each Gibbs step, so that they
+    also reach modes that no row is in.
+
+    **Values of "auto"**, with s, the largest variance of the rows in any direction. It is
+    the largest eigenvalue of their covariance matrix, estimated from up to 500 rows, which
+    makes it too large if there are thousands of features. :doc:`/defaults` tells how the
+    rules were found.
+
+    - `learning_rate` is ``(1 - momentum) / (1 + s)``, so that the chains can follow the
+      model. Much larger values may diverge, smaller values need more epochs. `partial_fit`,
+      which does not know all rows, keeps the rate of the previous call, or starts with
+      ``0.2 * (1 - momentum)``.
+    - `n_gibbs_steps` is 1. In `fit` with ``solver="pcd"``, it is 2, 3 or 5 if s exceeds
+      1.2, 5 or 6, because chains are slow where many features change together.
+      `partial_fit` keeps the number of the previous call, or starts with 1.
+    - `n_iter` is 50, but at most 20000 and at least 5000 updates (minibatches), rounded up
+      to whole epochs. With many rows, it is 10, or as many epochs as change 10^10 weights
+      in total, but at least 20000 updates. If the weight decay is found by a first
+      training, there are at most 8 times as many updates as were best there, or 500 if that
+      is more.
+    - `weight_decay` is found by a short first training if there are 20 to 20000 training
+      rows and at least 3 epochs. This takes at most two fifths of the updates of `n_iter`,
+      without decay, on four fifths of the rows. The score of the other rows tells which
+      number of updates is best. The decay is 1.5 divided by this number and by the learning
+      rate, so that learning ends where the first training should have ended [6]_.
+      `partial_fit` keeps the value of the previous call, or starts with 0.
+    - If the other rows do not show that the model overfits, with more rows or fewer, on
+      shards, or if training begins at parameters set by hand, `weight_decay` follows a
+      rule: 0.003 times `n_components` times the root of the total variance of all features,
+      divided by the number of training rows (with weights, the effective number) and by
+      ``1 - momentum``. This is a normal prior on the weights. It is narrower for more
+      hidden units, so that their total effect does not depend on their number [5]_. A warm
+      start keeps the ratio of the decay to this rule. In any case, the decay is at most 0.1
+      divided by the learning rate.
+
+    **Weight decay.** Each update multiplies the weights by
+    ``1 - learning_rate * weight_decay``. With `centering`, the biases make up for what the
+    weights lose at the means of the units.
+
+    **Averaging.** Because it removes the noise of the chains, a constant learning rate and
+    `partial_fit` also end with a good model. Each call of `fit` starts a new average, and
+    all calls of `partial_fit` after it share another one. Further training continues from
+    the last iterate, not from the average.
+
+    **Binarization.** With ``stochastic_binarization=False``, values outside [0, 1] are not
+    clipped in training either. The parameter does not change what is computed after
+    training.
+
+    **Early stopping** holds out the same rows in a warm start on the same number of rows.
+    Their scores take time: on wide data, with a tenth of the rows held out, up to half of
+    the time of training itself.
+
+    **History.** The pseudo-log-likelihood is estimated from up to 64 columns, always the
+    same ones. The epochs of longer fits are evenly spaced over the planned epochs and
+    include the last one. The gap is the mean free energy of the held-out rows minus that of
+    as many training rows (or of all of them if there are fewer), where values between 0 and
+    1 are drawn as in training. Its level depends on which rows are held out.
 
     References
     ----------
@@ -270,14 +303,17 @@ class BernoulliRBMEstimator(BaseRBM):
 
     Examples
     --------
+    Features of the rows, and the last column given the others:
+
     >>> import numpy as np
     >>> from skrbm import BernoulliRBMEstimator
     >>> X = np.array([[0, 0, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]] * 50)
-    >>> rbm = BernoulliRBMEstimator(n_components=2, n_iter=100, random_state=0).fit(X)
+    >>> rbm = BernoulliRBMEstimator(n_components=4, n_iter=100, random_state=0).fit(X)
     >>> rbm.transform(X).shape
-    (200, 2)
-    >>> bool(rbm.score(X) > -2)
-    True
+    (200, 4)
+    >>> rbm.conditional_proba([[0, 0, 1, np.nan], [1, 1, 1, np.nan]], 3).round(1)
+    array([[0., 1.],
+           [1., 0.]])
     """
 
     _units = BernoulliUnits
@@ -369,17 +405,9 @@ class BernoulliRBMEstimator(BaseRBM):
     def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:
         """Compute the pseudo-log-likelihood of each row.
 
-        The sum over all features of the log-probability of the value of the feature given
-        all other features [1]_. It is exact and deterministic, and up to rounding the score
-        of a row does not depend on the other rows. For a value v between 0 and 1, the
-        log-probabilities of 1 and 0 are averaged with weights v and 1 - v. Values below 0
-        count as 0, values above 1 as 1.
-
-        If values of a row are missing, the sum is over its observed values. It is averaged
-        over 24 draws of the missing ones given the observed ones, which are the states of
-        as many Gibbs chains after 80 steps. All rows use the same random numbers, so that
-        this score does not depend on the other rows, either. Scores of rows with different
-        numbers of observed values are not comparable.
+        This is the sum, over all features, of the log-probability of the value of the
+        feature given all other features [1]_. It is exact and deterministic. Up to
+        rounding, the score of a row does not depend on the other rows.
 
         Parameters
         ----------
@@ -388,8 +416,8 @@ class BernoulliRBMEstimator(BaseRBM):
 
         n_flips : int, default=None
             Number of features from which the sum is estimated, to save time. They are the
-            same for all rows and in every call. The score is exact if None, or if at least
-            the number of features. An estimate from few features may be far off.
+            same for all rows and in every call. The score is exact if this is None, or at
+            least the number of features. An estimate from few features may be far off.
 
         Returns
         -------
@@ -409,12 +437,21 @@ class BernoulliRBMEstimator(BaseRBM):
 
         Notes
         -----
+        For a value v between 0 and 1, the log-probabilities of 1 and 0 are averaged with
+        weights v and 1 - v. Values below 0 count as 0, values above 1 as 1.
+
+        If values of a row are missing, the sum is over its observed values. It is averaged
+        over 24 draws of the missing ones given the observed ones: the states of as many
+        Gibbs chains after 80 steps. All rows use the same random numbers, so that this
+        score does not depend on the other rows, either. Scores of rows with different
+        numbers of observed values are not comparable.
+
         Under ``joblib.parallel_config("threading", n_jobs=...)``, blocks of rows are scored
         in that many threads. Otherwise only the matrix products are multithreaded.
 
         References
         ----------
-        .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The
-           Statistician, 24(3), 179-195.
+        .. [1] Besag, J. (1975). Statistical analysis of non-lattice data. The Statistician,
+           24(3), 179-195.
         """
         return self._score_samples(X, n_flips)
