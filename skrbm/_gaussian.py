@@ -23,96 +23,77 @@ COVARIANCE_TYPES: dict[str, type[GaussianUnits]] = {
 
 
 class GaussianRBMEstimator(BaseRBM):
-    """Gaussian-Bernoulli restricted Boltzmann machine.
+    """Restricted Boltzmann machine for real values.
 
-    A density model of real-valued data with binary hidden units [1]_,
-
-    .. math::
-        p(v) = \\frac{1}{Z} \\sum_h \\exp\\left(-\\tfrac{1}{2} (v - b)^T C^{-1} (v - b)
-        + c \\cdot h + v^T C^{-1} W h\\right),
-
-    in which the features are normal given the hidden units, with means ``b + W h`` and a
-    covariance matrix C. It is a mixture of 2^n_components Gaussians that share this matrix.
-    As a transformer, the estimator maps rows to the probabilities of the hidden units. As a
-    density model, it scores rows by their log-likelihood and draws new rows. The scales of
-    the features do not matter, so there is no need to standardize them.
+    For measurements, spectra, image patches and other numbers, whatever their scales: there
+    is no need to standardize the features. Rows may have missing values. As a density
+    model, the estimator scores rows by their log-likelihood, finds anomalies, and draws new
+    rows. As a transformer, it turns rows into features: the probabilities of the hidden
+    units.
 
     Parameters
     ----------
     n_components : int, default=64
-        Number of hidden units. With up to 20, log-likelihoods are exact.
+        Number of hidden units, the first parameter to tune. More units describe more
+        structure, and training takes longer. With up to 20, log-likelihoods are exact.
 
     covariance_type : {"full", "diag"}, default="full"
-        The covariance matrix of the features given the hidden units. "full" whitens the
-        rows by the covariance matrix of the data, and learns the variances along its axes,
-        so that features may be functions of others. The matrix is shrunk to that of
-        independent features, with a weight chosen by cross-validation. It is estimated from
-        up to 10000 rows or, if values are missing, 1000. Rows with missing values take
-        longer, up to n_features^3 operations each. "diag" makes the features independent
-        given the hidden units, which is better for features of few distinct values, and
-        faster for hundreds of features with missing values.
+        Covariance matrix of the features given the hidden units. "full" learns how the
+        features vary together, also where some are functions of others. Choose "diag",
+        which makes them independent given the hidden units, for features with few distinct
+        values, or to save time with hundreds of features and missing values.
 
     solver : {"pcd", "cd"}, default="pcd"
-        Initialization of the Gibbs chains in the negative phase. "pcd" (persistent
-        contrastive divergence) continues the chains of the previous minibatch, lets them
-        jump between modes, and learns the better density, in particular of clusters. "cd"
-        (contrastive divergence) starts one chain at each row of the minibatch. It was found
-        to learn filters of natural images faster [2]_, but may leave probability far from
-        the data.
+        Start of the Gibbs chains that estimate the gradient. "pcd" (persistent contrastive
+        divergence) continues the chains of the previous minibatch and learns the better
+        density, in particular of clusters. "cd" (contrastive divergence) starts one chain
+        at each row of the minibatch. Choose it to learn filters of natural images faster
+        [2]_; it may leave probability far from the data.
 
     n_gibbs_steps : int or "auto", default="auto"
-        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. "auto" is 1, and in
-        `fit` with ``solver="pcd"`` 2, 3 or 5 if the largest variance of the standardized
-        or whitened rows in any direction exceeds 1.2, 5 or 6. `partial_fit` keeps the
-        number of the previous call, or starts with 1. The number used is stored in
-        `n_gibbs_steps_`.
+        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. "auto" is 1, or up to
+        5 for rows on which chains are slow (see Notes). Raise it for a better density if
+        there is time. The number used is stored in `n_gibbs_steps_`.
 
     n_chains : int, default=100
-        Number of persistent chains, independent of `batch_size`. Ignored by
+        Number of persistent chains, independent of `batch_size`. More of them make the
+        gradient less noisy, which pays in long trainings; fewer save time. Ignored by
         ``solver="cd"``, which runs one chain per row of the minibatch.
 
     learning_rate : float or "auto", default="auto"
-        Step size for the gradient of the mean log-likelihood of a minibatch of standardized
-        or whitened rows. The logarithms of the variances learn at 0.3 times this rate.
-        "auto" is ``0.5 / (1 + s)``, where s is the largest variance of these rows in any
-        direction (the largest eigenvalue of their covariance matrix, estimated from up to
-        500 rows). `partial_fit` keeps the rate of the previous call, or starts with 0.2.
-        The rate used is stored in `learning_rate_`.
+        Step size for the gradient of the mean log-likelihood of a minibatch. "auto" follows
+        from the variance of the rows (see Notes). Lower it if training diverges or if
+        `verdict_` finds unvisited modes, and raise `n_iter` with it. The rate used is
+        stored in `learning_rate_`.
 
     schedule : {"linear", "constant"}, default="linear"
-        Learning rate schedule of `fit`. "linear" decreases the learning rate from
-        `learning_rate` to 0 at the end of `n_iter` epochs. "constant" keeps it at
-        `learning_rate`. `partial_fit` always uses a constant learning rate.
+        How the learning rate changes during `fit`. "linear" lowers it from `learning_rate`
+        to 0 at the end of `n_iter` epochs, which averages out the noise of the chains.
+        Choose "constant" if you do not know when training will end; `partial_fit` always
+        uses it.
 
     weight_decay : float or "auto", default="auto"
-        Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. With 20 to 20000 training rows and at least 3
-        epochs, "auto" is found by a short first training, as described for
-        :class:`BernoulliRBMEstimator`, by the log-likelihood of held-out rows. If these do
-        not show that the model overfits, or with more rows or fewer, or on shards, it is
-        0.003 times `n_components` times the root of the number of features, divided by the
-        number of training rows (with weights, the effective number), but at most 0.1
-        divided by the learning rate. A warm start keeps the ratio of the decay to this
-        rule, and `partial_fit` the value of the previous call, or starts with 0. The value
-        used is stored in `weight_decay_`.
+        Strength of the L2 penalty on the weights; biases are not penalized. "auto" finds it
+        by a short first training or by a rule (see Notes). Pass a number to skip the first
+        training, or to tune it around `weight_decay_`, where the value used is stored.
 
     batch_size : int, default=20
-        Number of rows per minibatch.
+        Number of rows per minibatch. Larger minibatches make updates less noisy but slower.
 
     n_iter : int or "auto", default="auto"
-        Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
-        epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
-        whole epochs. With many rows, it runs 10 epochs, or as many as change 10^10 weights
-        in total, but at least 20000 updates. If the weight decay is found by a first
-        training, it runs at most 8 times as many updates as were best there, or 500. The
-        number of epochs run is stored in `n_iter_`.
+        Number of epochs, that is, passes of `fit` over the training data. "auto" follows
+        from the numbers of rows and weights (see Notes). With many rows and time left, pass
+        more than `n_iter_`, where the number run is stored.
 
     shuffle : bool, default=True
-        Whether to shuffle the rows in each epoch of `fit`.
+        Whether to shuffle the rows in each epoch of `fit`. Turn it off only if they are in
+        random order already.
 
     early_stopping : bool, default=False
-        Whether `fit` holds out some rows and stops when their log-likelihood, estimated as
-        in `history_`, no longer improves. The model of the best epoch is kept.
+        Whether `fit` holds out some rows, stops when their score no longer improves, and
+        keeps the model of the best epoch. The default `weight_decay` prevents overfitting
+        about as well. Use early stopping to find the number of epochs, with a large
+        `n_iter`.
 
     validation_fraction : float, default=0.1
         Fraction of the rows to hold out for early stopping, in (0, 1).
@@ -125,10 +106,10 @@ class GaussianRBMEstimator(BaseRBM):
         Minimum improvement of the best validation score, in nats, for early stopping.
 
     warm_start : bool, default=False
-        If True, `fit` starts from the parameters and chains of the previous fit instead of
-        from scratch, and standardizes and whitens the rows as that did. The schedule starts
-        anew. All parameters that do not change the shape of the model, or its covariance
-        type, may be changed between the calls.
+        If True, `fit` continues from the parameters and chains of the previous fit instead
+        of from scratch, with a new schedule, and standardizes and whitens the rows as that
+        fit did. Use it to train further, also with other parameters, if they do not change
+        the shape of the model or its covariance type.
 
     verbose : int, default=0
         Whether to print a line for each epoch that is recorded in `history_`.
@@ -164,7 +145,7 @@ class GaussianRBMEstimator(BaseRBM):
 
     axes_variance_ : float64 ndarray of shape (n_features,)
         Variances along the axes given the hidden units, as parts of those of the data, at
-        least 0.001. The covariance matrix given the hidden units, C above, is
+        least 0.001. The covariance matrix given the hidden units is
         ``(axes_.T * axes_variance_) @ axes_``. Only available with
         ``covariance_type="full"``.
 
@@ -173,43 +154,42 @@ class GaussianRBMEstimator(BaseRBM):
         calls of `partial_fit` keep those of the first call.
 
     visible_variance_ : float64 ndarray of shape (n_features,)
-        Variances of the training rows, likewise. For a constant feature this is 1.
+        Variances of the training rows, kept in the same way. For a constant feature this is
+        1.
 
     h_samples_ : ndarray of shape (n_chains, n_components)
         Hidden states, 0 or 1, of the chains of the negative phase. With ``solver="cd"``
         there is one chain per row of a minibatch.
 
     learning_rate_ : float
-        The `learning_rate` of the last call of `fit` or `partial_fit`, a number also if the
-        parameter is "auto".
+        Learning rate of the last call of `fit` or `partial_fit`, a number even if
+        `learning_rate` is "auto".
 
     weight_decay_ : float
-        The `weight_decay` of the last call of `fit` or `partial_fit`, likewise.
+        Weight decay of the last call of `fit` or `partial_fit`, a number even if
+        `weight_decay` is "auto".
 
     n_gibbs_steps_ : int
-        The `n_gibbs_steps` of the last call of `fit` or `partial_fit`, likewise.
+        Number of Gibbs steps of the last call of `fit` or `partial_fit`, a number even if
+        `n_gibbs_steps` is "auto".
 
     n_iter_ : int
         Number of epochs run by the last `fit`. With `early_stopping`, the model is that of
         the epoch with the best validation score, which is not necessarily the last one.
 
     history_ : dict of lists
-        Record of the last `fit`: "epoch" (counted from 1), "learning_rate" (at the end of
-        the epoch), "log_likelihood" (in nats, the mean over up to 64 training rows) and
-        "seconds" (duration of the epoch). The log partition function is exact for up to 10
-        hidden units. For more, it is estimated by 50 annealed runs that follow the model,
-        which is less precise than `score`. There is one entry per epoch with
-        `early_stopping` and in fits of up to 100 epochs, and at most 100 entries in longer
-        fits; without it and with more than 10 hidden units, there are at most 25.
-        With it, there is also "free_energy_gap" (in nats): the mean free energy of the
-        held-out rows minus that of as many training rows.
+        Record of the last `fit`, with an entry for each epoch or, in longer fits, for some
+        of them: "epoch" (counted from 1), "learning_rate" (at the end of the epoch),
+        "log_likelihood" (in nats, the mean over up to 64 training rows) and "seconds"
+        (duration of the epoch). With `early_stopping`, also "free_energy_gap" (in nats):
+        the mean free energy of the held-out rows minus that of as many training rows.
 
     validation_scores_ : list of float
         Mean log-likelihood of the held-out rows, in nats, after each epoch of the last
         `fit`. Only available with `early_stopping`.
 
     verdict_ : object
-        What the check of the model at the end of the last `fit` found. ``str(verdict_)``
+        Result of the check of the model at the end of the last `fit`. ``str(verdict_)``
         says it in words; `problem` is None, "unvisited modes", "worse than independent
         features" or "wrong proportions". See :ref:`verdict`. Only available after a
         complete fit of at least 5000 updates, and if there was no other problem.
@@ -217,9 +197,9 @@ class GaussianRBMEstimator(BaseRBM):
     log_partition_gap_ : float
         Estimate of log Z minus the estimate from up to 100 persistent chains, 100 Gibbs
         steps after the last `fit`, in nats. Values clearly above 0 show that the model has
-        modes that the chains have not visited, negative ones only that annealed runs of 500
-        temperatures are too short for an exact estimate. Available with `verdict_`, if
-        there are at least 20 chains and they are persistent.
+        modes that the chains have not visited. Negative values only show that annealed runs
+        of 500 temperatures are too short for an exact estimate. Available with `verdict_`,
+        if there are at least 20 chains and they are persistent.
 
     random_state_ : RandomState
         Random generator that `gibbs` and `sample` use by default.
@@ -232,9 +212,51 @@ class GaussianRBMEstimator(BaseRBM):
 
     See Also
     --------
-    BernoulliRBMEstimator : The same for binary data.
+    BernoulliRBMEstimator : For rows of 0 and 1, and for probabilities.
+    MixedRBMEstimator : For tables with categories, numbers and gaps.
+    RBMClassifier : For rows with labels.
+    RBMImputer : Fills in missing values.
+    ParallelRBM : Trains one model in several processes.
     sklearn.mixture.GaussianMixture : Mixture of a few Gaussians.
     sklearn.decomposition.FactorAnalysis : The same with Gaussian hidden units.
+
+    Notes
+    -----
+    The model has binary hidden units h [1]_, weights W and biases b and c:
+
+    .. math::
+        p(v) = \\frac{1}{Z} \\sum_h \\exp\\left(-\\tfrac{1}{2} (v - b)^T C^{-1} (v - b)
+        + c \\cdot h + v^T C^{-1} W h\\right).
+
+    Given the hidden units, the features are normal, with means ``b + W h`` and the
+    covariance matrix C. The rows are a mixture of 2^n_components Gaussians that share this
+    matrix. See :doc:`/gaussian`.
+
+    **Covariances.** ``covariance_type="full"`` whitens the rows by the covariance matrix of
+    the data, and learns the variances along its axes. The matrix is shrunk to that of
+    independent features, with a weight chosen by cross-validation. It is estimated from up
+    to 10000 rows or, if values are missing, 1000. Rows with missing values take longer, up
+    to n_features^3 operations each.
+
+    **Values of "auto"**, with s, the largest variance of the standardized or whitened rows
+    in any direction. It is the largest eigenvalue of their covariance matrix, estimated
+    from up to 500 rows. :doc:`/defaults` tells how the rules were found.
+
+    - `learning_rate` is ``0.5 / (1 + s)``. It applies to standardized or whitened rows, and
+      the logarithms of the variances learn at 0.3 times this rate. `partial_fit` keeps the
+      rate of the previous call, or starts with 0.2.
+    - `n_gibbs_steps` is 1. In `fit` with ``solver="pcd"``, it is 2, 3 or 5 if s exceeds
+      1.2, 5 or 6. `partial_fit` keeps the number of the previous call, or starts with 1.
+    - `n_iter` and `weight_decay` follow the rules of :class:`BernoulliRBMEstimator`. The
+      score of held-out rows is their log-likelihood, and the total variance of all features
+      is their number.
+
+    **History and early stopping.** The log partition function is exact for up to 10 hidden
+    units. For more, it is estimated by 50 annealed runs that follow the model, which is
+    less precise than `score`. Early stopping uses the same estimate. There is one entry per
+    epoch with `early_stopping` and in fits of up to 100 epochs, and at most 100 entries in
+    longer fits. Without `early_stopping`, and with more than 10 hidden units, there are at
+    most 25.
 
     References
     ----------
@@ -245,14 +267,19 @@ class GaussianRBMEstimator(BaseRBM):
 
     Examples
     --------
+    Which number of a row does not fit the others? Here it is the first, the percentage of
+    alcohol:
+
     >>> from sklearn.datasets import load_wine
     >>> from skrbm import GaussianRBMEstimator
     >>> X = load_wine().data
     >>> rbm = GaussianRBMEstimator(n_components=8, random_state=0).fit(X)
+    >>> wine = X[:1].copy()
+    >>> wine[0, 0] = 20
+    >>> int(rbm.score_cells(wine).argmin())
+    0
     >>> rbm.transform(X).shape
     (178, 8)
-    >>> bool(rbm.score(X) > -20)
-    True
     """
 
     noise_variance_: np.ndarray
@@ -326,21 +353,24 @@ class GaussianRBMEstimator(BaseRBM):
     def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Compute the log-likelihood of each row.
 
-        It is exact for models with up to 20 hidden units. For others, the partition
-        function is estimated by annealed importance sampling with 100 runs and 2000
-        temperatures, from a Gaussian with the means and covariances or variances of the
-        training data, always with the same random numbers. The estimate is made once and
-        kept until the model changes. For its error, call `log_partition`. Missing values
-        are summed out, as in `log_likelihood`.
+        It is exact for models with up to 20 hidden units, and for others an estimate, which
+        is made once and kept until the model changes. For its error, call `log_partition`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows to score, with NaN for missing values.
+            Rows to score, with NaN for missing values. These are summed out, as in
+            `log_likelihood`.
 
         Returns
         -------
         score : float64 ndarray of shape (n_samples,)
             Log-likelihoods, in nats: logarithms of densities in the units of the features.
+
+        Notes
+        -----
+        The partition function is estimated by annealed importance sampling with 100 runs
+        and 2000 temperatures, from a Gaussian with the means and covariances or variances
+        of the training data, always with the same random numbers.
         """
         return self._score_samples(X)
