@@ -24,105 +24,91 @@ from skrbm.likelihood import LogPartition
 
 
 class MixedRBMEstimator(BaseRBM):
-    """Restricted Boltzmann machine of tables: categories, numbers, and gaps.
+    """Restricted Boltzmann machine for tables: categories, numbers, and gaps.
 
-    A joint model of all columns of a data frame or an array, whatever their types [1]_.
-    Given the binary hidden units, a binary column is 1 with some probability, the
-    categories of a column have the probabilities of a softmax, and numbers are normally
-    distributed with a covariance matrix. The columns are independent but for the latter. So
-    the model is a mixture of 2^n_components simple tables. As a density model, it scores
-    rows and draws new ones, which are rows of a table like that in `fit`. As a transformer,
-    it maps rows to the probabilities of the hidden units. Gaps need not be filled:
-    :class:`RBMImputer` fills them by this model.
+    For a data frame, or an array, whose columns have different types: yes or no,
+    categories, ordered answers, and numbers. Nothing needs to be encoded, scaled or filled
+    in. As a density model, the estimator scores rows, finds values that do not fit, and
+    draws new rows of the same table. As a transformer, it turns rows into features: the
+    probabilities of the hidden units. To fill in missing values, use :class:`RBMImputer`.
 
     Parameters
     ----------
     n_components : int, default=64
-        Number of hidden units. With up to 20, log-likelihoods are exact.
+        Number of hidden units, the first parameter to tune. More units describe more
+        structure, and training takes longer. With up to 20, log-likelihoods are exact.
 
     feature_types : "infer", array-like of str or dict, default="infer"
         Types of the columns: "binary", "categorical", "ordinal" (ordered categories) or
-        "real". Only numbers and ordered categorical dtypes can be ordinal. A list or array
-        has one type for each column, or "infer". A dict has types by the names or other
-        labels of columns, or by their numbers in an array, and the others are inferred: a
-        column is binary if it has two strings or categories, booleans, or the numbers 0 and
-        1 alone; categorical if it has other strings or unordered categories; ordinal if its
-        categories are ordered; and real if it has other numbers. What was inferred is
-        stored in `feature_types_`.
+        "real". By default, they are inferred and stored in `feature_types_`. Declare what
+        cannot be inferred (see Notes), such as ordered answers from 1 to 5, by a dict with
+        the names or numbers of these columns, or by a list or array with a type or "infer"
+        for each column.
 
     groups : None, "auto" or array-like of array-likes, default=None
-        Groups of columns of 0 and 1, by name or, in an array, by number, of which at most
-        one is 1 in any row, as in the output of
-        :class:`~sklearn.preprocessing.OneHotEncoder`. Each group is modeled as one column,
-        with a state for each of its columns, and one for none of them where that occurs in
-        training. Where it does not, rows with none of them are impossible; to allow for
-        them, leave one of the columns out of the group. Rows are still read and written as
-        bits. Where a group has missing values, all of its columns must be missing, unless
-        the others tell which one is 1. "auto" takes the groups that
-        :func:`exclusive_groups` finds. None takes columns as they are.
+        Columns of 0 and 1 that exclude each other, such as the output of
+        :class:`~sklearn.preprocessing.OneHotEncoder`: lists of columns, by name or, in an
+        array, by number. Each group is modeled as one column (see Notes). "auto" takes the
+        groups that :func:`exclusive_groups` finds. None takes columns as they are.
 
     covariance_type : {"full", "diag"}, default="full"
-        The covariance matrix of the real columns given the hidden units, as for
-        :class:`GaussianRBMEstimator`. A single real column has a variance of its own.
+        Covariance matrix of the real columns given the hidden units. "full" learns how they
+        vary together, also where some are functions of others. Choose "diag", which makes
+        them independent given the hidden units, for columns with few distinct values, or to
+        save time with hundreds of real columns and missing values.
 
     solver : {"pcd", "cd", "pt"}, default="pcd"
-        Where the states of the negative phase come from: persistent chains, chains that
-        start at the rows of a minibatch, or persistent chains that swap states with others
-        at higher temperatures. See :class:`BernoulliRBMEstimator`.
+        Start of the Gibbs chains that estimate the gradient. "pcd" (persistent contrastive
+        divergence) continues the chains of the previous minibatch and learns the better
+        density. "cd" (contrastive divergence) starts one chain at each row of the
+        minibatch. Try "pt" (parallel tempering) if `verdict_` finds unvisited modes; a step
+        takes about ten times as long.
 
     n_gibbs_steps : int or "auto", default="auto"
-        Number of Gibbs steps per minibatch. "auto" is 1. In `fit` with ``solver="pcd"``, if
-        no column or all columns are real, it is 2, 3 or 5 if the largest variance of the
-        encoded rows in any direction exceeds 1.2, 5 or 6. `partial_fit` keeps the number of
-        the previous call, or starts with 1. The number used is stored in `n_gibbs_steps_`.
+        Number of Gibbs steps per minibatch: the k of PCD-k and CD-k. "auto" is 1, or up to
+        5 for rows on which chains are slow (see Notes). Raise it for a better density if
+        there is time. The number used is stored in `n_gibbs_steps_`.
 
     n_chains : int, default=100
-        Number of persistent chains, independent of `batch_size`. Ignored by
-        ``solver="cd"``, which runs one chain per row of the minibatch.
+        Number of persistent chains, independent of `batch_size`. More of them make the
+        gradient less noisy, which pays in long trainings; fewer save time. With
+        ``solver="pt"``, this is the number at each temperature. Ignored by ``solver="cd"``,
+        which runs one chain per row of the minibatch.
 
     learning_rate : float or "auto", default="auto"
-        Step size for the gradient of the mean log-likelihood of a minibatch. "auto" is ``1
-        / (1 + s)``, or half of that if all columns are real, where s is the largest
-        variance of the encoded rows in any direction (estimated from up to 500 rows).
-        `partial_fit` keeps the rate of the previous call, or starts with 0.2. The rate used
-        is stored in `learning_rate_`.
+        Step size for the gradient of the mean log-likelihood of a minibatch. "auto" follows
+        from the variance of the rows (see Notes). Lower it if training diverges or if
+        `verdict_` finds unvisited modes, and raise `n_iter` with it. The rate used is
+        stored in `learning_rate_`.
 
     schedule : {"linear", "constant"}, default="linear"
-        Learning rate schedule of `fit`. "linear" decreases the learning rate from
-        `learning_rate` to 0 at the end of `n_iter` epochs. "constant" keeps it at
-        `learning_rate`. `partial_fit` always uses a constant learning rate.
+        How the learning rate changes during `fit`. "linear" lowers it from `learning_rate`
+        to 0 at the end of `n_iter` epochs, which averages out the noise of the chains.
+        Choose "constant" if you do not know when training will end; `partial_fit` always
+        uses it.
 
     weight_decay : float or "auto", default="auto"
-        Strength of the L2 penalty on the weights: each update multiplies them by
-        ``1 - learning_rate * weight_decay``. With 20 to 20000 training rows and at least 3
-        epochs, "auto" is found by a short first training, as described for
-        :class:`BernoulliRBMEstimator`, by the score of held-out rows. If these do not show
-        that the model overfits, or with more rows or fewer, or on shards, it is 0.003 times
-        `n_components` times the root of the total variance of the encoded rows, divided by
-        the number of training rows (with weights, the effective number), but at most 0.1
-        divided by the learning rate. The weights of real columns among others decay 14 / s
-        times as strongly, if that is more, with s as for `learning_rate`, unless a number
-        is given. A warm start keeps the ratio of the decay to this rule, and `partial_fit`
-        the value of the previous call, or starts with 0. The value used is stored in
-        `weight_decay_`.
+        Strength of the L2 penalty on the weights; biases are not penalized. "auto" finds it
+        by a short first training or by a rule (see Notes). Pass a number to skip the first
+        training, or to tune it around `weight_decay_`, where the value used is stored.
 
     batch_size : int, default=20
-        Number of rows per minibatch.
+        Number of rows per minibatch. Larger minibatches make updates less noisy but slower.
 
     n_iter : int or "auto", default="auto"
-        Number of epochs, that is, passes of `fit` over the training data. "auto" runs 50
-        epochs, but at most 20000 and at least 5000 updates (minibatches), rounded up to
-        whole epochs. With many rows, it runs 10 epochs, or as many as change 10^10 weights
-        in total, but at least 20000 updates. If the weight decay is found by a first
-        training, it runs at most 8 times as many updates as were best there, or 500. The
-        number of epochs run is stored in `n_iter_`.
+        Number of epochs, that is, passes of `fit` over the training data. "auto" follows
+        from the numbers of rows and weights (see Notes). With many rows and time left, pass
+        more than `n_iter_`, where the number run is stored.
 
     shuffle : bool, default=True
-        Whether to shuffle the rows in each epoch of `fit`.
+        Whether to shuffle the rows in each epoch of `fit`. Turn it off only if they are in
+        random order already.
 
     early_stopping : bool, default=False
-        Whether `fit` holds out some rows and stops when their score no longer improves. The
-        model of the best epoch is kept.
+        Whether `fit` holds out some rows, stops when their score no longer improves, and
+        keeps the model of the best epoch. The default `weight_decay` prevents overfitting
+        about as well. Use early stopping to find the number of epochs, with a large
+        `n_iter`.
 
     validation_fraction : float, default=0.1
         Fraction of the rows to hold out for early stopping, in (0, 1).
@@ -135,11 +121,10 @@ class MixedRBMEstimator(BaseRBM):
         Minimum improvement of the best validation score, in nats, for early stopping.
 
     warm_start : bool, default=False
-        If True, `fit` starts from the parameters and chains of the previous fit instead of
-        from scratch, for a table of the same columns. Their types, categories and groups
-        are kept, so that `feature_types` and `groups` may not be changed. The schedule
-        starts anew. All other parameters that do not change the shape of the model may be
-        changed between the calls.
+        If True, `fit` continues from the parameters and chains of the previous fit instead
+        of from scratch, with a new schedule, on a table of the same columns. Use it to
+        train further, also with other parameters, if they do not change the shape of the
+        model. `feature_types` and `groups` may not be changed.
 
     verbose : int, default=0
         Whether to print a line for each epoch that is recorded in `history_`.
@@ -155,18 +140,16 @@ class MixedRBMEstimator(BaseRBM):
         Type of each column: a dict by name if all columns have names, else a list.
 
     categories_ : dict or list
-        Categories of each column, in the order of their states, likewise; None if the
-        column is real.
+        Categories of each column, in the order of their states; None if the column is real.
+        A dict or list, as `feature_types_` is.
 
     groups_ : list of lists
         The columns of each group, by name or by number; empty if `groups` is None.
 
     components_ : ndarray of shape (n_components, n_encoded)
-        Weights of the encoded columns, which are, from left to right: binary columns, one
-        column for each category of categorical columns, one for each level but the first of
-        ordinal columns, which is 1 at this level and above, and real columns, whose weights
-        are in their units. float32 if the table is a data frame, or an array of float32,
-        bool, uint8 or strings, else float64.
+        Weights of the encoded columns (see Notes), for real columns in their units. float32
+        if the table is a data frame, or an array of float32, bool, uint8 or strings, else
+        float64.
 
     intercept_hidden_ : ndarray of shape (n_components,)
         Biases of the hidden units.
@@ -184,12 +167,13 @@ class MixedRBMEstimator(BaseRBM):
         ``covariance_type="full"``.
 
     axes_variance_ : float64 ndarray of shape (n_real,)
-        Variances along the axes given the hidden units, likewise.
+        Variances along the axes given the hidden units, as for
+        :class:`GaussianRBMEstimator`. Available with `axes_`.
 
     visible_mean_ : ndarray of shape (n_encoded,)
-        Means of the encoded columns in the training data; for categories and levels, with
-        one additional pseudo-row in which all of a column are equally probable, and for
-        binary columns with one whose values all equal their overall mean.
+        Means of the encoded columns over the training rows and one additional row. In this
+        row, all categories or levels of a column are equally probable, and the values of
+        binary columns equal their overall mean. It does not count for real columns.
 
     visible_variance_ : float64 ndarray of shape (n_real,)
         Variances of the real columns in the training data. Only available if there are any.
@@ -198,17 +182,20 @@ class MixedRBMEstimator(BaseRBM):
         Hidden states, 0 or 1, of the chains of the negative phase.
 
     learning_rate_ : float
-        The `learning_rate` of the last call of `fit` or `partial_fit`, a number also if the
-        parameter is "auto".
+        Learning rate of the last call of `fit` or `partial_fit`, a number even if
+        `learning_rate` is "auto".
 
     weight_decay_ : float
-        The `weight_decay` of the last call of `fit` or `partial_fit`, likewise.
+        Weight decay of the last call of `fit` or `partial_fit`, a number even if
+        `weight_decay` is "auto".
 
     n_gibbs_steps_ : int
-        The `n_gibbs_steps` of the last call of `fit` or `partial_fit`, likewise.
+        Number of Gibbs steps of the last call of `fit` or `partial_fit`, a number even if
+        `n_gibbs_steps` is "auto".
 
     n_iter_ : int
-        Number of epochs run by the last `fit`.
+        Number of epochs run by the last `fit`. With `early_stopping`, the model is that of
+        the epoch with the best validation score, which is not necessarily the last one.
 
     history_ : dict of lists
         Record of the last `fit`, as of a :class:`BernoulliRBMEstimator` or, if there are
@@ -219,7 +206,7 @@ class MixedRBMEstimator(BaseRBM):
         available with `early_stopping`.
 
     verdict_ : object
-        What the check of the model at the end of the last `fit` found. ``str(verdict_)``
+        Result of the check of the model at the end of the last `fit`. ``str(verdict_)``
         says it in words; `problem` is None, "unvisited modes", "worse than independent
         features" or "wrong proportions". See :ref:`verdict`. Only available after a
         complete fit of at least 5000 updates, and if there was no other problem.
@@ -227,9 +214,9 @@ class MixedRBMEstimator(BaseRBM):
     log_partition_gap_ : float
         Estimate of log Z minus the estimate from up to 100 persistent chains, 100 Gibbs
         steps after the last `fit`, in nats. Values clearly above 0 show that the model has
-        modes that the chains have not visited, negative ones only that annealed runs of 500
-        temperatures are too short for an exact estimate. Available with `verdict_`, if
-        there are at least 20 chains and they are persistent.
+        modes that the chains have not visited. Negative values only show that annealed runs
+        of 500 temperatures are too short for an exact estimate. Available with `verdict_`,
+        if there are at least 20 chains and they are persistent.
 
     random_state_ : RandomState
         Random generator that `gibbs` and `sample` use by default.
@@ -242,21 +229,56 @@ class MixedRBMEstimator(BaseRBM):
 
     See Also
     --------
-    RBMImputer : Fills gaps by this model.
+    RBMImputer : Fills in missing values.
+    RBMClassifier : For rows with labels.
     exclusive_groups : Finds columns of bits that exclude each other.
-    BernoulliRBMEstimator : For bits alone, which may be sparse.
+    BernoulliRBMEstimator : For rows of 0 and 1 alone, which may stay sparse.
     GaussianRBMEstimator : For numbers alone.
+    ParallelRBM : Trains one model in several processes.
 
     Notes
     -----
-    The categories of a column are coded by softmax units, one for each category. The levels
-    of an ordered column are coded as by a thermometer, by one unit for each level but the
-    first, so that neighboring levels are similar unless the data tell otherwise [1]_. Real
-    columns are standardized.
+    The model [1]_ has binary hidden units. Given these, a binary column is 1 with some
+    probability, the categories of a column have the probabilities of a softmax, and numbers
+    are normally distributed with a covariance matrix, as in :class:`GaussianRBMEstimator`.
+    All other columns are independent of each other, so the model is a mixture of
+    2^n_components simple tables. See :doc:`/model`.
 
-    In `partial_fit`, the first call fixes types and categories, so that numbers are binary
-    if it has only 0 and 1 of them. Declare other types in `feature_types`, and categories
-    that only come later by a categorical dtype.
+    **Types of columns.** A column is inferred to be binary if it has two strings or
+    categories, booleans, or the numbers 0 and 1 alone; categorical if it has other strings
+    or unordered categories; ordinal if its categories are ordered; and real if it has other
+    numbers. Only numbers and ordered categorical dtypes can be declared as ordinal. In
+    `partial_fit`, the first call fixes types and categories, so that numbers are binary if
+    it has only 0 and 1 of them. Declare other types in `feature_types`, and categories that
+    only come later by a categorical dtype.
+
+    **Encoded columns** are, from left to right: binary columns; softmax units, one for each
+    category of a categorical column; one unit for each level but the first of an ordinal
+    column, which is 1 at this level and above; and real columns, which are standardized.
+    The units of an ordinal column are like a thermometer, so that neighboring levels are
+    similar unless the data tell otherwise [1]_.
+
+    **Groups.** In any row, at most one column of a group is 1. A group has a state for each
+    of its columns, and one for none of them where that occurs in training. Where it does
+    not, rows with none of them are impossible; to allow for them, leave one of the columns
+    out of the group. Rows are still read and written as bits. Where a group has missing
+    values, all of its columns must be missing, unless the others tell which one is 1.
+
+    **Covariances.** A single real column has a variance of its own, whatever the
+    `covariance_type`.
+
+    **Values of "auto"**, with s, the largest variance of the encoded rows in any direction,
+    estimated from up to 500 rows. :doc:`/defaults` tells how the rules were found.
+
+    - `learning_rate` is ``1 / (1 + s)``, or half of that if all columns are real.
+      `partial_fit` keeps the rate of the previous call, or starts with 0.2.
+    - `n_gibbs_steps` is 1. In `fit` with ``solver="pcd"``, if no column or all columns are
+      real, it is 2, 3 or 5 if s exceeds 1.2, 5 or 6. `partial_fit` keeps the number of the
+      previous call, or starts with 1.
+    - `n_iter` and `weight_decay` follow the rules of :class:`BernoulliRBMEstimator`, with
+      the score of held-out rows and the total variance of the encoded rows. The weights of
+      real columns among others decay 14 / s times as strongly, if that is more, unless
+      `weight_decay` is a number.
 
     References
     ----------
@@ -511,16 +533,9 @@ class MixedRBMEstimator(BaseRBM):
     def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Compute the score of each row: how probable it is.
 
-        If no column is real, this is the pseudo-log-likelihood: the sum over columns of the
-        log-probability of the value of the column given all other columns. It is exact. In
-        rows with missing values, the sum is over the observed ones, and it is a mean over
-        24 draws of the others given these, with the same random numbers for all rows. If
-        there are real columns, it is the log-likelihood, the logarithm of a density in the
-        units of these columns. This is exact for models with up to 20 hidden units. For
-        others, the partition function is estimated by annealed importance sampling with 100
-        runs and 2000 temperatures, always with the same random numbers. The estimate is
-        made once and kept until the model changes. For its error, call `log_partition`.
-        Missing values are summed out, as in `log_likelihood`.
+        If there are real columns, this is the log-likelihood. Otherwise it is the
+        pseudo-log-likelihood: the sum over columns of the log-probability of the value of
+        the column given all other columns.
 
         Parameters
         ----------
@@ -530,13 +545,26 @@ class MixedRBMEstimator(BaseRBM):
         Returns
         -------
         score : float64 ndarray of shape (n_samples,)
-            Scores, in nats; -inf for rows with two columns of a group on, or with none on
-            if that has not occurred in training.
+            Scores, in nats; log-likelihoods are logarithms of densities in the units of the
+            real columns. -inf for rows with two columns of a group on, or with none on if
+            that has not occurred in training.
 
         Raises
         ------
         ValueError
             If `X` has categories that are not those of training, or other columns.
+
+        Notes
+        -----
+        The pseudo-log-likelihood is exact. In rows with missing values, the sum is over the
+        observed ones. It is a mean over 24 draws of the missing ones given these, with the
+        same random numbers for all rows.
+
+        The log-likelihood is exact for models with up to 20 hidden units. For others, the
+        partition function is estimated by annealed importance sampling with 100 runs and
+        2000 temperatures, always with the same random numbers. The estimate is made once
+        and kept until the model changes. For its error, call `log_partition`. Missing
+        values are summed out, as in `log_likelihood`.
         """
         return self._score_samples(X)
 
@@ -558,12 +586,8 @@ class MixedRBMEstimator(BaseRBM):
     ) -> np.ndarray:
         """Compute the log-likelihood of each row.
 
-        That of a row with missing values is the log-probability of its observed values. For
-        up to 20 hidden units, it is a sum over all of their states, which takes a minute
-        for 20 units and a few thousand rows. For more, it is estimated by ten annealed runs
-        for each row, always with the same random numbers. Like all such estimates, it tends
-        to be too low, by about 0.01 nats on average in rows of 64 bits of which 30 % are
-        missing.
+        The log-likelihood of a row with missing values is the log-probability of its
+        observed values.
 
         Parameters
         ----------
@@ -582,14 +606,22 @@ class MixedRBMEstimator(BaseRBM):
         -------
         log_likelihood : float64 ndarray of shape (n_samples,)
             Log-likelihoods, in nats: ``-free_energy(X) - log Z``. If there are real
-            columns, these are logarithms of densities in the units of the columns. They
-            are -inf for rows with two columns of a group on, or with none on if that has
-            not occurred in training.
+            columns, these are logarithms of densities in the units of the columns. They are
+            -inf for rows with two columns of a group on, or with none on if that has not
+            occurred in training.
 
         Raises
         ------
         ValueError
             If `X` has categories that are not those of training, or other columns.
+
+        Notes
+        -----
+        With missing values and up to 20 hidden units, the log-likelihood is a sum over all
+        states of the hidden units. This takes a minute for 20 units and a few thousand
+        rows. With more units, it is estimated by ten annealed runs for each row, always
+        with the same random numbers. Like all such estimates, it tends to be too low, by
+        about 0.01 nats on average in rows of 64 bits if 30 % of them are missing.
         """
         check_is_fitted(self)
         return likelihood.log_likelihood(
