@@ -34,35 +34,32 @@ from skrbm._typing import MatrixLike, RandomStateLike
 
 
 class RBMClassifier(ClassifierMixin, BaseEstimator):
-    """Classifier that is a joint model of rows and their labels.
+    """Classifier for rows with few labels or with gaps.
 
-    A restricted Boltzmann machine whose visible units are those of the features and, for
-    each label, a softmax unit of its classes [1]_. The probabilities of the classes given
-    the features are exact. Rows may have gaps, and labels may be missing: rows without
-    label still tell what rows look like, which helps if labels are few.
+    It learns from rows with a label and from rows without one, which helps if labels are
+    few. Rows may have missing values, and may be binary, real-valued or tables, as
+    `estimator` chooses. There may be several labels. The probabilities of the classes are
+    exact in rows without missing values.
 
-    Training has two stages. The first one trains `estimator` on the features of all rows.
-    From there on, a joint model learns from rows and labels. It maximizes the weighted sum
-    of two objectives [2]_: with weight `generative`, the log-likelihood of whole rows, in
-    which the label is one more column, and with the remaining weight the log-probability of
-    the label given the features, whose gradient is exact and needs no chains.
+    If all rows have a label, try a faster classifier first, such as a logistic regression.
 
     Parameters
     ----------
     estimator : estimator, default=None
-        Estimator whose kind of features and parameters the model has; it is cloned. If
-        None, it has default parameters. It is then a :class:`MixedRBMEstimator` for data
-        frames, and for arrays a :class:`BernoulliRBMEstimator` if all values are in [0, 1]
-        or it is sparse, a :class:`GaussianRBMEstimator` if all columns are other numbers,
-        and otherwise a :class:`MixedRBMEstimator`.
+        Estimator with the parameters of the model; it is cloned. It also says which kind of
+        features there are. Pass one to set the number of hidden units or the length of the
+        training. If None, it has default parameters and suits the data: a
+        :class:`MixedRBMEstimator` for data frames, and for arrays a
+        :class:`BernoulliRBMEstimator` if all values are in [0, 1] or it is sparse, a
+        :class:`GaussianRBMEstimator` if all columns are other numbers, and otherwise a
+        :class:`MixedRBMEstimator`.
 
     generative : float or "auto", default="auto"
-        Weight of the log-likelihood of whole rows, from 0 (discriminative) over values
-        between (hybrid) to 1 (generative). With 100 to 20000 labelled rows, "auto"
-        compares 0.01, 0.1 and 1 by the labels of a fifth of these rows, which are held out
-        to do so, and also with the model before the second stage. Otherwise it is 0.01, or
-        0.1 if some labels are missing, without a comparison. In `partial_fit`, "auto" keeps
-        the weight, and is 0.01 at first. The weight used is stored in `generative_`.
+        Weight, from 0 to 1, of modeling whole rows instead of only the label given the
+        features (see Notes). Larger weights keep the classifier from overfitting if labels
+        are few. "auto" compares 0.01, 0.1 and 1 on held-out labels. To train only once,
+        pass a number here and as the `weight_decay` of `estimator`. The weight used is
+        stored in `generative_`.
 
     random_state : int, RandomState instance or None, default=None
         Controls the training, also that of `estimator` if it has no `random_state` of its
@@ -71,14 +68,14 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     estimator_ : estimator
-        The model of the features alone, after the first stage. After `partial_fit` without
-        `fit`, it is not fitted, and only knows the columns.
+        The model of the features alone, after the first stage of the training. After
+        `partial_fit` without `fit`, it is not fitted, and only knows the columns.
 
     classes_ : ndarray of shape (n_classes,) or list of ndarray
         The classes, sorted; a list with those of each label if there are several.
 
     generative_ : float or None
-        The weight of the log-likelihood of whole rows, a number also if the parameter is
+        The weight of the log-likelihood of whole rows, a number even if `generative` is
         "auto". None if the model before the second stage was best.
 
     n_features_in_ : int
@@ -89,30 +86,46 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
 
     See Also
     --------
-    sklearn.pipeline.Pipeline : Of an estimator, as a transformer, and a classifier of the
-        probabilities of its hidden units.
+    BernoulliRBMEstimator : Features for a classifier of your choice.
     sklearn.semi_supervised.SelfTrainingClassifier : Another classifier that learns from
         rows without label.
+    sklearn.pipeline.Pipeline : Joins an estimator, as a transformer, and a classifier.
 
     Notes
     -----
-    Both stages use the parameters of `estimator`: its `batch_size`, `n_chains` and
+    The model is a restricted Boltzmann machine. Its visible units are those of the features
+    and, for each label, a softmax unit of its classes [1]_.
+
+    **Two stages.** The first stage trains `estimator` on the features of all rows. The
+    second stage begins at the coefficients of logistic regressions on the hidden units of
+    the first. From there on, a joint model learns from rows and labels. It maximizes the
+    weighted sum of two objectives [2]_: with weight `generative`, the log-likelihood of
+    whole rows, in which the label is one more column, and with the remaining weight the
+    log-probability of the label given the features, whose gradient is exact and needs no
+    chains. So 0 is discriminative, 1 is generative, and values between are hybrid. In each
+    presentation of a row, a missing label is drawn from its distribution given the
+    features.
+
+    **The weight "auto".** With 100 to 20000 labelled rows, 0.01, 0.1 and 1 are compared by
+    the labels of a fifth of these rows, which are held out to do so, and also with the
+    model before the second stage. Otherwise the weight is 0.01, or 0.1 if some labels are
+    missing, without a comparison. In `partial_fit`, "auto" keeps the weight, and is 0.01 at
+    first.
+
+    **Parameters of the estimator.** Both stages use its `batch_size`, `n_chains` and
     `solver`, the number of epochs of the first stage, and the learning rate and the weight
-    decay that it used. In the second stage, the learning rate is multiplied by ``1 /
-    generative``, but by 5 at most. If `weight_decay` is "auto", the decay of the second
-    stage is that of the first or `generative` times as much. This is compared in the same
-    way, also if `generative` is a number. Without a comparison it is the latter, but the
-    former if all rows have a label and there are fewer than 100. A number that is given is
-    used unchanged, or `generative` times as much if some labels are missing. Where
-    several settings are compared, training takes several times as long.
+    decay that it used. In the second stage, the learning rate is multiplied by
+    ``1 / generative``, but by 5 at most. If `weight_decay` is "auto", the decay of the
+    second stage is that of the first or `generative` times as much. The two are compared in
+    the same way as weights, even if `generative` is a number. Without a comparison, the
+    decay is `generative` times that of the first stage, but the same as there if all rows
+    have a label and there are fewer than 100. A `weight_decay` that is a number is used
+    unchanged, or `generative` times as much if some labels are missing. Where several
+    settings are compared, training takes several times as long.
 
     Early stopping, callbacks and the check of the model (`verdict_`) are those of the first
     stage, and `warm_start` has no effect. Lines that are printed with `verbose` name a
     JointRBM in the second stage. The rows are copied once, together with their labels.
-
-    The second stage begins at the coefficients of logistic regressions on the hidden units
-    of the first. In each presentation of a row, a missing label is drawn from its
-    distribution given the features.
 
     References
     ----------
@@ -124,14 +137,17 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
 
     Examples
     --------
+    Half of the rows have no label, marked by -1:
+
     >>> from sklearn.datasets import load_digits
     >>> from skrbm import BernoulliRBMEstimator, RBMClassifier
     >>> X, y = load_digits(return_X_y=True)
-    >>> X = X / 16
+    >>> X, known = X / 16, y.copy()
+    >>> known[500:1000] = -1
     >>> rbm = BernoulliRBMEstimator(n_components=50, n_iter=10)
-    >>> clf = RBMClassifier(rbm, random_state=0).fit(X[:1000], y[:1000])
-    >>> bool(clf.score(X[1000:], y[1000:]) > 0.9)
-    True
+    >>> clf = RBMClassifier(rbm, random_state=0).fit(X[:1000], known[:1000])
+    >>> print(f"{clf.score(X[1000:], y[1000:]):.1f}")
+    0.9
     >>> clf.predict_proba(X[:2]).shape
     (2, 10)
     """
@@ -174,8 +190,8 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels: classes, of any type that can be sorted. NaN, None, pandas.NA and the
-            number -1 mark rows without label. But -1 is a class if there is only one other,
-            so that -1 and 1 are two classes.
+            number -1 mark rows without label. If there is only one other class, -1 is a
+            class and not a mark, so that -1 and 1 are two classes.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows. Only their ratios matter. If None, all rows
@@ -240,8 +256,8 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
             classes.
 
         classes : array-like of shape (n_classes,) or list of these, default=None
-            All classes, in a list for each label if there are several. Needed in the first
-            call only.
+            All classes, in a list for each label if there are several. Only needed in the
+            first call.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows, as for the `partial_fit` of `estimator`.
@@ -254,8 +270,8 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `classes` are missing in the first call or others than in it, or if `y` has
-            other values. Otherwise as for `fit`.
+            If `classes` are missing in the first call, if they differ from those of the
+            first call, or if `y` has other values. Otherwise as for `fit`.
 
         Warns
         -----
@@ -338,9 +354,9 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: MatrixLike) -> Any:
         """Compute the probabilities of the classes given the features.
 
-        They are exact for rows without gaps if there is one label. Otherwise they are
-        averages, as by the `conditional_proba` of `estimator`: over what is missing in the
-        row, and over other labels, of which none is known.
+        They are exact for rows without missing values if there is one label. Otherwise they
+        are averages over what is missing in the row, as by the `conditional_proba` of
+        `estimator`, and over the other labels, which are all taken to be unknown.
 
         Parameters
         ----------
@@ -416,7 +432,7 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
     ) -> float:
         """Return the accuracy of `predict`, in rows that have a label.
 
-        If there are several labels, all that a row has must be right.
+        If there are several labels, all labels that a row has must be right.
 
         Parameters
         ----------
@@ -424,7 +440,7 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
             Rows, as for `predict_proba`.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels, of which missing ones are marked as in `fit`.
+            Labels. Missing ones are marked as in `fit`.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows. If None, all rows have the same weight.
