@@ -36,46 +36,50 @@ from skrbm._typing import MatrixLike, RandomStateLike
 
 
 class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
-    """Imputation of missing values by a restricted Boltzmann machine.
+    """Fill in missing values with a model of all columns.
 
-    A joint model of all columns, bits, numbers or categories, learns from rows with gaps:
-    training is for the likelihood of the observed values [1]_. The missing values of a row
-    are then filled in from their distribution given its observed values, which Gibbs
-    sampling estimates.
+    For data frames with categories, numbers and bits, and for arrays. The model learns from
+    the rows with gaps themselves. `transform` then fills in the missing values of a row
+    given its observed values: by means and most probable values, or by random draws.
+    `impute_draws` returns several completed tables for multiple imputation, and
+    `impute_proba` the probabilities of the categories.
 
     Parameters
     ----------
     rbm : estimator, default=None
-        Estimator to train, which is cloned. If None, it has default parameters, and is a
-        :class:`MixedRBMEstimator` for data frames. For arrays, it is a
+        Estimator to train; it is cloned. Pass one to declare ordered answers such as 1 to
+        5, by ``MixedRBMEstimator(feature_types=...)``, or to change how the model is
+        trained. If None, it has default parameters and suits the data: a
+        :class:`MixedRBMEstimator` for data frames, and for arrays a
         :class:`BernoulliRBMEstimator` if all values are in [0, 1], a
         :class:`GaussianRBMEstimator` if all columns are other numbers, and otherwise a
-        :class:`MixedRBMEstimator`. Types of columns are inferred: declare ordered answers
-        such as 1 to 5 by ``MixedRBMEstimator(feature_types=...)``.
+        :class:`MixedRBMEstimator`.
 
     missing_values : int, float, str, NaN, None or pandas.NA, default=NaN
         Placeholder of missing values, for example -1 in integer data. NaN, None, pandas.NA
-        and the masked values of a masked array are missing in any case.
+        and the masked values of a masked array always count as missing.
 
     strategy : {"probability", "mode", "draw"}, default="probability"
-        Values to fill in. "probability" is the conditional mean of numbers, the probability
-        of a 1 for the bits of an array, and otherwise the most probable category. "mode" is
-        the same, but the more probable value of bits. "draw" is a random draw, which
-        differs between calls of `transform` and preserves the spread and the correlations
-        of the data.
+        Values to fill in. "probability" gives the conditional mean of numbers, the
+        probability of a 1 for the bits of an array, and otherwise the most probable
+        category. "mode" differs for the bits of an array only: it gives their more probable
+        value. Choose "draw" to preserve the spread and the correlations of the data: it
+        gives a random draw, which differs between calls of `transform`.
 
     n_gibbs_steps : int, default=100
         Number of Gibbs steps of the chain that fills in a row by a draw, or of each of the
-        four chains over whose second halves probabilities and means are averaged.
+        four chains over whose second halves probabilities and means are averaged. Raise it
+        for less random error.
 
     random_state : int, RandomState instance or None, default=None
         Controls all draws, and the seed of `rbm` if it has no `random_state` of its own.
         Probabilities, means and modes of a row are the same at each call of `transform`.
+        Pass an int for reproducible results across calls of `fit`.
 
     add_indicator : bool, default=False
         Whether `transform` appends the columns of a
-        :class:`~sklearn.impute.MissingIndicator`, which tell where the features that had
-        missing values in `fit` were missing.
+        :class:`~sklearn.impute.MissingIndicator`, one for each feature that had missing
+        values in `fit`. Use it if a later model may learn from the absence of a value.
 
     Attributes
     ----------
@@ -97,7 +101,14 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     See Also
     --------
     skrbm.sampling.sample_conditional : Imputation with an estimator that is already fitted.
+    MixedRBMEstimator : The model of a table, which also scores and draws rows.
     sklearn.impute.IterativeImputer : Imputation by regression on the other features.
+
+    Notes
+    -----
+    The model is a restricted Boltzmann machine. Training maximizes the likelihood of the
+    observed values [1]_. Gibbs sampling estimates the distribution of the missing values of
+    a row given its observed values.
 
     References
     ----------
@@ -109,7 +120,7 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
     --------
     >>> import pandas as pd
     >>> from skrbm import MixedRBMEstimator, RBMImputer
-    >>> X = pd.DataFrame({"pet": ["cat", "dog"] * 100, "size": [25.0, 60.0] * 100})
+    >>> X = pd.DataFrame({"pet": ["cat", "dog"] * 100, "size": [20.0, 60.0] * 100})
     >>> X.loc[0, "pet"] = X.loc[1, "size"] = None
     >>> rbm = MixedRBMEstimator(n_components=4, n_iter=50)
     >>> RBMImputer(rbm, random_state=0).fit_transform(X)[:2].round(-1)
@@ -157,7 +168,7 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         Parameters
         ----------
         X : {data frame, array-like} of shape (n_samples, n_features)
-            Training data, of values that `rbm` takes. Missing values are NaN, None,
+            Training data, with values that `rbm` takes. Missing values are NaN, None,
             pandas.NA, `missing_values`, and the masked values of a masked array.
 
         y : Ignored
@@ -221,9 +232,9 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
         X_filled : {ndarray, data frame} of shape (n_samples, n_features) or (n_samples, \
 n_features + n_indicators)
             Rows with the missing values filled in. Observed values are unchanged. If `rbm_`
-            is a :class:`MixedRBMEstimator` that was trained on a data frame, it is such a
-            frame, with its dtypes and categories and the index of `X`. If `add_indicator`,
-            columns of 0 and 1, or of booleans, follow.
+            is a :class:`MixedRBMEstimator` that was trained on a data frame, this is a data
+            frame with the same dtypes and categories, and with the index of `X`. If
+            `add_indicator`, columns of 0 and 1, or of booleans, follow.
 
         Raises
         ------
@@ -261,11 +272,8 @@ n_features + n_indicators)
     ) -> list:
         """Fill in the missing values several times, by independent draws.
 
-        Estimates from the completed tables, such as means or coefficients, differ as far as
-        they depend on what is missing. The mean of the estimates is the estimate by
-        multiple imputation. Its variance is the mean of their variances, as computed from
-        each table, plus ``1 + 1 / n_draws`` times the variance between the estimates
-        (Rubin, 1987).
+        Compute an estimate, such as a mean or coefficients, from each of the completed
+        tables. The estimates differ as far as they depend on what is missing.
 
         Parameters
         ----------
@@ -293,6 +301,16 @@ n_features + n_indicators)
         -----
         UserWarning
             As for `transform`.
+
+        Notes
+        -----
+        The mean of the estimates is the estimate by multiple imputation. Its variance is
+        the mean of their variances, as computed from each table, plus ``1 + 1 / n_draws``
+        times the variance between the estimates [1]_.
+
+        References
+        ----------
+        .. [1] Rubin, D. B. (1987). Multiple Imputation for Nonresponse in Surveys. Wiley.
         """
         table, model, data = self._table_and_model(X)
         _inputs.check_integer(n_draws, "n_draws", 1)
@@ -321,10 +339,11 @@ n_features + n_indicators)
         Returns
         -------
         probabilities : dict of ndarray of shape (n_samples, n_categories)
-            For each column but real ones, by its name, or by its index if there are no
-            names, the probabilities of its categories given the observed values of the row.
-            The categories are in the order of `categories_` of a
-            :class:`MixedRBMEstimator`, or 0 and 1. An observed category has probability 1.
+            The probabilities of the categories of each column given the observed values of
+            the row. The keys are the names of the columns, or their indices if there are no
+            names; real columns are left out. The categories are in the order of
+            `categories_` of a :class:`MixedRBMEstimator`, or 0 and 1. An observed category
+            has probability 1.
 
         Raises
         ------
