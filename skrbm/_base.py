@@ -80,8 +80,8 @@ class BaseRBM(
 ):
     """Base class of all restricted Boltzmann machines, whatever their visible units.
 
-    A subclass has parameters, of which those of `_parameter_constraints` and `solver` are
-    required, and names the kind of its units and the solvers that suit them.
+    A subclass has the parameters of `_parameter_constraints` and `solver`, and may have
+    others. It names the kind of its units and the solvers that suit them.
     """
 
     _units: ClassVar[type[VisibleUnits]]
@@ -139,15 +139,10 @@ class BaseRBM(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data: binary or with values in [0, 1], real values for a
-            GaussianRBMEstimator, which does not accept sparse data, or the table of a
-            MixedRBMEstimator: a data frame, or an array, also of strings or objects. bool,
-            uint8, float32 and float64 arrays are not converted as a whole but cast
-            minibatch by minibatch. Other dtypes are converted to float64, and arrays in
-            Fortran order are copied to C order. Sparse data stay sparse; formats other than
-            CSR are converted to CSR. Missing values of dense data are NaN, None or
-            pandas.NA. They are drawn anew, given the rest of their row, whenever the row is
-            presented, which follows the gradient of the likelihood of the observed values.
+            Training data. A BernoulliRBMEstimator takes values in [0, 1], and a
+            GaussianRBMEstimator real values, which may not be sparse. A MixedRBMEstimator
+            takes a table: a data frame, or an array, also of strings or objects. Missing
+            values of dense data are NaN, None or pandas.NA.
 
         y : Ignored
             Not used, present for API consistency.
@@ -165,14 +160,13 @@ class BaseRBM(
         Raises
         ------
         ValueError
-            If a parameter is out of range, if `X` is empty, has infinite values, a feature
+            If a parameter is out of range. If `X` is empty, has infinite values, a feature
             without observed values, or NaN although it is sparse, or does not match the
-            model that a warm start continues, if a weight is negative, or if no weight is
-            greater than 0. If the model is one of binary data, also if
-            `X` has integers other than 0 and 1 of a dtype other than int32 and int64, or
-            integers of which all features would become constant. If it is one of a table,
-            also if a column holds other values than numbers, booleans or strings, or does
-            not suit `feature_types` or `groups`.
+            model that a warm start continues. If a weight is negative, or if no weight is
+            greater than 0. For a model of binary data, if `X` has integers other than 0 and
+            1 of a dtype other than int32 and int64, or integers whose features would all
+            become constant. For a model of a table, if a column holds other values than
+            numbers, booleans or strings, or does not suit `feature_types` or `groups`.
 
         Warns
         -----
@@ -184,11 +178,21 @@ class BaseRBM(
             the keyboard. In the last case the model of the last completed epoch is kept (of
             the best epoch with `early_stopping`).
         ConvergenceWarning
-            If training diverged, in which case the model of the previous epoch is kept (of
-            the best epoch with `early_stopping`), if the model is clearly worse at the end
-            of training than at its start, if the check of the model finds a problem
+            If training diverged; the model of the previous epoch is kept (of the best epoch
+            with `early_stopping`). Also if the model is clearly worse at the end of
+            training than at its start, if the check of the model finds a problem
             (`verdict_`), or if the variance of a real-valued feature given the hidden units
             has reached its lower bound.
+
+        Notes
+        -----
+        bool, uint8, float32 and float64 arrays are not converted as a whole but cast
+        minibatch by minibatch. Other dtypes are converted to float64, and arrays in Fortran
+        order are copied to C order. Sparse data stay sparse; formats other than CSR are
+        converted to CSR.
+
+        Missing values are redrawn, given the rest of their row, whenever the row is
+        presented. This follows the gradient of the likelihood of the observed values.
         """
         return self._run(Fit(self, X, y, sample_weight))
 
@@ -202,37 +206,24 @@ class BaseRBM(
     ) -> Self:
         """Update the model with one pass over the rows of `X`, in order.
 
-        The rows are split into minibatches of `batch_size`. A data stream therefore gives
-        the same model however it is divided into calls, as long as each call but the last
-        has a multiple of `batch_size` rows. For a GaussianRBMEstimator or a
-        MixedRBMEstimator, the first call must be the same as well: its rows, of which there
-        should be many, set the means and variances that standardize all rows, the
-        covariances that whiten their real values, and the types and categories of the
-        columns of a table. Categories that only come later must be declared by a
-        categorical dtype, and types by `feature_types` if those rows do not tell, such as
-        numbers that begin with 0 and 1 alone. The learning rate is constant because the end
-        of the stream is unknown. For a better model, lower it towards the end with
-        ``set_params(learning_rate=...)``. No rows are held out, and nothing is printed or
-        recorded in `history_`. To monitor training, score held-out rows yourself.
-
-        Missing values are drawn for a single use, by ten Gibbs steps from independent draws
-        with the means of the observed values. A feature may have no observed values in a
-        chunk, except in the first one of a GaussianRBMEstimator.
+        Use it for a data stream, or for data that do not fit into memory. The learning rate
+        is constant because the end of the stream is unknown. For a better model, lower it
+        towards the end with ``set_params(learning_rate=...)``.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data, as for `fit`. The first call determines the dtype of the model.
+            For a GaussianRBMEstimator or a MixedRBMEstimator, it should have many rows (see
+            Notes).
 
         y : Ignored
             Not used, present for API consistency.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows, as for `fit`, but not normalized, because the
-            mean of all future weights is unknown: the contribution of a row to the gradient
-            is multiplied by its weight. Rows with weights above 4, or above 4 times the
-            mean of this call if that exceeds 1, are presented several times with a part of
-            it. If the weights are far from 1, divide them by their expected mean.
+            mean of all future weights is unknown. If the weights are far from 1, divide
+            them by their expected mean.
 
         Returns
         -------
@@ -252,6 +243,28 @@ class BaseRBM(
             one of real values.
         ConvergenceWarning
             If training diverged. The model from before the call is kept.
+
+        Notes
+        -----
+        The rows are split into minibatches of `batch_size`. A data stream therefore gives
+        the same model however it is divided into calls, as long as each call but the last
+        has a multiple of `batch_size` rows. No rows are held out, and nothing is printed or
+        recorded in `history_`. To monitor training, score held-out rows yourself.
+
+        For a GaussianRBMEstimator or a MixedRBMEstimator, the first call must also be the
+        same. Its rows set the means and variances that standardize all rows, the
+        covariances that whiten their real values, and the types and categories of the
+        columns of a table. Declare categories that only come later by a categorical dtype.
+        Declare types by `feature_types` if those rows do not tell them, for example if the
+        first numbers of a column are 0 and 1 alone.
+
+        The contribution of a row to the gradient is multiplied by its weight. Rows with
+        weights above 4, or above 4 times the mean of this call if that exceeds 1, are
+        presented several times with a part of their weight.
+
+        Missing values are drawn for a single use, by ten Gibbs steps from independent draws
+        with the means of the observed values. A feature may have no observed values in a
+        chunk, except in the first one of a GaussianRBMEstimator.
         """
         self._validate_params()
         return PartialFit(self, X, sample_weight).run()
@@ -259,7 +272,7 @@ class BaseRBM(
     def _validate(
         self, X, reset=False, name="X", *, sample_weight=None, targets=(), **options
     ):
-        """Return validated rows, of which those of weight 0 will not be trained on.
+        """Return validated rows; those of weight 0 will not be trained on.
 
         In the columns of rows that are `targets`, unknown values may count as missing.
         """
@@ -376,12 +389,6 @@ class BaseRBM(
     def transform(self, X: MatrixLike) -> np.ndarray:
         """Compute the probabilities of the hidden units, ``p(h = 1 | X)``.
 
-        Those of a row with missing values are given its observed values: exactly for up to
-        12 hidden units, by a sum over all of their states. For more, they are averages over
-        24 Gibbs chains of 40 steps, after 40 others, with a standard error of about 0.01 in
-        rows of 64 bits if 30 % are missing. All rows use the same random numbers, so that
-        the result of a row does not depend on the other rows.
-
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
@@ -390,9 +397,10 @@ class BaseRBM(
         Returns
         -------
         H : ndarray of shape (n_samples, n_components)
-            Probabilities. They have the dtype of `X` if it is float32 or float64, that of
-            the model if `X` is bool or uint8, else float64. For a MixedRBMEstimator, they
-            have the dtype of the model, or float64 if a real column has more precision.
+            Probabilities, given the observed values of each row. They have the dtype of `X`
+            if it is float32 or float64, that of the model if `X` is bool or uint8, else
+            float64. For a MixedRBMEstimator, they have the dtype of the model, or float64
+            if a real column has more precision.
 
         Raises
         ------
@@ -404,8 +412,16 @@ class BaseRBM(
         Warns
         -----
         UserWarning
-            If other `X` has values outside [0, 1] although the model is one of binary
-            data. They are used unchanged.
+            If other `X` has values outside [0, 1] although the model is one of binary data.
+            They are used unchanged.
+
+        Notes
+        -----
+        In rows with missing values, the probabilities are exact for up to 12 hidden units:
+        they are sums over all states of these. For more units, they are averages over 24
+        Gibbs chains of 40 steps, after 40 others, with a standard error of about 0.01 in
+        rows of 64 bits if 30 % are missing. All rows use the same random numbers, so that
+        the result of a row does not depend on the other rows.
         """
         return self._transform(X)
 
@@ -432,8 +448,9 @@ class BaseRBM(
         V : ndarray of shape (n_samples, n_features)
             Means. For binary data these are the probabilities ``p(v = 1 | X)``. They have
             the dtype of `X` if it is float32 or float64, that of the model if `X` is bool
-            or uint8, else float64. For a MixedRBMEstimator, a table like that in `fit`, of
-            the means of real columns and the most probable values of the others.
+            or uint8, else float64. For a MixedRBMEstimator, this is a table like that in
+            `fit`, with the means of real columns and the most probable values of the
+            others.
 
         Raises
         ------
@@ -478,7 +495,7 @@ class BaseRBM(
         return in_container(self, array, like, names)
 
     def _write(self, rows, like=None):
-        """Return rows as `_validate` does in the form that users have them, like `like`."""
+        """Return rows as from `_validate` in the form that users have them, like `like`."""
         return rows
 
     def _probabilities(self, of_columns):
@@ -495,7 +512,7 @@ class BaseRBM(
         return _inputs.Places(n_features, getattr(self, "feature_names_in_", None))
 
     def _columns_of(self, places):
-        """Return which columns of rows as from `_validate` these columns of users are."""
+        """Return which columns of validated rows these columns of users are."""
         return places
 
     def _visible_row(self, array):
@@ -505,15 +522,16 @@ class BaseRBM(
     def free_energy(self, X: MatrixLike) -> np.ndarray:
         """Compute the free energy of each row.
 
-        ``F(v) = - log sum_h exp(-E(v, h))``, the negative log-likelihood minus the log
-        partition function. Its differences compare rows under the same model. Free
-        energies of different models are not comparable. Missing values are summed out, as
-        in `log_likelihood`.
+        The free energy ``F(v) = - log sum_h exp(-E(v, h))`` is the negative log-likelihood
+        minus the log partition function. Use it to compare rows under the same model: it is
+        fast, because the partition function is not needed. Free energies of different
+        models are not comparable.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score, with NaN for missing values.
+            Rows to score, with NaN for missing values. These are summed out, as in
+            `log_likelihood`.
 
         Returns
         -------
@@ -657,13 +675,8 @@ class BaseRBM(
     ) -> np.ndarray:
         """Compute the log-likelihood of each row.
 
-        That of a row with missing values is the log-probability of its observed values. For
-        up to 20 hidden units, it is a sum over all of their states, which takes a minute
-        for 20 units and a few thousand rows. For more, it is estimated by ten annealed runs
-        for each row, always with the same random numbers. Like all such estimates, it tends
-        to be too low, by about 0.01 nats on average in rows of 64 bits of which 30 % are
-        missing, where single rows are off by 0.14 nats. It differs by as much if the other
-        rows change.
+        The log-likelihood of a row with missing values is the log-probability of its
+        observed values.
 
         Parameters
         ----------
@@ -688,6 +701,16 @@ class BaseRBM(
         ------
         ValueError
             If `X` has values other than 0 and 1 and the model is one of binary data.
+
+        Notes
+        -----
+        With missing values and up to 20 hidden units, the log-likelihood is a sum over all
+        states of the hidden units. This takes a minute for 20 units and a few thousand
+        rows. With more units, it is estimated by ten annealed runs for each row, always
+        with the same random numbers. Like all such estimates, it tends to be too low, by
+        about 0.01 nats on average in rows of 64 bits if 30 % of them are missing. Single
+        rows are off by 0.14 nats there, and estimates differ by as much if the other rows
+        change.
         """
         check_is_fitted(self)
         model = model_of(self)
@@ -699,17 +722,14 @@ class BaseRBM(
     def conditional_proba(self, X: MatrixLike, column: Any) -> Any:
         """Compute the distribution of a column given all other columns.
 
-        It is exact: no hidden unit is sampled, and log Z is not needed. What a row has in
-        the column itself does not matter, and may be missing. Where a row has other missing
-        values, its distribution is that given its observed values: exactly for up to 12
-        hidden units, by a sum over all of their states. For more, distributions given all
-        other columns are averaged over the states of 24 Gibbs chains, at every fourth of 40
-        steps, after 40 others, always with the same random numbers.
+        Use it to predict a column, or to see how a column depends on the others. It is
+        exact: no hidden unit is sampled, and log Z is not needed.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows with all columns, as for `score_samples`.
+            Rows with all columns, as for `score_samples`. The values of the column itself
+            do not matter, and may be missing.
 
         column : str, int or list of these
             Column, or several, each by its name or, if `X` has no names, by its index. Each
@@ -737,7 +757,15 @@ class BaseRBM(
 
         See Also
         --------
-        skrbm.RBMImputer.impute_proba : Distributions of missing values given others.
+        skrbm.RBMImputer.impute_proba : The same for missing values.
+
+        Notes
+        -----
+        In rows with other missing values, the distribution is that given the observed
+        values. For up to 12 hidden units it is exact, a sum over all of their states. For
+        more units, distributions given all other columns are averaged over the states of 24
+        Gibbs chains, at every fourth of 40 steps, after 40 others, always with the same
+        random numbers.
 
         Examples
         --------
@@ -763,8 +791,8 @@ class BaseRBM(
     def score_cells(self, X: MatrixLike, *, relative: bool = True) -> Any:
         """Compute how probable each cell of a row is, given all other cells of the row.
 
-        The lowest scores of a row tell which of its values do not fit the others. The
-        probabilities are those of `conditional_proba`.
+        Use it to find the values of a row that do not fit the others: they have the lowest
+        scores. The probabilities are those of `conditional_proba`.
 
         Parameters
         ----------
@@ -773,22 +801,16 @@ class BaseRBM(
 
         relative : bool, default=True
             Whether to subtract the log-probability, or log-density, of the most probable
-            value of the cell. Scores are then at most 0, and have the same scale in
-            all columns: they say by how much the log-probability of the row would increase
-            if this cell alone were corrected (for numbers, to within 0.03 nats). If False,
-            they are log-probabilities, and logarithms of densities in the units of the
-            column where it has numbers. If none has, their sum over the columns is
-            `score_samples`.
+            value of the cell. Scores are then at most 0, and have the same scale in all
+            columns (see Notes). If False, they are log-probabilities, or logarithms of
+            densities in the units of the column where it has numbers.
 
         Returns
         -------
         scores : {ndarray, data frame} of shape (n_samples, n_features)
             Scores in nats, as float64, also in a dense array if `X` is sparse; NaN for
-            missing values. In rows with these, they are means over the draws of
-            `score_samples`. The score of one of the `groups` of columns is in its column
-            that is 1, beside zeros; if none is, all of its columns have an equal part of
-            it. Where `score_samples` is -inf, all scores of the row are. `set_output`
-            chooses the container.
+            missing values. Where `score_samples` is -inf, all scores of the row are -inf.
+            `set_output` chooses the container.
 
         Raises
         ------
@@ -800,8 +822,21 @@ class BaseRBM(
         UserWarning
             As for `score_samples`.
 
+        Notes
+        -----
+        A relative score says by how much the log-probability of the row would increase if
+        this cell alone were corrected (for numbers, to within 0.03 nats). With
+        ``relative=False``, and if no column has numbers, the sum over the columns is
+        `score_samples`.
+
+        In rows with missing values, scores are means over the draws of `score_samples`. The
+        score of one of the `groups` of columns is in its column that is 1, and the others
+        have 0. If none is 1, all columns of the group have an equal part of the score.
+
         Examples
         --------
+        Columns 0 and 1 are always the same in `X`, and so are 1 and 2:
+
         >>> import numpy as np
         >>> from skrbm import BernoulliRBMEstimator
         >>> X = np.array([[0, 0, 0, 0], [1, 1, 1, 0]] * 100)
@@ -815,7 +850,7 @@ class BaseRBM(
         return BaseRBM._visible_frame(self, likelihood._without_impossible(cells, data), X)
 
     def _cells(self, scores, data):
-        """Return values of the columns that users have, given those of the columns of rows.
+        """Return scores of the columns that users have, given those of the columns of rows.
 
         `data` are the rows, as a data set.
         """
@@ -893,9 +928,9 @@ class BaseRBM(
         Returns
         -------
         h : ndarray of shape (n_samples, n_components) or (n_components,)
-            Hidden states, 0 or 1, of which `transform` returns the probabilities. They have
-            the dtype of `v` if it is float32 or float64, that of the model if `v` is bool
-            or uint8, else float64.
+            Hidden states, 0 or 1, drawn with the probabilities that `transform` returns.
+            They have the dtype of `v` if it is float32 or float64, that of the model if `v`
+            is bool or uint8, else float64.
 
         Raises
         ------
@@ -910,7 +945,7 @@ class BaseRBM(
         See Also
         --------
         sample_visible : The reverse.
-        gibbs : Both in turn.
+        gibbs : Alternates between the two.
         """
         row = _inputs.as_matrix(v)
         model, data = self._model_and_rows(v if row is None else row, name="v")
@@ -943,9 +978,10 @@ class BaseRBM(
         Returns
         -------
         v : ndarray of shape (n_samples, n_features) or (n_features,)
-            Visible states, of which `inverse_transform` returns the means. They have the
-            dtype of `h` if it is float32 or float64, that of the model if `h` is bool or
-            uint8, else float64. For a MixedRBMEstimator, a table like that in `fit`.
+            Visible states, drawn from distributions with the means that `inverse_transform`
+            returns. They have the dtype of `h` if it is float32 or float64, that of the
+            model if `h` is bool or uint8, else float64. For a MixedRBMEstimator, a table
+            like that in `fit`.
 
         Raises
         ------
@@ -955,7 +991,7 @@ class BaseRBM(
         See Also
         --------
         sample_hidden : The reverse.
-        gibbs : Both in turn.
+        gibbs : Alternates between the two.
         """
         row = _inputs.as_matrix(h)
         model, data = self._model_and_hidden_rows(h if row is None else row, name="h")
@@ -985,6 +1021,8 @@ class BaseRBM(
     ) -> np.ndarray:
         """Draw rows from the model.
 
+        If chains mix slowly, use ``init="noise"`` or `betas`.
+
         Parameters
         ----------
         n_samples : int, default=1
@@ -994,21 +1032,21 @@ class BaseRBM(
             Number of Gibbs steps from the start of a chain to its first row.
 
         n_chains : int, default=None
-            Number of chains, from which the rows are taken in turn. If None, there is one
+            Number of chains. The chains take turns in giving a row. If None, there is one
             chain per row. If there are more chains than starting points, several chains
-            start at the same point. If chains mix slowly, use ``init="noise"`` or `betas`.
+            start at the same point.
 
         thinning : int, default=10
             Number of Gibbs steps between successive rows of a chain.
 
         init : {"chains", "noise"} or {array-like, sparse matrix} of shape (n_rows, \
 n_features), default=None
-            Initialization of the chains. "chains" uses the hidden states of the training
-            chains, `h_samples_`, in random order. After persistent contrastive divergence
-            these are already close to the distribution of the model. "noise" uses hidden
-            states that are 0 or 1 with equal probability. If rows of visible states are
-            passed, for example data, chain i starts at row ``i % n_rows``. None means
-            "chains", or "noise" if there are no training chains.
+            Start of the chains. "chains" uses the hidden states of the training chains,
+            `h_samples_`, in random order. After persistent contrastive divergence these are
+            already close to the distribution of the model. "noise" uses hidden states that
+            are 0 or 1 with equal probability. If rows of visible states are passed, for
+            example data, chain i starts at row ``i % n_rows``. None means "chains", or
+            "noise" if there are no training chains.
 
         betas : "auto", int or array-like of shape (n_betas,), default=None
             Inverse temperatures of parallel tempering, the number of them, or "auto", for
@@ -1016,14 +1054,14 @@ n_features), default=None
             :func:`skrbm.sampling.draw_chains`.
 
         ladder : ModelLadder, default=None
-            Models to run each chain at in place of temperatures, from
+            Models to run each chain at instead of temperatures, from
             :class:`skrbm.callbacks.TrajectoryLadder`.
 
         output : {"states", "probabilities"}, default="states"
             Whether to return visible states, or the means of the distributions from which
             they would be drawn: for binary data, the probabilities of a 1. For a
             MixedRBMEstimator, columns that are not real have their most probable values
-            in place of means.
+            instead of means.
 
         n_jobs : int, default=None
             Number of jobs to run in parallel, as for joblib. Chains are distributed in
@@ -1036,8 +1074,8 @@ n_features), default=None
         Returns
         -------
         v : ndarray of shape (n_samples, n_features)
-            Rows drawn from the model, in the dtype of the model. For a MixedRBMEstimator,
-            a table like that in `fit`.
+            Rows drawn from the model, in the dtype of the model. For a MixedRBMEstimator, a
+            table like that in `fit`.
 
         Raises
         ------
@@ -1081,8 +1119,8 @@ n_features), default=None
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to reconstruct. The hidden units of a row with NaN are those given its
-            other features, as by `transform`.
+            Rows to reconstruct. Rows with NaN are reconstructed from the hidden units given
+            their other features, as by `transform`.
 
         Returns
         -------
