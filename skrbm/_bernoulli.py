@@ -261,7 +261,7 @@ class BernoulliRBMEstimator(BaseRBM):
     ``1 - learning_rate * weight_decay``. With `centering`, the biases make up for what the
     weights lose at the means of the units.
 
-    **Averaging.** Because it removes the noise of the chains, a constant learning rate and
+    **Averaging** removes the noise of the chains. This is why a constant learning rate and
     `partial_fit` also end with a good model. Each call of `fit` starts a new average, and
     all calls of `partial_fit` after it share another one. Further training continues from
     the last iterate, not from the average.
