@@ -1,4 +1,11 @@
-"""Restricted Boltzmann machines for scikit-learn users."""
+"""Restricted Boltzmann machines for scikit-learn users.
+
+Choose an estimator by the data: `BernoulliRBMEstimator` for rows of 0 and 1,
+`GaussianRBMEstimator` for real values, and `MixedRBMEstimator` for tables. `RBMImputer`
+fills in missing values, and `RBMClassifier` learns from rows with labels. The submodules
+`callbacks`, `dask`, `inspection`, `likelihood`, `metrics`, `plotting` and `sampling` are
+imported on first access.
+"""
 
 import importlib
 
