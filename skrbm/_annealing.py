@@ -511,7 +511,7 @@ def respaced(betas, share, n_betas):
 def betas_of_equal_swaps(path, h, rng, n_betas=None, *, acceptance=0.5, n_first=16):
     """Return inverse temperatures at which all adjacent pairs swap equally often.
 
-    The sum of all rejection rates hardly depends on the temperatures at which it is
+    The sum of all rejection rates depends little on the temperatures at which it is
     measured, so each step between temperatures should contribute an equal part of it. If
     `n_betas` is None, the number of steps is such that swaps have the given acceptance: by
     default it is twice this sum, which is close to optimal. `n_first` temperatures are

@@ -478,7 +478,7 @@ def groups(
     mean=None,
     states=None,
 ):
-    """Compute groups of visible units, of which some states are impossible.
+    """Compute groups of visible units, some of whose states are impossible.
 
     In a one-hot group, one unit is on, and the log-odds of two units are the difference of
     their inputs. In a thermometer, the units that are on are the first ones, and the

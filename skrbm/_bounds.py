@@ -28,7 +28,7 @@ def log_partition_bound(model, v):
     ----------
     model : RBM
     v : ndarray of shape (n_rows, n_encoded)
-        Encoded rows of states, of which those with the lowest free energies are used.
+        Encoded rows of states. Those with the lowest free energies are used.
     """
     free_energy = model.free_energy(v)
     v = v[np.argsort(free_energy, kind="stable")[:N_ROWS]]

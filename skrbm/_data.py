@@ -596,7 +596,7 @@ class DataSet:
         return encoded
 
     def hide(self, feature: int) -> Self:
-        """Return a data set of which a feature is missing in all encoded rows."""
+        """Return a data set in which a feature is missing in all encoded rows."""
         hiding = copy.copy(self)
         hiding.hidden, hiding.has_gaps = feature, True
         return hiding

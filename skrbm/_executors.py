@@ -17,10 +17,10 @@ GROUP_SIZE = 8
 
 
 class Executor(abc.ABC):
-    """Base class of executors, each of which owns the blocks of the data.
+    """Base class of executors. An executor owns the blocks of the data.
 
-    An executor is a context manager, which is entered before its first task, and releases
-    what it holds when it is left.
+    It is a context manager, which is entered before its first task, and releases what it
+    holds when it is left.
 
     Parameters
     ----------

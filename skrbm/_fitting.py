@@ -36,10 +36,10 @@ from skrbm._verdict import judge
 # Loss of pseudo-log-likelihood during training, in nats per feature, that triggers a
 # warning.
 _LARGEST_SHORTFALL = 0.1
-# Minimum number of updates before a verdict, which takes up to two fifths of the time of as
-# many updates, and the less the more there are.
+# Minimum number of updates before a verdict. A verdict takes up to two fifths of the time
+# of so many updates, and a smaller part of the time of more.
 _UPDATES_FOR_VERDICT = 5_000
-# The fitted attributes of it, which belong to one model.
+# The fitted attributes that a verdict sets. They belong to one model.
 _OF_VERDICT = "verdict_", "log_partition_gap_"
 
 
@@ -108,7 +108,8 @@ class Call(abc.ABC):
     def check_values(self, data, ranges):
         """Check whether the visible units can have the values of the rows.
 
-        `ranges` returns the ranges of all features, of which `data` may be a sample.
+        `ranges` returns the ranges of the features in all rows. `data` may be a sample of
+        the rows.
         """
         rbm = self.rbm
         options = {"clips": rbm._binarizes, "when": "during training, "}

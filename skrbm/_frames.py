@@ -33,7 +33,7 @@ class Column:
     dtype : dict
         The dtype that it had.
     declared : bool
-        Whether `values` are the categories of the dtype, of which some may not occur.
+        Whether `values` are the categories of the dtype. Some of them may not occur.
     ordered : bool
         Whether these are ordered.
     """

@@ -26,11 +26,11 @@ from skrbm._random import Repeated, generator
 STEPS_TO_SCORE, STEPS_TO_LEARN = 10, 10
 # Log-marginals: largest number of hidden units whose states are enumerated, in general and
 # for rows scored in training. For more, numbers of annealed runs for each row, and of their
-# steps, likewise.
+# steps, in general and for rows scored in training.
 LARGEST_EXACT, LARGEST_EXACT_TO_SCORE = 20, 10
 RUNS, RUNS_TO_SCORE = (10, 100), (2, 25)
-# Means of hidden units: the same, and numbers of chains for each row, which is even, and of
-# their Gibbs steps, of which the second half counts.
+# Means of hidden units: the same, and number of chains for each row, which is even, and
+# number of their Gibbs steps, the second half of which counts.
 LARGEST_EXACT_MEANS = 12
 N_CHAINS, N_STEPS = 24, 80
 # Number of steps from one average over the distributions of a column to the next.
@@ -298,7 +298,7 @@ def _by_chains(model, v, mean, finish):
 
 
 def _run_chains(model, cells, missing, first):
-    """Run `N_CHAINS` chains for each row, of which `cells` has so many copies.
+    """Run `N_CHAINS` chains for each row. `cells` has so many copies of each row.
 
     Yields, for each step, the states of the chains, which then change in place, and the
     means of the hidden units of those before the step, by row and chain.

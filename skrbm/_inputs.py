@@ -236,7 +236,7 @@ def refuse_malformed(X, name="X"):
 
 
 def refuse_duplicates(X, name="X"):
-    """Raise an error for a data frame of which several columns have the same name."""
+    """Raise an error for a data frame if several of its columns have the same name."""
     twice = [label for label, count in Counter(X.columns).items() if count > 1]
     if twice:
         raise ValueError(

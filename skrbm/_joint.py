@@ -20,14 +20,14 @@ from skrbm._gaps import mean_hidden
 from skrbm._random import generator
 from skrbm._units.labelled import LabelledUnits
 
-# Share of the generative objective if all labels are known, and if some are not. All
+# Share of the generative objective if all labels are known, and if some are not, and the
 # shares that are compared.
 SHARE, SHARE_IF_UNKNOWN = 0.01, 0.1
 SHARES = SHARE, SHARE_IF_UNKNOWN, 1.0
 # Factor of the learning rate if that share is small.
 LARGEST_FACTOR = 5.0
-# Inverse strengths of the penalty on the first weights of labels that are compared, and
-# that if some labels are not known: drawn labels would wash out weights that are small.
+# Inverse strengths of the penalty on the first weights of labels: those that are compared,
+# and the one used if some labels are not known. Drawn labels would wash out small weights.
 PENALTY, OTHER_PENALTY, PENALTY_IF_UNKNOWN = 10.0, 0.1, 100.0
 # Largest number of rows that the first weights of labels are found from.
 MOST_TO_START = 10_000
@@ -243,7 +243,7 @@ class Plan:
     estimator : BaseRBM
         The model of the features.
     data : DataSet
-        All rows that it was trained on, of which some may not count.
+        All rows that it was trained on. Some of them may not count.
     codes : int ndarray of shape (n_rows_of_X, n_labels)
         Codes of the labels, -1 if they are not known.
     n_states : list of int

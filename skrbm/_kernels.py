@@ -101,8 +101,8 @@ class SparseRows(NamedTuple):
 
 # OpenBLAS uses a single thread for products with fewer multiplications than this.
 _ONE_THREAD = 1 << 19
-# Up to this number of multiplications a second thread hardly helps, and it costs much time
-# beside other work, because the threads wait actively even while one of them has no core.
+# Up to this number of multiplications, a second thread barely helps. On a busy machine it
+# costs much time, because OpenBLAS threads spin even while one of them has no core.
 _GAINS_NO_THREAD = 1 << 21
 
 

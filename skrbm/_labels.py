@@ -144,7 +144,7 @@ def draw(model, data, rows, rng, v=None):
 def drawn_codes(model, v, unknown, rng):
     """Return the codes of all labels of encoded rows, after drawing those `unknown`.
 
-    Each is drawn given all others, in turn.
+    They are drawn one after another, each given all others.
     """
     groups = model.visible.labels.groups
     on, total = _states(v, groups[-1].stop), model.hidden_input(v)

@@ -102,7 +102,7 @@ def models_of(ladder, kind):
 
 
 class ModelPath(Path):
-    """Straight lines from model to model, the first of which has independent features.
+    """Straight lines from model to model. The first one has independent features.
 
     Places are lists of models. Those that the path leads through are at equal distances,
     and between neighbors the parameters are interpolated.

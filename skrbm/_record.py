@@ -123,8 +123,8 @@ class Record:
     binarize : bool, default=False
         Whether training draws states from values between 0 and 1.
     per_epoch : int, default=1
-        Number of parts of an epoch that are reported separately, of which `n_epochs` is the
-        total. Held-out rows are scored after whole epochs.
+        Number of parts of an epoch that are reported separately. `n_epochs` is the total
+        number of parts. Held-out rows are scored after whole epochs.
 
     Attributes
     ----------

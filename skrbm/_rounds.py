@@ -102,7 +102,7 @@ class SharedState(TrainingState):
     Attributes
     ----------
     solvers : list of Solver
-        The packed solver of each shard, of which `solver` is a mixture.
+        The packed solver of each shard. `solver` is a mixture of these.
     change : RBM
         Mean change of the model in a step of the last round.
     seed : int
@@ -423,7 +423,7 @@ class Rounds:
 def suitable_local_steps(n_steps):
     """Return the number of steps in a round, if a shard takes `n_steps` in the training.
 
-    More than 100 rounds hardly make the model better, while 100 steps take much longer than
+    More than 100 rounds barely make the model better. And 100 steps take much longer than
     all that is done between rounds, unless the model is small.
     """
     return min(100, max(25, n_steps // 100))
@@ -435,8 +435,8 @@ def outer_momentum(n_shards, rate, momentum):
     The shards together take as many steps as one process, but fewer in a row. Momentum m
     makes the model move 1 / (1 - m) times as far in a step, if possible as far as one
     process moves it in the steps of all shards. At a high learning rate, the chains could
-    not follow. `rate` is the learning rate as a part of the initial one, and `momentum`
-    that of the local steps, besides which less is stable.
+    not follow. `rate` is the learning rate as a part of the initial one. `momentum` is
+    that of the local steps: the larger it is, the less outer momentum is stable.
     """
     factor = max(2.0, LARGEST_FACTOR * (1 - momentum))
     return 1 - 1 / min(n_shards, LARGEST_SPEED / rate, factor)
@@ -466,7 +466,7 @@ def follow(state, part, n_local_steps, averaging):
 
 
 class RoundsTraining(Training):
-    """Progress of a training in rounds, each of which is reported as if it were an epoch.
+    """Progress of a training in rounds. Each round is reported as if it were an epoch.
 
     Pickling leaves out the data and how they are processed.
 

@@ -6,7 +6,7 @@ depend on scikit-learn.
 
 import math
 
-# Learning rate for a stream of rows, of which the variances are not known.
+# Learning rate for a stream of rows, whose variances are not known.
 STREAM_RATE = 0.2
 # Numbers of Gibbs steps, and the largest variances above which they are taken.
 GIBBS_STEPS = {5: 6.0, 3: 5.0, 2: 1.2}

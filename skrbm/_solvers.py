@@ -36,7 +36,7 @@ MANY = 1 << 30
 # Number of temperatures of parallel tempering.
 N_TEMPERATURES = 10
 # Weight of a new swap in the moving averages of rejection rates, and number of minibatches
-# after which the temperatures are spaced anew.
+# after which the temperatures are respaced.
 REJECTION_SHARE = 0.02
 RESPACING_INTERVAL = 100
 
@@ -62,7 +62,7 @@ class Solver(abc.ABC):
     means : ndarray of shape (n, n_components) or None
         Hidden means of recent rows of minibatches, if the solver remembers them.
     n_means : int
-        How many rows have been written there so far, in turn.
+        How many rows have been written there so far, the latest over the oldest.
     """
 
     paired: bool = False
@@ -124,7 +124,7 @@ class Solver(abc.ABC):
 
     @classmethod
     def mix(cls, solvers: list[Self], n_chains: int) -> Self:
-        """Return a solver with at most `n_chains` chains, from each solver in turn.
+        """Return a solver with at most `n_chains` chains, taken from all solvers equally.
 
         Override this method if other attributes belong to single chains.
         """
@@ -172,7 +172,7 @@ class ContrastiveDivergence(Solver, in_core=True):
 class PersistentContrastiveDivergence(Solver, in_core=True):
     """PCD-k, which continues the chains of the previous step, and lets them jump.
 
-    Gibbs steps hardly ever lead from one mode of a model to another. Without jumps, the
+    Gibbs steps rarely lead from one mode of a model to another. Without jumps, the
     chains thus cannot tell how much probability a mode has, and training moves all of it to
     one of them, or to a state that no chain is in. See `jump`.
 
@@ -319,7 +319,7 @@ class ParallelTempering(Solver):
             self._respace()
 
     def _step(self, path, states, rng):
-        """Let neighbors swap, and take a Gibbs step at each temperature, in turn.
+        """Alternate between swaps of neighbors and a Gibbs step at each temperature.
 
         `states`, of the shape of `v`, are replaced.
         """

@@ -268,7 +268,7 @@ class Learner:
     data : DataSet
         The training rows. Row weights, if any, are usually around 1.
     drift : RBM, default=None
-        What is added to the model in each step, besides the update.
+        What is added to the model in each step, in addition to the update.
     steps_of_gaps : int, default=1
         Number of Gibbs steps of missing cells whenever a row is presented.
     """

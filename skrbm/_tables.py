@@ -1,7 +1,7 @@
 """Tables as coded rows, and back: types of columns, categories, groups of columns of bits.
 
 A coded row has one value for each field: the code of a category or the value of a real
-column, and NaN for a gap. A field is a column, or a group of columns of bits of which at
+column, and NaN for a gap. A field is a column, or a group of columns of bits in which at
 most one is on.
 """
 
@@ -208,8 +208,8 @@ class Table:
             Types of all columns, or of some of them by their labels or, in an array, their
             indices. The others are inferred.
         groups : None, "auto" or list of lists, default=None
-            Columns of bits, likewise, of which at most one is on in each row. If "auto",
-            they are those of `exclusive_groups`.
+            Columns of bits in which at most one is on in each row, by labels or indices as
+            well. If "auto", they are those of `exclusive_groups`.
         owner : str, default="Table"
             Name of the class of the estimator, for errors.
         by_dtypes : bool, default=False
@@ -548,8 +548,8 @@ class Table:
     def divide(self, values, coded):
         """Return values of columns, given those of fields, which are the sums of theirs.
 
-        The value of a group is that of its column that is on, beside zeros. If none is on,
-        it is divided among them.
+        The column that is on in a group gets the value of the group, and the others get 0.
+        If none is on, the value is divided among them.
         """
         of_columns = np.empty((len(coded), self.n_features))
         for field, value, codes in zip(self.fields, values.T, coded.T, strict=True):

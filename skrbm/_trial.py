@@ -107,7 +107,7 @@ class _Scores:
 
 
 def _batches(data, size, rng):
-    """Yield minibatches without end, shuffled anew in each pass."""
+    """Yield minibatches without end, reshuffled in each pass."""
     while True:
         yield from data.minibatches(size, data.order(rng))
 

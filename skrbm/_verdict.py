@@ -131,7 +131,7 @@ def judge(state, data=None) -> Verdict:
 
     Four things are compared:
 
-    - log Z, or the largest of estimates that hardly ever exceed it: its lower bound from
+    - log Z, or the largest of estimates that almost never exceed it: its lower bound from
       rows, annealed runs from independent features, less two standard errors, and the draws
       below, both without the largest weight, so that no single run or draw decides;
     - what the persistent chains know of it: the estimate of annealed runs in reverse, which

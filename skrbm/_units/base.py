@@ -98,9 +98,9 @@ class ConditionalNumbers(NamedTuple):
     mean, std : float64 ndarray of shape (n_rows,)
         Mean and standard deviation, in the units of the data.
     score : float64 ndarray of shape (n_rows,)
-        Log-density of the number that the row has, likewise.
+        Log-density of the number that the row has, in the units of the data.
     highest : float64 ndarray of shape (n_rows,)
-        Largest log-density of any number, likewise.
+        Largest log-density of any number, in the units of the data.
     """
 
     mean: np.ndarray
@@ -377,8 +377,8 @@ class VisibleUnits(abc.ABC):
         -------
         coefficients : ndarray of shape (n_rows, n_terms)
         terms : callable
-            Given hidden states, returns an array of shape (n_states, n_terms), of which the
-            product with the coefficients is taken.
+            Given hidden states, returns an array of shape (n_states, n_terms), to be
+            multiplied by the coefficients.
         """
         return missing[:, self.first_columns], lambda h: self.log_normalizers(h @ weights.T)
 
@@ -485,7 +485,7 @@ class VisibleUnits(abc.ABC):
         ----------
         x : ndarray of shape (n_rows, n_encoded)
         changes : ndarray of shape (n_changes, n_encoded)
-            Rows that are added to the input, of which the absolute values are below
+            Rows that are added to the input. Their absolute values are below
             `largest_change`.
 
         Returns
@@ -665,8 +665,8 @@ class VisibleUnits(abc.ABC):
 
     # Attributes of an estimator -------------------------------------------------------
 
-    # Names of attributes besides `components_`, `intercept_visible_`, `intercept_hidden_`
-    # that a model of these units cannot do without.
+    # Names of the attributes that a model of these units needs in addition to
+    # `components_`, `intercept_visible_` and `intercept_hidden_`.
     required_attributes: ClassVar[tuple[str, ...]] = ()
 
     # Names of attributes that some models of an estimator have, and others have not.

@@ -9,7 +9,7 @@ from skrbm._units.groups import GroupUnits
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CategoricalUnits(GroupUnits):
-    """Softmax units: a unit for each state of a column, of which exactly one is on.
+    """Softmax units: one for each state of a column, and exactly one of them is on.
 
     Adding the same row to the weights of all states of a column, and subtracting it from
     the hidden biases, changes nothing, and the same number added to their biases changes

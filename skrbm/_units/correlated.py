@@ -12,7 +12,7 @@ from skrbm._units.base import Encoder
 from skrbm._units.covariance import SHRINKAGES, axes_of, rows_for_covariance
 from skrbm._units.gaussian import GaussianUnits, Standardizer, refuse_variances
 
-# Number of draws of the gaps in turn with estimates of the covariance matrix.
+# Number of draws of the gaps, which alternate with estimates of the covariance matrix.
 N_DRAWS_OF_GAPS = 10
 # Part of the variance in a direction from which a feature is said to belong to it.
 LARGE_LOADING = 0.1
@@ -184,9 +184,10 @@ class CorrelatedUnits(GaussianUnits):
         """Return units with the means and the shrunk covariance matrix of the data.
 
         The covariance matrix is that of up to 10 000 rows or, if cells are missing, of
-        1000, whose gaps are drawn from the Gaussian with the present covariance matrix,
-        in turn with the estimate of the latter: Tanner, M. A. and Wong, W. H. (1987). The
-        calculation of posterior distributions by data augmentation. JASA, 82(398), 528-540.
+        1000. Draws of their gaps, from the Gaussian with the present covariance matrix,
+        then alternate with estimates of this matrix: Tanner, M. A. and Wong, W. H. (1987).
+        The calculation of posterior distributions by data augmentation. JASA, 82(398),
+        528-540.
         """
         plain = GaussianUnits.untrained(data, dtype)
         few, shares = rows_for_covariance(data)

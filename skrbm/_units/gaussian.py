@@ -18,8 +18,8 @@ LARGEST_VARIANCE_STEP = 0.1
 # Initial conditional variance of a Gaussian unit, relative to the variance of the data.
 # At 1 or above, training can get stuck at a model whose weights are all zero.
 INITIAL_VARIANCE = 0.5
-# The density of a number given all others is summed on a grid that extends by this number
-# of deviations beyond the means of the normal distributions that it is a mixture of, and is
+# The density of a number given all others is a mixture of normal distributions. It is
+# summed on a grid that extends by this number of deviations beyond their means, and is
 # computed at so many points at once.
 TAILS, POINTS_AT_ONCE = 8.0, 64
 # Length of the initial weights of a hidden unit, in units of the deviation s, and the
@@ -289,7 +289,7 @@ class GaussianUnits(VisibleUnits):
     def independent_of(self, mean, square):
         """Return units that model independent features with these moments.
 
-        The variance of a feature that hardly varies is 1.
+        The variance of a feature that barely varies is 1.
         """
         units, variance = self.independent(mean, np.float64), square - np.square(mean)
         units.bias[...] = mean

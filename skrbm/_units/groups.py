@@ -1,4 +1,4 @@
-"""Units in groups, each of which stands for one column with a few states."""
+"""Units in groups. Each group stands for one column with a few states."""
 
 import abc
 import dataclasses
@@ -25,7 +25,7 @@ UNIFORM_SHARE = 0.01
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupUnits(VisibleUnits):
-    """Base class of units in groups, each of which stands for one column of the data.
+    """Base class of units in groups. Each group stands for one column of the data.
 
     The state of a column, a code from 0 on, decides which units of its group are on. With
     these as a row of 0 and 1 for each state, the energy is ``-b . v`` as of independent

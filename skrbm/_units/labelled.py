@@ -32,7 +32,7 @@ class LabelledUnits(MixedUnits):
 
     @functools.cached_property
     def features(self):
-        """The units of the features, of which only what is not trained is to be used."""
+        """The units of the features. Only use what is not trained."""
         parts, first = self.parts[1:], len(self.columns[0])
         if len(parts) == 1:
             return parts[0]

@@ -30,7 +30,7 @@ _KEY_STEP = 0x9E3779B97F4A7C15
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MixedUnits(VisibleUnits):
-    """A sequence of parts, each of which is of one kind and has some columns of the data.
+    """A sequence of parts. Each part is of one kind and has some columns of the data.
 
     Those whose rows are bits come first, and there is at most one other. All that is
     computed for a row is the sum over the parts, or has the values of one part after those
@@ -39,7 +39,7 @@ class MixedUnits(VisibleUnits):
     Attributes
     ----------
     bias : ndarray of shape (n_encoded,)
-        Biases of all parts, of which those of the parts are slices.
+        Biases of all parts. Those of a part are a slice of them.
     parts : tuple of VisibleUnits
         The parts.
     columns : tuple of int ndarray
@@ -82,8 +82,8 @@ class MixedUnits(VisibleUnits):
         dtype : dtype
             Of the model.
         moments : tuple of two ndarray, default=None
-            Mean and variance of each column, of which those of real columns are used. None
-            leaves them standardized.
+            Mean and variance of each column. Those of real columns are used. None leaves
+            them standardized.
         dtype_of_data : dtype, default=None
             Needed if there are `moments`.
         """
@@ -389,7 +389,7 @@ class MixedUnits(VisibleUnits):
     def pseudo_log_likelihood(self, v, hidden_input, weights, columns=None, missing=None):
         """Return the pseudo-log-likelihood of each row, in nats, as float64.
 
-        If `columns` is given, a part of which it has no unit is left out, and the sum of
+        If `columns` is given, parts without a unit among them are left out, and the sum of
         the others is scaled up to all columns of the data.
         """
         total, n_summed = np.zeros(v.shape[0]), 0

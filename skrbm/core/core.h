@@ -294,7 +294,7 @@ static inline int list_bytes(const uint8_t *x, index_t n_rows, index_t n, index_
     return !other;
 }
 
-/* Rows of which many units are on, in words of bits: the first unit is the lowest bit. Whether
+/* Rows in which many units are on, in words of bits: the first unit is the lowest bit. Whether
  * a row is dense does not depend on other rows, so that neither do its sums. */
 typedef struct {
     const uint32_t *bits;

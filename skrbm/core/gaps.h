@@ -1,7 +1,7 @@
 /* Gaps of rows of correlated normal units, given their observed cells. Included by double.c. */
 
-/* Eliminate below the diagonal of a positive definite matrix, of which only the upper triangle
- * is read and overwritten. */
+/* Eliminate below the diagonal of a positive definite matrix. Only its upper triangle is read
+ * and overwritten. */
 static void eliminate(double *a, index_t n) {
     for (index_t j = 0; j < n; j++)
         for (index_t i = j + 1; i < n; i++) {

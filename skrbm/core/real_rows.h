@@ -128,7 +128,7 @@ INLINE vec root(vec x) {
     return x * inverse;
 }
 
-/* Directions: both coordinates, from words, two bits of which choose one of the quadrants that
+/* Directions: both coordinates, from words. Two bits of a word choose one of the quadrants that
  * are centered at the axes; the rest is the angle to the axis, between -pi / 4 and pi / 4. */
 INLINE void directions(vec_int32 words, vec *first, vec *second) {
     /* clang-format off */
