@@ -101,6 +101,20 @@ def unlink_sklearn(app, what, name, obj, options, lines):
         lines[:] = role.sub(r"\1", "\n".join(lines)).split("\n")
 
 
+# Places where a name may be broken: after "_" and ".", and before each word in camel case.
+BREAKS = re.compile(r"(?<=[_.])(?=\w)|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+NAMES = re.compile(r"""(<span class="pre">|<h1>)([^<]+)""")
+
+
+def allow_breaks(app, pagename, templatename, context, doctree):
+    """Let browsers break long names in titles, signatures and lists between their words."""
+    for part in ("body", "toc"):
+        if part in context:
+            context[part] = NAMES.sub(
+                lambda found: found[1] + BREAKS.sub("<wbr>", found[2]), context[part]
+            )
+
+
 def register_attributes(app, domain, objtype, content):
     """Give the attributes in the docstring of a class anchors and entries in the index.
 
@@ -134,4 +148,5 @@ def register_attributes(app, domain, objtype, content):
 def setup(app):
     app.add_html_math_renderer("mathml", (write_mathml, None), (write_mathml, None))
     app.connect("autodoc-process-docstring", unlink_sklearn)
+    app.connect("html-page-context", allow_breaks)
     app.connect("object-description-transform", register_attributes)
