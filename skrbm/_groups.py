@@ -12,41 +12,49 @@ from sklearn.utils import check_scalar
 from skrbm import _frames, _inputs
 from skrbm._typing import MatrixLike
 
-# Rows whose products are exact in float32, and bound on the counts in memory at a time.
+# N_ROWS: so many rows are counted at a time, which is exact in float32. N_COUNTS: bound on
+# the number of counts in memory at a time.
 N_ROWS = 1 << 12
 N_COUNTS = 1 << 22
-# If fewer of the cells are on, the products of sparse arrays are faster.
+# If a smaller share of the cells is on, products of sparse arrays are faster.
 SPARSE = 0.1
 
 
 def exclusive_groups(X: MatrixLike, *, max_chance: float = 1e-6) -> list[list[Any]]:
-    """Find groups of columns of bits of which at most one is on in each row.
+    """Find groups of columns of bits with at most one bit on in each row.
 
-    Such columns are often the categories of one variable. Two columns are taken to exclude
-    each other if they are never on together, and this would be unlikely for independent
-    columns that are on as often. The groups are disjoint. Each grows from its most frequent
-    column, and takes in the next most frequent one that excludes all of its columns, as
-    long as there is one.
+    Such columns are often the categories of one variable. Use this function if your table
+    may have one-hot columns, but you do not know which. Pass the result as `groups` to
+    :class:`skrbm.MixedRBMEstimator`.
 
     Parameters
     ----------
     X : data frame, array-like or sparse array of shape (n_samples, n_features)
-        Rows. Columns with other values than 0 and 1, or False and True, are in no group.
-        Missing values are allowed in dense arrays and data frames. A pair of columns is
-        judged by the rows that have values of both.
+        Rows. Columns with values other than 0 and 1, or False and True, are in no group.
+        Missing values are allowed in dense arrays and data frames. Each pair of columns is
+        judged by the rows that have values in both.
 
     max_chance : float, default=1e-6
-        Bound on the chance that any pair of columns is taken to exclude each other if all
-        columns are independent. If two of them are expected to be on together in m rows,
-        they are never on together with a probability of about exp(-m). With 100 columns, m
-        must be more than 22.
+        Bound on the chance of finding any group if all columns are independent. Increase it
+        to find groups of columns that are rarely on. Decrease it if groups seem to be
+        accidental.
 
     Returns
     -------
     groups : list of lists
-        The columns of each group: their names or other labels, if `X` is a data frame, and
-        their indices otherwise. Both columns and groups are in the order of the columns of
-        `X`.
+        The columns of each group: their labels if `X` is a data frame, and their indices
+        otherwise. Columns and groups are in the order of the columns of `X`.
+
+    Notes
+    -----
+    Two columns are taken to exclude each other if they are never on together, and if this
+    would be unlikely for independent columns that are on as often. If independent columns
+    are expected to be on together in m rows, they are never on together with a probability
+    of about exp(-m). With 100 columns and the default `max_chance`, m must be more than 22.
+
+    The groups are disjoint. Each group grows from its most frequent column. As long as
+    there are columns that exclude all columns of the group, the most frequent of them is
+    added.
 
     Examples
     --------
@@ -95,9 +103,10 @@ def _sparse_bits(X):
 
 
 def stacked(bits, n_rows):
-    """Return which cells are on, and which are observed or None, of columns of bits.
+    """Return which cells of columns of bits are on, and which are observed.
 
-    `bits` is a collection of pairs of the values of a column and its gaps or None.
+    The latter is None if all cells are observed. `bits` is a collection of pairs: the
+    values of a column, and its gaps or None.
     """
     on = np.zeros((n_rows, len(bits)), dtype=bool)
     observed = np.ones((n_rows, len(bits)), dtype=bool)
@@ -112,12 +121,13 @@ def stacked(bits, n_rows):
 def find(on, observed=None, max_chance=1e-6):
     """Return the groups as lists of indices of columns, see `exclusive_groups`.
 
-    `on` and `observed`, or None if all cells are, are dense or CSC arrays of booleans.
+    `on` and `observed` are dense or CSC arrays of booleans. `observed` is None if all cells
+    are observed.
     """
     n_pairs = max(1, on.shape[1] * (on.shape[1] - 1) / 2)
     min_expected = np.log(n_pairs / max_chance)
     n_on = on.sum(axis=0, dtype=np.int64)
-    # A column and any other are expected to be on together in at most so many rows.
+    # Bound on the number of rows in which a column and any other are expected to be on.
     bound = n_on * (n_on.max(initial=0) / on.shape[0] if observed is None else 1)
     order = np.argsort(-n_on, kind="stable")
     order = order[bound[order] > min_expected]
@@ -140,7 +150,7 @@ def find(on, observed=None, max_chance=1e-6):
 
 
 def _partners(on, observed, min_expected):
-    """Return for each column those that exclude it."""
+    """Return, for each column, the columns that exclude it."""
     n_rows, n_columns = on.shape
     n_on = on.sum(axis=0, dtype=np.float64)
     partners: list[np.ndarray] = []
@@ -149,7 +159,7 @@ def _partners(on, observed, min_expected):
         block = slice(start, start + size)
         if observed is None:
             expected = n_on[block, None] * (n_on / n_rows)
-        else:  # counted in the rows where both are observed
+        else:  # count in the rows where both are observed
             expected = _joint(on[:, block], observed) * _joint(observed[:, block], on)
             expected /= np.maximum(_joint(observed[:, block], observed), 1)
         excludes = (_joint(on[:, block], on) == 0) & (expected > min_expected)

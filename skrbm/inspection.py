@@ -1,7 +1,7 @@
-"""What a fitted model says about the dependence of columns on each other.
+"""Which columns depend on each other, according to a fitted model.
 
 The function accepts any object with `components_`, `intercept_visible_` and
-`intercept_hidden_`, like those of :mod:`skrbm.likelihood`.
+`intercept_hidden_`, like the functions of :mod:`skrbm.likelihood`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from skrbm._units.softplus import softplus_changes
 
 __all__ = ["EffectiveCouplings", "effective_couplings"]
 
-# Sums over frequencies w end where the spectrum of softplus, ``pi / (w sinh(pi w))``, is
-# below 1e-10. Periods overlap where softplus differs from max(x, 0) by less than 1e-12. The
-# input of a hidden unit differs from its mean by more than this number of norms of the
-# largest effects of all columns with a probability below 1e-10, by Hoeffding's inequality.
+# HIGHEST_FREQUENCY: sums over frequencies w end where the spectrum of softplus,
+# ``pi / (w sinh(pi w))``, is below 1e-10. MARGIN: periods overlap where softplus differs
+# from max(x, 0) by less than 1e-12. N_NORMS: by Hoeffding's inequality, the input of a
+# hidden unit is this far from its mean with a probability below 1e-10. The unit of this
+# distance is the norm of the largest effects of all columns.
 HIGHEST_FREQUENCY, MARGIN, N_NORMS = 7.5, 30.0, 7.0
 
 
@@ -35,28 +36,30 @@ class EffectiveCouplings:
     Parameters
     ----------
     feature_names : list
-        Names of the columns, or their indices where they have none. A group of columns of a
-        MixedRBMEstimator counts as one, whose name is the tuple of theirs.
+        Names of the columns, or their indices if they have no names. A group of columns of
+        a MixedRBMEstimator counts as one column. Its name is the tuple of their names.
 
     states : dict of ndarray
-        States of each column, keyed by its name: 0 and 1 for bits, the `categories_` of a
-        MixedRBMEstimator, and -1 and 1 for real columns, in standard deviations from the
-        mean.
+        States of each column, keyed by its name. They are 0 and 1 for bits, and the
+        `categories_` for a MixedRBMEstimator. A real column has the states -1 and 1, in
+        standard deviations from the mean.
 
     fields : dict of float64 ndarray
-        Field of each state, in nats, likewise. Those of a column sum to 0.
+        Fields of the states of each column, in nats, keyed by its name. The fields of a
+        column sum to 0.
 
     couplings : float64 ndarray of shape (n_states, n_states)
-        Couplings of all pairs of states, in nats, in the order of `states`. The sum over
-        the states of either column is 0. Between states of the same column, they are 0.
+        Couplings of all pairs of states, in nats, in the order of `states`. Their sum over
+        the states of either column is 0. Two states of the same column have the coupling 0.
 
     strengths : float64 ndarray of shape (n_features, n_features)
-        For two columns with two states each, the coupling of their second states, which is
-        positive if they tend to be in the same state. Otherwise, the root mean square of
-        the couplings of their states, which has no sign.
+        Strengths of the couplings of pairs of columns, in nats. For two columns with two
+        states each, this is the coupling of their second states. It is positive if the
+        columns tend to be in the same state. For other columns, it is the root mean square
+        of the couplings of their states, which has no sign.
 
     n_samples : int or None
-        Number of rows that were averaged over, None if that was done over all states.
+        Number of rows in the average. None if the average is over all states.
     """
 
     feature_names: list[Hashable]
@@ -98,13 +101,14 @@ class EffectiveCouplings:
         Parameters
         ----------
         n : int, default=10
-            Maximum number of pairs.
+            Maximum number of pairs to return.
 
         Returns
         -------
         pairs : list of tuples
-            Names of two columns and the strength of their coupling, the largest absolute
-            values first. These are edges for ``networkx.Graph().add_weighted_edges_from``.
+            Names of two columns and the strength of their coupling, in nats, with the
+            largest absolute values first. You can pass the pairs to
+            ``networkx.Graph().add_weighted_edges_from``.
         """
         _inputs.check_integer(n, "n", 1)
         rows, columns = np.triu_indices(len(self.strengths), 1)
@@ -124,14 +128,11 @@ class EffectiveCouplings:
 
 
 def effective_couplings(rbm: Any, X: MatrixLike | None = None) -> EffectiveCouplings:
-    """Compute the fields and pair couplings of the columns that a model is equivalent to.
+    """Compute the fields and pair couplings of the columns of a model.
 
-    Summing out the hidden units leaves a model of the columns alone, in which groups of
-    columns of any size interact. It is the sum of a term for each group, whose mean over
-    the states of any of its columns is 0. The terms of single columns are the fields, and
-    those of pairs the couplings [1]_, as of an Ising model with spins -1 and 1, or of a
-    Potts model [2]_. Unlike a correlation, a coupling is what two columns have in common
-    that the other columns do not explain.
+    Use it to find out which columns depend directly on each other. A coupling is the part
+    of the dependence of two columns that the other columns do not explain [1]_. A
+    correlation includes what the other columns explain.
 
     Parameters
     ----------
@@ -140,12 +141,10 @@ def effective_couplings(rbm: Any, X: MatrixLike | None = None) -> EffectiveCoupl
 
     X : {data frame, array-like, sparse matrix} of shape (n_samples, n_features), \
 default=None
-        Rows without missing values, over which the coupling of two columns given all
-        others is averaged. If None, it is averaged over all states of the other columns
-        with equal weights. This is the exact pair term, and takes less time, but states
-        that never occur together count as much as any other. Rows of data are the better
-        choice where most states never occur, such as in sparse data. A few hundred rows
-        suffice.
+        Rows without missing values, over which couplings are averaged. None averages over
+        all states of the other columns with equal weights, which is faster. Pass rows of
+        the data, a few hundred are enough, if most combinations of states never occur, as
+        in sparse data.
 
     Returns
     -------
@@ -155,8 +154,8 @@ default=None
     Raises
     ------
     ValueError
-        If `X` has missing values, values that are not states of the columns, or other
-        columns than the model.
+        If `X` has missing values, values that are not states of the columns, or columns
+        that the model does not have.
     TypeError
         If the columns of the model have no states.
     NotFittedError
@@ -164,18 +163,27 @@ default=None
 
     Notes
     -----
+    Summing out the hidden units leaves a model of the columns alone. In it, groups of
+    columns of any size interact. Its log-probability is a sum with one term for each group,
+    and the mean of each term over the states of any of its columns is 0. The terms of
+    single columns are the fields. The terms of pairs are the couplings, as in an Ising
+    model with spins -1 and 1, or in a Potts model [2]_. Without `X`, couplings are exactly
+    these terms, and states that never occur together count as much as any other. With `X`,
+    a coupling is the mean over rows of the coupling of two columns given all others.
+
     The coupling of two bits is a quarter of their log odds ratio given the other columns::
 
         log [p(1, 1 | rest) p(0, 0 | rest) / (p(1, 0 | rest) p(0, 1 | rest))] / 4
 
-    and the field of a bit is half of its log odds, where couplings to others cancel out. A
-    real column counts as one of two states, a standard deviation below and above its mean.
+    The field of a bit is half of its log odds where its couplings to other columns cancel
+    out. A real column counts as a column of two states, one standard deviation below and
+    above its mean.
 
     A mean over rows takes a time proportional to ``n_samples * n_features**2 *
     n_components``, for example a second for 1000 rows, 100 columns and 100 hidden units.
-    The mean over all states is a sum over frequencies of the input of a hidden unit, whose
-    characteristic function is a product over columns. Errors are those of rounding, unlike
-    those of normal approximations.
+    The mean over all states is computed in the frequency domain, because the characteristic
+    function of the input of a hidden unit is a product over columns. It only has rounding
+    errors, unlike a normal approximation.
 
     References
     ----------
@@ -267,8 +275,8 @@ class _Columns:
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.of_state = np.repeat(np.arange(len(sizes)), sizes)
         self.is_first = np.isin(np.arange(len(self.of_state)), self.starts)
-        # Orthonormal contrasts of the states of each column, of which zero-sum values are
-        # combinations: one less than there are states.
+        # Orthonormal contrasts of the states of each column, one fewer than its states.
+        # Values that sum to zero are combinations of them.
         self.contrasts = sp.block_diag(
             [scipy.linalg.helmert(size) for size in sizes], format="csr"
         )
@@ -302,12 +310,12 @@ class _Columns:
 def _over_states(columns, effects, hidden_bias):
     """Return fields and couplings by the hidden units, averaged over all states.
 
-    With the input x of a hidden unit, the second derivative of softplus(x) is the logistic
-    density, which is the integral of ``phi(w) exp(i w x) / (2 pi)`` over frequencies w,
-    where ``phi(w) = pi w / sinh(pi w)``. The mean of ``exp(i w x)`` over the states of all
-    columns but two is a product of means over the states of single columns, so that the sum
-    over frequencies and hidden units is a matrix product. Frequencies are spaced so that
-    the inputs fit into a period.
+    Let x be the input of a hidden unit. The second derivative of softplus(x) is the
+    logistic density. This density is the integral of ``phi(w) exp(i w x) / (2 pi)`` over
+    frequencies w, with ``phi(w) = pi w / sinh(pi w)``. The mean of ``exp(i w x)`` over the
+    states of all columns but two is a product of means over the states of single columns.
+    The sum over frequencies and hidden units is therefore a matrix product. Frequencies are
+    spaced so that the inputs fit into a period.
     """
     centered, contrasts = columns.center(effects), columns.contrasts
     center = hidden_bias + columns.mean(effects).sum(axis=0)
@@ -323,7 +331,7 @@ def _over_states(columns, effects, hidden_bias):
             frequencies = (np.arange(block.start, block.stop) + 0.5) * step
             waves = np.exp(1j * frequencies * centered[:, unit, None])
             means = columns.mean(waves)
-            means[np.abs(means) < 1e-30] = 1e-30  # cancels out unless there are many
+            means[np.abs(means) < 1e-30] = 1e-30  # cancels out unless several are tiny
             ratios = contrasts @ waves / (means[columns.of_contrast] * frequencies)
             spectrum = step * frequencies / np.sinh(np.pi * frequencies)
             factors = np.exp(1j * frequencies * center[unit]) * means.prod(axis=0)
@@ -337,8 +345,8 @@ def _over_states(columns, effects, hidden_bias):
 def _over_rows(columns, effects, model, data):
     """Return fields and couplings by the hidden units, averaged over rows.
 
-    The couplings of two columns in a row are the second differences of its log-probability
-    when both columns change to other states.
+    In each row, the couplings of two columns are second differences of the log-probability
+    of the row, when both columns change to other states.
     """
     n_states = len(effects)
     fields, couplings = np.zeros(n_states), np.zeros((n_states, n_states))

@@ -1,12 +1,12 @@
 """Log partition function, log-likelihood and pseudo-log-likelihood of a model.
 
-The likelihood of a restricted Boltzmann machine is ``p(v) = exp(-F(v)) / Z``. The free
-energy F has a closed form. The partition function Z is a sum over all states: it is
-computed exactly for models with few hidden or few visible units, and estimated otherwise.
+The likelihood of a row v is ``p(v) = exp(-F(v)) / Z``. The free energy F has a closed form.
+The partition function Z is a sum over all states. It is computed exactly for models with
+few hidden or few visible units, and estimated otherwise.
 
 The functions accept any object with `components_`, `intercept_visible_` and
-`intercept_hidden_`: a fitted :class:`skrbm.BernoulliRBMEstimator` or
-:class:`sklearn.neural_network.BernoulliRBM`, or an estimator whose arrays were set by hand.
+`intercept_hidden_`, for example a fitted :class:`skrbm.BernoulliRBMEstimator`, a fitted
+:class:`sklearn.neural_network.BernoulliRBM`, or an object whose arrays you set yourself.
 """
 
 from __future__ import annotations
@@ -59,23 +59,24 @@ def log_likelihood(
 ) -> np.ndarray:
     """Compute the log-likelihood of each row, ``-F(v) - log Z``.
 
+    Use it to compare models on the same rows, or to find rows that are improbable.
+
     Parameters
     ----------
     rbm : estimator
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows, with values 0 and 1 if the model is one of binary data. NaN stands for missing
-        values, which are summed out: exactly if the model has at most 20 hidden units, and
-        otherwise by annealed runs for each row, always with the same random numbers.
+        Rows to score. For a model of binary data, all values must be 0 or 1. NaN stands for
+        a missing value, which is summed out.
 
     log_partition : LogPartition or float, default=None
-        Log Z of the model. None computes it with :func:`log_partition`: exactly if the
-        smaller layer has at most 20 units, and otherwise by annealed importance sampling,
-        which takes longer and tends to make the likelihood too high. 0 leaves log Z out.
+        Log Z of the model. None computes it with :func:`log_partition`. Compute it once and
+        pass it if you score several sets of rows. Pass 0 to leave log Z out.
 
     random_state : int, RandomState instance or None, default=None
-        Controls the draws if log Z is estimated.
+        Controls the draws if log Z is estimated. Pass an int for reproducible results
+        across calls.
 
     Returns
     -------
@@ -85,8 +86,9 @@ def log_likelihood(
     Raises
     ------
     ValueError
-        If a model of binary data gets values other than 0 and 1, the numbers of features of
-        `X` and the model differ, or `log_partition` belongs to another model.
+        If the model is one of binary data and `X` has values other than 0 and 1, if `X` and
+        the model have different numbers of features, or if `log_partition` belongs to
+        another model.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -94,7 +96,17 @@ def log_likelihood(
     -----
     UserWarning
         If rows of `X` prove that log Z is larger than its estimate, or than a given number
-        other than 0. For example, no log-probability of a row of bits is above 0.
+        other than 0. For example, no row of bits has a log-probability above 0.
+
+    Notes
+    -----
+    By default, log Z is exact if the smaller layer has at most 20 units. Otherwise it is
+    estimated by annealed importance sampling, which takes longer. Its likelihoods tend to
+    be too high.
+
+    Missing values are summed out exactly if the model has at most 20 hidden units.
+    Otherwise annealed runs for each row estimate the sum. They always use the same random
+    numbers.
 
     Examples
     --------
@@ -133,7 +145,7 @@ def _log_marginals(model, data):
 
 
 def _without_impossible(scores, data):
-    """Return scores of rows, which are -inf for those that are impossible."""
+    """Return the scores of rows, with -inf for impossible rows."""
     if data.impossible is None:
         return scores
     impossible = data.impossible if data.rows is None else data.impossible[data.rows]
@@ -176,7 +188,7 @@ def _checked_log_partition(rbm, model, given, random_state):
 
 
 def _warn_if_too_low(model, data, rows, log_z):
-    """Warn if rows, of which `rows` are minus the free energies, refute log Z."""
+    """Warn if rows refute log Z. Their negative free energies are `rows`."""
     complete = np.isfinite(rows)
     complete[data.gappy()] = False
     left_out = log_z.method == "given" and log_z.value == 0
@@ -213,15 +225,16 @@ class MeanLogLikelihood(Number):
     Parameters
     ----------
     value : float
-        Mean log-likelihood, in nats per row. `float()` and format specifications such as
-        ``.2f`` apply to it.
+        Mean log-likelihood, in nats per row. ``float(result)`` and ``f"{result:.2f}"`` use
+        this value.
 
     standard_error : float
-        Standard error of the mean over the rows, in nats; infinite for a single row. It
-        measures how much the mean would vary between samples of rows.
+        Standard error of the mean over the rows, in nats. It measures how much the mean
+        would vary between samples of rows, and is infinite for a single row.
 
     lower, upper : float
-        The mean for the upper and the lower bound of log Z, respectively, in nats.
+        Bounds of the mean that follow from the bounds of log Z, in nats. The upper bound of
+        log Z gives `lower`.
 
     n_samples : int
         Number of rows.
@@ -257,21 +270,24 @@ def mean_log_likelihood(
 ) -> MeanLogLikelihood:
     """Compute the mean log-likelihood of rows and its uncertainty.
 
+    Use it on held-out rows to say how good a model is.
+
     Parameters
     ----------
     rbm : estimator
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows, with values 0 and 1 if the model is one of binary data. NaN stands for missing
-        values, which are summed out: exactly if the model has at most 20 hidden units, and
-        otherwise by annealed runs for each row, always with the same random numbers.
+        Rows to score. For a model of binary data, all values must be 0 or 1. NaN stands for
+        a missing value, which is summed out.
 
     log_partition : LogPartition or float, default=None
-        Log Z of the model, as for :func:`log_likelihood`.
+        Log Z of the model, as for :func:`log_likelihood`. Compute it once and pass it if
+        you score several sets of rows.
 
     random_state : int, RandomState instance or None, default=None
-        Controls the draws if log Z is estimated.
+        Controls the draws if log Z is estimated. Pass an int for reproducible results
+        across calls.
 
     Returns
     -------
@@ -288,8 +304,11 @@ def mean_log_likelihood(
     Warns
     -----
     UserWarning
-        If rows of `X` prove that log Z is larger than its estimate, or than a given number
-        other than 0. For example, no log-probability of a row of bits is above 0.
+        As for :func:`log_likelihood`, if rows of `X` prove that log Z is too low.
+
+    Notes
+    -----
+    Missing values and log Z are treated as described for :func:`log_likelihood`.
 
     Examples
     --------
@@ -324,10 +343,10 @@ def pseudo_log_likelihood(
 ) -> np.ndarray:
     """Compute the pseudo-log-likelihood of each row.
 
-    The pseudo-log-likelihood of a row is the sum over all features of the log-probability
-    of the feature's value given all other features [1]_. It needs no partition function,
-    but evaluates the model only near the data: a model with a high pseudo-log-likelihood
-    may still put most of its probability elsewhere.
+    The pseudo-log-likelihood of a row adds up, over all features, the log-probability of
+    the feature's value given all other features [1]_. It is fast because it needs no
+    partition function. But it evaluates the model only near the data. A model with a high
+    pseudo-log-likelihood may still put most of its probability elsewhere.
 
     Parameters
     ----------
@@ -335,15 +354,12 @@ def pseudo_log_likelihood(
         A fitted estimator, as for :func:`log_partition`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The rows to score. For a value v between 0 and 1, the log-probabilities of 1 and 0
-        are averaged with weights v and 1 - v. Values below 0 count as 0, values above 1 as
-        1. NaN stands for missing values, whose terms are left out, see
-        :meth:`skrbm.BernoulliRBMEstimator.score_samples`.
+        Rows to score. Values between 0 and 1 are allowed. NaN stands for a missing value,
+        whose term is left out, see :meth:`skrbm.BernoulliRBMEstimator.score_samples`.
 
     n_flips : int, default=None
-        Number of features from which the sum is estimated; they are the same for all rows
-        and in every call. If None, or not less than `n_features`, all features are used and
-        the sum is exact.
+        Number of features from which the sum is estimated. None uses all features, so that
+        the sum is exact. Pass a smaller number than `n_features` to save time.
 
     Returns
     -------
@@ -353,15 +369,23 @@ def pseudo_log_likelihood(
     Raises
     ------
     ValueError
-        If the numbers of features of `X` and the model differ, `n_flips` is not positive,
-        or `X` has integers other than 0 and 1 of a dtype other than int32 and int64.
+        If `X` and the model have different numbers of features, if `n_flips` is not
+        positive, or if `X` has integers other than 0 and 1 and its dtype is neither int32
+        nor int64.
     NotFittedError
         If `rbm` has no parameters.
 
     Warns
     -----
     UserWarning
-        If other `X` has values outside [0, 1].
+        If `X` is of any other dtype and has values outside [0, 1].
+
+    Notes
+    -----
+    For a value v between 0 and 1, the log-probabilities of 1 and 0 are averaged with
+    weights v and 1 - v. Values below 0 count as 0, and values above 1 count as 1.
+
+    With `n_flips`, the same features are used for all rows and in every call.
 
     References
     ----------
@@ -432,7 +456,8 @@ class ConditionalMoments(NamedTuple):
 def _conditionals(rbm, model, data, features):
     """Return the distributions of columns given all others, by column, for valid rows.
 
-    However large they are, numbers of a column do not change its distribution by rounding.
+    The numbers of a column do not change its own distribution by rounding, however large
+    they are.
     """
     clip, mean = model.visible.clip, getattr(rbm, "visible_mean_", 0.5)
     n_states = model.visible.n_states
@@ -464,28 +489,33 @@ def _conditionals(rbm, model, data, features):
 class LogLikelihoodTracker:
     """Log-likelihood of a model during training.
 
-    With at most 20 units in the smaller layer, log Z is computed exactly. Otherwise, runs
-    of annealed importance sampling (AIS) go from independent features to the model of the
-    first update, and then from each model to the next. Since successive models are close
-    to each other, few temperatures suffice, and an update takes a fraction of the time of
-    :func:`log_partition`. When few runs have most of the weight, the runs are resampled
-    according to their weights [1]_.
+    Create a tracker before training, and call :meth:`update` now and then. An update takes
+    a fraction of the time of :func:`log_partition`.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Held-out rows, with values 0 and 1 if the model is one of binary data.
+        Held-out rows. For a model of binary data, all values must be 0 or 1.
 
     n_betas : int, default=100
-        Number of temperatures from one model to the next. Ten times as many are used from
-        the independent features to the first model.
+        Number of temperatures from one model to the next. Use more if updates are far
+        apart, because the model then changes more between them.
 
     n_runs : int, default=100
-        Number of AIS runs.
+        Number of runs of annealed importance sampling. More runs reduce the error and take
+        more time.
 
     random_state : int, RandomState instance or None, default=None
         Controls the draws. The random generators of the estimator are not used, so tracking
         does not change the training.
+
+    Notes
+    -----
+    With at most 20 units in the smaller layer, log Z is computed exactly. Otherwise, runs
+    of annealed importance sampling (AIS) go from independent features to the model of the
+    first update, with ten times `n_betas` temperatures, and then from each model to the
+    next. Successive models are close to each other, so few temperatures suffice. When few
+    runs have most of the weight, the runs are resampled according to their weights [1]_.
 
     References
     ----------

@@ -1,8 +1,8 @@
 """Scorers for model selection: callables ``(estimator, X, y=None, sample_weight=None)``.
 
-Higher is better. The scorers accept an estimator, also one trained by several workers, a
-pipeline whose last step is one, and a search over any of these. With scikit-learn's
-metadata routing, they request `sample_weight`.
+Higher is better. The scorers accept an estimator, a pipeline whose last step is an
+estimator, and a search over either. The estimator may also be a ParallelRBM or a DaskRBM.
+With scikit-learn's metadata routing, the scorers request `sample_weight`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def _last_step(estimator, X):
-    """Return the RBM estimator in which an estimator ends, and `X` transformed for it."""
+    """Return the RBM at the end of an estimator, and `X` transformed for it."""
     while True:
         if isinstance(estimator, Pipeline):
             X = estimator[:-1].transform(X) if len(estimator) > 1 else X
@@ -53,8 +53,8 @@ def _last_step(estimator, X):
 def _takes_weights(scorer):
     """Add the methods that tell scikit-learn that a scorer accepts `sample_weight`.
 
-    They return constants, because state that is set on a function is not pickled with it
-    and would be missing in other processes.
+    They return constants. State that is set on a function is not pickled with the function,
+    so other processes would lack it.
     """
 
     def get_metadata_routing():
@@ -73,16 +73,17 @@ def pseudo_likelihood_scorer(
 ) -> float:
     """Score by the mean exact pseudo-log-likelihood.
 
-    The result is the same as that of the estimator's own `score`. Use it as `scoring` for
-    pipelines and searches that have another default score.
+    The result equals the estimator's own `score`. Pass this scorer as `scoring` if a
+    pipeline or a search would use another score. It takes less time than
+    :func:`log_likelihood_scorer`, but it evaluates a model only near the rows.
 
     Parameters
     ----------
     estimator : BernoulliRBMEstimator, MixedRBMEstimator, ParallelRBM, DaskRBM, Pipeline \
 or search
-        Fitted estimator of data without real values, fitted pipeline whose last step is
-        one, or fitted search such as GridSearchCV over either. scikit-learn's BernoulliRBM
-        is also accepted.
+        A fitted estimator for data without real values, a fitted pipeline whose last step
+        is such an estimator, or a fitted search, such as GridSearchCV, over either.
+        scikit-learn's BernoulliRBM is also accepted.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows to score.
@@ -118,23 +119,22 @@ def log_likelihood_scorer(
 ) -> float:
     """Score by the mean log-likelihood.
 
-    The partition function is computed exactly for models with at most 20 hidden or, for
-    binary data, at most 20 visible units. For other models it is estimated by annealed
-    importance sampling with 100 runs and 2000 temperatures, always with the same random
-    numbers. For other settings, write a scorer that calls
+    Use it to select the model that describes held-out rows best. For other settings than
+    those in the notes, write a scorer that calls
     :func:`skrbm.likelihood.mean_log_likelihood`.
 
     Parameters
     ----------
     estimator : BernoulliRBMEstimator, GaussianRBMEstimator, MixedRBMEstimator, \
 ParallelRBM, DaskRBM, Pipeline or search
-        Fitted estimator, fitted pipeline whose last step is one, or fitted search such as
-        GridSearchCV over either. scikit-learn's BernoulliRBM is also accepted.
+        A fitted estimator, a fitted pipeline whose last step is an estimator, or a fitted
+        search, such as GridSearchCV, over either. scikit-learn's BernoulliRBM is also
+        accepted.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows to score. The values that reach the estimator must be 0 or 1, unless it is a
-        GaussianRBMEstimator, which accepts real values but no sparse data, or a
-        MixedRBMEstimator, which accepts tables like that in `fit`.
+        Rows to score. The values that reach a model of binary data must be 0 or 1. A
+        GaussianRBMEstimator accepts real values but no sparse data. A MixedRBMEstimator
+        accepts tables like the one passed to `fit`.
 
     y : Ignored
         Not used, present for API consistency.
@@ -145,16 +145,23 @@ ParallelRBM, DaskRBM, Pipeline or search
     Returns
     -------
     score : float
-        Mean log-likelihood of the rows, in nats. If there are real values, it is that of
-        densities in the units of the rows that reach the estimator, so scores are only
-        comparable if the earlier steps of the pipelines do not change the scales.
+        Mean log-likelihood of the rows, in nats. For real values, it is a mean of log
+        densities. Compare these only between pipelines whose earlier steps do not change
+        the scales, because densities depend on the units of the values.
 
     Raises
     ------
     ValueError
-        If there are values other than 0 and 1 although the model is one of binary data.
+        If the model is one of binary data and there are values other than 0 and 1.
     TypeError
         If `estimator` is not, or does not end in, an RBM.
+
+    Notes
+    -----
+    The partition function is computed exactly for models with at most 20 hidden units or,
+    for binary data, at most 20 visible units. For other models it is estimated by annealed
+    importance sampling with 100 runs and 2000 temperatures. The estimate always uses the
+    same random numbers.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Draws from a model: Gibbs chains, parallel tempering, conditional draws, diagnostics.
 
-Like those of :mod:`skrbm.likelihood`, the functions accept any object with `components_`,
-`intercept_visible_` and `intercept_hidden_`.
+The functions accept any object with `components_`, `intercept_visible_` and
+`intercept_hidden_`, like those of :mod:`skrbm.likelihood`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ __all__ = [
 # Maximum number of chains, or rows, per random generator. Draws depend on the seed, but not
 # on `n_jobs`.
 CHAINS_TO_A_GENERATOR = 256
-# Number of hidden states whose means are computed together, which takes less time.
+# Number of hidden states whose means are computed together, which saves time.
 ROWS_AT_A_TIME = 512
-# Chains of each row whose gaps are filled by means, an even number.
+# Number of chains for each row whose gaps are filled by means. It must be even.
 CHAINS_FOR_MEANS = 4
 
 
@@ -68,56 +68,58 @@ def draw_chains(
 ) -> np.ndarray:
     """Run Gibbs chains and return all their draws.
 
+    Pass the result to :func:`diagnose` to see whether the chains have converged. If they
+    have not, try ``betas="auto"``.
+
     Parameters
     ----------
     rbm : estimator
-        A fitted estimator, or one with `components_`, `intercept_visible_` and
-        `intercept_hidden_` set by hand.
+        A fitted estimator, or any object with `components_`, `intercept_visible_` and
+        `intercept_hidden_`.
 
     n_chains : int, default=4
-        Number of chains, which draw independently of each other. If there are more chains
-        than initial states, several chains start from the same state.
+        Number of independent chains. Use several, so that you can see whether they agree.
+        If there are more chains than initial states, several chains start from the same
+        state.
 
     n_draws : int, default=1000
         Number of draws per chain.
 
     n_gibbs_steps : int, default=100
-        Number of Gibbs steps up to the first draw.
+        Number of Gibbs steps up to the first draw. Use more if the chains start far from
+        the model, for example at noise.
 
     thinning : int, default=1
-        Number of Gibbs steps between consecutive draws.
+        Number of Gibbs steps between consecutive draws. Increase it to keep fewer draws
+        that are less alike.
 
     init : {"chains", "noise"} or {array-like, sparse matrix} of shape (n_rows, \
 n_features), default=None
-        Initialization of the chains. "chains" starts them at the hidden states of the
-        persistent chains of training, `h_samples_`, in random order. "noise" starts them at
-        hidden states that are 0 or 1 with equal probability. Given rows of visible states,
-        chain i starts at row ``i % n_rows``. None is "chains" if the estimator has chains,
-        and "noise" otherwise.
+        Start of the chains. "chains" continues the persistent chains of training
+        (`h_samples_`) in random order. "noise" starts at hidden states that are 0 or 1 with
+        equal probability, which shows whether chains find the modes by themselves. With
+        rows of visible states, chain i starts at row ``i % n_rows``. None is "chains" if
+        the estimator has chains, and "noise" otherwise.
 
     betas : "auto", int or array-like of shape (n_betas,), default=None
         Inverse temperatures of parallel tempering [1]_, for models whose chains do not mix.
-        Each chain runs at all inverse temperatures from 0 (independent features with the
-        means of the training data) to 1 (the model), and adjacent temperatures swap their
-        states. A tempered step costs one Gibbs step per temperature. An int is the number
-        of temperatures, and "auto" determines that number; the temperatures are then spaced
-        so that all adjacent pairs swap equally often [2]_. None is plain Gibbs sampling,
-        unless there is a `ladder`.
+        "auto" chooses them, and an int is their number. None is plain Gibbs sampling,
+        unless there is a `ladder`. A tempered step costs one Gibbs step per temperature.
 
     ladder : ModelLadder, default=None
-        Models to run each chain at in place of temperatures, for example those that the
-        training passed through [3]_, as collected by
-        :class:`skrbm.callbacks.TrajectoryLadder`. It must end with the model of `rbm`. A
-        step costs about two Gibbs steps per rung.
+        Models that take the place of the temperatures, for example the models that training
+        passed through [3]_. :class:`skrbm.callbacks.TrajectoryLadder` collects them. The
+        ladder must end with the model of `rbm`. A step costs about two Gibbs steps per
+        rung.
 
     output : {"states", "probabilities"}, default="states"
-        "states" returns visible states. "probabilities" returns their means given the
-        hidden states h from which they would be drawn, for binary data ``p(v = 1 | h)``; it
-        has the same mean and a smaller variance.
+        "states" returns visible states. "probabilities" returns the means that these states
+        are drawn from, for binary data ``p(v = 1 | h)`` with hidden states h. Use it to
+        estimate averages: the mean is the same, and the variance is smaller.
 
     n_jobs : int, default=None
-        Number of joblib jobs that share the chains, in groups of 256. The draws do not
-        depend on it.
+        Number of joblib jobs that share the chains, in groups of 256. More than one only
+        helps if there are more chains than that. The draws do not depend on it.
 
     random_state : int, RandomState instance or None, default=None
         Controls the draws. Pass an int for reproducible results across calls.
@@ -125,26 +127,33 @@ n_features), default=None
     Returns
     -------
     v : ndarray of shape (n_chains, n_draws, n_features)
-        The draws, in the dtype of the model's parameters. For a MixedRBMEstimator, they
-        have a number for each column of the table, or group of columns: the index of a
-        category in `categories_`, or of a column in its group, or the value of a real
-        column. They are float64 if there is any.
+        The draws, in the dtype of the model's parameters. For a MixedRBMEstimator, a draw
+        has a number for each column of the table, or group of columns. This is the index of
+        a category in `categories_`, the index of a column in its group, or the value of a
+        real column. If there are real columns, the draws are float64.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, `init` has more rows than there are chains, `ladder`
-        belongs to another model, or both `betas` and `ladder` are given. If the model is
-        one of binary data, also if `init` has integers other than 0 and 1 of a dtype other
-        than int32 and int64.
+        If an argument is out of range, if `init` has more rows than there are chains, if
+        `ladder` belongs to another model, or if both `betas` and `ladder` are given. For a
+        model of binary data, also if `init` has integers other than 0 and 1 and its dtype
+        is neither int32 nor int64.
     NotFittedError
         If `rbm` has no parameters.
 
     Warns
     -----
     UserWarning
-        If other `init` has values outside [0, 1] although the model is one of binary data.
-        They are used unchanged.
+        If the model is one of binary data and `init`, of any other dtype, has values
+        outside [0, 1]. They are used unchanged.
+
+    Notes
+    -----
+    In parallel tempering, each chain runs at all inverse temperatures from 0, which stands
+    for independent features with the means of the training data, to 1, which stands for the
+    model. Adjacent temperatures swap their states. If you do not pass an array of inverse
+    temperatures, they are spaced so that all adjacent pairs swap equally often [2]_.
 
     References
     ----------
@@ -202,7 +211,7 @@ n_features), default=None
 def gibbs(model, rows, n_gibbs_steps, random_state):
     """Run Gibbs chains from the rows of a small data set; return the last states.
 
-    In place of `draw_chains`, which takes longer than a chain of a few steps.
+    It replaces `draw_chains`, whose checks take longer than a chain of a few steps.
     """
     rng = generator_from(random_state)
     h = model.sample_hidden(rows.copy_rows(model.dtype), rng)
@@ -320,7 +329,8 @@ def sample_conditional(
 ) -> np.ndarray:
     """Sample the unknown features of rows given the known ones.
 
-    Known features keep their values during sampling.
+    Known features keep their values. To fill the gaps of a table as a step of a pipeline,
+    use :class:`skrbm.RBMImputer`.
 
     Parameters
     ----------
@@ -328,23 +338,21 @@ def sample_conditional(
         A fitted estimator, as for :func:`draw_chains`.
 
     X : {data frame, array-like} of shape (n_samples, n_features)
-        Rows with NaN for unknown features. Known values must be 0 or 1 if the model is one
-        of binary data. For a MixedRBMEstimator, a table like that in `fit`.
+        Rows with NaN for unknown features. For a model of binary data, known values must be
+        0 or 1. For a MixedRBMEstimator, pass a table like the one passed to `fit`.
 
     n_gibbs_steps : int, default=200
-        Number of Gibbs steps of the chain of each row, or of its four chains if `output` is
-        "probabilities".
+        Number of Gibbs steps of each chain. Use more if many features are unknown. Each row
+        has one chain, or four chains if `output` is "probabilities".
 
     output : {"states", "probabilities"}, default="states"
-        Values to fill in. "states" takes the states after the last step. "probabilities"
-        takes the means given the known features, for binary data the probabilities of a 1,
-        estimated as the mean of ``E[v | h]`` over the second half of the steps of four
-        chains. For columns
-        of other categories, it takes the most probable one.
+        Values to fill in. "states" fills in a draw, and "probabilities" fills in the means
+        given the known features. For binary data, these are the probabilities of a 1. For
+        columns of other categories, "probabilities" fills in the most probable category.
 
     n_jobs : int, default=None
-        Number of joblib jobs that share the rows, in groups of 256. The draws do not depend
-        on it.
+        Number of joblib jobs that share the rows, in groups of 256. More than one only
+        helps if there are more rows than that. The draws do not depend on it.
 
     random_state : int, RandomState instance or None, default=None
         Controls the draws. Pass an int for reproducible results across calls.
@@ -353,15 +361,20 @@ def sample_conditional(
     -------
     X_filled : ndarray of shape (n_samples, n_features)
         The rows without NaN, in the dtype of the model's parameters. If `rbm` is a
-        :class:`skrbm.MixedRBMEstimator`, a table like that in `fit`.
+        :class:`skrbm.MixedRBMEstimator`, a table like the one passed to `fit`.
 
     Raises
     ------
     ValueError
-        If a known value is neither 0 nor 1 and the model is one of binary data, the numbers
-        of features of `X` and the model differ, or an argument is out of range.
+        If the model is one of binary data and a known value is neither 0 nor 1, if `X` and
+        the model have different numbers of features, or if an argument is out of range.
     NotFittedError
         If `rbm` has no parameters.
+
+    Notes
+    -----
+    States are those after the last step. Means are averages of ``E[v | h]`` over the second
+    half of the steps of four chains.
 
     Examples
     --------
@@ -409,13 +422,13 @@ def fill_rows(model, data, mean, dtype, *, mode=False, **options):
     ----------
     model : RBM
     data : DataSet
-        Rows of any values, of which none is selected.
+        Rows of any values, without a selection of rows.
     mean : float or ndarray of shape (n_encoded,)
         Means of the encoded columns in the training data, where the chains begin.
     dtype : dtype
-        Of the result.
+        Dtype of the result.
     mode : bool, default=False
-        Whether states that are filled in are the most probable ones, given means.
+        Whether to fill in the most probable states, given means.
     **options : dict
         Arguments of `fill`.
 
@@ -451,8 +464,8 @@ def fill(
 ) -> list[np.ndarray]:
     """Fill the gaps of some rows of a data set, given by their indices.
 
-    `finish` makes a list of arrays of encoded rows without gaps. These are returned for
-    all of the rows. If `means`, gaps are filled by means of units, otherwise by states.
+    `finish` turns encoded rows without gaps into a list of arrays. Each returned array has
+    all of the rows. Gaps are filled by means of units if `means`, and by states otherwise.
     """
     model, random_state = model.align(), check_random_state(random_state)
     mean = np.asarray(mean, dtype=model.dtype)
@@ -480,7 +493,7 @@ def _fill(model, data, mean, finish, seed, n_gibbs_steps, means):
 
 
 def _run_chains(model, rows, mean, rng, n_gibbs_steps):
-    """Return rows with the last states of a chain for each in place of gaps."""
+    """Return rows whose gaps hold the last states of a chain of each row."""
     v, unknown = _begin(model, rows, mean, rng)
     for _ in model.gibbs_given(v, unknown, n_gibbs_steps, rng):
         pass
@@ -488,9 +501,9 @@ def _run_chains(model, rows, mean, rng, n_gibbs_steps):
 
 
 def _mean_of_chains(model, rows, mean, seed, n_gibbs_steps):
-    """Return rows with the means of units over several chains for each in place of gaps.
+    """Return rows whose gaps hold the means of units over several chains of each row.
 
-    The draws are the same for all rows, so that these do not depend on each other.
+    All rows use the same random numbers, so that no row depends on another.
     """
     rng = Repeated(generator(seed), len(rows), CHAINS_FOR_MEANS)
     repeated = np.repeat(rows, CHAINS_FOR_MEANS, axis=0)
@@ -512,7 +525,7 @@ def _mean_of_chains(model, rows, mean, seed, n_gibbs_steps):
 
 
 def _begin(model, rows, mean, rng):
-    """Return rows with first draws in place of gaps, and where these are."""
+    """Return rows whose gaps hold first draws, and where the gaps are."""
     unknown, visible = np.isnan(rows), model.visible
     first = visible.fill_in(mean, rows.shape, rng)
     return visible.given(visible.clip(rows), unknown)(first), unknown
