@@ -1,12 +1,11 @@
 """Callbacks for `fit`: monitoring of the log-likelihood, checkpoints, ladders of models.
 
-Callbacks require scikit-learn 1.9 or later, where they are experimental. Register them with
-``set_callbacks(...)`` before ``fit``. scikit-learn's own callbacks, `ProgressBar` and
-`ScoringMonitor` of :mod:`sklearn.callback`, also work (as of 1.9.1, the latter needs a dict
-of scorers).
+Register callbacks with ``set_callbacks(...)`` before ``fit``. They require scikit-learn 1.9
+or later, where callbacks are experimental. `ProgressBar` and `ScoringMonitor` of
+:mod:`sklearn.callback` also work. As of 1.9.1, `ScoringMonitor` needs a dict of scorers.
 
-During the `fit` of a meta-estimator, such as :class:`skrbm.ParallelRBM`, the callbacks set
-on its estimator are called after each round, and their `every` counts rounds.
+A meta-estimator, such as :class:`skrbm.ParallelRBM`, calls the callbacks of its estimator
+after each round. Their `every` then counts rounds.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class _FitCallback:
 def _is_due(rbm, context, every):
     """Return whether the callback is due: after every `every`-th and the last epoch.
 
-    scikit-learn is told that rounds on shards are epochs, and they are counted as such.
+    Rounds on shards count as epochs, because that is what scikit-learn is told.
     """
     if context.task_name != "epoch":
         return False
@@ -78,39 +77,47 @@ def _is_due(rbm, context, every):
 class LikelihoodMonitor(_FitCallback):
     """Monitor of the log-likelihood of held-out rows and the free-energy gap during `fit`.
 
-    The log-likelihood is exact for models with up to 20 hidden or visible units. For other
-    models it is estimated by annealed runs that follow the model, see
-    :class:`skrbm.likelihood.LogLikelihoodTracker`.
+    Use it to see when a training stops to improve, or begins to overfit.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows to evaluate, with values 0 and 1, on which the model is not trained.
+        Held-out rows to evaluate, with values 0 and 1.
 
     every : int, default=1
-        Number of epochs between evaluations, or of rounds of a meta-estimator. The last of
-        `n_iter` epochs is always evaluated.
+        Number of epochs between evaluations, or of rounds of a meta-estimator. Increase it
+        if evaluations take too much of the time. The last of `n_iter` epochs is always
+        evaluated.
 
     n_betas : int, default=100
-        Number of temperatures between evaluations.
+        Number of temperatures between evaluations. Use more if evaluations are far apart,
+        because the model then changes more between them.
 
     n_runs : int, default=100
-        Number of annealed runs.
+        Number of annealed runs. More runs reduce the error of the log-likelihood and take
+        more time.
 
     random_state : int, RandomState instance or None, default=None
         Controls the draws, which are independent of those of training. If None, a new
-        random generator is created for each fit; the global one of numpy is not used.
+        random generator is created for each fit. NumPy's global generator is not used.
 
     Attributes
     ----------
     history_ : dict of lists
-        One entry per evaluation of the last `fit`: "epoch", as in the `history_` of the
-        estimator (counted from 1, with fractions after rounds); "log_likelihood", the mean
-        in nats, with bounds "lower" and "upper" from three standard errors of the log
-        partition function; and "free_energy_gap", as in that `history_`, with `X` as the
-        held-out rows. A gap that grows while the log-likelihood falls indicates
-        overfitting. Fits in other processes, for example those of a search with `n_jobs`,
-        are not recorded here.
+        Lists with one entry for each evaluation of the last `fit`. "epoch" is counted from
+        1, with fractions after rounds, as in the `history_` of the estimator.
+        "log_likelihood" is the mean in nats, and "lower" and "upper" are its bounds from
+        three standard errors of the log partition function. "free_energy_gap" is the gap of
+        `X`, as in the `history_` of the estimator. A gap that grows while the
+        log-likelihood falls indicates overfitting.
+
+    Notes
+    -----
+    The log-likelihood is exact for models with up to 20 hidden or visible units. For other
+    models it is estimated by annealed runs that follow the model, see
+    :class:`skrbm.likelihood.LogLikelihoodTracker`.
+
+    Fits in other processes, for example those of a search with `n_jobs`, are not recorded.
 
     Examples
     --------
@@ -166,7 +173,7 @@ class LikelihoodMonitor(_FitCallback):
         *,
         fitted_estimator: Any,
     ) -> None:
-        """Evaluate the model, as fitted so far, if it is due."""
+        """Evaluate the current model if an evaluation is due."""
         if not _is_due(estimator, context, self.every):
             return
         training = estimator._training
@@ -191,18 +198,10 @@ class LikelihoodMonitor(_FitCallback):
 class TrajectoryLadder(_FitCallback):
     """Ladder of the models that a training passes through.
 
-    The chains of a model with modes far apart still mixed early in its training. They can
-    swap states with chains of these earlier models, in place of those of the same model at
-    higher temperatures [1]_. Pass the ladder to :func:`skrbm.sampling.draw_chains` and
-    :func:`skrbm.likelihood.log_partition`. This works well only if the earlier models
-    divide their probability among the modes as the fitted one does, as they do after slow
-    training with many Gibbs steps.
-
-    Chains follow the training, and the model after an epoch (or round) is kept when swaps
-    with the last model kept become rare. At the end, rungs are placed on the straight lines
-    from independent features through all models kept to the fitted one, so that all
-    neighbors swap equally often. With early stopping, only models that were the best so far
-    count.
+    Use it for a model of binary data whose modes are far apart, so that its chains do not
+    mix. Pass the ladder to :func:`skrbm.sampling.draw_chains` and
+    :func:`skrbm.likelihood.log_partition`. It works well after slow training with many
+    Gibbs steps.
 
     Parameters
     ----------
@@ -211,20 +210,35 @@ class TrajectoryLadder(_FitCallback):
         values give more rungs.
 
     n_chains : int, default=100
-        Number of chains that follow the training, with ten Gibbs steps per epoch or round.
+        Number of chains that follow the training. They make ten Gibbs steps per epoch or
+        round. Reduce it if this takes too much of the time.
 
     random_state : int, RandomState instance or None, default=None
         Controls the draws, which are independent of those of training. If None, a new
-        random generator is created for each fit; the global one of numpy is not used.
+        random generator is created for each fit. NumPy's global generator is not used.
 
     Attributes
     ----------
     ladder_ : ModelLadder
-        The ladder of the last `fit`, in float32, from independent features with the means
-        of the data to the fitted model. A warm start from the last rung continues the
-        ladder. If a training began from another model, or is resumed from a checkpoint,
-        the first rungs lead there on a straight line. Fits in other processes, for example
-        those of a search with `n_jobs`, are not recorded here.
+        The ladder of the last `fit`, in float32. It begins with independent features that
+        have the means of the data, and ends with the fitted model.
+
+    Notes
+    -----
+    Early in training, the chains of such a model still mixed. In parallel tempering, its
+    chains swap states with chains of the same model at higher temperatures. Here, they swap
+    states with chains of the earlier models [1]_. This works well only if the earlier
+    models divide their probability among the modes as the fitted model does.
+
+    During training, a model is kept after an epoch or round if swaps with the last model
+    kept have become rare. Straight lines connect independent features, all models kept and
+    the fitted model. At the end, rungs are placed on these lines so that all neighbors swap
+    equally often. With early stopping, only models that were the best so far count.
+
+    A warm start from the last rung continues the ladder. If a training began from another
+    model, or is resumed from a checkpoint, the first rungs lead to its first model on a
+    straight line. Fits in other processes, for example those of a search with `n_jobs`, are
+    not recorded.
 
     References
     ----------
@@ -302,26 +316,32 @@ class TrajectoryLadder(_FitCallback):
 
 
 class Checkpoint(_FitCallback):
-    """Checkpoints of the training, from which it can be resumed after a crash.
+    """Checkpoints of a training, so that it can be resumed after a crash.
 
-    All state that changes during training is saved, including the random generator. A
-    training that is continued with :func:`resume` ends with bitwise the same model as one
-    that was never interrupted. The file is replaced atomically: if the process is killed,
-    either the new or the previous checkpoint remains. At worst a file whose name ends in
-    ".part" is left beside it, which can be deleted. If a checkpoint cannot be written, for
-    example because the disk is full, training continues with a warning.
+    Use it for trainings that take hours, and continue them with :func:`resume`. The result
+    is bitwise the same model as without an interruption.
 
     Parameters
     ----------
     path : str or path-like
-        File to write. Its directory must exist. A new file is readable only by its owner;
-        an existing file keeps its permissions. It holds a single training. If several
-        trainings write to the same file, as in a search, the last one to write is kept.
-        What follows the header is a pickle: load only files that you trust.
+        File to write, in an existing directory. It holds a single training. The file
+        contains a pickle, so load only files that you trust.
 
     every : int, default=1
-        Number of epochs between checkpoints, or of rounds of a meta-estimator. The last of
-        `n_iter` epochs is always saved.
+        Number of epochs between checkpoints, or of rounds of a meta-estimator. Increase it
+        if writing takes too much of the time. The last of `n_iter` epochs is always saved.
+
+    Notes
+    -----
+    All state that changes during training is saved, including the random generator.
+
+    The file is replaced atomically. If the process is killed, either the new or the
+    previous checkpoint remains. A file whose name ends in ".part" may be left next to it,
+    and you can delete this file. If a checkpoint cannot be written, for example because the
+    disk is full, training continues with a warning.
+
+    A new file is readable only by its owner. An existing file keeps its permissions. If
+    several trainings write to the same file, as in a search, the last one to write is kept.
 
     Examples
     --------
@@ -355,7 +375,7 @@ class Checkpoint(_FitCallback):
 
     @contextlib.contextmanager
     def _temporary(self):
-        """Create a temporary file beside the one to write, and remove it at the end."""
+        """Create a temporary file next to the one to write, and remove it at the end."""
         handle, name = tempfile.mkstemp(
             prefix=f"{self.path.name}.", suffix=".part", dir=self.path.parent
         )
@@ -378,7 +398,7 @@ class Checkpoint(_FitCallback):
             )
 
     def _write(self, saved):
-        """Replace the file by one with `saved`, atomically."""
+        """Replace the file atomically by a file with `saved`."""
         with self._temporary() as temporary:
             with open(temporary, "w+b") as file:
                 saved.dump(file)
@@ -395,8 +415,8 @@ class Checkpoint(_FitCallback):
                 os.close(folder)
 
 
-# A checkpoint file is this header, the hash of the rest, and the rest, which is a pickle.
-# Raise the number if `SavedTraining` or anything in it changes.
+# A checkpoint file consists of this header, a hash and a pickle. The hash is that of the
+# pickle. Raise the number if `SavedTraining` or anything in it changes.
 _KIND = b"skrbm checkpoint "
 _HEADER = _KIND + b"1\n"
 _HASH_SIZE = 32
@@ -417,7 +437,7 @@ class SavedTraining(NamedTuple):
 
     @classmethod
     def of(cls, rbm):
-        """Return what to save of the training of an estimator."""
+        """Return the parts of an estimator and its training that are saved."""
         settings = clone(rbm)
         settings.set_callbacks()
         for name in (*rbm._of_columns, "random_state_", "_split_seed"):
@@ -426,7 +446,7 @@ class SavedTraining(NamedTuple):
         return cls(settings, rbm._training)
 
     def dump(self, file):
-        """Write a checkpoint file. The header comes last, when the rest is complete."""
+        """Write a checkpoint file. The header is written last, when the rest is complete."""
         file.seek(_START)
         pickle.dump(self, file, protocol=pickle.HIGHEST_PROTOCOL)
         header = _HEADER + _hash(file)
@@ -435,7 +455,7 @@ class SavedTraining(NamedTuple):
 
     @staticmethod
     def load(path):
-        """Return the content of a checkpoint file, which is not unpickled if damaged."""
+        """Return the content of a checkpoint file. A damaged file is not unpickled."""
         with open(path, "rb") as file:
             header, expected = file.read(len(_HEADER)), file.read(_HASH_SIZE)
             if not header.startswith(_KIND):
@@ -459,7 +479,7 @@ class SavedTraining(NamedTuple):
                 return pickle.load(file)
             except (OSError, MemoryError):
                 raise
-            except Exception as error:  # from what this version does not have
+            except Exception as error:  # the pickle needs what this version lacks
                 raise ValueError(other_version) from error
 
 
@@ -473,7 +493,7 @@ def resume(
 ) -> BaseRBM:
     """Resume a training that was saved by :class:`Checkpoint`.
 
-    The file is unpickled, which can run arbitrary code. Only resume from files that you
+    The file is unpickled, and this can run arbitrary code. Only resume from files that you
     trust.
 
     Parameters
@@ -482,13 +502,13 @@ def resume(
         File written by :class:`Checkpoint`.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Training data, the same as before.
+        Training data. It must be the same as before.
 
     y : array-like of shape (n_samples,), default=None
-        Passed to the callbacks. The estimator does not use it.
+        Labels to pass to the callbacks. The estimator does not use them.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows, the same as before.
+        Weights of the rows. They must be the same as before.
 
     callbacks : sequence of callbacks, default=()
         Callbacks for the rest of the training, for example :class:`Checkpoint`.
@@ -501,9 +521,9 @@ def resume(
     Raises
     ------
     ValueError
-        If `X` or `sample_weight` is not the same as before, or if the file was not written
-        by :class:`Checkpoint`, was written by another version, or is damaged. The shape of
-        `X`, all weights and some of the rows are compared.
+        If `X` or `sample_weight` is not the same as before. The shape of `X`, all weights
+        and some of the rows are compared. Also if the file was not written by
+        :class:`Checkpoint`, was written by another version, or is damaged.
     """
     saved = SavedTraining.load(path)
     if isinstance(saved.training, RoundsTraining):

@@ -1,8 +1,8 @@
 """Plots of fitted models, following the conventions of scikit-learn's displays.
 
-``from_estimator`` computes and plots, and ``plot(ax=...)`` plots again. ``figure_``,
-``ax_`` (or ``axes_``) and the artists can be changed afterwards. matplotlib is only
-imported for plotting.
+``from_estimator`` computes and plots, and ``plot(ax=...)`` plots again without computing.
+Afterwards, you can change ``figure_``, ``ax_`` (or ``axes_``) and the artists. matplotlib
+is only imported for plotting.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _image_shape(n_features, image_shape):
 
 
 def _refuse_table(display, rbm):
-    """Raise an error if an estimator models tables, whose rows are no images."""
+    """Raise an error if an estimator models tables, because their rows are no images."""
     if reads_frames(rbm):
         raise TypeError(
             f"{display} shows images, but a {type(rbm).__name__} models tables, whose "
@@ -104,9 +104,9 @@ def _whole_ticks(axis):
 
 
 def _one_for_each(titles, ax, width, size):
-    """Return one Axes for each title: those in `ax`, or else those of a new figure.
+    """Return one Axes for each title: the Axes in `ax`, or else those of a new figure.
 
-    The new figure has up to `width` Axes side by side, each of this size.
+    The new figure has up to `width` Axes side by side. Each has the given size.
     """
     import matplotlib.pyplot as plt
 
@@ -160,6 +160,8 @@ class _OneAxes:
 class FiltersDisplay(_OneAxes):
     """Weights of hidden units, as images.
 
+    Use it to see what the hidden units respond to, if rows are images.
+
     Parameters
     ----------
     filters : ndarray of shape (n_filters, n_features)
@@ -203,7 +205,7 @@ class FiltersDisplay(_OneAxes):
         ax: Any = None,
         **im_kw: Any,
     ) -> Self:
-        """Plot the filters of a fitted model, those with the largest weights first.
+        """Plot the filters of a fitted model, beginning with the largest weights.
 
         Parameters
         ----------
@@ -211,10 +213,10 @@ class FiltersDisplay(_OneAxes):
             A fitted estimator, including scikit-learn's BernoulliRBM.
 
         image_shape : tuple of (int, int), default=None
-            Height and width of a row as an image. If None, images are square.
+            Height and width of a row as an image. Pass it unless images are square.
 
         n_filters : int, default=100
-            Maximum number of filters to plot.
+            Maximum number of filters to plot. Filters with small weights are left out.
 
         ax : matplotlib Axes, default=None
             Axes to plot on. If None, a new figure is created.
@@ -246,6 +248,8 @@ class FiltersDisplay(_OneAxes):
 class SamplesDisplay:
     """Samples of the model, and data with their reconstructions, as images.
 
+    Use it to compare what a model generates with the data, if rows are images.
+
     Parameters
     ----------
     images : dict of ndarrays of shape (n_rows, n_features)
@@ -255,7 +259,7 @@ class SamplesDisplay:
         Height and width of a row as an image.
 
     limits : tuple of (float, float), default=(0.0, 1.0)
-        Values of the lightest and of the darkest color, the same in all panels.
+        Values of the lightest and the darkest color. They are the same in all panels.
 
     Attributes
     ----------
@@ -309,15 +313,15 @@ class SamplesDisplay:
         Parameters
         ----------
         rbm : BernoulliRBMEstimator or GaussianRBMEstimator
-            A fitted estimator. scikit-learn's BernoulliRBM is not supported, since it
+            A fitted estimator. scikit-learn's BernoulliRBM is not supported, because it
             cannot draw samples.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features), default=None
-            Rows of data, from which `n_images` evenly spaced ones are plotted. NaN values
-            are left blank. None plots samples only.
+            Rows of data. `n_images` evenly spaced rows are plotted, with NaN values left
+            blank. None plots samples only.
 
         image_shape : tuple of (int, int), default=None
-            Height and width of a row as an image. If None, images are square.
+            Height and width of a row as an image. Pass it unless images are square.
 
         n_images : int, default=36
             Number of images per panel.
@@ -398,6 +402,8 @@ class SamplesDisplay:
 class TopFeaturesDisplay:
     """The features with the largest weights of some hidden units, as bars.
 
+    Use it to see what the hidden units respond to, if features have names, such as words.
+
     Parameters
     ----------
     weights : ndarray of shape (n_units, n_shown)
@@ -407,7 +413,7 @@ class TopFeaturesDisplay:
         Names of the features that have these weights.
 
     units : sequence of int
-        Indices of the hidden units, which are in the titles.
+        Indices of the hidden units, for the titles.
 
     Attributes
     ----------
@@ -457,12 +463,12 @@ class TopFeaturesDisplay:
             A fitted estimator, including scikit-learn's BernoulliRBM.
 
         feature_names : array-like of shape (n_features,), default=None
-            Names of all features, such as the words of a vectorizer. If None, they are
-            those that the estimator was fitted on, or else the indices.
+            Names of all features, such as the words of a vectorizer. None takes the names
+            that the estimator was fitted on. If there are none, it takes the indices.
 
         units : int or sequence of int, default=8
-            Indices of the hidden units to plot, or how many: those with the largest weights
-            then.
+            Indices of the hidden units to plot. An int is their number, and plots the units
+            with the largest weights.
 
         n_features : int, default=10
             Maximum number of features of each hidden unit.
@@ -560,13 +566,15 @@ def _right_axes(ax):
 class TrainingDisplay(_OneAxes):
     """Training curves: scores by epoch.
 
+    Use it to see whether more epochs would help, and whether a model overfits.
+
     Parameters
     ----------
     curves : dict of sequences of float
-        Values in nats, one for each of `epochs`, keyed by the name of the curve.
+        Values of each curve in nats, one value per epoch, keyed by the name of the curve.
 
     epochs : sequence of int, default=None
-        Epochs of the values. If None, all epochs from 1.
+        Epochs of the values. None counts them from 1.
 
     name : str, default=None
         Name of the model in the legend, to distinguish several models on the same axes.
@@ -580,8 +588,8 @@ class TrainingDisplay(_OneAxes):
         Figure containing the axes.
 
     lines_ : list of matplotlib Line2D
-        The curves. The free-energy gap is plotted against a second y-axis on the right,
-        which is shared by several displays on the same axes.
+        The curves. The free-energy gap has a second y-axis on the right. Several displays
+        on the same axes share it.
 
     Examples
     --------
@@ -665,7 +673,9 @@ class TrainingDisplay(_OneAxes):
 
 
 class ActivationsDisplay(_OneAxes):
-    """Histogram of mean activations, with dead and saturated hidden units at its ends.
+    """Histogram of the mean activations of hidden units.
+
+    Use it to see how many hidden units are dead (always off) or saturated (always on).
 
     Parameters
     ----------
@@ -742,6 +752,8 @@ class ActivationsDisplay(_OneAxes):
 class ChainsDisplay(_OneAxes):
     """Free energy of chains over time, with a summary of their diagnostics.
 
+    Use it to see whether chains agree, that is, whether their draws can be trusted.
+
     Parameters
     ----------
     diagnostics : ChainDiagnostics
@@ -789,8 +801,8 @@ class ChainsDisplay(_OneAxes):
             A fitted estimator, including scikit-learn's BernoulliRBM.
 
         chains : ndarray of shape (n_chains, n_draws, n_features), default=None
-            Draws returned by :func:`skrbm.sampling.draw_chains`. None draws 4 chains of
-            1000 draws, in successive Gibbs steps from noise. They show how soon chains
+            Draws returned by :func:`skrbm.sampling.draw_chains`. None runs 4 chains from
+            noise for 1000 Gibbs steps and plots each step. This shows how soon chains
             agree, wherever they start.
 
         random_state : int, RandomState instance or None, default=None
