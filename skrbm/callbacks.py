@@ -225,10 +225,11 @@ class TrajectoryLadder(_FitCallback):
 
     Notes
     -----
-    Early in training, the chains of such a model still mixed. In parallel tempering, its
-    chains swap states with chains of the same model at higher temperatures. Here, they swap
-    states with chains of the earlier models [1]_. This works well only if the earlier
-    models divide their probability among the modes as the fitted model does.
+    If the modes of a model are far apart, its chains still mixed early in its training. In
+    parallel tempering, chains swap states with chains of the same model at higher
+    temperatures. Here, they swap states with chains of the earlier models [1]_. This works
+    well only if the earlier models divide their probability among the modes as the fitted
+    model does.
 
     During training, a model is kept after an epoch or round if swaps with the last model
     kept have become rare. Straight lines connect independent features, all models kept and
@@ -446,7 +447,7 @@ class SavedTraining(NamedTuple):
         return cls(settings, rbm._training)
 
     def dump(self, file):
-        """Write a checkpoint file. The header is written last, when the rest is complete."""
+        """Write a checkpoint file. The header comes last, when the rest is complete."""
         file.seek(_START)
         pickle.dump(self, file, protocol=pickle.HIGHEST_PROTOCOL)
         header = _HEADER + _hash(file)
