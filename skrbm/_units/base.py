@@ -528,7 +528,10 @@ class VisibleUnits(abc.ABC):
         ------
         conditional : ConditionalStates or ConditionalNumbers
         """
-        raise NotImplementedError("These units have no conditional distributions.")
+        raise NotImplementedError(
+            f"Conditional distributions are not available: {type(self).__name__}, the kind "
+            "of visible units of this model, does not implement `conditionals`."
+        )
 
     def pseudo_log_likelihood(
         self, v, hidden_input, weights, columns=None, missing=None
