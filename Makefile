@@ -8,6 +8,9 @@ VENV ?= .venv
 PYTEST = OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 SPHINX = $(VENV)/bin/python -m sphinx -W --keep-going -j auto
 SANITIZERS = -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+# What is checked for plain English. A single file: $(VENV)/bin/python .ci/check_prose.py FILE
+PROSE = *.rst docs/*.rst examples/*.rst examples/*/*.rst examples/*/*.py skrbm/*.py \
+	skrbm/_units/*.py
 FIT = import skrbm; skrbm.show_versions(); \
 	skrbm.BernoulliRBMEstimator(2, n_iter=1).fit([[0, 1], [1, 0]])
 
@@ -55,6 +58,7 @@ lint:
 	$(VENV)/bin/mypy
 	$(VENV)/bin/codespell . .ci .github
 	$(VENV)/bin/doc8 --quiet *.rst docs
+	$(VENV)/bin/python .ci/check_prose.py $(PROSE)
 
 format:
 	$(INSTALL) $(VENV)/lint.stamp
