@@ -14,11 +14,12 @@ PROSE = *.rst docs/*.rst examples/*.rst examples/*/*.rst examples/*/*.py skrbm/*
 FIT = import skrbm; skrbm.show_versions(); \
 	skrbm.BernoulliRBMEstimator(2, n_iter=1).fit([[0, 1], [1, 0]])
 
-.PHONY: demo test test-quick test-dask test-oldest lint format sanitize dist docs docs-quick
-.PHONY: pages clean
-.NOTPARALLEL: # the targets sanitize and dist share build/ and dist/
+.PHONY: demo test test-quick test-dask test-oldest lint format sanitize release-check docs
+.PHONY: docs-quick pages clean
+.NOTPARALLEL: # sanitize and release-check share build/ and dist/
 
-# Two terminals may run two targets at the same time, except for sanitize, dist and clean.
+# Two terminals may run two targets at the same time, except for sanitize,
+# release-check and clean.
 # Installations write to skrbm/ and $(VENV), so each waits for the one before. The core is
 # compiled once, not for each extra, since a running process must not lose it.
 INSTALL = @+$(PYTHON) .ci/locked.py .make.lock $(MAKE) --no-print-directory
@@ -76,21 +77,26 @@ sanitize:
 		$(VENV)/bin/python -P -m pytest tests/test_binary_rows.py
 	rm -rf build
 
-# Build the sdist, and the wheel from it, and print what they lack of the files in Git. Install
-# the wheel, and then the sdist with a compiler that fails. The option -I keeps Python from
-# importing the checkout.
-dist:
+# What is released, from a clean copy of the last commit. Build the sdist, and the wheel from
+# it, and print what they lack of the files in Git. Install the wheel, compare the versions,
+# run the first example of the README, and install the sdist with a compiler that fails. The
+# option -I keeps Python from importing the checkout.
+release-check:
 	$(INSTALL) $(VENV)/dist.stamp
-	rm -rf dist
-	$(VENV)/bin/python -m build
+	rm -rf dist $(VENV)/release
+	mkdir $(VENV)/release
+	git archive HEAD | tar -xC $(VENV)/release
+	$(VENV)/bin/python -m build --outdir dist $(VENV)/release
 	$(VENV)/bin/python -m twine check --strict dist/*
 	tar -tzf dist/*.tar.gz | cut -d/ -f2- >$(VENV)/sdist.txt
-	! git ls-files ':!.git*' ':!.pre-commit*' | grep -vxFf $(VENV)/sdist.txt
+	! git ls-tree -r --name-only HEAD | grep -v '^\.git\|^\.pre-commit' | \
+		grep -vxFf $(VENV)/sdist.txt
 	$(PYTHON) -m zipfile -l dist/*.whl | cut -d' ' -f1 >$(VENV)/wheel.txt
-	! git ls-files 'skrbm/*py*' | grep -vxFf $(VENV)/wheel.txt
+	! git ls-tree -r --name-only HEAD skrbm | grep 'py[^/]*$$' | grep -vxFf $(VENV)/wheel.txt
 	$(PYTHON) -m venv --clear $(VENV)/user
 	$(VENV)/user/bin/python -m pip install --quiet dist/*.whl
 	$(VENV)/user/bin/python -I -W error -c "$(FIT)"
+	$(VENV)/user/bin/python -I .ci/check_release.py $(VENV)/release
 	CC=/bin/false SKRBM_COMPILED= $(VENV)/user/bin/python -m pip install --quiet --no-deps \
 		--no-cache-dir --force-reinstall dist/*.tar.gz
 	SKRBM_COMPILED= $(VENV)/user/bin/python -I -W error -c \
