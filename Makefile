@@ -18,10 +18,9 @@ FIT = import skrbm; skrbm.show_versions(); \
 .PHONY: docs-quick pages clean
 .NOTPARALLEL: # sanitize and release-check share build/ and dist/
 
-# Two terminals may run two targets at the same time, except for sanitize,
-# release-check and clean.
-# Installations write to skrbm/ and $(VENV), so each waits for the one before. The core is
-# compiled once, not for each extra, since a running process must not lose it.
+# Two terminals may run two targets at the same time, except for sanitize, release-check and
+# clean. Installations write to skrbm/ and $(VENV), so each waits for the one before. The core
+# is compiled once, not for each extra, since a running process must not lose it.
 INSTALL = @+$(PYTHON) .ci/locked.py .make.lock $(MAKE) --no-print-directory
 
 demo:
