@@ -24,7 +24,7 @@ sections = {
     title: content.strip() for title, content in zip(*[iter(parts)] * 2, strict=True)
 }
 unreleased = sections.pop("Unreleased", "")
-newest = re.fullmatch(r"(\S+) \((\S+)\)", next(iter(sections)))
+newest = re.fullmatch(r"(\S+) \((\S+)\)", next(iter(sections), ""))
 assert newest, "the newest section of CHANGELOG.rst is not called VERSION (DATE)"
 assert sections[newest[0]], "the newest section of CHANGELOG.rst is empty"
 released, day = newest.groups()

@@ -3,10 +3,10 @@
 classifiers  Gray digits, MNIST and 20 newsgroups with all labels: test error and mean
              log-loss, in nats, of RBMClassifier, and of logistic regressions on the same
              features and on hidden units. Seconds are those of the processor.
-few_labels   20 newsgroups, of which 60 rows have a label, three of each class, in ten
-             splits. The inverse strength of the penalty of each logistic regression is the
-             best one for the test rows, which flatters all but RBMClassifier, which is at
-             its defaults.
+few_labels   20 newsgroups, where 60 rows have a label, three of each class, in ten splits.
+             The inverse strength of the penalty of each logistic regression is the best one
+             for the test rows. This flatters all but RBMClassifier, which is at its
+             defaults.
 labels       A column of each of six tables with gaps as the label, in three splits.
 features     Gray digits in five splits and 6000 posts of 20 newsgroups in three: accuracy
              on other rows of a logistic regression of features, with all labels and with
@@ -78,7 +78,7 @@ class Seconds:
 
 
 def evaluate(model, X, y, X_test, y_test):
-    """Train a classifier; return its seconds, test error in per cent, and log-loss."""
+    """Train a classifier; return its seconds, test error in percent, and log-loss."""
     with Seconds() as seconds:
         model.fit(X, y)
     p = model.predict_proba(X_test)

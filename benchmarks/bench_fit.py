@@ -25,7 +25,7 @@ memory   Memory that a fit needs in addition to its data, each measured in a pro
 scale    Time of an epoch per row, against the number of rows, features and components.
 categories
          An epoch of MixedRBMEstimator on 40 columns of five states, and of
-         BernoulliRBMEstimator on the same rows as 200 bits, of which a fifth are on, with
+         BernoulliRBMEstimator on the same rows as 200 bits. A fifth of these are on. With
          and without a third of the cells missing, with and without the compiled core.
 
 The entries of a line are measured in turns, in one run. A ratio is the median of the

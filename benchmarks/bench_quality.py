@@ -382,7 +382,7 @@ def one_hot(data, quick):
 
 
 def clusters(data, quick):
-    """Ten prototypes of 200 features, of which 5 % are flipped; exact likelihoods."""
+    """Ten prototypes of 200 features, 5 % of them flipped; exact likelihoods."""
     rng = np.random.default_rng(0)
     centers = rng.integers(2, size=(10, 200)) * 0.9 + 0.05
     rows = [rng.random((n, 200)) < centers[rng.integers(10, size=n)] for n in (2000, 1000)]
@@ -565,8 +565,8 @@ def mnist(data, quick, long=False):
 def packages():
     """Return estimators of each installed package, with the settings to compare.
 
-    skrbm has its defaults. The others have some learning rates and minibatches, of which
-    others are the best for each data set and for short and long fits.
+    skrbm has its defaults. The others have some learning rates and minibatches. Which are
+    the best differs between data sets, and between short and long fits.
     """
     compared = {
         "skrbm": [BernoulliRBMEstimator(random_state=0)],

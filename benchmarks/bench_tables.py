@@ -14,7 +14,7 @@ tables    Six tables with numbers and categories, a fifth of whose known cells a
           clock, if the method can fill one at all.
 survey    Answers on a scale from 1 to 6, of which 15 % are missing. All methods predict a
           number, which is rounded to the scale for the absolute error and the exact hits.
-gaps      Digits as bits, of which 30 % are missing.
+gaps      Digits as bits, 30 % of them missing.
 anomalies Areas under ROC curves of anomalies against other rows, with their deviation over
           splits: half of the test rows of the six tables, in which a single cell has the
           value of another row; and malignant samples of breast cancer, after training on
@@ -74,7 +74,7 @@ class Lines:
         print(f"\n{title}\n{'':48s}{cells}", flush=True)
 
     def add(self, *values, **texts):
-        """Add the numbers of a line, of which None leaves its cell empty."""
+        """Add the numbers of a line. None leaves its cell empty."""
         pairs = zip(self.columns, values, strict=True)
         row = {
             x: round(float(value), self.decimals) for x, value in pairs if value is not None
@@ -426,7 +426,7 @@ def missing_bits(data, quick):
 
 
 def with_foreign_cells(frame, scale, rng):
-    """Return rows of which half have one foreign cell, and the place of these, or -1.
+    """Return rows, half of them with a foreign cell, and the places of these, or -1.
 
     The cell has the value of the same column in another row, which differs: if it is a
     number, by half of a standard deviation, as given by `scale`, or more.
@@ -452,7 +452,7 @@ def as_features(frame, scaling):
 
 
 def row_scores(rbm, X):
-    """Return scores of rows by name, of which the lowest are those of anomalies."""
+    """Return scores of rows by name. The lowest are those of anomalies."""
     cells = rbm.score_cells(X)
     return {
         "skrbm, score_samples": rbm.score_samples(X),

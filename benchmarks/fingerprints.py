@@ -226,7 +226,7 @@ def parallel_trainings():
 
 
 def imputer_trainings():
-    """Yield trainings of an imputer on rows, which it then fills in."""
+    """Yield training runs of an imputer on rows, which it then fills in."""
     strategies = ("probability", "mode", "draw")
     pairs = itertools.product(IMPUTED.items(), strategies, (False, True))
     for (data, (estimator, X)), strategy, warm_start in pairs:
