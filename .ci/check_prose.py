@@ -86,17 +86,13 @@ def findings(text, is_title):
             yield sentence.start(), "a chain of which: make two sentences of it"
 
 
-def main():
-    directives.directive = lambda name, *_: (Contents, [])
-    roles.role = lambda name, *_: (role, [])
-    found = [
-        f"{path}:{first + line - 1 + text.count(chr(10), 0, place)}: {message}\n"
-        for path in map(Path, sys.argv[1:])
-        for first, block in blocks(path)
-        for line, text, is_title in paragraphs(block)
-        for place, message in findings(text, is_title)
-    ]
-    sys.exit("".join(found))
-
-
-main()
+directives.directive = lambda name, *_: (Contents, [])
+roles.role = lambda name, *_: (role, [])
+found = [
+    f"{path}:{first + line - 1 + text.count(chr(10), 0, place)}: {message}\n"
+    for path in map(Path, sys.argv[1:])
+    for first, block in blocks(path)
+    for line, text, is_title in paragraphs(block)
+    for place, message in findings(text, is_title)
+]
+sys.exit("".join(found) or 0)
