@@ -93,7 +93,7 @@ release-check:
 	$(PYTHON) -m zipfile -l dist/*.whl | cut -d' ' -f1 >$(VENV)/wheel.txt
 	! git ls-tree -r --name-only HEAD skrbm | grep 'py[^/]*$$' | grep -vxFf $(VENV)/wheel.txt
 	$(PYTHON) -m venv --clear $(VENV)/user
-	$(VENV)/user/bin/python -m pip install --quiet dist/*.whl
+	$(VENV)/user/bin/python -m pip install --quiet dist/*.whl pandas
 	$(VENV)/user/bin/python -I -W error -c "$(FIT)"
 	$(VENV)/user/bin/python -I .ci/check_release.py $(VENV)/release
 	CC=/bin/false SKRBM_COMPILED= $(VENV)/user/bin/python -m pip install --quiet --no-deps \

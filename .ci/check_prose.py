@@ -36,7 +36,7 @@ class Contents(Directive):
 
 def role(name, rawtext, text, *_, **__):
     text = re.sub(r"\s*<[^<>]*>$", "", nodes.unescape(text))
-    return [nodes.Text("X" if name == "math" else text)], []
+    return [nodes.Text("X" if name in ("", "math") else text)], []
 
 
 def blocks(path):

@@ -90,7 +90,7 @@ class Path(abc.ABC):
 
     @abc.abstractmethod
     def gibbs(self, v, hidden_input, place, generators):
-        """Take one Gibbs step for rows, which are overwritten, and so is `hidden_input`.
+        """Take one Gibbs step for rows. They and `hidden_input` are overwritten.
 
         `hidden_input` is that of the rows at `place`. `generators` are pairs (slice of
         rows, generator for these rows). With several places, there is only one, for all
@@ -247,8 +247,8 @@ def anneal_until_even(path, n_runs, random_state, *, init=None, title=None, **op
     """Run AIS with more and more temperatures, until a third of the runs count.
 
     Each attempt doubles the number of steps, from `FEWEST_STEPS` to at most `MOST_STEPS`,
-    until the effective number of runs is at least a third of their number, and at least 2,
-    since a single run does not show how much the weights differ. The weights of earlier
+    until the effective number of runs is at least a third of their number, and at least 2.
+    A single run does not show how much the weights differ. The weights of earlier
     attempts are only used to place the temperatures: the variance of the log-weight over a
     part of the path is inversely proportional to the number of steps in it, so the variance
     of the sum is smallest if all steps contribute equally.

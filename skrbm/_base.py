@@ -178,11 +178,11 @@ class BaseRBM(
             the keyboard. In the last case the model of the last completed epoch is kept (of
             the best epoch with `early_stopping`).
         ConvergenceWarning
-            If training diverged; the model of the previous epoch is kept (of the best epoch
+            If training diverged. The model of the previous epoch is kept (of the best epoch
             with `early_stopping`). Also if the model is clearly worse at the end of
-            training than at its start, if the check of the model finds a problem
-            (`verdict_`), or if the variance of a real-valued feature given the hidden units
-            has reached its lower bound.
+            training than at its start, or if the check of the model finds a problem
+            (`verdict_`). Also if the variance of a real-valued feature given the hidden
+            units has reached its lower bound.
 
         Notes
         -----
@@ -835,7 +835,7 @@ class BaseRBM(
 
         Examples
         --------
-        Columns 0 and 1 are always the same in `X`, and so are 1 and 2:
+        Columns 0 and 1 are always the same in `X`, and columns 1 and 2, too:
 
         >>> import numpy as np
         >>> from skrbm import BernoulliRBMEstimator

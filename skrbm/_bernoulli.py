@@ -45,7 +45,7 @@ class BernoulliRBMEstimator(BaseRBM):
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`. More of them make the
-        gradient less noisy, which pays in long trainings; fewer save time. With
+        gradient less noisy, which pays in long fits; fewer save time. With
         ``solver="pt"``, this is the number at each temperature. Ignored by ``solver="cd"``,
         which runs one chain per row of the minibatch.
 

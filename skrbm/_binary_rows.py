@@ -42,8 +42,8 @@ _WORK_PER_GROUPED_UNIT = 16
 def _stride(n_columns):
     """Return the number of elements from the start of an aligned row to that of the next.
 
-    It is no multiple of 64: the same columns of many rows would compete for few places in
-    a cache.
+    It is not a multiple of 64, because the same columns of many rows would then compete for
+    few places in a cache.
     """
     n_blocks = n_columns // _LANES + 1
     return (n_blocks + (n_blocks % 4 == 0)) * _LANES
@@ -314,7 +314,7 @@ class Steps:
         model, average : RBM
             Aligned, changed in place. There may be no average.
         offsets : tuple of ndarrays
-            Of the visible and of the hidden units. The latter change.
+            Of the visible and of the hidden units. Those of the hidden units change.
         rng : Generator
         """
         rows = [np.arange(b.start, b.stop) if isinstance(b, slice) else b for b in batches]

@@ -206,7 +206,7 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If a parameter is out of range, if a label has fewer than two classes or is a
-            number that is no class, if `X` and `y` have different numbers of rows, or as
+            number that is not a class, if `X` and `y` have different numbers of rows, or as
             for the `fit` of `estimator`.
 
         Warns
@@ -583,7 +583,7 @@ def _plain(values):
 def _missing_labels(y, classes=None):
     """Return where a label is missing: marked by NaN, None or NA, or by -1.
 
-    -1 is no mark if it is one of the classes or, where these are not known, one of two.
+    -1 is not a mark if it is one of the classes or, where these are not known, one of two.
     """
     missing = missing_cells(y[:, None])[:, 0]
     known = _plain(y[~missing])

@@ -5,7 +5,7 @@ float32 or float64, optionally with a selection of its rows and with row weights
 never copied or made dense as a whole, unless a caller wants rows together. Only one
 minibatch or one block is cast or gathered at a time.
 
-A gap, a missing cell, is NaN in dense rows, and so are all encoded columns of its feature.
+A gap, a missing cell, is NaN in dense rows, as are all encoded columns of its feature.
 Statistics of the data leave gaps out.
 """
 

@@ -78,7 +78,7 @@ class _OnShards(Call):
         found = survey_blocks(executor, executor.n_blocks, reading)
         if not sum(found.n_rows):
             raise ValueError(
-                "There are no rows to train on. Pass rows of which some have a weight "
+                "There are no rows to train on. Pass some rows with a weight "
                 "greater than 0, and hold out fewer of them for early stopping."
             )
         if held_out and not found.held_out:
@@ -192,8 +192,8 @@ class FitOnShards(_OnShards, Fit):
                 f"Each of {self.executor.n_shards} shards takes only "
                 f"{n_epochs * per_epoch} steps in a row, where one process would take "
                 f"{n_steps}. The model may be worse by some nats. Set n_iter={enough} or "
-                "more, or use fewer shards. It hardly matters after how many of these "
-                "steps shards exchange the model (n_local_steps).",
+                "more, or use fewer shards. It makes little difference after how many "
+                "of these steps shards exchange the model (n_local_steps).",
                 ConvergenceWarning,
             )
 

@@ -2,8 +2,8 @@
 
 The units of labels are the first ones, see `skrbm._units.labelled`. Given everything else
 in a row, label y has the log-odds of the differences of ``d_y + sum_j softplus(a_j +
-U_yj)``, where U are the weights and d the biases of the units of its states, and a is the
-hidden input of the rest of the row. So its probabilities and their gradient, the
+U_yj)``. U are the weights and d the biases of the units of its states, and a is the hidden
+input of the rest of the row. So its probabilities and their gradient, the
 discriminative one, are exact, without any chain.
 
 Larochelle, H. and Bengio, Y. (2008). Classification using discriminative restricted

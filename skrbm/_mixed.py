@@ -71,7 +71,7 @@ class MixedRBMEstimator(BaseRBM):
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`. More of them make the
-        gradient less noisy, which pays in long trainings; fewer save time. With
+        gradient less noisy, which pays in long fits; fewer save time. With
         ``solver="pt"``, this is the number at each temperature. Ignored by ``solver="cd"``,
         which runs one chain per row of the minibatch.
 
@@ -245,16 +245,16 @@ class MixedRBMEstimator(BaseRBM):
     2^n_components simple tables. See :doc:`/model`.
 
     **Types of columns.** A column is inferred to be binary if it has two strings or
-    categories, booleans, or the numbers 0 and 1 alone; categorical if it has other strings
-    or unordered categories; ordinal if its categories are ordered; and real if it has other
-    numbers. Only numbers and ordered categorical dtypes can be declared as ordinal. In
-    `partial_fit`, the first call fixes types and categories, so that numbers are binary if
-    it has only 0 and 1 of them. Declare other types in `feature_types`, and categories that
-    only come later by a categorical dtype.
+    categories, booleans, or the numbers 0 and 1 alone. It is categorical if it has other
+    strings or unordered categories, ordinal if its categories are ordered, and real if it
+    has other numbers. Only numbers and ordered categorical dtypes can be declared as
+    ordinal. In `partial_fit`, the first call fixes types and categories, so that numbers
+    are binary if it has only 0 and 1 of them. Declare other types in `feature_types`, and
+    categories that only come later by a categorical dtype.
 
     **Encoded columns** are, from left to right: binary columns; softmax units, one for each
     category of a categorical column; one unit for each level but the first of an ordinal
-    column, which is 1 at this level and above; and real columns, which are standardized.
+    column; and standardized real columns. The unit of a level is 1 at this level and above.
     The units of an ordinal column are like a thermometer, so that neighboring levels are
     similar unless the data tell otherwise [1]_.
 

@@ -61,7 +61,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
     estimator_ : BernoulliRBMEstimator, GaussianRBMEstimator or MixedRBMEstimator
         The fitted estimator. Its `history_` has an entry for each round (at most 100), with
         fractions of epochs in "epoch", and scores at most 500 rows. Its `h_samples_` are
-        chains of all shards in turn.
+        chains of all shards, one shard after the other.
 
     n_shards_ : int
         Number of shards of the last call of `fit` or `partial_fit`.

@@ -186,7 +186,7 @@ class ProductPhases(Phases):
 class DensePhases(ProductPhases):
     """Dense phases, stored in one array: positive, negative and two rows for centering.
 
-    The hidden inputs of both phases are computed in a single product, and so is the
+    The hidden inputs of both phases are computed in a single product, as is the
     gradient including its centering terms. With few rows, this takes little more than half
     the time of separate products.
     """

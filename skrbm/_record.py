@@ -90,7 +90,7 @@ def free_energy_gap(model, held_out, trained_on, *, binarize):
 
     The training rows are as many evenly spread rows as there are held-out rows, or all of
     them if there are fewer. If `binarize` is True, states are drawn from the values as in
-    training, always with the same random numbers, and so are missing cells.
+    training, always with the same random numbers, as are missing cells.
     """
 
     def mean_free_energy(data):

@@ -42,7 +42,7 @@ def best_length(state, settings, data, held_out, n_most):
         The state before the first step, which is changed. Its rows have been counted.
     settings : Settings
     data, held_out : DataSet
-        The rows to train on and to score. Nothing in `state` depends on the latter.
+        The rows to train on and to score. Nothing in `state` depends on the rows to score.
     n_most : int
         Largest number of updates, at least `FIRST`.
 

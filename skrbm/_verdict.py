@@ -141,8 +141,8 @@ def judge(state, data=None) -> Verdict:
       independent;
     - the means of the hidden units for training rows and for draws of the model. If a unit
       is on in a share q of the rows, but with probability p under the model, the
-      log-likelihood is at least the relative entropy of q to p below the best possible one,
-      since no function of the rows can be further from the data than the rows are. If exact
+      log-likelihood is at least the relative entropy of q to p below the best possible one.
+      No function of the rows can be further from the data than the rows are. If exact
       draws take too long, they are hidden states of rows with importance weights, which
       know the proportions of all modes that rows are in.
 
@@ -211,7 +211,7 @@ def _independent(visible, data, visible_mean):
     """Return units that model independent features with the moments of training rows.
 
     Those that annealed runs start from have means that are kept away from 0 and 1, and
-    moments of the rows of the first of several trainings. So has what is returned if there
+    moments of the rows of the first of several fits. So has what is returned if there
     is only a sample of the rows, to whose moments no model should be compared.
     """
     n_rows = data.effective_size
@@ -245,7 +245,7 @@ def _imbalance(q, hidden, log_weights):
     """Return the fields of a verdict on the hidden unit whose means differ most.
 
     If a unit is on with probability p, the chance that its mean m over n draws differs from
-    p at least as much as it does is at most ``exp(-n L)`` in each direction, where L is the
+    p at least as much as it does is at most ``exp(-n L)`` in each direction. L is the
     relative entropy of m to p (Chernoff's bound). This holds roughly if draws are weighted,
     and n is their effective number. The loss is that for the p closest to the mean of the
     rows that is not excluded by this. Nothing is said if there are too few draws, or their

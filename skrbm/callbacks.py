@@ -319,7 +319,7 @@ class TrajectoryLadder(_FitCallback):
 class Checkpoint(_FitCallback):
     """Checkpoints of a training, so that it can be resumed after a crash.
 
-    Use it for trainings that take hours, and continue them with :func:`resume`. The result
+    Use it for fits that take hours, and continue them with :func:`resume`. The result
     is bitwise the same model as without an interruption.
 
     Parameters
@@ -342,7 +342,7 @@ class Checkpoint(_FitCallback):
     disk is full, training continues with a warning.
 
     A new file is readable only by its owner. An existing file keeps its permissions. If
-    several trainings write to the same file, as in a search, the last one to write is kept.
+    several fits write to the same file, as in a search, the last one to write is kept.
 
     Examples
     --------

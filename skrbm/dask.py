@@ -600,7 +600,7 @@ def _name_of(X):
 
 
 def _way_out(X):
-    """Return what to do with a Dask collection that is no array of rows."""
+    """Return what to do with a Dask collection that is not an array of rows."""
     join = (
         "dask.array.concatenate([dask.array.from_delayed({}, shape, dtype) for {} in {}])"
     )

@@ -63,7 +63,7 @@ def _image_shape(n_features, image_shape):
 
 
 def _refuse_table(display, rbm):
-    """Raise an error if an estimator models tables, because their rows are no images."""
+    """Raise an error if an estimator models tables, because their rows are not images."""
     if reads_frames(rbm):
         raise TypeError(
             f"{display} shows images, but a {type(rbm).__name__} models tables, whose "

@@ -150,9 +150,9 @@ n_features), default=None
 
     Notes
     -----
-    In parallel tempering, each chain runs at all inverse temperatures from 0, which stands
-    for independent features with the means of the training data, to 1, which stands for the
-    model. Adjacent temperatures swap their states. If you do not pass an array of inverse
+    In parallel tempering, each chain runs at all inverse temperatures from 0 to 1. At 0 are
+    independent features with the means of the training data, and at 1 is the model.
+    Adjacent temperatures swap their states. If you do not pass an array of inverse
     temperatures, they are spaced so that all adjacent pairs swap equally often [2]_.
 
     References

@@ -1,7 +1,7 @@
 """
-=====================================
-Digits of which only a few have names
-=====================================
+==================================
+Digits, only a few of them labeled
+==================================
 
 How many digits need a label? `RBMClassifier` also learns from rows without one, which are
 marked by -1. Two other classifiers only see the rows with a label.

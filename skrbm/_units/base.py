@@ -194,7 +194,7 @@ class VisibleUnits(abc.ABC):
 
     @property
     def n_features(self) -> int:
-        """Number of columns of the data, each of which has one unit or more."""
+        """Number of columns of the data. Each has one unit or more."""
         return len(self)
 
     @property
@@ -351,7 +351,7 @@ class VisibleUnits(abc.ABC):
     def predict_gaps(self, v, some):
         """Replace gaps in place that depend on observed cells without hidden units.
 
-        They are replaced by their means, given the latter and that hidden units are off.
+        They are replaced by their means, given the observed cells, with hidden units off.
         `some` tells which rows have gaps.
         """
         return

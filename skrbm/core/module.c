@@ -519,10 +519,10 @@ static const parameter steps_parameters[] = {
     [STEPS_ROW_WEIGHTS] = {"row_weights", &FLOAT64, READ | OPTIONAL, "of shape (n_rows,)"},
     [STEPS_ORDER] = {"order", &INT64, READ, "a contiguous vector of places of rows of X"},
     [STEPS_STOPS] = {"stops", &INT64, READ,
-                     "a contiguous vector that divides the order into minibatches, of which "
-                     "none is empty or larger than the batch size"},
+                     "a contiguous vector that divides the order into minibatches that are "
+                     "neither empty nor larger than the batch size"},
     [STEPS_SCHEDULE] = {"schedule", &FLOAT64, READ, "of shape (n_steps, 5)"},
-    [STEPS_NUMBERS] = {"numbers", &INT64, READ, "five numbers, of which the sizes are not 0"},
+    [STEPS_NUMBERS] = {"numbers", &INT64, READ, "five numbers, with sizes that are not 0"},
     [STEPS_KEYS] = {"keys", &UINT64, READ, "a contiguous vector with all keys of the steps"},
     [STEPS_CHAINS] = {"chains", &REALS, WRITE, "of shape (n_chains, n_components)"},
     [STEPS_MEANS] = {"means", &REALS, WRITE | OPTIONAL, "of shape (n, n_components)"},
