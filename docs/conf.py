@@ -1,10 +1,15 @@
 """Configuration of the Sphinx documentation."""
 
 import dataclasses
+import os
 import pydoc
 import re
 import sys
 from pathlib import Path
+
+# Pages are read by forked processes, in which OpenMP's threads of the parent are missing:
+# what needs them, such as scikit-learn's KMeans, would wait forever.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
