@@ -89,10 +89,7 @@ for ax, (title, (images, cmap)) in zip(axes, panels.items(), strict=True):
     ax.set_title(title)
     ax.set_axis_off()
 figure.savefig("digits.png", dpi=100)
-print(
-    "\n2. New digits: drawn by the same model, in digits.png, a picture like the first one"
-)
-print("   of the README.")
+print("\n2. New digits: drawn by the same model, in digits.png.")
 
 # %%
 # A table with gaps
