@@ -65,10 +65,11 @@ html_title = f"skrbm {release}"
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {
     "header_links_before_dropdown": 7,
+    "navbar_persistent": ["search-button"],  # the field would take a line of its own
     "show_prev_next": False,
     "navigation_with_keys": False,
 }
-html_sidebars = {"index": [], "install": []}  # these have no pages below them
+html_sidebars = {"index": [], "install": [], "getting_started": []}  # no pages below them
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
@@ -81,6 +82,8 @@ sphinx_gallery_conf = {
     "subsection_order": [
         f"../examples/{folder}" for folder in ("features", "density", "sampling", "scale")
     ],
+    "within_subsection_order": "FileNameSortKey",
+    "default_thumb_file": str(Path(__file__).parent / "_static" / "overview.png"),
     "abort_on_example_error": True,
     "show_memory": False,
     "write_computation_times": False,  # its page loads scripts from other hosts
