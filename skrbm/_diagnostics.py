@@ -170,8 +170,8 @@ class ChainDiagnostics:
         effective sample size is at least 100.
 
     verdict : str
-        Interpretation of the diagnostics: whether the chains can be trusted, agree roughly
-        (R-hat below 1.1) or cannot be trusted.
+        What the diagnostics mean, in a sentence: the chains can be trusted, agree roughly
+        (R-hat below 1.1), or cannot be trusted.
     """
 
     statistics: list[str]
@@ -243,11 +243,8 @@ class ChainDiagnostics:
 def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagnostics:
     """Diagnose the convergence of chains and their effective sample size.
 
-    The statistics are the free energy, for models of bits the number of visible units that
-    are on, and the features with the largest variance. Variances of real values are
-    relative to those of the training data. For a column of categories, the statistic is
-    whether it has the category that varies most. Chains that start far apart are the most
-    informative.
+    It answers whether chains have mixed, and how many independent draws they are worth.
+    Chains that start far apart, for example at noise, tell the most.
 
     Parameters
     ----------
@@ -272,6 +269,17 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
         model in the number of features.
     NotFittedError
         If `rbm` has no parameters.
+
+    See Also
+    --------
+    draw_chains : Draw chains from a model.
+
+    Notes
+    -----
+    The statistics are the free energy, for models of bits the number of visible units that
+    are on, and the features with the largest variance. Variances of real values are
+    relative to those of the training data. For a column of categories, the statistic is
+    whether it has the category that varies most.
 
     Examples
     --------

@@ -57,7 +57,7 @@ class Number:
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class LogPartition(Number):
-    """Logarithm of a partition function, as returned by `log_partition`.
+    """Log partition function and its error, as returned by `log_partition`.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ class LogPartition(Number):
 
     lower, upper : float
         The estimate minus and plus three standard errors, in nats; equal to `value` if it
-        is exact. They measure the scatter between runs, and do not account for anything
-        that all runs miss, unless states of the model prove it: then `upper` is infinite.
+        is exact. They describe the scatter between runs and cannot show what all runs miss.
+        If states of the model prove that something was missed, `upper` is infinite.
 
     method : {"exact", "ais", "reverse_ais", "both", "given"}
         How `value` was obtained; "given" means that the user passed a number.
@@ -99,11 +99,10 @@ class LogPartition(Number):
         Number of rungs of the ladder along which the runs moved; None if there was none.
 
     converged : bool or None
-        Whether the number of temperatures was chosen such that a third of the runs count,
-        that is, that `effective_sample_size` is at least a third of their number, and at
-        least 2. False if 8001 temperatures were too few for that, or if states of the model
-        prove the estimate wrong. None if the number was given or there were no runs. Like
-        the bounds, this does not account for anything else that all runs miss.
+        Whether the temperatures that were chosen are enough: `effective_sample_size` is at
+        least a third of the number of runs, and at least 2. False if 8001 temperatures were
+        too few, or if states of the model prove the estimate wrong. None if the number was
+        given or there were no runs. Like the bounds, this cannot show what all runs miss.
     """
 
     value: float
@@ -158,14 +157,9 @@ def log_partition(
 ) -> LogPartition:
     """Compute or estimate the log partition function.
 
-    Annealed importance sampling (AIS) [1]_ moves runs from independent features to the
-    model through many temperatures. The mean of the importance weights is an unbiased
-    estimate of Z. The estimate of log Z is therefore, with high probability, **too low**,
-    and the resulting log-likelihood **too high**: slightly if there are enough
-    temperatures, considerably if all runs miss a mode of the model. Reverse AIS [2]_ starts
-    from draws of the model, runs in the opposite direction and errs in the opposite
-    direction. With high probability, log Z lies between the two estimates, provided that
-    the reverse runs start from draws of the model. Use both to evaluate a model.
+    Log-likelihoods need it: that of a row is minus its free energy, minus log Z. Small
+    models have an exact value. For larger ones, use ``method="both"`` before you report a
+    log-likelihood, and trust it if the two estimates agree.
 
     Parameters
     ----------
@@ -174,50 +168,37 @@ def log_partition(
         `intercept_hidden_` set by hand.
 
     method : {"auto", "exact", "ais", "reverse_ais", "both"}, default="auto"
-        "exact" sums over all states of the smaller layer (hidden or visible; hidden if the
-        visible units are real-valued), which may have up to 25 units. "auto" uses "exact"
-        up to 20 units and "ais" beyond. The parameters of AIS have no effect on an exact
-        sum. "both" runs "ais" and "reverse_ais": its value is the midpoint of the two
-        estimates, its bounds are the outer ones, and it warns if the two estimates
-        contradict each other.
+        "exact" sums over all states of the smaller layer, which may have up to 25 units.
+        (It is the hidden layer if the visible units are real-valued.) "ais" and
+        "reverse_ais" are annealed importance sampling, forward and in reverse. "both" runs
+        the two, returns their midpoint with the outer bounds, and warns if they contradict
+        each other. "auto" is "exact" up to 20 units, and "ais" beyond. The other parameters
+        have no effect on an exact sum.
 
     betas : int or array-like of shape (n_betas,), default=None
-        Inverse temperatures of AIS, non-decreasing from 0 to 1. An int is the number of
-        temperatures, which are then spaced as in [1]_, with most of them close to 1: about
-        1/30 of them are below 0.5 and 3/10 below 0.9. With a `ladder`, they are fractions
-        of the way along it, and evenly spaced if an int. None chooses the number by the
-        error: 501, 1001, 2001, 4001 and 8001 temperatures are tried until a third of the
-        runs count, that is, until the effective sample size is at least ``n_runs / 3``, and
-        at least 2. The standard error is then at most ``sqrt(2 / (n_runs - 1))``, 0.14 nats
-        for 100 runs. The first temperatures are evenly spaced, and the weights of each
-        attempt tell where to place those of the next. The result is that of the last
-        attempt alone, and says whether its temperatures were enough (`n_betas`,
-        `converged`).
+        Inverse temperatures of AIS, non-decreasing from 0 to 1, or their number. With a
+        `ladder`, they are fractions of the way along it. None doubles the number from 501
+        up to 8001 until the runs agree well enough (see Notes). Pass more if `converged` of
+        the result is False.
 
     n_runs : int, default=100
-        Number of AIS runs.
+        Number of AIS runs. More of them reduce the standard error, in more time.
 
     base_mean : float or array-like of shape (n_features,), default=None
-        Means of the independent features from which AIS starts. The means of the training
-        data work best. None uses `visible_mean_` of the estimator if available, and the
-        means of chains of the model otherwise. 0.5, the uniform distribution, needs far
-        more temperatures. The means are clipped to [0.001, 0.999]. For real-valued
-        features, AIS starts from a Gaussian with the means and the covariances or variances
-        of the training data, and only None is allowed.
+        Means of the independent features at which AIS starts. None uses those of the
+        training data (`visible_mean_`), which work best, or the means of chains if the
+        estimator has none. The means are clipped to [0.001, 0.999]. For models with
+        real-valued features, only None is allowed.
 
     ladder : ModelLadder, default=None
-        Models for the runs to move through in place of temperatures, for example those that
-        the training passed through [3]_, as collected by
-        :class:`skrbm.callbacks.TrajectoryLadder`. It must start at independent features,
-        which replace `base_mean`, and end with the model of `rbm`. Between its rungs,
-        parameters are interpolated. A step costs one and a half times as much as one
-        between temperatures.
+        Models for the runs to move through instead of temperatures, such as those of
+        :class:`skrbm.callbacks.TrajectoryLadder` [3]_. It must start at independent
+        features, which replace `base_mean`, and end with the model of `rbm`. It helps if
+        the training was slow.
 
     init : array-like of shape (n_rows, n_features), default=None
-        Rows from which the reverse AIS runs start, used cyclically; they should be draws of
-        the model. None draws them: exactly if the smaller layer has at most 20 units, and
-        otherwise by 1000 Gibbs steps from the persistent chains of training (`h_samples_`)
-        or, if there are none, from the final states of AIS runs.
+        Rows at which the reverse AIS runs start, used cyclically. They should be draws of
+        the model. None draws them, see Notes.
 
     n_jobs : int, default=None
         Number of joblib jobs that share the AIS runs. None means 1 unless in a
@@ -227,8 +208,8 @@ def log_partition(
         Controls the draws. Pass an int for reproducible results across calls.
 
     verbose : int, default=0
-        Whether to print the progress of AIS at each tenth of the temperatures. If several
-        numbers of them are tried, each attempt is numbered.
+        If not 0, print the progress of AIS at each tenth of the temperatures, for each
+        attempt to find their number.
 
     Returns
     -------
@@ -249,9 +230,46 @@ def log_partition(
         If one of many runs has nearly all the weight, or the reverse estimate is below the
         forward one by more than their errors. The estimates are then unreliable. Also if
         rows prove that the estimate is too low: training rows, by the bound that `fit` has
-        found (`verdict_`), or those from which the reverse runs start. Z is at least the
-        sum of ``exp(-F)`` over some rows of bits, and there is a similar bound for real
-        values. The result is then this bound, `upper` is infinite, and `converged` False.
+        found (`verdict_`), or those at which the reverse runs start. The result is then
+        this bound, `upper` is infinite, and `converged` is False.
+
+    See Also
+    --------
+    mean_log_likelihood : Mean log-likelihood of rows with its error.
+    skrbm.sampling.draw_chains : Chains to look at, if the estimates disagree.
+
+    Notes
+    -----
+    **Direction of the errors.** Annealed importance sampling [1]_ moves runs from
+    independent features to the model through many temperatures. The mean of the importance
+    weights is an unbiased estimate of Z. The estimate of log Z is therefore, with high
+    probability, **too low**, and the log-likelihood **too high**: slightly if there are
+    enough temperatures, considerably if all runs miss a mode of the model. Reverse AIS [2]_
+    starts from draws of the model and errs in the opposite direction. With high
+    probability, log Z lies between the two estimates, if the reverse runs start from draws
+    of the model.
+
+    **Temperatures.** If `betas` is None, 501, 1001, 2001, 4001 and 8001 temperatures are
+    tried until the effective sample size is at least ``n_runs / 3``, and at least 2. The
+    standard error is then at most ``sqrt(2 / (n_runs - 1))``, 0.14 nats for 100 runs. The
+    first temperatures are evenly spaced. The weights of each attempt tell where to place
+    those of the next, and the result is that of the last attempt alone. If `betas` is an
+    int, the temperatures are spaced as in [1]_, most of them close to 1: about 1/30 of them
+    are below 0.5, and 3/10 below 0.9. On a ladder, they are evenly spaced.
+
+    **Start.** From 0.5, the uniform distribution, AIS needs far more temperatures than from
+    the means of the data. For real-valued features, it starts at a Gaussian with the means
+    and the covariances or variances of the training data.
+
+    **Draws for reverse runs** are exact if the smaller layer has at most 20 units.
+    Otherwise, they are made by 1000 Gibbs steps from the persistent chains of training
+    (`h_samples_`) or, if there are none, from the final states of AIS runs.
+
+    **Ladders.** Parameters are interpolated between the rungs. A step costs one and a half
+    times as much as one between temperatures.
+
+    **Bounds.** Z is at least the sum of ``exp(-F)`` over any rows of bits. For real values,
+    there is a similar bound.
 
     References
     ----------
