@@ -43,9 +43,9 @@ class CorrelatedUnits(GaussianUnits):
     covariance_type = "full"
     about_collapsed = (
         "A linear combination of {names} is nearly constant given the hidden units. "
-        "Its variance has a lower bound, so likelihoods depend on this bound. Some of these "
-        "features are functions of others, have few distinct values, or an outlier: drop "
-        "or clip them, or add noise to them."
+        "Its variance has a lower bound, so likelihoods depend on this bound. Some of "
+        "these features are functions of others, have few distinct values, or an outlier: "
+        "drop or clip them, or add noise to them."
     )
     required_attributes = "axes_", "axes_variance_"
 
