@@ -30,7 +30,7 @@ demo:
 
 test:
 	$(INSTALL) $(VENV)/test.stamp
-	@echo "The tests take about 2 minutes on two idle cores (make test-quick: one minute)."
+	@echo "The tests take about 5 minutes on two idle cores (make test-quick: half as long)."
 	$(PYTEST) -n auto
 
 # All tests but those marked as slow and those of the examples in docs
@@ -103,7 +103,7 @@ release-check:
 
 docs:
 	$(INSTALL) $(VENV)/docs.stamp
-	@echo "The documentation takes about 3 minutes on two idle cores, nearly all of it for the"
+	@echo "The documentation takes about 2 minutes on two idle cores, most of it for the"
 	@echo "examples of the gallery (make docs-quick: half a minute, without their pictures)."
 	$(SPHINX) docs docs/_build
 	$(VENV)/bin/python .ci/check_pages.py docs/_build
