@@ -56,6 +56,7 @@ _, ax = plt.subplots(layout="constrained")
 for name, values in accuracy.items():
     ax.semilogx(n_labels, values, "o-", label=name)
 ax.set(xlabel="rows with a label", ylabel="accuracy of other rows")
-ax.set_xticks(n_labels, map(str, n_labels), minor=False)
+ax.set_xticks(n_labels, map(str, n_labels))
+ax.minorticks_off()
 ax.legend()
 plt.show()
