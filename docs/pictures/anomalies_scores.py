@@ -28,7 +28,7 @@ is_changed = (wrong != normal).any(axis=1).to_numpy()
 wrong, column = wrong[is_changed], column[is_changed]
 
 cells, of_normal = rbm.score_cells(wrong), rbm.score_cells(normal)
-threshold = np.quantile(rbm.score_cells(cars[:1000]).sum(axis=1), 0.02)
+threshold = np.quantile(of_normal.sum(axis=1), 0.02)
 
 plt.rcParams["font.size"] = 12
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")

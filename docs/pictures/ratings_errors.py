@@ -14,7 +14,7 @@ ratings[rng.random(ratings.shape) > 0.4] = np.nan
 hidden = rng.random(ratings.shape) < 0.1 * ~np.isnan(ratings)
 seen = np.where(hidden, np.nan, ratings)
 
-rbm = MixedRBMEstimator(32, feature_types=["ordinal"] * 30, n_iter=50, random_state=0)
+rbm = MixedRBMEstimator(32, feature_types=["ordinal"] * 30, random_state=0)
 imputer = RBMImputer(rbm, random_state=0).fit(seen)
 p, levels = imputer.impute_proba(seen), imputer.rbm_.categories_
 expected = np.stack([p[item] @ levels[item] for item in range(30)], axis=1)
