@@ -244,7 +244,8 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
         """Update the model with one pass over rows and their labels, in order.
 
         There is no first stage: a new model learns from rows and labels from the beginning,
-        and a fitted one is trained further.
+        and a fitted one is trained further. The learning rate is constant. Lower it towards
+        the end by ``set_params(estimator__learning_rate=...)``.
 
         Parameters
         ----------
