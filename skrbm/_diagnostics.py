@@ -15,14 +15,15 @@ from skrbm._inputs import check_integer, check_rows, refuse_masked
 def split_r_hat(x: ArrayLike) -> float:
     """Compute split R-hat, the potential scale reduction factor.
 
-    Each chain is split into halves. R-hat is the standard deviation of all draws divided
-    by the standard deviation within the halves. It is close to 1 if all halves have the
-    same distribution. Vehtari et al. [1]_ recommend a value below 1.01.
+    Use it to see whether chains agree on the mean of a statistic that :func:`diagnose` does
+    not include. If they do, R-hat is close to 1. Vehtari et al. [1]_ recommend a value
+    below 1.01.
 
     Parameters
     ----------
     x : array-like of shape (n_chains, n_draws)
-        Value of a statistic for each draw of each chain.
+        Value of a statistic for each draw of each chain. Pass several chains: a single one
+        is only compared with itself.
 
     Returns
     -------
@@ -34,6 +35,17 @@ def split_r_hat(x: ArrayLike) -> float:
     ------
     ValueError
         If `x` is not two-dimensional, or has fewer than 4 draws per chain.
+
+    See Also
+    --------
+    diagnose : Diagnostics of several statistics at once.
+
+    Notes
+    -----
+    Each chain is split into halves, without the draw in the middle if their number is odd.
+    R-hat is the standard deviation of all draws divided by the standard deviation within
+    the halves. With n draws in each half, it is ``sqrt((n - 1) / n + B / W)``. B is the
+    variance of the means of the halves, and W is the mean of the variances within them.
 
     References
     ----------
@@ -65,15 +77,15 @@ def split_r_hat(x: ArrayLike) -> float:
 def effective_sample_size(x: ArrayLike) -> float:
     """Compute the effective sample size of chains for estimating a mean.
 
-    This is the number of draws divided by the autocorrelation time ``1 + 2 sum_t rho_t``.
-    The autocorrelation rho_t at lag t also accounts for differences between chains. As in
-    [1]_, the sum ends where sums of consecutive pairs of rho_t are no longer positive, and
-    these pair sums are made non-increasing (Geyer's initial monotone sequence).
+    Draws of a chain resemble each other. The effective sample size is the number of
+    independent draws whose mean would be as accurate. Use it to decide whether the chains
+    are long enough.
 
     Parameters
     ----------
     x : array-like of shape (n_chains, n_draws)
-        Value of a statistic for each draw of each chain.
+        Value of a statistic for each draw of each chain. Pass several chains, because
+        differences between chains reduce the result.
 
     Returns
     -------
@@ -84,6 +96,19 @@ def effective_sample_size(x: ArrayLike) -> float:
     ------
     ValueError
         If `x` is not two-dimensional, or has fewer than 4 draws per chain.
+
+    See Also
+    --------
+    diagnose : Diagnostics of several statistics at once.
+
+    Notes
+    -----
+    The result is the number of draws divided by the autocorrelation time ``1 + 2 sum_t
+    rho_t``, where rho_t is the autocorrelation at lag t. As in [1]_, chains are split into
+    halves, and rho_t also accounts for differences between these. The sum ends where sums
+    of consecutive pairs of rho_t are no longer positive. These pair sums are made
+    non-increasing (Geyer's initial monotone sequence). The result is at most ``n_draws
+    log10(n_draws)``, with the number of draws of all chains together.
 
     References
     ----------
@@ -125,7 +150,7 @@ def _is_constant(x, relative=1e-15):
 
 
 def _halves(x):
-    """Return the halves of chains, one per row."""
+    """Return the halves of chains, one in each row."""
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] < 4:
         raise ValueError(
@@ -140,25 +165,29 @@ def _halves(x):
 class ChainDiagnostics:
     """Convergence diagnostics of chains, as returned by `diagnose`.
 
+    Print the result for a table of all statistics, or read `verdict` for what they mean.
+
     Parameters
     ----------
     statistics : list of str
-        Names of the statistics computed along the chains.
+        Names of the statistics that were computed along the chains.
 
-    r_hat : ndarray of shape (n_statistics,)
-        Split R-hat of each statistic.
+    r_hat : float64 ndarray of shape (n_statistics,)
+        Split R-hat of each statistic. It is close to 1 if the chains agree.
 
-    effective_sample_size : ndarray of shape (n_statistics,)
-        Effective sample size for the mean of each statistic.
+    effective_sample_size : float64 ndarray of shape (n_statistics,)
+        Number of independent draws that all chains together are worth, for the mean of each
+        statistic.
 
-    autocorrelation_time : ndarray of shape (n_statistics,)
-        Number of draws per effective draw of each statistic.
+    autocorrelation_time : float64 ndarray of shape (n_statistics,)
+        Number of draws per effective draw, for each statistic.
 
     n_chains, n_draws : int
         Number of chains, and of draws per chain.
 
     moving : bool
-        Whether the free energy changes at all, within or between chains.
+        Whether the free energy changes at all, within or between chains. If it does not,
+        the chains are stuck.
 
     free_energy : ndarray of shape (n_chains, n_draws)
         Free energy of each draw, in nats.
@@ -166,12 +195,13 @@ class ChainDiagnostics:
     Attributes
     ----------
     trusted : bool
-        Whether the chains move and, for all statistics, R-hat is below 1.01 and the
-        effective sample size is at least 100.
+        Whether the chains move, R-hat is below 1.01 and the effective sample size is at
+        least 100, both for all statistics. A single chain is only compared with itself.
 
     verdict : str
-        What the diagnostics mean, in a sentence: the chains can be trusted, agree roughly
-        (R-hat below 1.1), or cannot be trusted.
+        What the diagnostics mean and what to do next: the chains can be trusted, agree
+        roughly (R-hat below 1.1), cannot be trusted, or do not move. A single chain cannot
+        be trusted.
     """
 
     statistics: list[str]
@@ -191,7 +221,7 @@ class ChainDiagnostics:
 
     @property
     def verdict(self) -> str:
-        """Interpretation of the diagnostics."""
+        """What the diagnostics mean, and what to do next."""
         worst = int(np.argmax(self.r_hat))
         r_hat, least = self.r_hat[worst], self.effective_sample_size.min()
         if not self.moving:
@@ -241,10 +271,11 @@ class ChainDiagnostics:
 
 
 def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagnostics:
-    """Diagnose the convergence of chains and their effective sample size.
+    """Diagnose whether chains have converged, and what their draws are worth.
 
-    It answers whether chains have mixed, and how many independent draws they are worth.
-    Chains that start far apart, for example at noise, tell the most.
+    Use it before you rely on draws. It tells whether the chains agree, and how many
+    independent draws they are worth. Chains that start far apart, for example at noise,
+    tell the most.
 
     Parameters
     ----------
@@ -252,21 +283,25 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
         A fitted estimator, as for :func:`draw_chains`.
 
     chains : ndarray of shape (n_chains, n_draws, n_features)
-        Draws returned by :func:`draw_chains`, at least 4 per chain.
+        Draws returned by :func:`draw_chains`, at least 4 per chain. Run several chains,
+        because a single one can only be compared with itself.
 
     n_features : int, default=5
-        Number of features to include in the statistics.
+        Number of features among the statistics. Features with larger variances come first.
+        Increase it if you use averages of features that vary less.
 
     Returns
     -------
     result : ChainDiagnostics
-        The diagnostics, which print as a table, and their interpretation, `verdict`.
+        The diagnostics, which print as a table, and what they mean, `verdict`.
 
     Raises
     ------
     ValueError
-        If `chains` is not three-dimensional, has fewer than 4 draws, or differs from the
-        model in the number of features.
+        If `chains` is not three-dimensional, has fewer than 4 draws per chain, or differs
+        from the model in the number of features. Also if `n_features` is negative.
+    TypeError
+        If `chains` is a masked array.
     NotFittedError
         If `rbm` has no parameters.
 
@@ -276,10 +311,10 @@ def diagnose(rbm: Any, chains: np.ndarray, *, n_features: int = 5) -> ChainDiagn
 
     Notes
     -----
-    The statistics are the free energy, for models of bits the number of visible units that
-    are on, and the features with the largest variance. Variances of real values are
-    relative to those of the training data. For a column of categories, the statistic is
-    whether it has the category that varies most.
+    The statistics are the free energy and the features with the largest variance. For a
+    model of an array of bits, the number of visible units that are on is another.
+    Variances of real values are relative to those of the training data. For a column of
+    categories, the statistic is whether the column has the category that varies most.
 
     Examples
     --------

@@ -15,29 +15,41 @@ from skrbm._model import RBM
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ModelLadder:
-    """Models from independent features to a trained model, the rungs of a ladder.
+    """Ladder whose rungs are models, from independent features to a trained model.
 
-    Chains and annealed runs move along it with the argument `ladder` of
-    :func:`skrbm.sampling.draw_chains` and :func:`skrbm.likelihood.log_partition`. Ladders
-    are made by :class:`skrbm.callbacks.TrajectoryLadder`. Parameters are named as the
-    attributes of an estimator, with one entry for each rung.
+    Pass it as `ladder` to :func:`skrbm.sampling.draw_chains` or
+    :func:`skrbm.likelihood.log_partition`, so that chains or annealed runs move along it.
+    :class:`skrbm.callbacks.TrajectoryLadder` makes a ladder during `fit`. Make one yourself
+    only from models that you have kept.
 
     Parameters
     ----------
     components : ndarray of shape (n_rungs, n_components, n_features)
-        Weights, all 0 at the first rung.
+        Weights of each rung, as in `components_` of an estimator. They must all be 0 at the
+        first rung.
 
     intercept_visible : ndarray of shape (n_rungs, n_features)
-        Biases of the visible units.
+        Biases of the visible units of each rung, as in `intercept_visible_`.
 
     intercept_hidden : ndarray of shape (n_rungs, n_components)
-        Biases of the hidden units, all 0 at the first rung.
+        Biases of the hidden units of each rung, as in `intercept_hidden_`. They must all be
+        0 at the first rung.
 
     Raises
     ------
     ValueError
-        If the shapes do not match, there are fewer than 2 rungs, or the features of the
-        first rung are not independent.
+        If the shapes do not match, numbers are not finite, there are fewer than 2 rungs, or
+        the features of the first rung are not independent.
+
+    See Also
+    --------
+    skrbm.callbacks.TrajectoryLadder : Ladder of the models that a training passes through.
+
+    Notes
+    -----
+    Ladders are available for models of arrays of bits. ``len(ladder)`` is the number of
+    rungs. The last rung must equal the model that the ladder is used for, after both are
+    rounded to float32.
 
     Examples
     --------
@@ -102,10 +114,10 @@ def models_of(ladder, kind):
 
 
 class ModelPath(Path):
-    """Straight lines from model to model. The first one has independent features.
+    """Path of straight lines from model to model, the first with independent features.
 
-    Places are lists of models. Those that the path leads through are at equal distances,
-    and between neighbors the parameters are interpolated.
+    Places are lists of models. The models that the path leads through are at equal
+    distances. Parameters are interpolated between neighbors.
 
     Parameters
     ----------
@@ -158,7 +170,7 @@ def _shares(models, n_rows):
 
 
 def check_ladder(ladder, model):
-    """Return the path along the ladder of a user, which must end with the model."""
+    """Return the path along a ladder. Raise an error unless it ends with the model."""
     if not isinstance(ladder, ModelLadder):
         raise TypeError(
             "ladder must be a ModelLadder, for example the ladder_ of a TrajectoryLadder "
@@ -185,8 +197,8 @@ def check_ladder(ladder, model):
 class Trajectory:
     """Models kept along a training, for a ladder on which chains swap states.
 
-    Chains follow the training with a few Gibbs steps at each of its models. When swaps with
-    the last model kept become rare, the present model is kept.
+    Chains follow the training with a few Gibbs steps at each of its models. The present
+    model is kept when swaps with the last model kept become rare.
 
     Bereux, N., Decelle, A., Furtlehner, C., Rosset, L. and Seoane, B. (2025). Fast training
     and sampling of restricted Boltzmann machines. ICLR 2025.
@@ -196,7 +208,7 @@ class Trajectory:
     models : list of RBM
         Models kept so far, in float32, from independent features on.
     acceptance : float
-        Acceptance of swaps at which models are kept, and of the ladder.
+        Probability of swaps at which a model is kept, and of swaps on the ladder.
     rng : numpy.random.Generator
     n_chains : int, default=100
     """

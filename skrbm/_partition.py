@@ -59,50 +59,62 @@ class Number:
 class LogPartition(Number):
     """Log partition function and its error, as returned by `log_partition`.
 
+    Before you trust an estimate, look at `converged` and at the distance from `lower` to
+    `upper`.
+
     Parameters
     ----------
     value : float
-        Log Z or its estimate, in nats. `float()` and format specifications such as ``.2f``
-        apply to it.
+        Log Z or its estimate, in nats. ``float(result)`` and ``f"{result:.2f}"`` use this
+        value.
 
     lower, upper : float
-        The estimate minus and plus three standard errors, in nats; equal to `value` if it
-        is exact. They describe the scatter between runs and cannot show what all runs miss.
-        If states of the model prove that something was missed, `upper` is infinite.
+        Bounds of log Z, in nats: three standard errors below and above `value`, and equal
+        to it if it is exact. If `method` is "both", they are the outer bounds of the two
+        estimates. If states of the model prove that the runs missed something, `lower` is
+        the bound that they prove, and `upper` is infinite.
 
     method : {"exact", "ais", "reverse_ais", "both", "given"}
-        How `value` was obtained; "given" means that the user passed a number.
+        How `value` was obtained. "given" means that the user passed a number.
 
     of : tuple of float
-        Projections of the model's parameters, used to check that the value is not applied
-        to another model.
+        Projections of the model's parameters. They identify the model, so that the value
+        cannot be used for another one by mistake.
 
     log_weights : float64 ndarray of shape (n_runs,) or None
-        Logarithms of the importance weights; None unless `method` is "ais" or
+        Logarithms of the importance weights. None unless `method` is "ais" or
         "reverse_ais".
 
     effective_sample_size : float or None
-        Effective number of runs, ``(sum w)^2 / sum w^2``; the smaller of the two estimates
-        if `method` is "both", and None if there were no runs.
+        Effective number of runs. If `method` is "both", it is the smaller one of the two
+        estimates. None if there were no runs.
 
     n_betas : int or None
-        Number of temperatures, or of models on a ladder; None if there were no runs.
+        Number of temperatures, or of models on a ladder. None if there were no runs.
 
     init : str or None
         Start of the reverse runs: "exact" draws of the model, draws from "chains", or rows
-        that were "given"; None if there were no reverse runs.
+        that were "given". None if there were no reverse runs.
 
     parts : tuple of LogPartition or None
-        The forward and the reverse estimate, if `method` is "both".
+        The forward and the reverse estimate. None unless `method` is "both".
 
     n_rungs : int or None
-        Number of rungs of the ladder along which the runs moved; None if there was none.
+        Number of rungs of the ladder that the runs moved along. None if there was none.
 
     converged : bool or None
-        Whether the temperatures that were chosen are enough: `effective_sample_size` is at
-        least a third of the number of runs, and at least 2. False if 8001 temperatures were
-        too few, or if states of the model prove the estimate wrong. None if the number was
-        given or there were no runs. Like the bounds, this cannot show what all runs miss.
+        Whether the number of temperatures that was chosen is large enough. False if even
+        8001 temperatures were too few, or if states of the model prove the estimate wrong.
+        None if the user chose the number, or if there were no runs.
+
+    Notes
+    -----
+    The bounds and `converged` describe how much the runs differ. They cannot show what all
+    runs miss.
+
+    The effective number of runs with weights w is ``(sum w)^2 / sum w^2``. The number of
+    temperatures is large enough if this is at least a third of the number of runs, and at
+    least 2.
     """
 
     value: float
@@ -157,9 +169,9 @@ def log_partition(
 ) -> LogPartition:
     """Compute or estimate the log partition function.
 
-    Log-likelihoods need it: that of a row is minus its free energy, minus log Z. Small
-    models have an exact value. For larger ones, use ``method="both"`` before you report a
-    log-likelihood, and trust it if the two estimates agree.
+    Log-likelihoods need it: the log-likelihood of a row is minus its free energy, minus
+    log Z. The value is exact for small models. For larger ones, use ``method="both"``
+    before you report a log-likelihood, and trust it if the two estimates agree.
 
     Parameters
     ----------
@@ -168,37 +180,34 @@ def log_partition(
         `intercept_hidden_` set by hand.
 
     method : {"auto", "exact", "ais", "reverse_ais", "both"}, default="auto"
-        "exact" sums over all states of the smaller layer, which may have up to 25 units.
-        (It is the hidden layer if the visible units are real-valued.) "ais" and
-        "reverse_ais" are annealed importance sampling, forward and in reverse. "both" runs
-        the two, returns their midpoint with the outer bounds, and warns if they contradict
-        each other. "auto" is "exact" up to 20 units, and "ais" beyond. The other parameters
-        have no effect on an exact sum.
+        "exact" is a sum over all states of the smaller layer, for up to 25 units. "ais" and
+        "reverse_ais" are estimates by annealed importance sampling, forward and in reverse.
+        "auto" uses "exact" for up to 20 units and "ais" for more. Use "both" to check an
+        estimate: it runs the two and warns if they contradict each other.
 
     betas : int or array-like of shape (n_betas,), default=None
-        Inverse temperatures of AIS, non-decreasing from 0 to 1, or their number. With a
-        `ladder`, they are fractions of the way along it. None doubles the number from 501
-        up to 8001 until the runs agree well enough (see Notes). Pass more if `converged` of
-        the result is False.
+        Inverse temperatures of AIS, non-decreasing from 0 to 1, or their number. None
+        starts with 501 and doubles the number until the runs agree well enough, up to 8001.
+        Pass a larger number if `converged` of the result is False.
 
     n_runs : int, default=100
-        Number of AIS runs. More of them reduce the standard error, in more time.
+        Number of AIS runs. Increase it to reduce the standard error. The time grows in
+        proportion.
 
     base_mean : float or array-like of shape (n_features,), default=None
-        Means of the independent features at which AIS starts. None uses those of the
-        training data (`visible_mean_`), which work best, or the means of chains if the
-        estimator has none. The means are clipped to [0.001, 0.999]. For models with
-        real-valued features, only None is allowed.
+        Means of the independent features at which AIS starts, from 0 to 1. None uses the
+        means of the training data (`visible_mean_`). Pass these means if the estimator does
+        not have them. Only a model of an array of bits accepts other values than None.
 
     ladder : ModelLadder, default=None
-        Models for the runs to move through instead of temperatures, such as those of
-        :class:`skrbm.callbacks.TrajectoryLadder` [3]_. It must start at independent
-        features, which replace `base_mean`, and end with the model of `rbm`. It helps if
-        the training was slow.
+        Models that the runs move through instead of temperatures [3]_, ending with the
+        model of `rbm`. :class:`skrbm.callbacks.TrajectoryLadder` collects them. Use a
+        ladder if the training was slow.
 
     init : array-like of shape (n_rows, n_features), default=None
-        Rows at which the reverse AIS runs start, used cyclically. They should be draws of
-        the model. None draws them, see Notes.
+        Rows at which the reverse AIS runs start, used cyclically. None draws them from the
+        model. Pass better draws if its chains do not mix, for example those of parallel
+        tempering.
 
     n_jobs : int, default=None
         Number of joblib jobs that share the AIS runs. None means 1 unless in a
@@ -208,7 +217,7 @@ def log_partition(
         Controls the draws. Pass an int for reproducible results across calls.
 
     verbose : int, default=0
-        If not 0, print the progress of AIS at each tenth of the temperatures, for each
+        If not 0, print the progress of AIS at each tenth of the temperatures, in each
         attempt to find their number.
 
     Returns
@@ -220,18 +229,19 @@ def log_partition(
     ------
     ValueError
         If the model is too large for an exact sum, its parameters have inconsistent shapes
-        or are not finite, or an argument is out of range.
+        or are not finite, or an argument is out of range. Also if `ladder` belongs to
+        another model, or if both `base_mean` and `ladder` are given.
     NotFittedError
         If `rbm` has no parameters.
 
     Warns
     -----
     UserWarning
-        If one of many runs has nearly all the weight, or the reverse estimate is below the
-        forward one by more than their errors. The estimates are then unreliable. Also if
-        rows prove that the estimate is too low: training rows, by the bound that `fit` has
-        found (`verdict_`), or those at which the reverse runs start. The result is then
-        this bound, `upper` is infinite, and `converged` is False.
+        If one of 10 or more runs has nearly all the weight, or if the reverse estimate is
+        below the forward one by more than their errors. The estimates are then unreliable.
+        Also if rows prove that the estimate is too low. These are training rows, by the
+        bound that `fit` has found (`verdict_`), or the rows at which the reverse runs
+        start. The result is then this bound, `upper` is infinite, and `converged` is False.
 
     See Also
     --------
@@ -240,6 +250,10 @@ def log_partition(
 
     Notes
     -----
+    **Exact sums.** Only a model of an array of bits has a sum over the states of the
+    visible layer. For all other models, the smaller layer always means the hidden one. The
+    parameters other than `method` have no effect on an exact sum.
+
     **Direction of the errors.** Annealed importance sampling [1]_ moves runs from
     independent features to the model through many temperatures. The mean of the importance
     weights is an unbiased estimate of Z. The estimate of log Z is therefore, with high
@@ -247,7 +261,7 @@ def log_partition(
     enough temperatures, considerably if all runs miss a mode of the model. Reverse AIS [2]_
     starts from draws of the model and errs in the opposite direction. With high
     probability, log Z lies between the two estimates, if the reverse runs start from draws
-    of the model.
+    of the model. "both" returns the midpoint of the two estimates with their outer bounds.
 
     **Temperatures.** If `betas` is None, 501, 1001, 2001, 4001 and 8001 temperatures are
     tried until the effective sample size is at least ``n_runs / 3``, and at least 2. The
@@ -255,21 +269,25 @@ def log_partition(
     first temperatures are evenly spaced. The weights of each attempt tell where to place
     those of the next, and the result is that of the last attempt alone. If `betas` is an
     int, the temperatures are spaced as in [1]_, most of them close to 1: about 1/30 of them
-    are below 0.5, and 3/10 below 0.9. On a ladder, they are evenly spaced.
+    are below 0.5, and 3/10 below 0.9.
 
     **Start.** From 0.5, the uniform distribution, AIS needs far more temperatures than from
-    the means of the data. For real-valued features, it starts at a Gaussian with the means
-    and the covariances or variances of the training data.
+    the means of the data. If the estimator does not have these, the means of chains of the
+    model replace them. All means are clipped to [0.001, 0.999]. For real-valued features,
+    AIS starts at a Gaussian with the means and the covariances or variances of the training
+    data.
 
     **Draws for reverse runs** are exact if the smaller layer has at most 20 units.
     Otherwise, they are made by 1000 Gibbs steps from the persistent chains of training
     (`h_samples_`) or, if there are none, from the final states of AIS runs.
 
-    **Ladders.** Parameters are interpolated between the rungs. A step costs one and a half
-    times as much as one between temperatures.
+    **Ladders.** The first rung of a ladder has independent features, which replace
+    `base_mean`. With a ladder, `betas` are fractions of the way along it, and an int places
+    them evenly. Parameters are interpolated between the rungs. A step costs one and a half
+    times as much as a step between temperatures.
 
-    **Bounds.** Z is at least the sum of ``exp(-F)`` over any rows of bits. For real values,
-    there is a similar bound.
+    **Bounds.** Z is at least the sum of ``exp(-F)`` over any set of different rows of bits,
+    where F is the free energy. For real values, there is a similar bound.
 
     References
     ----------
@@ -351,7 +369,7 @@ def is_too_low(log_z, bound):
 
 
 def _bound_of_training(rbm, model):
-    """Return the bound on log Z that `fit` has found, if the model is still the same."""
+    """Return the bound on log Z that `fit` has found, or -inf if the model has changed."""
     verdict = getattr(rbm, "verdict_", None)
     if verdict is None or not belongs_to(verdict.of, model):
         return -np.inf
@@ -362,8 +380,9 @@ def check_base_mean(rbm, model, base_mean, random_state):
     """Return the means of independent features, the base distribution of annealing.
 
     These are `base_mean` if given, else the means of the training data, else the means of
-    chains of the model. If users may not choose them, chains are not run, and the last
-    resort is the guess of `VisibleUnits.independent`.
+    chains of the model. Chains are not run for visible units whose means users may not
+    choose. If these have no means of training data, 0.5 is passed as a guess to
+    `VisibleUnits.independent`.
     """
     n_features = len(model.visible)
     if not model.visible.has_base_mean:
@@ -517,7 +536,8 @@ def belongs_to(of, model):
 def training_chains(rbm, model, n, rng):
     """Return hidden states of `n` persistent chains of training in random order, or None.
 
-    They are repeated if there are fewer, and None if the estimator has none that fit.
+    They are repeated if there are fewer. The result is None if the estimator has no chains
+    whose shape is that of the hidden layer.
     """
     chains = np.asarray(getattr(rbm, "h_samples_", ()))
     if len(chains) == 0 or chains.shape[1:] != model.hidden_bias.shape:
