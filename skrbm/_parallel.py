@@ -437,8 +437,8 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a weight is negative, if no weight is greater than 0, if the weights do not
-            have as many rows as `X`, or other chunks of rows, or as for `score_samples`.
+            If a weight is negative, if no weight is greater than 0, or if the weights and
+            `X` differ in the number or the chunks of rows. Also as for `score_samples`.
 
         Warns
         -----

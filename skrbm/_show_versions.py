@@ -11,9 +11,9 @@ from skrbm._compat.openmp import n_threads_allowed
 def show_versions() -> None:
     """Print versions and whether the compiled core is used, for bug reports.
 
-    This is the output of :func:`sklearn.show_versions`, followed by the version of skrbm,
-    the path that training takes (the compiled core, and for which instruction set, or NumPy
-    only, and why), and how many threads the core may use.
+    The output of :func:`sklearn.show_versions` comes first. Three lines follow: the version
+    of skrbm, the path that training takes, and how many threads the compiled core may use.
+    The path is the core and its instruction set, or NumPy only and the reason.
 
     Examples
     --------

@@ -77,7 +77,7 @@ def _is_due(rbm, context, every):
 class LikelihoodMonitor(_FitCallback):
     """Monitor of the log-likelihood of held-out rows and the free-energy gap during `fit`.
 
-    Use it to see when a training stops to improve, or begins to overfit.
+    Use it to see when a model stops improving, or begins to overfit.
 
     Parameters
     ----------

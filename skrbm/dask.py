@@ -1,7 +1,7 @@
-"""Training of one model on a Dask cluster, and its application to Dask collections.
+"""Training of one model on a Dask cluster, and its use with Dask arrays and data frames.
 
-This module needs the packages ``dask`` and ``distributed`` (extra ``dask``), which no other
-module imports.
+Install the packages ``dask`` and ``distributed``, for example by ``pip install
+'skrbm[dask]'``, to use this module. The rest of skrbm does not need them.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class DaskRBM(ParallelRBM):
 
     **Results.** Given Dask collections, `transform`, `free_energy` and `score_samples`
     return Dask arrays, which are computed when needed. They do not warn of values outside
-    [0, 1], since these are only found block by block. Integers that other methods
-    refuse are an error when the result is computed.
+    [0, 1], since these are only found block by block. Integers that other methods refuse
+    raise an error only when the result is computed.
 
     Examples
     --------
@@ -257,7 +257,8 @@ class DaskRBM(ParallelRBM):
         Warns
         -----
         UserWarning, ConvergenceWarning
-            As for the `partial_fit` of the estimator, and if workers are waited for.
+            As for the `partial_fit` of the estimator, and if there is no running worker for
+            10 seconds.
         """
         return super().partial_fit(X, y, sample_weight)
 
@@ -410,7 +411,7 @@ class DaskRBM(ParallelRBM):
         score : float64 array or Dask array of shape (n_samples,)
             Scores as from the estimator, in nats: log-likelihoods if there are real values,
             else pseudo-log-likelihoods. For a Dask collection `X`, a lazy array with the
-            same chunks. If log Z has to be estimated, it is at once, by the client.
+            same chunks. If log Z has to be estimated, the client does this immediately.
 
         Raises
         ------
@@ -450,8 +451,8 @@ class DaskRBM(ParallelRBM):
         Raises
         ------
         ValueError
-            If a weight is negative, if no weight is greater than 0, if the weights do not
-            have as many rows as `X`, or other chunks of rows, or as for the estimator.
+            If a weight is negative, if no weight is greater than 0, or if the weights and
+            `X` differ in the number or the chunks of rows. Also as for the estimator.
         TimeoutError
             If there is no running worker for 300 seconds.
 

@@ -842,10 +842,10 @@ class ChainsDisplay(_OneAxes):
 class CouplingsDisplay(_OneAxes):
     """Strengths of the couplings of all pairs of columns, as an image.
 
-    Dots mark pairs of columns whose strength has no sign, as one of them has more than two
-    states. Their color tells how strong the coupling is, not its direction. If no pair has
-    a sign, the colors begin at 0. Names that would overlap are left out: for more than
-    about 20 columns, print :meth:`EffectiveCouplings.strongest
+    Dots mark pairs of columns whose strength has no sign, because one of the columns has
+    more than two states. Their color tells how strong the coupling is, not its direction.
+    If no pair has a sign, the colors begin at 0. Names that would overlap are left out: for
+    more than about 20 columns, print :meth:`EffectiveCouplings.strongest
     <skrbm.inspection.EffectiveCouplings.strongest>` instead.
 
     Parameters
