@@ -844,8 +844,8 @@ class CouplingsDisplay(_OneAxes):
 
     Dots mark pairs of columns whose strength has no sign, because one of the columns has
     more than two states. Their color tells how strong the coupling is, not its direction.
-    If no pair has a sign, the colors begin at 0. Names that would overlap are left out: for
-    more than about 20 columns, print :meth:`EffectiveCouplings.strongest
+    If no pair has a sign, the colors begin at 0. Names that would overlap are left out: of
+    many columns, print :meth:`EffectiveCouplings.strongest
     <skrbm.inspection.EffectiveCouplings.strongest>` instead.
 
     Parameters
@@ -908,20 +908,28 @@ default=None
     def _draw(self, ax, im_kw):
         strengths, names = self.couplings.strengths, self.couplings.feature_names
         n_states = np.array([len(self.couplings.states[name]) for name in names])
-        has_sign = np.logical_and.outer(n_states == 2, n_states == 2)
+        pairs = ~np.eye(len(names), dtype=bool)
+        has_sign = np.logical_and.outer(n_states == 2, n_states == 2) & pairs
         limit = np.abs(strengths).max()
         cmap, low = ("RdBu_r", -limit) if has_sign.any() else ("Reds", 0)
         self.im_ = ax.imshow(strengths, **_image_settings(cmap, low, limit, im_kw))
         self.figure_.colorbar(self.im_, ax=ax, label="strength (nats)")
-        unsigned = ~has_sign & ~np.eye(len(names), dtype=bool)
-        if has_sign.any() and unsigned.any():
-            ax.scatter(*np.nonzero(unsigned), s=12, color="0.5", linewidths=0)
+        ax.set_title("Couplings of columns")
+        self._name_columns(ax, list(map(str, names)), step=1, size=10)
+        self.figure_.canvas.figure.draw_without_rendering()  # places the axes
         box = ax.get_window_extent()
         height = 72 * min(box.width, box.height) / self.figure_.dpi  # in points
         step = math.ceil(len(names) * N_POINTS / height)
         size = min(10, height / len(names) / 1.2) if step == 1 else N_POINTS / 1.2
+        self._name_columns(ax, list(map(str, names)), step, size)
+        if has_sign.any():
+            unsigned = np.nonzero(pairs & ~has_sign)
+            width = height / len(names) / 4
+            ax.scatter(*unsigned, s=width**2, color="0.5", linewidths=0)
+
+    @staticmethod
+    def _name_columns(ax, names, step, size):
+        """Write every `step`-th name along both sides of the image, in points."""
         places = range(0, len(names), step)
-        labels = [str(names[i]) for i in places]
-        ax.set_xticks(places, labels, rotation=90, fontsize=size)
-        ax.set_yticks(places, labels, fontsize=size)
-        ax.set_title("Couplings of columns")
+        ax.set_xticks(places, names[::step], rotation=90, fontsize=size)
+        ax.set_yticks(places, names[::step], fontsize=size)

@@ -249,6 +249,7 @@ def test_couplings_without_sign(rbm):
     table["flag"] = table["bit"]
     for columns, n_dots, low in (
         (["letter", "other"], 0, 0),
+        (["letter", "bit"], 0, 0),
         (["bit", "flag"], 0, -1),
         (["letter", "bit", "flag"], 4, -1),
     ):
@@ -260,9 +261,23 @@ def test_couplings_without_sign(rbm):
         assert sum(dots) == n_dots
 
 
-@pytest.mark.parametrize("n", [12, 40, 64])
-def test_names_of_columns_do_not_overlap(n):
-    names = [f"column {i}" for i in range(n)]
+def test_dots_of_pairs_without_sign_show_the_colors():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.choice(list("abc"), (30, 60))).add_prefix("letter ")
+    table["bit"], table["flag"] = rng.random((2, 30)) < 0.5
+    model = MixedRBMEstimator(2, n_iter=1, random_state=0).fit(table)
+    display = CouplingsDisplay.from_estimator(model)
+    display.figure_.canvas.draw()
+    (dots,) = display.ax_.collections
+    box = display.ax_.get_window_extent()
+    cell = (72 * box.width / display.figure_.dpi / 62) ** 2
+    assert 0 < np.pi / 4 * dots.get_sizes().max() < cell / 10
+
+
+@pytest.mark.parametrize("word", ["column", "the name of a column of a table"])
+@pytest.mark.parametrize("n", [12, 30, 38, 40, 64])
+def test_names_of_columns_do_not_overlap(n, word):
+    names = [f"{word} {i}" for i in range(n)]
     bits = pd.DataFrame(X[:, 64 - n :], columns=names)
     model = BernoulliRBMEstimator(2, n_iter=1, random_state=0).fit(bits)
     display = CouplingsDisplay.from_estimator(model)
