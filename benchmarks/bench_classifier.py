@@ -9,10 +9,12 @@ few_labels   20 newsgroups, where 60 rows have a label, three of each class, in 
              defaults.
 labels       A column of each of six tables with gaps as the label, in three splits.
 features     Gray digits in five splits and 6000 posts of 20 newsgroups in three: accuracy
-             on other rows of a logistic regression of features, with all labels and with
-             few. Features are learned from all rows. Their settings and the penalty are
-             chosen by cross-validation on the rows with a label, for all methods alike.
-             Seconds are those of the processor for the chosen settings and all labels.
+             on other rows of a logistic regression of features, and of classifiers, with
+             all labels and with few. Features are learned from all training rows, also
+             LabelSpreading and RBMClassifier use them all. Settings and the penalty are
+             chosen by cross-validation on the rows with a label, for all methods but
+             RBMClassifier, which is at its defaults and compares settings itself. Seconds
+             are those of the processor for the chosen settings and all labels.
 """
 
 import time
@@ -26,6 +28,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF, PCA, TruncatedSVD
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -38,6 +41,7 @@ from sklearn.model_selection import (
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC
 
 from skrbm import BernoulliRBMEstimator, MixedRBMEstimator, RBMClassifier
@@ -131,6 +135,13 @@ def best_regression(features, labelled, y, test, y_test):
     return max(model.score(test, y_test) for model in fitted)
 
 
+def marked(y, labelled):
+    """Return the labels of some rows, and -1 for the others."""
+    few = np.full(len(y), -1)
+    few[labelled] = y[labelled]
+    return few
+
+
 def few_labels(data, quick):
     (X, y, counts), (X_test, y_test, test_counts) = news(data)
     n = 2 if quick else 10
@@ -162,10 +173,9 @@ def few_labels(data, quick):
         for name, (rows, test) in features.items():
             found = best_regression(rows, labelled, y, test, y_test)
             accuracy[f"{name}, logistic regression"].append(found)
-        marked = np.full(len(y), -1)
-        marked[labelled] = y[labelled]
         model = RBMClassifier(BernoulliRBMEstimator(100), random_state=split)
-        accuracy["RBMClassifier"].append(model.fit(X, marked).score(X_test, y_test))
+        model.fit(X, marked(y, labelled))
+        accuracy["RBMClassifier"].append(model.score(X_test, y_test))
         print(split, {name: round(each[-1], 3) for name, each in accuracy.items()})
     title = f"20 newsgroups with 60 labels, {n} splits: accuracy"
     lines = Lines("few_labels", title, ("mean", "lowest", "highest", "best in"), 3)
@@ -198,9 +208,10 @@ def labels(data, quick):
                 categorical_features="from_dtype", random_state=0
             )
             dense = pd.get_dummies(X, dtype=float)
-            dense = dense.fillna(dense.mean())
             one_hot = [dense.loc[rows[0].index], rows[1], dense.loc[rows[2].index], rows[3]]
-            regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+            regression = make_pipeline(
+                SimpleImputer(), StandardScaler(), LogisticRegression(max_iter=1000)
+            )
             rbm = RBMClassifier(MixedRBMEstimator(64), random_state=split)
             found = [
                 evaluate(boosting, *rows),
@@ -215,6 +226,7 @@ FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)
 UNITS = [100, 300]
 REGRESSION = LogisticRegression(max_iter=300), {"C": [0.1, 1, 10, 100, 1000]}
 KERNEL_MACHINE = SVC(), {"C": [1, 10, 100], "gamma": [0.02, 0.05, 0.1, 0.2]}
+NEIGHBORS = 5, 7, 10, 20
 
 
 def feature_methods(is_text):
@@ -278,6 +290,24 @@ def best_features(transformer, grid, rows, y, test, y_test, labelled):
     return best["all"][1], best["few"][1], best["all"][2]
 
 
+def spread(rows, y, labelled):
+    """Return the label spreading whose number of neighbors is best, and its seconds."""
+    best = -1.0, None
+    for n_neighbors in NEIGHBORS:
+        model = LabelSpreading(kernel="knn", n_neighbors=n_neighbors)
+        scores = []
+        for kept, hidden in FOLDS.split(labelled, y[labelled]):
+            model.fit(rows, marked(y, labelled[kept]))
+            scores.append(
+                np.mean(model.transduction_[labelled[hidden]] == y[labelled[hidden]])
+            )
+        best = max(best, (np.mean(scores), n_neighbors), key=lambda found: found[0])
+    with Seconds() as seconds:
+        model = LabelSpreading(kernel="knn", n_neighbors=best[1])
+        model.fit(rows, marked(y, labelled))
+    return model, seconds.value
+
+
 def feature_sets(data, quick):
     """Yield a name, the number of the split, rows for each kind of method, and labels."""
     digits = load_digits()
@@ -322,15 +352,19 @@ def features(data, quick):
             _, of_few, _ = searched(*KERNEL_MACHINE, X[labelled], y[labelled])
             accuracies = [model.score(X_test, y_test) for model in (svc, of_few)]
             results["SVC of the pixels"] = *accuracies, seconds
-            marked = np.full(len(y), -1)
-            marked[labelled] = y[labelled]
-            accuracies = []
-            for target in (marked, y):
-                model = RBMClassifier(BernoulliRBMEstimator(100), random_state=split)
-                with Seconds() as seconds:
-                    model.fit(X, target)
-                accuracies.insert(0, model.score(X_test, y_test))
-            results["RBMClassifier"] = *accuracies, seconds.value
+        X, X_test = weighted or rows
+        few, _ = spread(X, y, labelled)
+        model, seconds = spread(X, y, np.arange(len(y)))
+        accuracies = [each.score(X_test, y_test) for each in (model, few)]
+        results["LabelSpreading"] = *accuracies, seconds
+        X, X_test = rows
+        accuracies = []
+        for target in (marked(y, labelled), y):
+            model = RBMClassifier(BernoulliRBMEstimator(100), random_state=split)
+            with Seconds() as seconds:
+                model.fit(X, target)
+            accuracies.insert(0, model.score(X_test, y_test))
+        results["RBMClassifier"] = *accuracies, seconds.value
         for method, values in results.items():
             found.setdefault((name, method), []).append(values)
             print(f"{split} {name}, {method}: {np.round(values, 3)}", flush=True)

@@ -208,7 +208,8 @@ class BaseRBM(
 
         Use it for a data stream, or for data that do not fit into memory. The learning rate
         is constant because the end of the stream is unknown. For a better model, lower it
-        towards the end with ``set_params(learning_rate=...)``.
+        towards the end with ``set_params(learning_rate=...)``. After `fit`, whose rate ends
+        at 0, do so before the first call, which makes the model worse otherwise.
 
         Parameters
         ----------

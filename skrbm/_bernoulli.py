@@ -45,7 +45,7 @@ class BernoulliRBMEstimator(BaseRBM):
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`. More of them make the
-        gradient less noisy, which pays in long fits; fewer save time. With
+        gradient less noisy, which pays off in long fits; fewer save time. With
         ``solver="pt"``, this is the number at each temperature. Ignored by ``solver="cd"``,
         which runs one chain per row of the minibatch.
 
@@ -169,12 +169,12 @@ class BernoulliRBMEstimator(BaseRBM):
         the epoch with the best validation score, which is not necessarily the last one.
 
     history_ : dict of lists
-        Record of the last `fit`, with an entry for each epoch or, in longer fits without
-        `early_stopping`, for up to 100 of them: "epoch" (counted from 1), "learning_rate"
-        (at the end of the epoch), "pseudo_log_likelihood" (in nats, the mean over up to 64
-        training rows) and "seconds" (duration of the epoch). With `early_stopping`, also
-        "free_energy_gap" (in nats): overfitting shows as a growing gap while
-        `validation_scores_` decrease.
+        Record of the last `fit`, with an entry for each epoch or, in fits of more than 100
+        epochs without `early_stopping`, for up to 100 of them: "epoch" (counted from 1),
+        "learning_rate" (at the end of the epoch), "pseudo_log_likelihood" (in nats, the
+        mean over up to 64 training rows) and "seconds" (duration of the epoch). With
+        `early_stopping`, also "free_energy_gap" (in nats): overfitting shows as a growing
+        gap while `validation_scores_` decrease.
 
     validation_scores_ : list of float
         Mean pseudo-log-likelihood of the held-out rows, in nats, after each epoch of the
@@ -244,18 +244,18 @@ class BernoulliRBMEstimator(BaseRBM):
       is more.
     - `weight_decay` is found by a short first training if there are 20 to 20000 training
       rows and at least 3 epochs. This takes at most two fifths of the updates of `n_iter`,
-      without decay, on four fifths of the rows. The score of the other rows tells which
-      number of updates is best. The decay is 1.5 divided by this number and by the learning
-      rate, so that learning ends where the first training should have ended [6]_.
+      without decay, and holds out a fifth of the rows, at most 1000. Their score tells
+      which number of updates is best. The decay is 1.5 divided by this number and by the
+      learning rate, so that learning ends where the first training should have ended [6]_.
       `partial_fit` keeps the value of the previous call, or starts with 0.
-    - If the other rows do not show that the model overfits, with more rows or fewer, on
-      shards, or if training begins at parameters set by hand, `weight_decay` follows a
-      rule: 0.003 times `n_components` times the root of the total variance of all features,
-      divided by the number of training rows (with weights, the effective number) and by
-      ``1 - momentum``. This is a normal prior on the weights. It is narrower for more
-      hidden units, so that their total effect does not depend on their number [5]_. A warm
-      start keeps the ratio of the decay to this rule. In any case, the decay is at most 0.1
-      divided by the learning rate.
+    - Otherwise, that is, if the held-out rows show no overfitting, with other numbers of
+      rows or fewer epochs, on shards, or if training begins at parameters set by hand,
+      `weight_decay` follows a rule: 0.003 times `n_components` times the root of the total
+      variance of all features, divided by the number of training rows (with weights, the
+      effective number) and by ``1 - momentum``. This is a normal prior on the weights. It
+      is narrower for more hidden units, so that their total effect does not depend on their
+      number [5]_. A warm start keeps the ratio of the decay to this rule. In any case, the
+      decay is at most 0.1 divided by the learning rate.
 
     **Weight decay.** Each update multiplies the weights by
     ``1 - learning_rate * weight_decay``. With `centering`, the biases make up for what the

@@ -38,8 +38,8 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
 
     It learns from rows with a label and from rows without one, which helps if labels are
     few. Rows may have missing values, and may be binary, real-valued or tables, as
-    `estimator` chooses. There may be several labels. The probabilities of the classes are
-    exact in rows without missing values.
+    `estimator` chooses. There may be several labels. With a single one, the probabilities
+    of its classes are exact in rows without missing values.
 
     If all rows have a label, try a faster classifier first, such as a logistic regression.
 
@@ -244,8 +244,10 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
         """Update the model with one pass over rows and their labels, in order.
 
         There is no first stage: a new model learns from rows and labels from the beginning,
-        and a fitted one is trained further. The learning rate is constant. Lower it towards
-        the end by ``set_params(estimator__learning_rate=...)``.
+        and a fitted one is trained further. The learning rate is constant. If you passed an
+        `estimator`, lower it towards the end by
+        ``set_params(estimator__learning_rate=...)``. After `fit`, whose rate ends at 0, a
+        single call at the first rate makes a model worse.
 
         Parameters
         ----------

@@ -57,7 +57,7 @@ class GaussianRBMEstimator(BaseRBM):
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`. More of them make the
-        gradient less noisy, which pays in long fits; fewer save time. Ignored by
+        gradient less noisy, which pays off in long fits; fewer save time. Ignored by
         ``solver="cd"``, which runs one chain per row of the minibatch.
 
     learning_rate : float or "auto", default="auto"

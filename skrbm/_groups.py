@@ -105,7 +105,7 @@ def _sparse_bits(X):
 def stacked(bits, n_rows):
     """Return which cells of columns of bits are on, and which are observed.
 
-    The gaps are None if all cells are observed. `bits` is a collection of pairs: the
+    What is observed is None if all cells are. `bits` is a collection of pairs: the
     values of a column, and its gaps or None.
     """
     on = np.zeros((n_rows, len(bits)), dtype=bool)

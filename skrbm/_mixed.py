@@ -71,7 +71,7 @@ class MixedRBMEstimator(BaseRBM):
 
     n_chains : int, default=100
         Number of persistent chains, independent of `batch_size`. More of them make the
-        gradient less noisy, which pays in long fits; fewer save time. With
+        gradient less noisy, which pays off in long fits; fewer save time. With
         ``solver="pt"``, this is the number at each temperature. Ignored by ``solver="cd"``,
         which runs one chain per row of the minibatch.
 
@@ -254,9 +254,9 @@ class MixedRBMEstimator(BaseRBM):
 
     **Encoded columns** are, from left to right: binary columns; softmax units, one for each
     category of a categorical column; one unit for each level but the first of an ordinal
-    column; and standardized real columns. The unit of a level is 1 at this level and above.
-    The units of an ordinal column are like a thermometer, so that neighboring levels are
-    similar unless the data tell otherwise [1]_.
+    column; and real columns, in their units. The unit of a level is 1 at this level and
+    above. The units of an ordinal column are like a thermometer, so that neighboring levels
+    are similar unless the data tell otherwise [1]_.
 
     **Groups.** In any row, at most one column of a group is 1. A group has a state for each
     of its columns, and one for none of them where that occurs in training. Where it does

@@ -370,15 +370,15 @@ def pseudo_log_likelihood(
     ------
     ValueError
         If `X` and the model have different numbers of features, if `n_flips` is not
-        positive, or if `X` has integers other than 0 and 1 and its dtype is neither int32
-        nor int64.
+        positive, or if `X` has integers other than 0 and 1 in a dtype other than int32 and
+        int64.
     NotFittedError
         If `rbm` has no parameters.
 
     Warns
     -----
     UserWarning
-        If `X` is of any other dtype and has values outside [0, 1].
+        If `X` has floating-point, int32 or int64 values outside [0, 1].
 
     Notes
     -----

@@ -137,16 +137,16 @@ n_features), default=None
     ValueError
         If an argument is out of range, if `init` has more rows than there are chains, if
         `ladder` belongs to another model, or if both `betas` and `ladder` are given. For a
-        model of binary data, also if `init` has integers other than 0 and 1 and its dtype
-        is neither int32 nor int64.
+        model of binary data, also if `init` has integers other than 0 and 1 in a dtype
+        other than int32 and int64.
     NotFittedError
         If `rbm` has no parameters.
 
     Warns
     -----
     UserWarning
-        If the model is one of binary data and `init`, of any other dtype, has values
-        outside [0, 1]. They are used unchanged.
+        If the model is one of binary data and `init` has floating-point, int32 or int64
+        values outside [0, 1]. They are used unchanged.
 
     Notes
     -----
