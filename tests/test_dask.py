@@ -4,6 +4,7 @@ Skipped without dask.
 """
 
 import contextlib
+import doctest
 import itertools
 import os
 import pickle
@@ -686,6 +687,15 @@ def test_a_killed_client_is_resumed_with_the_same_bits(cluster, tmp_path):
     folder, address = os.path.dirname(__file__), cluster.scheduler.address
     assert exit_code(CLIENT.format(folder=folder, address=address, path=str(path))) == 7
     assert_same(on_joblib(parallel, X), parallel.resume(path, X))
+
+
+@pytest.mark.slow
+def test_examples_of_the_docstrings():
+    # pytest does not collect them, because the module cannot be imported without dask.
+    import skrbm.dask as module
+
+    result = doctest.testmod(module)
+    assert result.attempted > 0 == result.failed
 
 
 def test_likelihood_of_a_model_trained_on_a_cluster(cluster):
