@@ -16,11 +16,13 @@ FIT = import skrbm; skrbm.show_versions(); \
 
 .PHONY: demo test test-quick test-dask test-oldest lint format sanitize release-check docs
 .PHONY: docs-quick pages clean
-.NOTPARALLEL: # sanitize and release-check share build/ and dist/
+.NOTPARALLEL: # in one call, targets run one after the other
 
-# Two terminals may run two targets at the same time, except for sanitize, release-check and
-# clean. Installations write to skrbm/ and $(VENV), so each waits for the one before. The core
-# is compiled once, not for each extra, since a running process must not lose it.
+# Two terminals may run two targets at the same time, for example demo and test. Alone should
+# run clean, format, sanitize and release-check, and of docs, docs-quick and pages one at a
+# time, since they write the same folders. Installations write to skrbm/ and $(VENV), so each
+# waits for the one before. The core is compiled once, not for each extra, since a running
+# process must not lose it.
 INSTALL = @+$(PYTHON) .ci/locked.py .make.lock $(MAKE) --no-print-directory
 
 demo:
@@ -95,7 +97,7 @@ release-check:
 	$(PYTHON) -m venv --clear $(VENV)/user
 	$(VENV)/user/bin/python -m pip install --quiet dist/*.whl pandas
 	$(VENV)/user/bin/python -I -W error -c "$(FIT)"
-	$(VENV)/user/bin/python -I .ci/check_release.py $(VENV)/release
+	$(VENV)/user/bin/python -I $(VENV)/release/.ci/check_release.py $(VENV)/release
 	CC=/bin/false SKRBM_COMPILED= $(VENV)/user/bin/python -m pip install --quiet --no-deps \
 		--no-cache-dir --force-reinstall dist/*.tar.gz
 	SKRBM_COMPILED= $(VENV)/user/bin/python -I -W error -c \
@@ -136,9 +138,10 @@ $(VENV)/core.stamp: pyproject.toml setup.py $(wildcard skrbm/core/*)
 	@$(VENV)/bin/python -m pip install --quiet --no-compile --editable .
 	@touch $@
 
-# skrbm itself is there already, so that this adds packages only.
+# skrbm itself must be there, so that this adds packages only.
 $(VENV)/%.stamp: $(VENV)/core.stamp
 	@echo "Installing what the extra '$*' needs ..."
+	@cd $(VENV) && bin/python -c "import skrbm" || { echo "Run make clean first."; exit 1; }
 	@$(VENV)/bin/python -m pip install --quiet --no-compile "skrbm[$*]"
 	@touch $@
 

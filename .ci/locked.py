@@ -15,4 +15,4 @@ with open(sys.argv[1], "w") as file:
         except BlockingIOError:
             print("Waiting for another installation in this folder ...", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-    sys.exit(subprocess.call(sys.argv[2:]))
+    sys.exit(subprocess.call(sys.argv[2:], close_fds=False))  # make has a jobserver
