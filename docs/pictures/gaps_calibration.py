@@ -2,23 +2,12 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
+from commuters import make_table
 
 from skrbm import MixedRBMEstimator, RBMImputer
 
 rng = np.random.default_rng(0)
-place = rng.integers(3, size=2000)
-usual = np.array(["car", "train", "bike"])[place]
-minutes = rng.normal(45 - 10 * place, 5)
-liked = minutes + rng.normal(0, 7, 2000)
-truth = pd.DataFrame(
-    {
-        "home": np.array(["country", "suburb", "town"])[place],
-        "commute": np.where(rng.random(2000) < 0.1, "car", usual),
-        "minutes": minutes,
-        "liked": pd.cut(liked, [-99, 28, 38, 99], labels=["yes", "so-so", "no"]),
-    }
-)
+truth = make_table(rng, 2000).drop(columns="garden")
 missing = rng.random(truth.shape) < 0.2
 table = truth.mask(missing)
 rbm = MixedRBMEstimator(n_components=16)
@@ -53,7 +42,6 @@ group = np.digitize(certainty, edges)
 for k in np.unique(group):
     inside = group == k
     n, share = inside.sum(), right_ones[inside].mean()
-    print(certainty[inside].mean(), share, n)
     error = np.sqrt(share * (1 - share) / n)
     right.errorbar(certainty[inside].mean(), share, error, fmt="o", color="C0")
 right.axline((0.5, 0.5), slope=1, color="k", lw=1)

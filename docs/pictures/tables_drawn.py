@@ -2,24 +2,11 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
+from commuters import make_table
 
 from skrbm import MixedRBMEstimator
 
-rng = np.random.default_rng(0)
-place = rng.integers(3, size=1500)
-usual = np.array(["car", "train", "bike"])[place]
-minutes = rng.normal(45 - 10 * place, 5)
-liked = minutes + rng.normal(0, 7, 1500)
-table = pd.DataFrame(
-    {
-        "home": np.array(["country", "suburb", "town"])[place],
-        "garden": rng.random(1500) > 0.1 + 0.8 * (place == 2),
-        "commute": np.where(rng.random(1500) < 0.1, "car", usual),
-        "minutes": minutes,
-        "liked": pd.cut(liked, [-99, 28, 38, 99], labels=["yes", "so-so", "no"]),
-    }
-)
+table = make_table(np.random.default_rng(0), 1500)
 rbm = MixedRBMEstimator(n_components=8, random_state=0).fit(table[:1000])
 drawn = rbm.sample(1500, random_state=0)
 
