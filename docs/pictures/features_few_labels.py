@@ -12,6 +12,7 @@ SHOWN = {
         "pixels": "pixels",
         "Nystroem": "Nystroem",
         "SVC of the pixels": "SVC",
+        "LabelSpreading": "LabelSpreading",
         "BernoulliRBMEstimator": "hidden units",
         "RBMClassifier": "RBMClassifier",
     },
@@ -19,7 +20,9 @@ SHOWN = {
         "binary words": "words",
         "tf-idf": "tf-idf",
         "tf-idf, SVD": "SVD of tf-idf",
+        "LabelSpreading": "LabelSpreading",
         "BernoulliRBMEstimator": "hidden units",
+        "RBMClassifier": "RBMClassifier",
     },
 }
 TITLES = {
