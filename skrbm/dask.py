@@ -1,7 +1,7 @@
 """Training of one model on a Dask cluster, and its use with Dask arrays and data frames.
 
-Install the packages ``dask`` and ``distributed``, for example by ``pip install
-'skrbm[dask]'``, to use this module. The rest of skrbm does not need them.
+Install the packages ``dask`` and ``distributed`` (extra ``dask``) to use this module. The
+rest of skrbm does not need them.
 """
 
 from __future__ import annotations
