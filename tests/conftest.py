@@ -1,4 +1,4 @@
-"""Tiny models, for which every quantity can be enumerated, and random streams longhand.
+"""Tiny models, for which every quantity can be enumerated, and reference streams.
 
 Models, training states and learners are made here, so that tests depend on few names.
 """

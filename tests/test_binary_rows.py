@@ -1,4 +1,4 @@
-"""Half-steps on rows of 0 and 1, compared with formulas and random streams longhand.
+"""Half-steps on rows of 0 and 1, compared with formulas and reference streams.
 
 They are tests of the build of the core for any processor. All others give the same bits.
 """
@@ -191,7 +191,7 @@ def test_aligned_rows(n_units, dtype):
 # Random bits ------------------------------------------------------------------------------
 
 
-def test_the_longhand_generators():
+def test_the_reference_generators():
     """They give the published reference values."""
     words = itertools.islice(xoshiro128pp([[1], [2], [3], [4]]), 10)
     assert [int(word) for (word,) in words] == [
@@ -223,7 +223,7 @@ def random_words(core, key, tile, n):
 
 @pytest.mark.parametrize("key", [0, 1, 0x0123456789ABCDEF, 2**64 - 1])
 @pytest.mark.parametrize("tile", [0, 1, 2, 1000, 2**40])
-def test_streams_are_those_longhand(tile, key, core):
+def test_streams_are_those_of_the_reference(tile, key, core):
     words = random_words(core, key, tile, 16 * 20)
     assert_array_equal(words, core_words(key, tile, 20).reshape(-1))
 
@@ -600,7 +600,7 @@ def group_draws(mean, starts, thermometer, keys):
 @pytest.mark.parametrize("thermometer", [False, True])
 @pytest.mark.parametrize("sizes", GROUP_SIZES.values(), ids=GROUP_SIZES)
 def test_draws_of_groups(sizes, thermometer):
-    """They are those longhand, whatever the memory that they are in."""
+    """They are those of the reference, whatever the memory that they are in."""
     starts = group_starts(sizes)
     total = 2 * np.random.default_rng(0).standard_normal((40, starts[-1]))
     generators = [np.random.Generator(np.random.SFC64(seed)) for seed in range(3)]

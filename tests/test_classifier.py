@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
-from test_labels import log_p_longhand
+from test_labels import log_p_in_full
 
 from skrbm import (
     BernoulliRBMEstimator,
@@ -150,7 +150,7 @@ def test_probabilities_by_enumeration(form):
     classifier = RBMClassifier(rbm, generative=0.3).fit(form(X), y)
     model = model_of(classifier._joint)
     rows = np.column_stack([y, X]).astype(np.float64)[:20]
-    expected = log_p_longhand(model, rows, 0, [3])
+    expected = log_p_in_full(model, rows, 0, [3])
     found = classifier.predict_log_proba(form(X[:20]))
     assert_allclose(found, expected, atol=1e-4)
     assert_allclose(classifier.predict_proba(form(X[:20])), np.exp(expected), atol=1e-4)

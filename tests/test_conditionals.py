@@ -1,4 +1,4 @@
-"""Columns given all other columns, against sums over all states written longhand."""
+"""Columns given all other columns, against sums over all states written out in full."""
 
 import numpy as np
 import pandas as pd

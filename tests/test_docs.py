@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDE = re.findall(r"^   (\w+)$", (DOCS / "user_guide.rst").read_text(), flags=re.MULTILINE)
+GUIDE = re.findall(r"^   ([\w-]+)$", (DOCS / "user_guide.rst").read_text(), flags=re.M)
 TITLE = re.compile(r"^(\S.*)\n([-=~^])\2+$", flags=re.MULTILINE)
 
 

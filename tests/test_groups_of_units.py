@@ -1,4 +1,4 @@
-"""Units in groups and mixed units, against tables of all rows written longhand."""
+"""Units in groups and mixed units, against tables of all rows written out in full."""
 
 import itertools
 import pickle
@@ -250,7 +250,7 @@ BETAS = [0.0, 0.3, 1.0]
 
 
 class AllRows:
-    """All encoded rows of units with three features, written longhand."""
+    """All encoded rows of units with three features, written out in full."""
 
     def __init__(self, kind, types, n_states):
         self.kind, self.types, self.n_states = kind, types, n_states

@@ -1,4 +1,4 @@
-"""Units of labels, draws of labels and their gradient, against sums written longhand."""
+"""Units of labels, draws of labels and their gradient, against sums written out in full."""
 
 import itertools
 
@@ -62,7 +62,7 @@ def encoded(model, rows):
     return DataSet(rows).encode(model.visible.encoder).copy_rows(model.dtype)
 
 
-def log_p_longhand(model, rows, label, n_states=N_STATES):
+def log_p_in_full(model, rows, label, n_states=N_STATES):
     """Log-probabilities of the classes of a label, by sums over hidden states."""
     h = np.array(list(itertools.product([0.0, 1.0], repeat=N_HIDDEN)))
     logs = []
@@ -84,7 +84,7 @@ def test_probabilities_of_labels(kind, dtype):
     v = encoded(model, rows)
     found = model.conditionals(v, np.array([0, 1]))
     for label, conditional in enumerate(found):
-        expected = log_p_longhand(model, rows, label)
+        expected = log_p_in_full(model, rows, label)
         assert_allclose(conditional.log_p, expected, atol=1e-5)
         codes = rows[:, label].astype(int)
         own = expected[np.arange(len(rows)), codes]
@@ -141,7 +141,7 @@ def test_gradient_by_finite_differences(n_states, kind, form):
     def objective(model):
         total = 0.0
         for label in range(len(n_states)):
-            log_p = log_p_longhand(model, rows, label, n_states)
+            log_p = log_p_in_full(model, rows, label, n_states)
             own = log_p[np.arange(len(rows)), rows[:, label].astype(int)]
             total += weights[:, label] @ own
         return total
@@ -189,7 +189,7 @@ def test_draws_of_labels(form):
         labels = v[:, :5]
         assert_array_equal(data.X[:, 0], labels[:, :3].argmax(axis=1))
     assert_array_equal(labels[:, 3:].argmax(axis=1), rows[:, 1])
-    p = softmax(log_p_longhand(model, row, 0), axis=1)[0]
+    p = softmax(log_p_in_full(model, row, 0), axis=1)[0]
     error = np.sqrt(p * (1 - p) / n)
     assert (np.abs(labels[:, :3].mean(axis=0) - p) < 4 * error).all()
 

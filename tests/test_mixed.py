@@ -1,4 +1,4 @@
-"""Models of tables, against sums over all rows and hidden states written longhand."""
+"""Models of tables, against sums over all rows and hidden states written out in full."""
 
 import importlib.util
 import itertools

@@ -1,4 +1,4 @@
-"""Rows of bits and real values on the compiled core, against sums written longhand."""
+"""Rows of bits and real values on the compiled core, against sums written out in full."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Units of real rows given their inputs, compared with formulas and streams longhand.
+"""Units of real rows given their inputs, compared with formulas and reference streams.
 
 They are tests of the build of the core for any processor. All others give the same bits.
 """

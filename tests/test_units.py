@@ -1,6 +1,6 @@
 """What every kind of visible units must do, against sums over all values of a unit.
 
-To test a new kind, add an `Oracle` to `KINDS` that tabulates its energy longhand. For real
+To test a new kind, add an `Oracle` to `KINDS` that tabulates its energy in full. For real
 values, the sums are integrals on a fine grid. Where Bernoulli units override methods of the
 base class, these are tested as a kind of their own. The counts are a kind that the package
 does not know.
@@ -53,7 +53,7 @@ class DefaultUnits(BernoulliUnits):
 
 
 class Oracle:
-    """Table of all values of units, and of minus their energies, written longhand."""
+    """Table of all values of units, and of minus their energies, written out in full."""
 
     values: np.ndarray
     real = False
@@ -222,7 +222,7 @@ def log_joint(oracle, model):
 
 
 def log_likelihood(oracle, model, v):
-    """Log-likelihood of each encoded row, longhand; densities are those of the data."""
+    """Log-likelihood of each encoded row, by sums; densities are those of the data."""
     h = states(len(model.hidden_bias))
     x = h @ model.weights.T
     log_z = logsumexp(h @ model.hidden_bias + oracle.log_normalizer(model.visible, x))
