@@ -110,7 +110,9 @@ def unlink_sklearn(app, what, name, obj, options, lines):
 
 
 # Places where a name may be broken: after "_" and ".", and before each word in camel case.
-BREAKS = re.compile(r"(?<=[_.])(?=\w)|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+BREAKS = re.compile(
+    r"(?<=_)(?=\w)|(?<=\.)(?=[^\W\d])|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})"
+)
 NAMES = re.compile(r"""(<span class="pre">|<h1>)([^<]+)""")
 
 
