@@ -348,7 +348,7 @@ n_features + n_indicators)
         Raises
         ------
         ValueError
-            As for `transform`.
+            If all columns are real, or as for `transform`.
 
         Warns
         -----
@@ -358,6 +358,12 @@ n_features + n_indicators)
         _, model, data = self._table_and_model(X)
         of_states, some = model.visible.probabilities, data.gappy()
         p = of_states(np.nan_to_num(data.copy_rows(model.dtype)))
+        if not p:
+            raise ValueError(
+                "All columns are real, so there are no categories to give probabilities of. "
+                "If some are categories or levels, declare them in feature_types of a "
+                "MixedRBMEstimator. For the uncertainty of numbers, use impute_draws."
+            )
         if some.size:
             filled = sampling.fill(
                 *(model, data, some, self.rbm_.visible_mean_),

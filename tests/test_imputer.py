@@ -653,10 +653,15 @@ def test_rows_without_gaps():
     p = imputer.impute_proba(X)
     assert_array_equal(p["answer"][:, 1], X["answer"] == "yes")
     pd.testing.assert_frame_equal(imputer.impute_draws(X, 2)[1], imputer.transform(X))
-    assert (
-        RBMImputer(GaussianRBMEstimator(2, n_iter=1)).fit(np.eye(3)).impute_proba(np.eye(3))
-        == {}
-    )
+
+
+@pytest.mark.parametrize(
+    "rbm", [GaussianRBMEstimator(2, n_iter=1), MixedRBMEstimator(2, n_iter=1)]
+)
+def test_numbers_have_no_probabilities(rbm):
+    imputer = RBMImputer(rbm).fit(np.eye(3) + 0.5)
+    with pytest.raises(ValueError, match="All columns are real.* in feature_types"):
+        imputer.impute_proba(np.eye(3))
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
