@@ -124,7 +124,7 @@ class BaseRBM(
     history_: dict[str, list[float]]
     validation_scores_: list[float]
     log_partition_gap_: float
-    verdict_: Verdict
+    verdict_: Verdict | None
     random_state_: np.random.RandomState
     n_features_in_: int
     feature_names_in_: np.ndarray
@@ -337,7 +337,7 @@ class BaseRBM(
         state = {k: v for k, v in super().__getstate__().items() if k != "_training"}
         if "_learning" in state:
             state["_learning"] = to_plain(state["_learning"])
-        if "verdict_" in state:
+        if state.get("verdict_") is not None:
             state["verdict_"] = vars(state["verdict_"])
         return state | {"_format": FORMAT}
 
@@ -359,7 +359,7 @@ class BaseRBM(
             )
         if "_learning" in state:
             state["_learning"] = from_plain(state["_learning"], self._units)
-        if "verdict_" in state:
+        if state.get("verdict_") is not None:
             state["verdict_"] = Verdict(**state["verdict_"])
         super().__setstate__(state)
 

@@ -180,18 +180,19 @@ class BernoulliRBMEstimator(BaseRBM):
         Mean pseudo-log-likelihood of the held-out rows, in nats, after each epoch of the
         last `fit`. Only available with `early_stopping`.
 
-    verdict_ : object
+    verdict_ : object or None
         Result of the check of the model at the end of the last `fit`. ``str(verdict_)``
         says it in words; `problem` is None, "unvisited modes", "worse than independent
-        features" or "wrong proportions". See :ref:`verdict`. Only available after a
-        complete fit of at least 5000 updates, and if there was no other problem.
+        features" or "wrong proportions". See :ref:`verdict`. None if the model was not
+        checked: after a fit of fewer than 5000 updates, or one that was interrupted or had
+        another problem, and after `partial_fit`.
 
     log_partition_gap_ : float
         Estimate of log Z minus the estimate from up to 100 persistent chains, 100 Gibbs
         steps after the last `fit`, in nats. Values clearly above 0 show that the model has
         modes that the chains have not visited. Negative values only show that annealed runs
-        of 500 temperatures are too short for an exact estimate. Available with `verdict_`,
-        if there are at least 20 chains and they are persistent.
+        of 500 temperatures are too short for an exact estimate. Only available if the
+        model was checked and has at least 20 persistent chains.
 
     random_state_ : RandomState
         Random generator that `gibbs` and `sample` use by default.

@@ -39,8 +39,6 @@ _LARGEST_SHORTFALL = 0.1
 # Minimum number of updates before a verdict. A verdict takes up to two fifths of the time
 # of so many updates, and a smaller part of the time of more.
 _UPDATES_FOR_VERDICT = 5_000
-# The fitted attributes that a verdict sets. They belong to one model.
-_OF_VERDICT = "verdict_", "log_partition_gap_"
 
 
 class Outcome(enum.Enum):
@@ -329,7 +327,7 @@ class Fit(Call):
         if self.warm:
             self.check_can_continue()
         with unchanged_on_error(self.rbm):
-            stale = ["validation_scores_", *_OF_VERDICT]
+            stale = ["validation_scores_", "verdict_", "log_partition_gap_"]
             if self.is_new and not self.is_set_by_hand:
                 stale += self.rbm._units.optional_attributes
             for name in stale:
@@ -644,9 +642,8 @@ class PartialFit(Call):
             data, settings, state = self.begin()
             before = None if fitted else state.copy()
             sound = self.train(state, settings, data)
-            for name in _OF_VERDICT:
-                vars(rbm).pop(name, None)
-            vars(rbm).update(_choices(settings))
+            vars(rbm).pop("log_partition_gap_", None)
+            vars(rbm).update(_choices(settings) | {"verdict_": None})
             kept = state if sound else before
             if kept is not None:
                 vars(rbm).update(fitted_attributes(kept, kept.learned.average))
@@ -763,6 +760,7 @@ def _course(training):
     """Return the fitted attributes that record the progress of a training."""
     history, validation_scores = training.record.course(training.n_done)
     course = {"n_iter_": math.ceil(training.epochs_done), "history_": history}
+    course |= {"verdict_": None}  # until the check of the model
     course |= _choices(training.settings)
     if validation_scores is not None:
         course["validation_scores_"] = validation_scores

@@ -387,8 +387,8 @@ def test_settings_of_the_second_stage(monkeypatch):
     assert penalties == [_joint.PENALTY]
     assert_allclose(weighted[0] / weighted[0].mean(), weights / weights.mean())
     assert classifier._joint.weight_decay_ == 0.01
-    assert hasattr(classifier.estimator_, "verdict_")
-    assert not hasattr(classifier._joint, "verdict_")
+    assert classifier.estimator_.verdict_ is not None
+    assert classifier._joint.verdict_ is None
     scores = iter([-1.0, -2.0, -3.0, -0.5])
     monkeypatch.setattr(_joint.Plan, "score", lambda *_: next(scores))
     X, y = clusters()

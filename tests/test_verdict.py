@@ -309,11 +309,13 @@ def test_without_enough_persistent_chains_there_is_no_gap(parameters, has_gap, s
     assert np.isnan(rbm.verdict_.log_partition_gap) != has_gap
     rbm.partial_fit(BINARY)  # another model now
     assert not hasattr(rbm, "log_partition_gap_")
-    assert not hasattr(rbm, "verdict_")
+    assert rbm.verdict_ is None
 
 
 def test_short_fits_have_no_verdict():
-    assert not hasattr(make_rbm(n_iter=5).fit(BINARY), "verdict_")
+    rbm = make_rbm(n_iter=5).fit(BINARY)
+    assert rbm.verdict_ is None
+    assert pickle.loads(pickle.dumps(rbm)).verdict_ is None
 
 
 def test_values_that_are_no_states_are_no_rows_of_the_model(soon):
