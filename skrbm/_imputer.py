@@ -33,6 +33,7 @@ from skrbm._mixed import MixedRBMEstimator
 from skrbm._random import draw_seeds
 from skrbm._tables import Table
 from skrbm._typing import MatrixLike, RandomStateLike
+from skrbm._units.unit_interval import are_in_range
 
 
 class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
@@ -360,9 +361,9 @@ n_features + n_indicators)
         p = of_states(np.nan_to_num(data.copy_rows(model.dtype)))
         if not p:
             raise ValueError(
-                "All columns are real, so there are no categories to give probabilities of. "
-                "If some are categories or levels, declare them in feature_types of a "
-                "MixedRBMEstimator. For the uncertainty of numbers, use impute_draws."
+                "All columns are real, so they have no categories. If some are categories "
+                "or levels, declare them in feature_types of a MixedRBMEstimator. For the "
+                "uncertainty of numbers, use impute_draws."
             )
         if some.size:
             filled = sampling.fill(
@@ -450,10 +451,8 @@ def suited_to(X, owner):
         return BernoulliRBMEstimator()
     if not isinstance(X, np.ndarray):
         return MixedRBMEstimator()
-    if X.dtype.kind in "biuf":
-        low, high = DataSet(X).limits()
-        if low >= 0 and high <= 1:
-            return BernoulliRBMEstimator()
+    if X.dtype.kind in "biuf" and are_in_range(*DataSet(X).limits()):
+        return BernoulliRBMEstimator()
     features = Table.learn(X, owner=owner).features
     if all(feature.type == "real" for feature in features):
         return GaussianRBMEstimator()

@@ -85,10 +85,11 @@ class Feature:
     @property
     def _advice(self):
         """What to do in training so that later values are known."""
-        if self.categories.dtype.kind not in "iuf":
-            return "train on a column with a categorical dtype that declares them"
-        other = "real" if self.type == "ordinal" else "real or ordinal"
-        return f"declare the column as {other} in feature_types, and train again"
+        advice = "train on a column with a categorical dtype that declares them"
+        if self.categories.dtype.kind in "iuf":
+            other = "real" if self.type == "ordinal" else "real or ordinal"
+            advice += f", or with {other} as its type in feature_types"
+        return advice
 
     @property
     def _dtype(self):

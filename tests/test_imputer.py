@@ -660,7 +660,7 @@ def test_rows_without_gaps():
 )
 def test_numbers_have_no_probabilities(rbm):
     imputer = RBMImputer(rbm).fit(np.eye(3) + 0.5)
-    with pytest.raises(ValueError, match="All columns are real.* in feature_types"):
+    with pytest.raises(ValueError, match=r"All columns are real.* in feature_types"):
         imputer.impute_proba(np.eye(3))
 
 

@@ -59,6 +59,17 @@ def as_map(X):
     return functools.partial(mapped, X)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_is_no_reason_to_warn(dtype):
+    """A scaled feature may exceed 1 by rounding."""
+    X = (rng.integers(0, 2, (30, 4)) * np.nextafter(1, 2, dtype=dtype)).astype(dtype)
+    assert X.max() > 1
+    rbm = make().fit(X)
+    assert_allclose(rbm.score_samples(X), rbm.score_samples(X.clip(max=1)), rtol=1e-5)
+    with pytest.warns(UserWarning, match="values from 0 to 1.001"):
+        make().fit(X * dtype(1.001))
+
+
 # Advice ----------------------------------------------------------------------------------
 
 MIXED = "ratings and categories with MixedRBMEstimator"

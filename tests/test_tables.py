@@ -894,11 +894,12 @@ def test_unknown_values():
     with pytest.raises(
         ValueError,
         match=r"'level' of X .*: 1\.5\. Those known are 1, 2, 3, .* \(NaN or None\), or "
-        "declare the column as real in feature_types, and train again",
+        "train on a column with a categorical dtype that declares them, or with real as "
+        "its type in feature_types",
     ):
         table.read(X.assign(level=1.5))
     with pytest.raises(
-        ValueError, match=r": 2\. .* known are 0, 1\. .* real or ordinal in"
+        ValueError, match=r": 2\. .* known are 0, 1\. .* real or ordinal as"
     ):
         Table.learn(X.assign(level=[0, 1] * 3 + [0])).read(X.assign(level=2))
     with pytest.raises(ValueError, match=r"in training: '1'\. Those"):

@@ -13,7 +13,7 @@ from skrbm._units.softplus import (
     log_odds_without_bias,
     unit_blocks,
 )
-from skrbm._units.unit_interval import check_range
+from skrbm._units.unit_interval import are_in_range, check_range
 
 # Initial bias of the hidden units, which gives an activation probability of about 1/8. A
 # lower bias leads to more discriminative features, but to slower learning at first.
@@ -78,7 +78,7 @@ class BernoulliUnits(VisibleUnits):
 
     @staticmethod
     def are_in_range(summary):
-        return summary.low >= 0 and summary.high <= 1
+        return are_in_range(summary.low, summary.high)
 
     @staticmethod
     def clip(v):

@@ -5,6 +5,9 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 
+# How far from 0 or 1 values may be by rounding, for example after scaling.
+ROUNDING = 1e-6
+
 
 def check_range(
     limits,
@@ -51,7 +54,7 @@ def check_range(
         features constant.
     """
     low, high, *_ = limits()
-    if low >= 0 and high <= 1:
+    if are_in_range(low, high):
         return
     dtype = dtype_of(X)
     refused = dtype.kind in "iu" and dtype.str[1:] not in ("i4", "i8")
@@ -80,6 +83,11 @@ def check_range(
             use += f", which makes {names} ({lost.sum()} of {lost.size}) constant"
     use = when + use
     warnings.warn(f"{problem} {use[0].upper()}{use[1:]}. {advice}")
+
+
+def are_in_range(low, high):
+    """Return whether values between these are in [0, 1], but for rounding."""
+    return low >= -ROUNDING and high <= 1 + ROUNDING
 
 
 def dtype_of(X):
