@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from sklearn.impute import KNNImputer
 
 from skrbm import MixedRBMEstimator, RBMImputer
@@ -14,10 +15,11 @@ ratings[rng.random(ratings.shape) > 0.4] = np.nan
 hidden = rng.random(ratings.shape) < 0.1 * ~np.isnan(ratings)
 seen = np.where(hidden, np.nan, ratings)
 
-rbm = MixedRBMEstimator(32, feature_types=["ordinal"] * 30, random_state=0)
-imputer = RBMImputer(rbm, random_state=0).fit(seen)
-p, levels = imputer.impute_proba(seen), imputer.rbm_.categories_
-expected = np.stack([p[item] @ levels[item] for item in range(30)], axis=1)
+table = pd.DataFrame(seen).astype(pd.CategoricalDtype([1, 2, 3, 4, 5], ordered=True))
+rbm = MixedRBMEstimator(32, random_state=0)
+imputer = RBMImputer(rbm, random_state=0).fit(table)
+probabilities = imputer.impute_proba(table).values()
+expected = np.stack([p @ [1, 2, 3, 4, 5] for p in probabilities], axis=1)
 
 
 def factorized(ratings, rank=2, penalty=1.0):
