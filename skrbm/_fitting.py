@@ -582,7 +582,7 @@ def _say_diverged(fit):
 def _say_worse(fit):
     warnings.warn(
         f"Training did not converge: after {fit.rbm.n_iter_} epochs the model is worse "
-        "than at the start. Lower learning_rate (currently "
+        f"than at the start. {_first(fit)}lower learning_rate (currently "
         f"{fit.rbm.learning_rate_:.4g}).",
         ConvergenceWarning,
     )
@@ -607,17 +607,22 @@ def _say_unsound(fit):
         chains_fail = rbm.solver == "cd" or problem != "worse than independent features"
         if chains_fail and rbm.solver != better:
             options.append(f"set solver={better!r}")
-    outliers = ""
-    if visible.n_bits < len(visible):
-        outliers = " Outliers may be the cause as well: clip or transform heavy tails."
     nevertheless = ""
     if fit.training.record.name == "pseudo_log_likelihood":
         nevertheless = " The pseudo-log-likelihood may be good nevertheless."
     warnings.warn(
-        f"{rbm.verdict_}{nevertheless} Try to {' or to '.join(options)}.{outliers}"
+        f"{rbm.verdict_}{nevertheless} {_first(fit)}{' or to '.join(options)}."
         f"{rbm._advice_on_modes(data)}",
         ConvergenceWarning,
     )
+
+
+def _first(fit):
+    """Return how an advice begins: real values may be the cause, whatever the settings."""
+    visible = fit.training.kept.model.visible
+    if visible.n_bits == len(visible):
+        return "Try to "
+    return "Clip or transform outliers and heavy tails, if there are any. Otherwise, try to "
 
 
 # What to say of an outcome.
