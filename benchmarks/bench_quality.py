@@ -40,7 +40,7 @@ import numpy as np
 import scipy.sparse as sp
 from results import add_option, record, save
 from scipy.ndimage import shift
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_sample_images, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
@@ -118,8 +118,8 @@ ANYTIME = {
 # Ways to spend more time on data with clusters, in the table "clusters".
 CLUSTER_SETTINGS = [
     {},
-    {"n_iter": 500},
-    {"n_iter": 100, "n_gibbs_steps": 10},
+    {"n_iter": 400},
+    {"n_gibbs_steps": 20},
     {"solver": "pt"},
 ]
 
@@ -382,15 +382,29 @@ def one_hot(data, quick):
 
 
 def clusters(data, quick):
-    """Ten prototypes of 200 features, 5 % of them flipped; exact likelihoods."""
+    """Rows in distant clusters: exact likelihoods, and the best that are possible."""
     rng = np.random.default_rng(0)
     centers = rng.integers(2, size=(10, 200)) * 0.9 + 0.05
-    rows = [rng.random((n, 200)) < centers[rng.integers(10, size=n)] for n in (2000, 1000)]
-    X, X_test = (v.astype(np.float32) for v in rows)
-    table = Table("Ten clusters, 16 hidden units; means over seeds", X, X_test)
+    for title, shares in [
+        ("Ten clusters", np.full(10, 0.1)),
+        ("Not equally frequent", np.arange(1, 11) / 55),
+    ]:
+        which = rng.choice(10, 3000, p=shares)
+        v = (rng.random((3000, 200)) < centers[which]).astype(np.float32)
+        given = v[2000:] @ np.log(centers.T) + (1 - v[2000:]) @ np.log(1 - centers.T)
+        best = logsumexp(given + np.log(shares), axis=1).mean()
+        compare_on_clusters(title, 16, v[:2000], v[2000:], best, quick)
+    coins = rng.integers(2, size=(2000, 10)).astype(np.float32).repeat(5, axis=1)
+    best = -10 * np.log(2)
+    compare_on_clusters("Ten coins", 20, coins[:1000], coins[1000:], best, quick)
+
+
+def compare_on_clusters(title, n_components, X, X_test, best, quick):
+    title = f"{title}, {n_components} hidden units; means over seeds"
+    table = Table(f"{title} (best possible: {best:.1f})", X, X_test)
     for settings in CLUSTER_SETTINGS:
         estimators = [
-            BernoulliRBMEstimator(16, random_state=seed, **settings)
+            BernoulliRBMEstimator(n_components, random_state=seed, **settings)
             for seed in range(1 if quick else 3)
         ]
         table.mean_of(f"{settings or 'defaults'}", estimators)
