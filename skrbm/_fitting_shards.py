@@ -32,7 +32,7 @@ from skrbm._shards import (
 )
 from skrbm._step import is_sound
 
-# Number of steps in a row below which models of shards are clearly worse.
+# Number of successive steps below which models of shards are clearly worse.
 FEW_STEPS = 5000
 # Largest number of rows that are held out, since they are scored in one place.
 _MOST_HELD_OUT = 10_000
@@ -182,7 +182,7 @@ class FitOnShards(_OnShards, Fit):
         return RoundsTraining(encoded, state, record, settings, n_rounds, rounds)
 
     def _warn_of_few_steps(self, n_epochs, n_rows, n_rows_of_shard):
-        """Warn if one process would take enough steps in a row, but shards do not."""
+        """Warn if one process would take enough successive steps, but shards do not."""
         size = self.rbm.batch_size
         n_steps, per_epoch = -(-n_rows // size), -(-n_rows_of_shard // size)
         n_steps *= n_epochs
@@ -190,7 +190,7 @@ class FitOnShards(_OnShards, Fit):
         if given and n_epochs < enough and n_steps >= FEW_STEPS:
             warnings.warn(
                 f"Each of {self.executor.n_shards} shards takes only "
-                f"{n_epochs * per_epoch} steps in a row, where one process would take "
+                f"{n_epochs * per_epoch} successive steps, where one process would take "
                 f"{n_steps}. The model may be worse by some nats. Set n_iter={enough} or "
                 "more, or use fewer shards. It makes little difference after how many "
                 "of these steps shards exchange the model (n_local_steps).",

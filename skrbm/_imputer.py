@@ -69,8 +69,8 @@ class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
 
     n_gibbs_steps : int, default=100
         Number of Gibbs steps of the chain that fills in a row by a draw, or of each of the
-        four chains over whose second halves probabilities and means are averaged. Raise it
-        for less random error.
+        16 chains over whose second halves probabilities and means are averaged. Raise it
+        for less random error, above all in rows with several gaps.
 
     random_state : int, RandomState instance or None, default=None
         Controls all draws, and the seed of `rbm` if it has no `random_state` of its own.

@@ -80,7 +80,7 @@ class ParallelRBM(MetaEstimatorMixin, RangeCheckMixin, BaseEstimator):
     In each round, every shard takes `n_local_steps` learning steps from the common model,
     with persistent chains of its own, on a worker that is free. The mean of their models is
     the next common model [1]_. Momentum repeats part of its last change in the steps of the
-    next round [2]_. Thus n shards need about an n-th of the steps in a row for as many
+    next round [2]_. Thus n shards need about an n-th of the successive steps for as many
     passes over the data, and learn almost the same model, see :doc:`/shards`.
 
     The result depends on `random_state` of the estimator and on `n_shards`, but not on the

@@ -432,7 +432,7 @@ def suitable_local_steps(n_steps):
 def outer_momentum(n_shards, rate, momentum):
     """Return the part of the last change of the model that is repeated in the next round.
 
-    The shards together take as many steps as one process, but fewer in a row. Momentum m
+    The shards together take as many steps as one process, but fewer one after the other. Momentum m
     makes the model move 1 / (1 - m) times as far in a step, if possible as far as one
     process moves it in the steps of all shards. At a high learning rate, the chains could
     not follow. `rate` is the learning rate as a part of the initial one. `momentum` is

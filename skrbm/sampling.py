@@ -46,7 +46,7 @@ CHAINS_TO_A_GENERATOR = 256
 # Number of hidden states whose means are computed together, which saves time.
 ROWS_AT_A_TIME = 512
 # Number of chains for each row whose gaps are filled by means. It must be even.
-CHAINS_FOR_MEANS = 4
+CHAINS_FOR_MEANS = 16
 
 
 # Chains ---------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def sample_conditional(
 
     n_gibbs_steps : int, default=200
         Number of Gibbs steps of each chain. Use more if many features are unknown. Each row
-        has one chain, or four chains if `output` is "probabilities".
+        has one chain, or 16 chains if `output` is "probabilities".
 
     output : {"states", "probabilities"}, default="states"
         Values to fill in. "states" fills in a draw, and "probabilities" fills in the means
@@ -374,7 +374,7 @@ def sample_conditional(
     Notes
     -----
     States are those after the last step. Means are averages of ``E[v | h]`` over the second
-    half of the steps of four chains.
+    half of the steps of 16 chains.
 
     Examples
     --------
