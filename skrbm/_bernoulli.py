@@ -86,8 +86,8 @@ class BernoulliRBMEstimator(BaseRBM):
 
     n_iter : int or "auto", default="auto"
         Number of epochs, that is, passes of `fit` over the training data. "auto" follows
-        from the numbers of rows and weights (see Notes). With many rows and time left, pass
-        more than `n_iter_`, where the number run is stored.
+        from the numbers of rows and weights (see Notes). The number run is stored in
+        `n_iter_`. Pass more while the score of held-out rows rises.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch of `fit`. Turn it off only if they are in
@@ -398,9 +398,9 @@ class BernoulliRBMEstimator(BaseRBM):
         n_columns = sum(map(len, groups))
         return (
             f" {n_columns} of {data.n_features} columns are in {len(groups)} groups of "
-            f"which at most one column is 1 in any of {len(few)} rows, as for the "
-            "categories of one variable. MixedRBMEstimator(groups='auto') models each "
-            "group as one variable, and its chains move between categories."
+            f"which at most one column is 1 in any of {len(few)} rows. If they are the "
+            "categories of variables, MixedRBMEstimator(groups='auto') models each group as "
+            "one variable, and its chains move between categories."
         )
 
     def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:

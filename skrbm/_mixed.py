@@ -97,8 +97,8 @@ class MixedRBMEstimator(BaseRBM):
 
     n_iter : int or "auto", default="auto"
         Number of epochs, that is, passes of `fit` over the training data. "auto" follows
-        from the numbers of rows and weights (see Notes). With many rows and time left, pass
-        more than `n_iter_`, where the number run is stored.
+        from the numbers of rows and weights (see Notes). The number run is stored in
+        `n_iter_`. Pass more while the score of held-out rows rises.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch of `fit`. Turn it off only if they are in

@@ -388,7 +388,7 @@ def test_modes_of_exclusive_columns_are_modeled_as_categories(soon, monkeypatch)
     rng = np.random.default_rng(0)
     one_hot = np.eye(4)[rng.integers(4, size=(400, 2))].reshape(400, 8)
     rbm = make_rbm(n_iter=2)
-    advice = r"8 of 8 columns .* in any of \d+ rows, .* MixedRBMEstimator\(groups='auto'\)"
+    advice = r"8 of 8 columns .* in any of \d+ rows\. .* MixedRBMEstimator\(groups='auto'\)"
     with pytest.warns(ConvergenceWarning, match=advice):
         rbm.fit(one_hot)
     with pytest.warns(ConvergenceWarning, match=r"set solver='pt'\.$"):
