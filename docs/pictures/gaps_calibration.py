@@ -27,7 +27,7 @@ for ok, color in ((True, "C0"), (False, "C1")):
     k = np.flatnonzero(reached[some] == ok)
     left.errorbar(x[k], mean[k], std[k], color=color, **style)
 left.axline((35, 35), slope=1, color="k", lw=1)
-left.set(xlabel="hidden value of minutes", ylabel="filled value")
+left.set(xlabel="hidden value of minutes", ylabel="mean given the row")
 left.set_title(f"{reached.mean():.0%} of the bars reach the line")
 
 certainty, right_ones = [], []
