@@ -399,8 +399,8 @@ class BernoulliRBMEstimator(BaseRBM):
         return (
             f" {n_columns} of {data.n_features} columns are in {len(groups)} groups of "
             f"which at most one column is 1 in any of {len(few)} rows. If they are the "
-            "categories of variables, MixedRBMEstimator(groups='auto') models each group as "
-            "one variable, and its chains move between categories."
+            "categories of variables, MixedRBMEstimator(groups='auto') models each group "
+            "as one variable, and its chains move between categories."
         )
 
     def score_samples(self, X: MatrixLike, *, n_flips: int | None = None) -> np.ndarray:

@@ -622,7 +622,7 @@ def _first(fit):
     visible = fit.training.kept.model.visible
     if visible.n_bits == len(visible):
         return "Try to "
-    return "Clip or transform outliers and heavy tails, if there are any. Otherwise, try to "
+    return "Clip outliers and transform heavy tails, if there are any. Otherwise, try to "
 
 
 # What to say of an outcome.

@@ -432,11 +432,11 @@ def suitable_local_steps(n_steps):
 def outer_momentum(n_shards, rate, momentum):
     """Return the part of the last change of the model that is repeated in the next round.
 
-    The shards together take as many steps as one process, but fewer one after the other. Momentum m
-    makes the model move 1 / (1 - m) times as far in a step, if possible as far as one
-    process moves it in the steps of all shards. At a high learning rate, the chains could
-    not follow. `rate` is the learning rate as a part of the initial one. `momentum` is
-    that of the local steps: the larger it is, the less outer momentum is stable.
+    The shards together take as many steps as one process, but fewer successive ones.
+    Momentum m makes the model move 1 / (1 - m) times as far in a step, if possible as far
+    as one process moves it in the steps of all shards. At a high learning rate, the chains
+    could not follow. `rate` is the learning rate as a part of the initial one. `momentum`
+    is that of the local steps: the larger it is, the less outer momentum is stable.
     """
     factor = max(2.0, LARGEST_FACTOR * (1 - momentum))
     return 1 - 1 / min(n_shards, LARGEST_SPEED / rate, factor)

@@ -356,8 +356,8 @@ def test_advice(soon, monkeypatch):
     assert advice(make_rbm(**fast, solver="cd")).endswith(f"{lower} or to set solver='pt'.")
     of_auto = f"Try to lower learning_rate (currently {auto})."
     assert advice(make_rbm(learning_rate="auto")).endswith(of_auto)
-    outliers = "Clip or transform outliers and heavy tails, if there are any. Otherwise, try"
-    assert advice(GaussianRBMEstimator(2), real).startswith(f"{outliers} to lower")
+    outliers = "Clip outliers and transform heavy tails, if there are any. Otherwise, "
+    assert advice(GaussianRBMEstimator(2), real).startswith(f"{outliers}try to lower")
     of_cd = advice(GaussianRBMEstimator(2, solver="cd"), real)
     assert of_cd.endswith(" or to set solver='pcd'.")
     say(monkeypatch, imbalance=0.5, unit=7, of_rows=0.5, of_draws=0.1)
