@@ -64,7 +64,7 @@ def draws_of_a_teacher(n):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Each of 4 shards takes only 2000 steps")
+@pytest.mark.filterwarnings("ignore:Each of 4 shards takes only 2000 successive steps")
 @pytest.mark.parametrize("n_shards", [1, 4])
 def test_a_teacher_is_learned_as_by_a_single_process(n_shards):
     teacher, rows = draws_of_a_teacher(4000)
