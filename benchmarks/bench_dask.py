@@ -64,7 +64,7 @@ def quality(data, quick):
     X, X_test = mnist_bits(data)
     rbm = BernoulliRBMEstimator(500, n_iter=1 if quick else 10, random_state=0)
     base_mean = X.mean(axis=0)
-    print("MNIST bits, 500 units        successive steps   seconds   forward   reverse")
+    print("MNIST bits, 500 units      successive steps   seconds   forward   reverse")
     for n_shards in (None, 1, 2, 4, 8, 16, 32):
         estimator, start = rbm, time.perf_counter()
         if n_shards is None:
