@@ -61,13 +61,14 @@ def as_map(X):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rounding_is_no_reason_to_warn(dtype):
-    """A scaled feature may exceed 1 by rounding."""
-    X = (rng.integers(0, 2, (30, 4)) * np.nextafter(1, 2, dtype=dtype)).astype(dtype)
-    assert X.max() > 1
+    """A scaled feature may lie outside [0, 1] by rounding."""
+    off = np.finfo(dtype).eps
+    X = np.where(rng.random((30, 4)) < 0.5, -off, 1 + off).astype(dtype)
     rbm = make().fit(X)
-    assert_allclose(rbm.score_samples(X), rbm.score_samples(X.clip(max=1)), rtol=1e-5)
-    with pytest.warns(UserWarning, match="values from 0 to 1.001"):
-        make().fit(X * dtype(1.001))
+    assert_allclose(rbm.score_samples(X), rbm.score_samples(X.clip(0, 1)), rtol=1e-5)
+    for other in (X * 1.001, X - 0.001, (X - 0.5) * 1e-7):
+        with pytest.warns(UserWarning, match="the model expects values in"):
+            make().fit(other.astype(dtype))
 
 
 # Advice ----------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 
-# How far from 0 or 1 values may be by rounding, for example after scaling.
+# How far from 0 or 1 values may be by rounding, for example after scaling, relative to the
+# largest value.
 ROUNDING = 1e-6
 
 
@@ -87,7 +88,7 @@ def check_range(
 
 def are_in_range(low, high):
     """Return whether values between these are in [0, 1], but for rounding."""
-    return low >= -ROUNDING and high <= 1 + ROUNDING
+    return low >= -ROUNDING * high and high <= 1 + ROUNDING
 
 
 def dtype_of(X):
