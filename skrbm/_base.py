@@ -359,6 +359,7 @@ class BaseRBM(
             )
         if "_learning" in state:
             state["_learning"] = from_plain(state["_learning"], self._units)
+            state.setdefault("verdict_", None)  # as saved by early versions
         if state.get("verdict_") is not None:
             state["verdict_"] = Verdict(**state["verdict_"])
         super().__setstate__(state)

@@ -87,8 +87,7 @@ class Feature:
         """What to do in training so that later values are known."""
         advice = "train on a column with a categorical dtype that declares them"
         if self.categories.dtype.kind in "iuf":
-            other = "real" if self.type == "ordinal" else "real or ordinal"
-            advice += f", or with {other} as its type in feature_types"
+            advice += ", or with real as its type in feature_types"
         return advice
 
     @property

@@ -172,6 +172,7 @@ def test_a_model_of_the_first_version_opens():
 
 def use_model_of_the_first_version():
     rbm = pickle.loads(SAVED.read_bytes())
+    assert rbm.verdict_ is None
     logits = X[:, 20:36] @ rbm.components_.T + rbm.intercept_hidden_
     assert_allclose(rbm.transform(X[:, 20:36]), 1 / (1 + np.exp(-logits)), rtol=1e-5)
     assert -16 * np.log(2) < rbm.score(X[:, 20:36]) < 0

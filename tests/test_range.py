@@ -66,7 +66,7 @@ def test_rounding_is_no_reason_to_warn(dtype):
     X = np.where(rng.random((30, 4)) < 0.5, -off, 1 + off).astype(dtype)
     rbm = make().fit(X)
     assert_allclose(rbm.score_samples(X), rbm.score_samples(X.clip(0, 1)), rtol=1e-5)
-    for other in (X * 1.001, X - 0.001, (X - 0.5) * 1e-7):
+    for other in (X * 1.00001, X - 0.00001, (X - 0.5) * 1e-7):
         with pytest.warns(UserWarning, match="the model expects values in"):
             make().fit(other.astype(dtype))
 

@@ -16,7 +16,7 @@ hidden = rng.random(ratings.shape) < 0.1 * ~np.isnan(ratings)
 seen = np.where(hidden, np.nan, ratings)
 
 table = pd.DataFrame(seen).astype(pd.CategoricalDtype([1, 2, 3, 4, 5], ordered=True))
-rbm = MixedRBMEstimator(32, random_state=0)
+rbm = MixedRBMEstimator(32)
 imputer = RBMImputer(rbm, random_state=0).fit(table)
 probabilities = imputer.impute_proba(table).values()
 expected = np.stack([p @ [1, 2, 3, 4, 5] for p in probabilities], axis=1)
