@@ -78,7 +78,7 @@ def findings(text, is_title):
             r"(?<=\w )[A-Z][a-z]+", re.sub("|".join(RULES["names"]), "X", text)
         ):
             yield 0, f'"{word[0]}": titles have capitals only in names'
-    for sentence in re.finditer(r"\S.*?(?:[.:!?]\)?(?=\s)|\Z)", text, flags=re.DOTALL):
+    for sentence in re.finditer(r"\S.*?(?:[.:!?](?=\s)|\Z)", text, flags=re.DOTALL):
         words = len(sentence[0].split())
         if words > RULES["longest"]:
             yield sentence.start(), f"a sentence of {words} words: make two of it"
