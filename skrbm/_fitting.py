@@ -582,7 +582,7 @@ def _say_diverged(fit):
 def _say_worse(fit):
     warnings.warn(
         f"Training did not converge: after {fit.rbm.n_iter_} epochs the model is worse "
-        f"than at the start. {_first(fit)}lower learning_rate (currently "
+        f"than at the start. {_opening(fit)}lower learning_rate (currently "
         f"{fit.rbm.learning_rate_:.4g}).",
         ConvergenceWarning,
     )
@@ -611,13 +611,13 @@ def _say_unsound(fit):
     if fit.training.record.name == "pseudo_log_likelihood":
         nevertheless = " The pseudo-log-likelihood may be good nevertheless."
     warnings.warn(
-        f"{rbm.verdict_}{nevertheless} {_first(fit)}{' or to '.join(options)}."
+        f"{rbm.verdict_}{nevertheless} {_opening(fit)}{' or to '.join(options)}."
         f"{rbm._advice_on_modes(data)}",
         ConvergenceWarning,
     )
 
 
-def _first(fit):
+def _opening(fit):
     """Return how an advice begins: real values may be the cause, whatever the settings."""
     visible = fit.training.kept.model.visible
     if visible.n_bits == len(visible):
@@ -764,9 +764,12 @@ def _verdict(training):
 def _course(training):
     """Return the fitted attributes that record the progress of a training."""
     history, validation_scores = training.record.course(training.n_done)
-    course = {"n_iter_": math.ceil(training.epochs_done), "history_": history}
-    course |= {"verdict_": None}  # until the check of the model
-    course |= _choices(training.settings)
+    course = {
+        "n_iter_": math.ceil(training.epochs_done),
+        "history_": history,
+        "verdict_": None,  # until the check of the model
+        **_choices(training.settings),
+    }
     if validation_scores is not None:
         course["validation_scores_"] = validation_scores
     return course

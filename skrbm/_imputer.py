@@ -33,7 +33,6 @@ from skrbm._mixed import MixedRBMEstimator
 from skrbm._random import draw_seeds
 from skrbm._tables import Table
 from skrbm._typing import MatrixLike, RandomStateLike
-from skrbm._units.unit_interval import are_in_range
 
 
 class RBMImputer(OneToOneFeatureMixin, RangeCheckMixin, BaseEstimator):
@@ -451,8 +450,9 @@ def suited_to(X, owner):
         return BernoulliRBMEstimator()
     if not isinstance(X, np.ndarray):
         return MixedRBMEstimator()
-    if X.dtype.kind in "biuf" and are_in_range(*DataSet(X).limits()):
-        return BernoulliRBMEstimator()
+    bits = BernoulliRBMEstimator()
+    if X.dtype.kind in "biuf" and bits._units.are_in_range(DataSet(X).summary):
+        return bits
     features = Table.learn(X, owner=owner).features
     if all(feature.type == "real" for feature in features):
         return GaussianRBMEstimator()

@@ -96,7 +96,7 @@ class JointRBM(BaseRBM):
         return self.estimator._binarizes
 
     @property
-    def _solvers(self):  # type: ignore[override]
+    def _solvers(self):  # type: ignore[override]  # the instance answers
         return self.estimator._solvers
 
     def _fixed_settings(self, summary):

@@ -441,7 +441,7 @@ def test_scores_of_groups():
 
 @pytest.mark.parametrize("container", ["pandas", "polars"])
 def test_scores_in_frames(container):
-    pytest.importorskip(container)
+    pytest.importorskip(container, reason=f"{container} is not installed")
     for rbm in (BernoulliRBMEstimator(2, n_iter=2), make()):
         X = pd.DataFrame(BITS, columns=list("abcde"), index=range(7, 39))
         rbm.fit(X)

@@ -203,4 +203,4 @@ def test_public_modules_are_attributes_and_bring_in_nothing_heavy():
     assert result.stdout == "[]\n", result.stderr
     assert result.returncode == 0, result.stderr
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        skrbm.nothing  # noqa: B018
+        skrbm.nothing  # noqa: B018, reading it raises

@@ -357,9 +357,11 @@ def test_advice(soon, monkeypatch):
     of_auto = f"Try to lower learning_rate (currently {auto})."
     assert advice(make_rbm(learning_rate="auto")).endswith(of_auto)
     outliers = "Clip outliers and transform heavy tails, if there are any. Otherwise, "
-    assert advice(GaussianRBMEstimator(2), real).startswith(f"{outliers}try to lower")
-    of_cd = advice(GaussianRBMEstimator(2, solver="cd"), real)
-    assert of_cd.endswith(" or to set solver='pcd'.")
+    for solver, change in [("pcd", ""), ("cd", " or to set solver='pcd'")]:
+        rbm = GaussianRBMEstimator(2, solver=solver)
+        said = advice(rbm, real)
+        rate = f"learning_rate (currently {rbm.learning_rate_:.4g})"
+        assert said == f"{outliers}try to lower {rate}{change}."
     say(monkeypatch, imbalance=0.5, unit=7, of_rows=0.5, of_draws=0.1)
     assert advice(make_rbm(**slow)) == f"{nevertheless}{more}"
     either = f"{lower} or to increase n_iter or to set solver='pt'."

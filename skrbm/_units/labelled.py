@@ -39,6 +39,7 @@ class LabelledUnits(MixedUnits):
         return MixedUnits.of(parts, [columns - first for columns in self.columns[1:]])
 
     # What is left to the features -----------------------------------------------------
+    # Ignored overrides: other kinds answer as classes, and these only as instances.
 
     @property
     def sparse(self):  # type: ignore[override]

@@ -133,6 +133,7 @@ class MixedUnits(VisibleUnits):
         }
 
     # What they can do -----------------------------------------------------------------
+    # Ignored overrides: other kinds answer as classes, and these only as instances.
 
     @functools.cached_property
     def rows_are_bits(self):  # type: ignore[override]
