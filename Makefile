@@ -68,6 +68,8 @@ format:
 	$(VENV)/bin/clang-format -i skrbm/core/*
 
 # The core with sanitizers, in a folder of its own. Python is not linked with them, and leaks.
+# The test that forks is left out: if another thread holds a lock of the allocator of libasan
+# at the fork, the child waits for it forever (with libasan before LLVM 18).
 sanitize:
 	$(INSTALL) $(VENV)/test.stamp
 	rm -rf build $(VENV)/sanitized
@@ -75,7 +77,8 @@ sanitize:
 		$(VENV)/bin/python -m pip install --quiet --no-deps --target $(VENV)/sanitized .
 	SKRBM_COMPILED=1 PYTHONPATH=$(VENV)/sanitized ASAN_OPTIONS=detect_leaks=0 \
 		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
-		$(VENV)/bin/python -P -m pytest tests/test_binary_rows.py
+		$(VENV)/bin/python -P -m pytest tests/test_binary_rows.py \
+		--deselect tests/test_binary_rows.py::test_a_forked_child_has_threads_of_its_own
 	rm -rf build
 
 # What is released, from a clean copy of the last commit. Build the sdist, and the wheel from
