@@ -11,6 +11,7 @@ from skrbm import (
     ParallelRBM,
     RBMClassifier,
     RBMImputer,
+    _imputer,
 )
 from skrbm._base import BaseRBM
 
@@ -98,7 +99,13 @@ def expected_failures(estimator):
     [make(**parameters) for parameters in CONFIGURATIONS] + GAUSSIAN + MIXED + OTHERS,
     expected_failed_checks=expected_failures,
 )
-def test_estimator_checks(estimator, check):
+def test_estimator_checks(estimator, check, monkeypatch):
+    def suited_to(X, owner):
+        return choose(X, owner).set_params(n_components=4, n_iter=3)
+
+    # An imputer chooses an estimator of the default size, which takes seconds to train.
+    choose = _imputer.suited_to
+    monkeypatch.setattr(_imputer, "suited_to", suited_to)
     check(estimator)
 
 
