@@ -709,10 +709,9 @@ class BaseRBM(
         With missing values and up to 20 hidden units, the log-likelihood is a sum over all
         states of the hidden units. This takes a minute for 20 units and a few thousand
         rows. With more units, it is estimated by ten annealed runs for each row, always
-        with the same random numbers. Like all such estimates, it tends to be too low, by
-        about 0.01 nats on average in rows of 64 bits if 30 % of them are missing. Single
-        rows are off by 0.14 nats there, and estimates differ by as much if the other rows
-        change.
+        with the same random numbers. This sum tends to be too low, by about 0.01 nats on
+        average in rows of 64 bits if 30 % of them are missing. Single rows are off by 0.14
+        nats there, and estimates differ by as much if the other rows change.
         """
         check_is_fitted(self)
         model = model_of(self)
@@ -759,7 +758,7 @@ class BaseRBM(
 
         See Also
         --------
-        skrbm.RBMImputer.impute_proba : The same for missing values.
+        skrbm.RBMImputer.impute_proba : Estimates for missing values, by Gibbs chains.
 
         Notes
         -----

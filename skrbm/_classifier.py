@@ -106,7 +106,7 @@ class RBMClassifier(ClassifierMixin, BaseEstimator):
     presentation of a row, a missing label is drawn from its distribution given the
     features.
 
-    **The weight "auto".** With 100 to 20000 labelled rows, a fifth of these are held out.
+    **The weight "auto".** With 100 to 20000 labeled rows, a fifth of these are held out.
     By their labels, the weights 0.01, 0.1 and 1 are compared with each other and with the
     model before the second stage. Otherwise the weight is 0.01, or 0.1 if some labels are
     missing, without a comparison. In `partial_fit`, "auto" keeps the weight, and is 0.01 at

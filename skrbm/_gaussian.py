@@ -219,7 +219,7 @@ class GaussianRBMEstimator(BaseRBM):
     RBMImputer : Fills in missing values.
     ParallelRBM : Trains one model in several processes.
     sklearn.mixture.GaussianMixture : Mixture of a few Gaussians.
-    sklearn.decomposition.FactorAnalysis : The same with Gaussian hidden units.
+    sklearn.decomposition.FactorAnalysis : Like "diag", with Gaussian hidden units.
 
     Notes
     -----

@@ -621,8 +621,8 @@ class MixedRBMEstimator(BaseRBM):
         With missing values and up to 20 hidden units, the log-likelihood is a sum over all
         states of the hidden units. This takes a minute for 20 units and a few thousand
         rows. With more units, it is estimated by ten annealed runs for each row, always
-        with the same random numbers. Like all such estimates, it tends to be too low, by
-        about 0.01 nats on average in rows of 64 bits if 30 % of them are missing.
+        with the same random numbers. This sum tends to be too low, by about 0.01 nats on
+        average in rows of 64 bits if 30 % of them are missing.
         """
         check_is_fitted(self)
         return likelihood.log_likelihood(

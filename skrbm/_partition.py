@@ -171,7 +171,7 @@ def log_partition(
 
     Log-likelihoods need it: the log-likelihood of a row is minus its free energy, minus
     log Z. The value is exact for small models. For larger ones, use ``method="both"``
-    before you report a log-likelihood, and trust it if the two estimates agree.
+    before you report a log-likelihood, and distrust it unless the two estimates agree.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ class LikelihoodMonitor(_FitCallback):
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Held-out rows to evaluate, with values 0 and 1.
+        Held-out rows to evaluate, as for `fit`. Bits must be 0 or 1.
 
     every : int, default=1
         Number of epochs between evaluations, or of rounds of a meta-estimator. Increase it

@@ -101,8 +101,8 @@ def log_likelihood(
     Notes
     -----
     By default, log Z is exact if the smaller layer has at most 20 units. Otherwise it is
-    estimated by annealed importance sampling, which takes longer. Its likelihoods tend to
-    be too high.
+    estimated by annealed importance sampling, which takes longer, and log-likelihoods tend
+    to be too high.
 
     Missing values are summed out exactly if the model has at most 20 hidden units.
     Otherwise annealed runs for each row estimate the sum. They always use the same random

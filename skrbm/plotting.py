@@ -620,7 +620,7 @@ class TrainingDisplay(_OneAxes):
 
         Parameters
         ----------
-        rbm : BernoulliRBMEstimator
+        rbm : estimator of skrbm
             A fitted estimator.
 
         name : str, default=None
@@ -640,8 +640,8 @@ class TrainingDisplay(_OneAxes):
         model_of(rbm)  # raises an informative error if the estimator is not fitted
         if not hasattr(rbm, "history_"):
             raise ValueError(
-                f"This {type(rbm).__name__} has no history_: TrainingDisplay requires a "
-                "BernoulliRBMEstimator after fit."
+                f"This {type(rbm).__name__} has no history_: TrainingDisplay requires an "
+                "estimator of skrbm after fit."
             )
         score = next(name for name in rbm.history_ if name.endswith("log_likelihood"))
         label = score.replace("_", "-")
