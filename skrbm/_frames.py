@@ -4,6 +4,7 @@ pandas and polars are only imported if there is a frame of theirs. Their dtypes 
 described by dicts of strings, booleans and arrays, so that they can be stored without them.
 """
 
+import collections
 import dataclasses
 import itertools
 import sys
@@ -228,9 +229,13 @@ def _objects(cells, dtype, where):
     observed = list(itertools.compress(cells, seen))
     families = {_family(cls, where) for cls in set(map(type, observed))}
     if len(families) > 1:
+        counts = collections.Counter(_family(type(value), where) for value in observed)
+        rarest = min(counts, key=counts.__getitem__)
+        example = next(value for value in observed if _family(type(value), where) == rarest)
         raise ValueError(
-            f"{where} mixes {' and '.join(sorted(families))}. Convert its values to one "
-            "type, for example to strings."
+            f"{where} mixes {' and '.join(sorted(families))}, such as {example!r}. Replace "
+            f"{rarest} that stand for missing values by None, or convert all values to one "
+            "type."
         )
     if families == {"strings"}:
         return _coded(np.array([str(value) for value in values], object), codes, dtype)
@@ -419,7 +424,7 @@ def with_complete_columns(filled, X):
         columns = X.get_columns()
         return filled.with_columns([columns[place] for place in complete])
     for place in complete:
-        filled.isetitem(place, X.iloc[:, place].array)
+        filled.isetitem(place, X.iloc[:, place].set_axis(filled.index))
     return filled
 
 

@@ -345,11 +345,12 @@ class Places:
         with contextlib.suppress(KeyError, TypeError):  # TypeError: it has no hash
             return self._places[_key(column)]
         if self._labels is None:
-            known = f"indices of columns of X, below {len(self._places)}"
+            known, those = f"indices of columns of X, below {len(self._places)}", ""
         else:
             named = all(isinstance(label, str) for label in self._labels)
             known = f"{'names' if named else 'labels'} of columns of X"
-        raise ValueError(f"{parameter} must refer to {known}, but has {column!r}.")
+            those = f" X has the columns {_few(self._labels)}."
+        raise ValueError(f"{parameter} must refer to {known}, but has {column!r}.{those}")
 
 
 def _key(label):

@@ -101,7 +101,7 @@ class Feature:
         if values.dtype.kind == "O":
             raise ValueError(
                 f"{where} is real, but has values that are not numbers, such as "
-                f"{values[0]!r}. Convert them to numbers, or declare the column "
+                f"{values[0]!r}. Convert them to numbers, or fit with the column declared "
                 "as categorical in feature_types."
             )
         with np.errstate(over="ignore"):

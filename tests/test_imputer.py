@@ -429,6 +429,16 @@ def test_frames_remain_frames(strategy):
     pd.testing.assert_frame_equal(copy.transform(X), imputer.transform(X))
 
 
+def test_strings_keep_their_dtype():
+    """In a column with gaps and in one without, in the dtype that it has in X."""
+    for dtype in (object, "string", "category"):
+        strings = pd.Series(["no", "yes", None, "yes"] * 5, dtype=dtype)
+        X = pd.DataFrame({"answer": strings, "number": np.arange(20.0)})
+        imputer = RBMImputer(make_mixed(), n_gibbs_steps=1, random_state=0).fit(X)
+        for rows in (X, X[:2], X[2:3]):
+            assert imputer.transform(rows)["answer"].dtype == strings.dtype
+
+
 def test_frames_of_polars():
     pl = pytest.importorskip("polars", reason="polars is not installed")
     pytest.importorskip(

@@ -801,6 +801,10 @@ def test_ignored_rows(make):
         ([("u", 1), ("v", 2)], "Column 'a' of X has values of type tuple"),
         ([1j, 2j], "Column 'a' of X has"),
         (pd.Series([1, "1"], dtype=object), "Column 'a' of X mixes numbers and strings"),
+        (
+            pd.Series([1, 2, "?"], dtype=object),
+            r"strings, such as '\?'. Replace strings that stand for missing values by None",
+        ),
         (pd.Series([True, 1.0], dtype=object), "mixes booleans and numbers"),
         (pd.Categorical([1, "1"]), "Column 'a' of X .its categories. mixes"),
         (
