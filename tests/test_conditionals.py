@@ -515,7 +515,7 @@ def test_names_and_indices():
     for wrong in (2, "d", ["a", "d"], ("a", "b")):
         with pytest.raises(ValueError, match="column must refer to names of columns of X"):
             rbm.conditional_proba(frame, wrong)
-    with pytest.raises(ValueError, match="but has 'd'. X has the columns a, b, c."):
+    with pytest.raises(ValueError, match=r"but has 'd'\. X has the columns a, b, c\."):
         rbm.conditional_proba(frame, "d")
     rbm.fit(X)
     for wrong in (3, -1, "a", True, {}.get, [0, 3]):
