@@ -724,7 +724,7 @@ class BaseRBM(
         """Compute the distribution of a column given all other columns.
 
         Use it to predict a column, or to see how a column depends on the others. It is
-        exact: no hidden unit is sampled, and log Z is not needed.
+        exact in rows without other missing values, without draws and without log Z.
 
         Parameters
         ----------

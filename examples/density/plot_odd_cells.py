@@ -104,7 +104,7 @@ plt.show()
 # The cell with the lowest score is the odd one. Naming fails if a wrong value is as
 # plausible as the right one, given the other cells.
 
-named = cells[is_wrong].argmin(axis=1) == wrong_column[is_wrong]
+named = np.nanargmin(cells[is_wrong], axis=1) == wrong_column[is_wrong]
 found = named[suspicious[is_wrong]]
 print(f"named: {named.mean():.0%} of the wrong values,")
 print(f"       {found.mean():.0%} in suspicious rows")
@@ -114,7 +114,7 @@ print(f"       {found.mean():.0%} in suspicious rows")
 # others.
 
 for row in cells.sum(axis=1).argsort()[:5]:
-    name = test.columns[cells[row].argmin()]
+    name = test.columns[np.nanargmin(cells[row])]
     expected = rbm.conditional_proba(test.iloc[[row]], name)
     if rbm.feature_types_[name] == "real":
         expected = f"{expected.mean[0]:.2f} +- {expected.std[0]:.2f}"
