@@ -496,6 +496,10 @@ class Fit(Call):
         automatic = rbm.weight_decay == "auto" and settings.weight_decay > 0
         if not automatic or self.is_set_by_hand or n_most < FIRST:
             return settings, n_epochs
+        if rbm.verbose:
+            print(
+                f"[{type(rbm).__name__}] a first training, to find weight_decay", flush=True
+            )
         held_out, rest = hold_out(data, generator(seed))
         units = rbm._untrained(
             rest, np.float64 if data.X.dtype == np.float64 else np.float32

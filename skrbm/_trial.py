@@ -3,6 +3,7 @@
 This module does not depend on scikit-learn and neither warns nor prints.
 """
 
+import functools
 import itertools
 import math
 
@@ -49,7 +50,9 @@ def best_length(state, settings, data, held_out, n_most):
     Returns
     -------
     length : float
-        Number of updates, and infinity if the score does not clearly fall at the end.
+        Number of updates, and infinity if the score does not clearly fall at the end. A
+        fall does not count where the score of rows to train on falls, too: the model has
+        become worse, at a rate that is too high.
     """
     settings = settings._replace(weight_decay=0.0, averaging=True)
     learner, record = Learner(state, settings, data), Record(data, state, n_most)
@@ -57,6 +60,7 @@ def best_length(state, settings, data, held_out, n_most):
     batches = _batches(data, settings.batch_size, generator(state.rng.integers(1 << 31)))
     n_scores = 1 + int(math.log(n_most / FIRST, FACTOR))
     marks = n_most / FACTOR ** np.arange(n_scores)[::-1]
+    seen, _ = data.split(len(held_out), generator(0))
     scores: list[float] = []
     best, has_fallen, n_done, rate = None, False, 0, settings.learning_rate
     for n_next in marks.round().astype(int).tolist():
@@ -65,13 +69,20 @@ def best_length(state, settings, data, held_out, n_most):
         if not is_sound(state.model):
             has_fallen = True
             break
-        log_partition = record.log_partition(state.result)
-        last = _Scores(state.result, held_out, log_partition, binarize=settings.binarize)
+        score = functools.partial(
+            _Scores,
+            state.result.map(np.copy),
+            log_partition=record.log_partition(state.result),
+            binarize=settings.binarize,
+        )
+        last = score(held_out)
         scores.append(last.mean)
         n_done = n_next
         if best is None or last.mean > best.mean:
-            best = last
-        has_fallen = last.is_below(best, CLEARLY)
+            best, best_score = last, score
+        is_below = last.is_below(best, CLEARLY)
+        if not (is_below and score(seen).is_below(best_score(seen), CLEARLY)):
+            has_fallen = is_below
         late = len(scores) - np.argmax(scores) > PATIENCE
         if late and last.is_below(best, VERY_CLEARLY):
             break

@@ -26,6 +26,7 @@ from skrbm import (
 )
 from skrbm._data import DataSet
 from skrbm._enumeration import exact_log_partition
+from skrbm._step import Learner
 from skrbm._trial import _peak, _Scores, best_length, hold_out
 
 BITS = np.random.default_rng(0).random((1060, 30)) < 0.4  # independent
@@ -101,6 +102,22 @@ def length(X, n_components=8, n_most=600):
 def test_what_cannot_be_learned_is_learned_for_a_short_time():
     patterns = np.tile(bars_and_stripes(), (10, 1))
     assert length(BITS[:100].astype(float)) < 100 < length(patterns)
+
+
+@pytest.mark.parametrize("n_spoiled", [1, 3, 6])
+def test_a_model_that_becomes_worse_does_not_overfit(n_spoiled, monkeypatch):
+    """If all rows become less likely, rows to train on as well as held-out ones."""
+    steps, calls = Learner.steps, []
+
+    def spoiled_steps(learner, batches, rates):
+        steps(learner, batches, rates)
+        calls.append(len(batches))
+        if sum(calls) > 600 / math.sqrt(2) ** n_spoiled:
+            learner.state.result.visible.bias[...] -= 5
+
+    monkeypatch.setattr(Learner, "steps", spoiled_steps)
+    assert length(np.tile(bars_and_stripes(), (10, 1)).astype(float)) == math.inf
+    assert len(calls) > 8
 
 
 @pytest.mark.parametrize("p", [0.002, 0.01, 0.03])
@@ -189,3 +206,11 @@ def test_an_interrupted_trial_changes_nothing(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         rbm.fit(BITS[:100])
     assert vars(rbm) == before
+
+
+def test_a_first_training_is_announced(capsys):
+    rbm = BernoulliRBMEstimator(4, n_iter=20, verbose=1, random_state=0).fit(BITS[:200])
+    first, second, third, *_ = capsys.readouterr().out.splitlines()
+    assert first == "[BernoulliRBMEstimator] a first training, to find weight_decay"
+    assert f"weight_decay = {rbm.weight_decay_:.3g} and 20 epochs" in second
+    assert "Iteration 1," in third
