@@ -69,12 +69,12 @@ def best_length(state, settings, data, held_out, n_most):
         if not is_sound(state.model):
             has_fallen = True
             break
-        score = functools.partial(
-            _Scores,
-            state.result.map(np.copy),
-            log_partition=record.log_partition(state.result),
-            binarize=settings.binarize,
-        )
+        options = {
+            "log_partition": record.log_partition(state.result),
+            "binarize": settings.binarize,
+        }
+        # At several marks, the best model may be asked for the same rows.
+        score = functools.cache(functools.partial(_Scores, state.result.copy(), **options))
         last = score(held_out)
         scores.append(last.mean)
         n_done = n_next
